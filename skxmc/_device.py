@@ -1,0 +1,81 @@
+"""Where to compute, and in which precision."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def resolve_device(device: str) -> torch.device:
+    """Turn the parameter `device` into a device that is there.
+
+    Raises
+    ------
+    ValueError
+        If it is no device of this machine.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", torch.cuda.current_device())
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(
+            f'device={device!r} is no device; use "auto", "cpu", "cuda", "cuda:1" or "mps".'
+        ) from error
+    n_gpus = torch.cuda.device_count()
+    is_there = {
+        "cpu": resolved.index in (None, 0),
+        "cuda": (resolved.index or 0) < n_gpus,
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not is_there.get(resolved.type, False):
+        gpus = f"{n_gpus} CUDA device{'' if n_gpus == 1 else 's'}"
+        raise ValueError(
+            f'device={device!r} is not there: this machine has {gpus}. Use device="auto" to take '
+            "what there is."
+        )
+    return resolved
+
+
+def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
+    """Turn the parameter `precision` into the dtype of matrix products on `device`.
+
+    "auto" is bfloat16 where the device computes it fast, else float32.
+    """
+    if precision != "auto":
+        return DTYPES[precision]
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu":
+        fast = _cpu_has_bf16()
+    else:
+        fast = False
+    return torch.bfloat16 if fast else torch.float32
+
+
+def _cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bfloat16 matrices in hardware (AVX512-BF16, AMX, Arm BF16)."""
+    if not hasattr(torch.cpu, "get_capabilities"):  # before torch 2.11
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    found = torch.cpu.get_capabilities()
+    return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Context in which matrix products are in `dtype`; weights stay in float32."""
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+
+
+@contextlib.contextmanager
+def local_seed(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch inside the context and leave its global generators as they were found."""
+    gpus = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
+        torch.manual_seed(seed)
+        yield

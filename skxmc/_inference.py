@@ -1,0 +1,189 @@
+"""Prediction: texts in, representations, top k or sparse score matrices out, batch by batch."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+from ._device import autocast
+from ._network import LightXMLNetwork
+from ._text import TokenBatch, TokenStore, prediction_batches, tokenize
+
+# Texts tokenised at once: memory for tokens stays bounded however many texts there are.
+TEXTS_PER_CHUNK = 65_536
+
+
+@dataclass
+class Predictor:
+    """A trained network with all it takes to apply it to texts.
+
+    Parameters
+    ----------
+    network : LightXMLNetwork
+        In evaluation mode, on `device`.
+    tokenizer : Hugging Face tokenizer
+    max_length : int
+        Tokens a text is truncated to.
+    n_candidate_clusters : int
+        b, the number of clusters whose labels are scored.
+    batch_size : int
+        Texts scored at once; halved for good when the device runs out of memory.
+    device : torch.device
+    dtype : torch.dtype
+        Of matrix products.
+    """
+
+    network: LightXMLNetwork
+    tokenizer: Any
+    max_length: int
+    n_candidate_clusters: int
+    batch_size: int
+    device: torch.device
+    dtype: torch.dtype
+
+    def top_k(self, texts: Sequence[str], k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Columns (n, k) int64 and scores (n, k) float32 of the k best labels, best first.
+
+        Equal scores are in order of their column.
+        """
+        columns = np.empty((len(texts), k), dtype=np.int64)
+        scores = np.empty((len(texts), k), dtype=np.float32)
+        for offset, chunk in self._chunks(texts):
+            self._top_k_of_tokens(
+                chunk, columns[offset : offset + len(chunk)], scores[offset : offset + len(chunk)]
+            )
+        return columns, scores
+
+    def top_k_of_tokens(self, tokens: TokenStore, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The same for texts that are tokenised already."""
+        columns = np.empty((len(tokens), k), dtype=np.int64)
+        scores = np.empty((len(tokens), k), dtype=np.float32)
+        self._top_k_of_tokens(tokens, columns, scores)
+        return columns, scores
+
+    def _top_k_of_tokens(
+        self, tokens: TokenStore, columns: np.ndarray, scores: np.ndarray
+    ) -> None:
+        n_clusters = self._clusters_for(columns.shape[1])
+
+        def best(batch: TokenBatch) -> tuple[torch.Tensor, torch.Tensor]:
+            labels, values = self.network.scores(self.network.represent(batch), n_clusters)
+            return best_first(labels, values, columns.shape[1])
+
+        for rows, (labels, values) in self._batches(tokens, best):
+            columns[rows], scores[rows] = labels, values
+
+    def scores(self, texts: Sequence[str], top_k: int | None) -> sp.csr_matrix:
+        """Scores of the recalled labels, or of the `top_k` best of them: CSR (n, n_labels)."""
+        parts = [
+            self._scores_of_tokens(chunk, top_k) for _, chunk in self._chunks(texts)
+        ]
+        if not parts:
+            return sp.csr_matrix((0, self.network.layout.n_labels), dtype=np.float32)
+        return sp.csr_matrix(sp.vstack(parts, format="csr"))
+
+    def _scores_of_tokens(self, tokens: TokenStore, top_k: int | None) -> sp.csr_matrix:
+        n_clusters = self._clusters_for(top_k or 1)
+
+        def candidates(batch: TokenBatch) -> tuple[torch.Tensor, torch.Tensor]:
+            labels, values = self.network.scores(self.network.represent(batch), n_clusters)
+            if top_k is not None:
+                labels, values = best_first(labels, values, top_k)
+            by_label = labels.argsort(dim=1)
+            return labels.gather(1, by_label), values.gather(1, by_label)
+
+        counts = np.zeros(len(tokens), dtype=np.int64)
+        found = []
+        for rows, (labels, values) in self._batches(tokens, candidates):
+            is_label = labels >= 0
+            counts[rows] = is_label.sum(axis=1)
+            found.append((rows, labels[is_label], values[is_label]))
+        indptr = np.concatenate([[0], np.cumsum(counts)])
+        indices = np.empty(indptr[-1], dtype=np.int64)
+        data = np.empty(indptr[-1], dtype=np.float32)
+        for rows, labels, values in found:
+            # Batches are in order of length; each row goes to its place.
+            n = counts[rows]
+            within = np.arange(len(labels)) - np.repeat(np.cumsum(n) - n, n)
+            places = np.repeat(indptr[rows], n) + within
+            indices[places], data[places] = labels, values
+        shape = (len(tokens), self.network.layout.n_labels)
+        return sp.csr_matrix((data, indices, indptr), shape=shape)
+
+    def features(self, texts: Sequence[str]) -> np.ndarray:
+        """Representations e, (n, n_feature_layers * hidden) float32."""
+        dim = self.network.recall_head.in_features
+        features = np.empty((len(texts), dim), dtype=np.float32)
+        for offset, chunk in self._chunks(texts):
+            self._features_of_tokens(chunk, features[offset : offset + len(chunk)])
+        return features
+
+    def features_of_tokens(self, tokens: TokenStore) -> np.ndarray:
+        """The same for texts that are tokenised already."""
+        features = np.empty((len(tokens), self.network.recall_head.in_features), dtype=np.float32)
+        self._features_of_tokens(tokens, features)
+        return features
+
+    def _features_of_tokens(self, tokens: TokenStore, features: np.ndarray) -> None:
+        for rows, (found,) in self._batches(tokens, lambda b: (self.network.represent(b),)):
+            features[rows] = found
+
+    def _chunks(self, texts: Sequence[str]) -> Iterator[tuple[int, TokenStore]]:
+        for start in range(0, len(texts), TEXTS_PER_CHUNK):
+            chunk = texts[start : start + TEXTS_PER_CHUNK]
+            yield start, tokenize(self.tokenizer, chunk, self.max_length)
+
+    def _clusters_for(self, k: int) -> int:
+        """Clusters to recall so that there are at least k labels: b, or more if k needs more."""
+        layout = self.network.layout
+        needed = -(-k // layout.min_size)
+        return min(max(self.n_candidate_clusters, needed), layout.n_clusters)
+
+    def _batches(
+        self, tokens: TokenStore, compute: Callable[[TokenBatch], tuple[torch.Tensor, ...]]
+    ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+        """Yield the rows of each batch with what `compute` makes of it, as arrays."""
+        for wanted in prediction_batches(tokens.lengths, self.batch_size):
+            done = 0
+            while done < len(wanted):
+                rows = wanted[done : done + self.batch_size]
+                try:
+                    with torch.inference_mode(), autocast(self.device, self.dtype):
+                        results = compute(tokens.batch(rows).to(self.device))
+                        arrays = [result.cpu().float().numpy() if result.is_floating_point()
+                                  else result.cpu().numpy() for result in results]
+                except torch.OutOfMemoryError:
+                    if self.batch_size == 1:
+                        raise
+                    self._halve_batch_size()
+                    continue
+                yield rows, arrays
+                done += len(rows)
+
+    def _halve_batch_size(self) -> None:
+        self.batch_size //= 2
+        torch.cuda.empty_cache()
+        warnings.warn(
+            f"The device ran out of memory in prediction: going on with batches of "
+            f"{self.batch_size} texts. Set prediction_batch_size={self.batch_size} to avoid "
+            "the detour.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+def best_first(
+    labels: torch.Tensor, scores: torch.Tensor, k: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cut candidates to the k best of each row, best first, ties by lower label."""
+    # Sorted by label first, so that a stable sort by score settles ties.
+    by_label = labels.argsort(dim=1)
+    labels, scores = labels.gather(1, by_label), scores.gather(1, by_label)
+    by_score = scores.argsort(dim=1, descending=True, stable=True)[:, :k]
+    return labels.gather(1, by_score), scores.gather(1, by_score)

@@ -1,0 +1,210 @@
+"""The cooperative network of LightXML: encoder, recall head (generator), ranking head."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ._candidates import (
+    LabelLayout,
+    Positives,
+    dynamic_clusters,
+    gather_candidates,
+    top_clusters,
+)
+from ._text import TokenBatch
+
+# Scores are positive, so that an absent entry of a sparse score matrix ranks below all of them.
+SMALLEST_SCORE = torch.finfo(torch.float32).tiny
+
+
+class Losses(NamedTuple):
+    """The two parts of eq. 6, each summed over its entries and averaged over the texts."""
+
+    recall: torch.Tensor
+    rank: torch.Tensor
+
+
+class LabelTable(nn.Module):
+    """Embeddings and biases of the labels, one block of memory a cluster.
+
+    In training a step reads and writes only the blocks of its candidates: `blocks` hands them out
+    as tensors of their own, whose gradients `BlockAdamW` brings home. The gradient of the whole
+    table never exists.
+
+    Parameters
+    ----------
+    n_clusters, cluster_size, dim : int
+        C, s and d. The table has one dummy block more, see `LabelLayout`.
+    """
+
+    def __init__(self, n_clusters: int, cluster_size: int, dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(n_clusters + 1, cluster_size, dim))
+        self.bias = nn.Parameter(torch.zeros(n_clusters + 1, cluster_size))
+        self.weight.requires_grad_(False)
+        self.bias.requires_grad_(False)
+        self.taken: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
+
+    def blocks(self, clusters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embeddings (M, s, d) and biases (M, s) of some clusters."""
+        weight, bias = self.weight[clusters], self.bias[clusters]
+        if self.training and torch.is_grad_enabled():
+            self.taken = clusters, weight.requires_grad_(), bias.requires_grad_()
+        return weight, bias
+
+    def release(self) -> None:
+        """Forget the blocks of the last step."""
+        self.taken = None
+
+
+class LightXMLNetwork(nn.Module):
+    """Text representation, label recall and label ranking, trained together.
+
+    Parameters
+    ----------
+    encoder : nn.Module
+        A Hugging Face encoder.
+    cluster_of : ndarray of shape (n_labels,)
+        Cluster of each label. Where each has its own, the recall head scores labels and there is
+        no ranking (the direct mode).
+    n_feature_layers : int
+        Number of last hidden layers whose [CLS] states are concatenated.
+    bottleneck_dim : int
+        d, the dimension of the label embeddings.
+    dropout : float
+        On the concatenated states.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        cluster_of: np.ndarray,
+        *,
+        n_feature_layers: int,
+        bottleneck_dim: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.settings = {
+            "n_feature_layers": n_feature_layers,
+            "bottleneck_dim": bottleneck_dim,
+            "dropout": dropout,
+        }
+        self.encoder = encoder
+        self.n_feature_layers = n_feature_layers
+        self.dropout = nn.Dropout(dropout)
+        self.layout = LabelLayout(cluster_of)
+        dim = n_feature_layers * encoder.config.hidden_size
+        self.recall_head = nn.Linear(dim, self.layout.n_clusters)
+        self.direct = self.layout.max_size == 1
+        if not self.direct:
+            self.bottleneck = nn.Linear(dim, bottleneck_dim)
+            self.label_table = LabelTable(
+                self.layout.n_clusters, self.layout.max_size, bottleneck_dim
+            )
+            nn.init.normal_(self.label_table.weight, std=1 / math.sqrt(bottleneck_dim))
+
+    def represent(self, batch: TokenBatch) -> torch.Tensor:
+        """Represent texts by e = [e_1, ..., e_5], e_i the [CLS] state of the i-th last layer."""
+        inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+        if batch.token_type_ids is not None:
+            inputs["token_type_ids"] = batch.token_type_ids
+        states = self.encoder(**inputs, output_hidden_states=True).hidden_states
+        rows = torch.arange(len(batch.cls_position), device=batch.cls_position.device)
+        last_first = states[: -self.n_feature_layers - 1 : -1]
+        return torch.cat([layer[rows, batch.cls_position] for layer in last_first], dim=1)
+
+    def losses(
+        self,
+        features: torch.Tensor,
+        positives: Positives,
+        n_candidate_clusters: int,
+        chosen: torch.Tensor | None = None,
+    ) -> Losses:
+        """Compute eq. 1 and eq. 5 for a batch.
+
+        Parameters
+        ----------
+        features : Tensor of shape (B, n_feature_layers * hidden)
+            What `represent` returned.
+        positives : Positives
+            The positive labels.
+        n_candidate_clusters : int
+            b, the number of clusters whose labels are ranked.
+        chosen : Tensor of shape (B, b), int64, optional
+            The clusters to rank; by default the current generator's (dynamic negatives).
+        """
+        n_texts = len(features)
+        features = self.dropout(features)
+        recall_logits = self.recall_head(features).float()
+        cluster_targets = self.layout.cluster_targets(positives, n_texts)
+        recall_loss = (
+            F.binary_cross_entropy_with_logits(recall_logits, cluster_targets, reduction="sum")
+            / n_texts
+        )
+        if self.direct:
+            return Losses(recall_loss, recall_loss.new_zeros(()))
+        if chosen is None:
+            chosen = dynamic_clusters(recall_logits, cluster_targets, n_candidate_clusters)
+        return Losses(recall_loss, self._rank_loss(features, positives, chosen))
+
+    def _rank_loss(
+        self, features: torch.Tensor, positives: Positives, chosen: torch.Tensor
+    ) -> torch.Tensor:
+        """Compute eq. 5: binary cross-entropy over the candidates, positives being 1."""
+        positive_clusters = self.layout.cluster_of[positives.labels]
+        candidates = gather_candidates(chosen, self.layout.n_clusters, positive_clusters)
+        logits = self._rank(features, candidates.clusters)
+        targets = torch.zeros_like(logits)
+        targets[
+            positives.rows,
+            candidates.position[positive_clusters],
+            self.layout.slot_of[positives.labels],
+        ] = 1.0
+        # A text ranks all labels of the clusters chosen for it, and its positives wherever they
+        # are. Slots without a label count nowhere.
+        is_chosen = torch.zeros(logits.shape[:2], dtype=torch.bool, device=logits.device)
+        is_chosen.scatter_(1, candidates.position[chosen], True)
+        is_label = self.layout.labels_of[candidates.clusters] >= 0
+        counts = torch.maximum(is_chosen[:, :, None] & is_label, targets.bool())
+        loss = F.binary_cross_entropy_with_logits(
+            logits, targets, weight=counts.float(), reduction="sum"
+        )
+        return loss / len(features)
+
+    def _rank(self, features: torch.Tensor, clusters: torch.Tensor) -> torch.Tensor:
+        """Score the labels of `clusters` for every text: E_l . (W_h e + b_h) + bias, (B, M, s)."""
+        weight, bias = self.label_table.blocks(clusters)
+        z = self.bottleneck(features)
+        logits = z @ weight.flatten(0, 1).to(z.dtype).T
+        return logits.float().unflatten(1, bias.shape) + bias
+
+    def scores(
+        self, features: torch.Tensor, n_candidate_clusters: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Score the labels of the best clusters: sigmoid(E_l . z) * sigmoid(g_cluster(l)).
+
+        Returns
+        -------
+        labels : Tensor of shape (B, m), int64
+            The candidates; -1 where a cluster has a label less than the largest.
+        scores : Tensor of shape (B, m), float32
+            Positive; 0 where there is no label.
+        """
+        recall_logits = self.recall_head(features).float()
+        chosen = top_clusters(recall_logits, n_candidate_clusters)
+        scores = recall_logits.gather(1, chosen).sigmoid()[:, :, None]
+        if not self.direct:
+            candidates = gather_candidates(chosen, self.layout.n_clusters)
+            logits = self._rank(features, candidates.clusters)
+            own = candidates.position[chosen][:, :, None].expand(-1, -1, logits.shape[2])
+            scores = scores * logits.gather(1, own).sigmoid()
+        labels = self.layout.labels_of[chosen].flatten(1)
+        scores = scores.flatten(1).clamp_min(SMALLEST_SCORE)
+        return labels, scores.masked_fill(labels < 0, 0.0)

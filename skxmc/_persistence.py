@@ -1,0 +1,37 @@
+"""What of a network goes into a pickle, and how it comes back without GPU and network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ._encoder import build_encoder
+from ._network import LightXMLNetwork
+
+
+def network_state(network: LightXMLNetwork) -> dict[str, Any]:
+    """All that rebuilds a network: plain values, the encoder's configuration, NumPy arrays.
+
+    Arrays instead of tensors let joblib compress them and map them into memory, and know no
+    device.
+    """
+    return {
+        "config": network.encoder.config,
+        "cluster_of": network.layout.cluster_of.cpu().numpy(),
+        "settings": network.settings,
+        "weights": {
+            name: tensor.detach().cpu().numpy() for name, tensor in network.state_dict().items()
+        },
+    }
+
+
+def network_from_state(state: dict[str, Any]) -> LightXMLNetwork:
+    """Rebuild a network on the CPU, in evaluation mode."""
+    network = LightXMLNetwork(
+        build_encoder(state["config"]), state["cluster_of"], **state["settings"]
+    )
+    # Copies, as arrays that joblib maps into memory may be read-only.
+    weights = {name: torch.tensor(array) for name, array in state["weights"].items()}
+    network.load_state_dict(weights)
+    return network.eval()

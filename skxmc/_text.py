@@ -1,0 +1,155 @@
+"""Texts to tokens, tokens to batches: everything is tokenised once, batches are of one length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from ._encoder import cls_is_last
+
+# Texts handed to the tokenizer at once; bounds the memory of its intermediate Python lists.
+TOKENIZER_CHUNK = 10_000
+# Texts are shuffled, cut into pools of this many batches and sorted by length inside a pool:
+# enough for nearly no padding, small enough that batches stay random.
+BATCHES_PER_POOL = 64
+
+
+class TokenBatch(NamedTuple):
+    """Padded tokens of some texts, as the encoder takes them."""
+
+    input_ids: torch.Tensor  # (B, T) int64
+    attention_mask: torch.Tensor  # (B, T) int64, 0 on padding
+    cls_position: torch.Tensor  # (B,) int64
+    token_type_ids: torch.Tensor | None  # (B, T) int64, for encoders with more than one type
+
+    def to(self, device: torch.device) -> TokenBatch:
+        """The same batch on `device`; from pinned memory the copy does not block."""
+        return TokenBatch(
+            *(None if t is None else t.to(device, non_blocking=True) for t in self)
+        )
+
+    def pin(self) -> TokenBatch:
+        """The same batch in page-locked memory, from where a GPU fetches it on its own."""
+        return TokenBatch(*(None if t is None else t.pin_memory() for t in self))
+
+
+class TokenStore:
+    """The tokens of many texts in one flat array.
+
+    Parameters
+    ----------
+    ids : ndarray of shape (n_tokens,), int32
+        Token ids of all texts, special tokens included, one text after the other.
+    offsets : ndarray of shape (n_texts + 1,), int64
+        Text i has the tokens ``ids[offsets[i]:offsets[i + 1]]``.
+    type_ids : ndarray of shape (n_tokens,), int8, or None
+        Token types, None where all are 0.
+    pad_id : int
+        What fills short rows of a batch; the attention mask hides it.
+    cls_last : bool
+        Whether [CLS] is the last token of a text instead of the first.
+    """
+
+    def __init__(
+        self,
+        ids: np.ndarray,
+        offsets: np.ndarray,
+        type_ids: np.ndarray | None,
+        pad_id: int,
+        cls_last: bool,
+    ) -> None:
+        self.ids = ids
+        self.offsets = offsets
+        self.type_ids = type_ids
+        self.pad_id = pad_id
+        self.cls_last = cls_last
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Number of tokens of each text, shape (n_texts,)."""
+        return np.diff(self.offsets)
+
+    def batch(self, rows: np.ndarray) -> TokenBatch:
+        """Pad the texts `rows` on the right to the longest of them.
+
+        The side does not matter to any encoder, as the mask hides padding and positions are
+        counted from the first token (or, in XLNet, between tokens); one side for all keeps the
+        positions of BERT-like encoders right whatever side their tokenizer pads on.
+        """
+        starts, stops = self.offsets[rows], self.offsets[rows + 1]
+        lengths = stops - starts
+        shape = (len(rows), int(lengths.max()))
+        real = np.arange(shape[1]) < lengths[:, None]
+        source = np.concatenate([np.arange(a, b) for a, b in zip(starts, stops, strict=True)])
+        input_ids = np.full(shape, self.pad_id, dtype=np.int64)
+        input_ids[real] = self.ids[source]
+        token_type_ids = None
+        if self.type_ids is not None:
+            types = np.zeros(shape, dtype=np.int64)
+            types[real] = self.type_ids[source]
+            token_type_ids = torch.from_numpy(types)
+        cls_position = lengths - 1 if self.cls_last else np.zeros_like(lengths)
+        return TokenBatch(
+            torch.from_numpy(input_ids),
+            torch.from_numpy(real.astype(np.int64)),
+            torch.from_numpy(cls_position),
+            token_type_ids,
+        )
+
+
+def tokenize(tokenizer: Any, texts: Sequence[str], max_length: int) -> TokenStore:
+    """Tokenise texts once, truncated to `max_length` tokens, special ones included."""
+    with_types = "token_type_ids" in tokenizer.model_input_names
+    ids, types, lengths = [], [], [np.zeros(0, dtype=np.int64)]
+    for start in range(0, len(texts), TOKENIZER_CHUNK):
+        encoded = tokenizer(
+            list(texts[start : start + TOKENIZER_CHUNK]),
+            truncation=True,
+            max_length=max_length,
+            padding=False,
+            return_attention_mask=False,
+            return_token_type_ids=with_types,
+        )
+        lengths.append(np.fromiter(map(len, encoded["input_ids"]), dtype=np.int64))
+        ids.append(_flat(encoded["input_ids"], np.int32))
+        if with_types:
+            types.append(_flat(encoded["token_type_ids"], np.int8))
+    type_ids = np.concatenate(types) if types else None
+    return TokenStore(
+        ids=np.concatenate([np.zeros(0, dtype=np.int32), *ids]),
+        offsets=np.concatenate([[0], np.cumsum(np.concatenate(lengths))]),
+        type_ids=type_ids if type_ids is not None and type_ids.any() else None,
+        pad_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0,
+        cls_last=cls_is_last(tokenizer),
+    )
+
+
+def _flat(rows: list[list[int]], dtype: type) -> np.ndarray:
+    return np.fromiter((token for row in rows for token in row), dtype=dtype)
+
+
+def training_batches(
+    lengths: np.ndarray, batch_size: int, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Cut all texts into random batches of similar length: a list of arrays of row numbers."""
+    order = rng.permutation(len(lengths))
+    pool = batch_size * BATCHES_PER_POOL
+    batches = []
+    for start in range(0, len(order), pool):
+        rows = order[start : start + pool]
+        rows = rows[np.argsort(lengths[rows], kind="stable")]
+        batches += [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def prediction_batches(lengths: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+    """Cut all texts into batches by length, the longest first: what is too large fails at once."""
+    order = np.argsort(-lengths, kind="stable")
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]

@@ -1,0 +1,7 @@
+"""Data sets: an embedded example, a reader of the field's file layouts, synthetic data."""
+
+from skxmc.datasets._icd10cm import load_icd10cm
+from skxmc.datasets._synthetic import make_xmc
+from skxmc.datasets._xmc import load_xmc
+
+__all__ = ["load_icd10cm", "load_xmc", "make_xmc"]
