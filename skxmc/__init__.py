@@ -1,3 +1,15 @@
 """Extreme multi-label text classification with scikit-learn manners."""
 
+from ._classifier import LightXMLClassifier
+from ._clusterer import BalancedLabelClusterer, label_features
+from ._topk import predict_topk
+
 __version__ = "0.1.0.dev0"
+
+__all__ = [
+    "BalancedLabelClusterer",
+    "LightXMLClassifier",
+    "__version__",
+    "label_features",
+    "predict_topk",
+]

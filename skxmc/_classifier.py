@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,13 +18,15 @@ from sklearn.utils.validation import check_is_fitted, check_memory
 
 from ._clusterer import BalancedLabelClusterer
 from ._device import local_seed, resolve_device, resolve_precision
-from ._encoder import load_encoder, longest_input, use_fast_attention
+from ._encoder import check_capacity, load_encoder, use_fast_attention
 from ._inference import Predictor
-from ._initialization import initialize_heads
+from ._initialization import start_at_centroids, start_at_priors
 from ._network import LightXMLNetwork
 from ._persistence import network_from_state, network_state
-from ._preparation import cluster_labels, tokenize_by_name
-from ._topk import TopK
+from ._preparation import cached_clusters, cached_tokens, hold_out
+from ._ranker import TextRankerMixin
+from ._text import TokenStore
+from ._topk import TopK, check_k
 from ._training import Trainer, TrainingSet, TrainingSettings
 from ._validation import Labels, check_labels, check_texts
 from .metrics import precision_at_k
@@ -32,7 +35,137 @@ from .metrics import precision_at_k
 AUTO_CANDIDATE_LABELS = 2000
 
 
-class LightXMLClassifier(ClassifierMixin, BaseEstimator):
+class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
+    """Extreme multi-label text classifier: LightXML, end to end from raw text.
+
+    A transformer represents the text; a generator recalls clusters of labels; a discriminator
+    ranks the labels in them, trained against the negatives that the current generator recalls
+    [1]_. Label sets of thousands to millions of labels are its field.
+
+    Parameters
+    ----------
+    encoder : str, default="bert-base-uncased"
+        Hub id or local directory of a Hugging Face encoder with a [CLS] token: BERT, RoBERTa,
+        XLNet, DistilBERT, MiniLM, DeBERTa, ELECTRA, ModernBERT and others.
+        ``"sentence-transformers/all-MiniLM-L6-v2"`` is found without network where the extra
+        ``[demo]`` is installed.
+    max_length : int, default=128
+        Tokens, special ones included; longer texts are truncated.
+    n_feature_layers : int, default=5
+        How many last hidden layers give their [CLS] state to the representation e.
+    dropout : float, default=0.5
+        Share of e that is dropped in training.
+    clusterer : BalancedLabelClusterer, default=None
+        Groups the labels; None means one with its defaults. Pass ``BalancedLabelClusterer()`` to
+        search over ``clusterer__max_cluster_size``. With clusters of one label (the direct mode)
+        the generator scores labels and there is no ranking.
+    n_candidate_clusters : int or "auto", default="auto"
+        The paper's b: clusters recalled for each text, whose labels are ranked. "auto" recalls
+        about 2,000 labels; more clusters than there are is clipped.
+    bottleneck_dim : int, default=256
+        Dimension of the label embeddings. No effect in the direct mode.
+    negative_sampling : {"dynamic"}, default="dynamic"
+        Which negatives the ranking learns from: those that the current generator recalls.
+    head_start : {"centroids", "random"}, default="centroids"
+        Where the heads start: at the centroids of the labels' texts, as the untrained encoder
+        represents them (one forward pass more), or at random as in the paper. The biases start
+        at the log priors either way.
+    max_epochs : int, default=5
+        Passes over the training texts. With few texts, or long ones, more pay.
+    batch_size : int, default=32
+        Texts a training step.
+    prediction_batch_size : int, default=64
+        Texts a prediction step. Predictions do not depend on it.
+    learning_rate : float, default=1e-4
+        Peak rate of the encoder.
+    head_learning_rate : float or None, default=1e-3
+        Peak rate of everything after the encoder, which starts with nothing learned; None means
+        `learning_rate`, as in the paper.
+    weight_decay : float, default=0.01
+        On all weights but biases and layer norms.
+    warmup_fraction : float, default=0.1
+        Share of all steps in which the rates rise from 0.
+    lr_schedule : {"linear", "cosine", "constant"}, default="linear"
+        How the rates fall to 0 after the warm-up, or that they do not.
+    max_grad_norm : float or None, default=None
+        Norm that the gradient of all weights together is clipped to. Losses are sums over labels,
+        so norms of hundreds are usual; Adam does not mind.
+    swa_start : int or None, default=None
+        Epoch, counted from 0, from which weights are averaged (stochastic weight averaging). For
+        ``lr_schedule="constant"``; a falling rate has the same effect. None: off.
+    swa_every : int, default=10
+        Steps from one averaging to the next.
+    early_stopping : bool, default=False
+        Hold out part of the training texts, measure P@5 on it after each epoch, stop when it has
+        not risen for `n_iter_no_change` epochs, and keep the best weights.
+    validation_fraction : float, default=0.1
+        Share that is held out.
+    n_iter_no_change : int, default=3
+        Epochs without gain before training stops.
+    precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
+        Of matrix products; weights stay in fp32. "auto" is bf16 where the device computes it
+        fast, else fp32.
+    device : str, default="auto"
+        "cuda", "cuda:1", "mps", "cpu"; "auto" is a GPU where there is one.
+    threshold : float, default=0.5
+        Score from which `predict` takes a label.
+    memory : str, joblib.Memory or None, default=None
+        Where tokenised texts and label clusters are cached, so that a search over other
+        parameters pays for them once.
+    warm_start : bool, default=False
+        Go on from the weights of the previous fit instead of starting anew.
+    random_state : int, RandomState instance or None, default=None
+        Draws batches, dropout, clusters and the held-out part. The same seed, data and machine
+        give the same model, on a GPU up to the order of summation.
+    n_jobs : int or None, default=None
+        Threads of the default clusterer.
+    verbose : int, default=0
+        1 shows a progress bar with the loss and, where there is a validation part, its P@5.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_labels,)
+        Name or number of each label.
+    clusterer_ : BalancedLabelClusterer
+        The fitted clusterer; its ``labels_`` are the clusters in use.
+    network_ : torch.nn.Module
+        The trained network.
+    tokenizer_ : tokenizer
+        The encoder's.
+    history_ : list of dict
+        One for each epoch: ``epoch``, ``loss``, ``recall_loss``, ``rank_loss``,
+        ``learning_rate``, ``n_steps``, ``seconds`` of the training steps, and ``valid_p_at_5``
+        where there is a validation part.
+    n_iter_ : int
+        Epochs run.
+    n_labels_ : int
+        Number of labels.
+
+    See Also
+    --------
+    BalancedLabelClusterer : Groups the labels.
+    skxmc.predict_topk : Predicts through pipelines and searches.
+    skxmc.metrics.precision_at_k_scorer : Scorer for searches.
+
+    References
+    ----------
+    .. [1] T. Jiang, D. Wang, L. Sun, H. Yang, Z. Zhao, F. Zhuang, "LightXML: Transformer with
+       Dynamic Negative Sampling for High-Performance Extreme Multi-label Text Classification",
+       AAAI 2021.
+
+    Examples
+    --------
+    >>> from skxmc import LightXMLClassifier
+    >>> texts = ["the cat sat on the mat", "stocks fell again", "a cat bond fell"]
+    >>> tags = [["animals"], ["finance"], ["finance", "insurance"]]
+    >>> clf = LightXMLClassifier(
+    ...     "sentence-transformers/all-MiniLM-L6-v2", max_epochs=1, random_state=0
+    ... )
+    >>> top = clf.fit(texts, tags).predict_topk(["shares and bonds"], k=2)
+    >>> top.labels.shape, top.scores.shape
+    ((1, 2), (1, 2))
+    """
+
     _parameter_constraints: dict[str, list[Any]] = {
         "encoder": [str],
         "max_length": [Interval(Integral, 2, None, closed="left")],
@@ -41,6 +174,7 @@ class LightXMLClassifier(ClassifierMixin, BaseEstimator):
         "clusterer": [HasMethods(["fit", "get_params"]), None],
         "n_candidate_clusters": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "bottleneck_dim": [Interval(Integral, 1, None, closed="left")],
+        "head_start": [StrOptions({"centroids", "random"})],
         "negative_sampling": [StrOptions({"dynamic"})],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
@@ -77,6 +211,7 @@ class LightXMLClassifier(ClassifierMixin, BaseEstimator):
         n_candidate_clusters: int | str = "auto",
         bottleneck_dim: int = 256,
         negative_sampling: str = "dynamic",
+        head_start: str = "centroids",
         max_epochs: int = 5,
         batch_size: int = 32,
         prediction_batch_size: int = 64,
@@ -108,6 +243,7 @@ class LightXMLClassifier(ClassifierMixin, BaseEstimator):
         self.n_candidate_clusters = n_candidate_clusters
         self.bottleneck_dim = bottleneck_dim
         self.negative_sampling = negative_sampling
+        self.head_start = head_start
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.prediction_batch_size = prediction_batch_size
@@ -143,67 +279,84 @@ class LightXMLClassifier(ClassifierMixin, BaseEstimator):
         label_features: Any = None,
         validation_data: tuple[Any, Any] | None = None,
     ) -> LightXMLClassifier:
+        """Train on texts and their labels.
+
+        Parameters
+        ----------
+        X : list, tuple, ndarray, or pandas or polars column, of str, of length n_texts
+            Raw texts. Empty ones are legal.
+        y : sparse matrix, array, frame, or sequence of label collections
+            The labels of each text: a scipy sparse matrix or array or a dense array of 0 and 1,
+            of shape (n_texts, n_labels); a frame of such columns, whose names become `classes_`;
+            or a list of collections of labels such as ``[["tax", "law"], []]``, whose sorted
+            labels become `classes_`. Nested lists are always collections.
+        label_names : array-like of shape (n_labels,), default=None
+            Names of the columns of a matrix, which become `classes_`; numbers by default.
+        label_features : sparse or dense matrix of shape (n_labels, d), default=None
+            What labels are clustered by, instead of the TF-IDF features of their texts.
+        validation_data : tuple (X, y), default=None
+            Measured after each epoch, and what early stopping goes by, instead of a held-out
+            part of X.
+
+        Returns
+        -------
+        LightXMLClassifier
+            self.
+
+        Raises
+        ------
+        ValueError
+            If texts or labels are not what they must be, if lengths differ, if a parameter is
+            out of range, or if encoder or device are not there. The message says what to do.
+        TypeError
+            If texts or labels are of a type that cannot stand for them.
+        """
         texts = check_texts(X)
-        labels = check_labels(
-            y, label_names=label_names, n_texts=len(texts), require_positive=True
-        )
+        labels = check_labels(y, label_names=label_names, n_texts=len(texts), require_positive=True)
         device = resolve_device(self.device)
         random_state = check_random_state(self.random_state)
         seed = int(random_state.randint(np.iinfo(np.int32).max))
-        train, held_out = self._split(texts, labels, validation_data, seed)
-        with local_seed(seed, device):
-            if not (self.warm_start and hasattr(self, "network_")):
-                self._build(train, labels.classes, label_features, device, seed)
-            elif not np.array_equal(self.classes_, labels.classes):
-                raise ValueError(
-                    "warm_start=True needs the labels of the previous fit, in the same order: "
-                    f"that had {len(self.classes_)} labels, this one has {len(labels.classes)}, "
-                    "or other names. Set warm_start=False to start anew."
-                )
-            self._train(train, held_out, device, seed)
-        return self
-
-    def _split(
-        self, texts: list[str], labels: Labels, validation_data: Any, seed: int
-    ) -> tuple[tuple[list[str], sp.csr_array], tuple[list[str], Labels] | None]:
-        """Part texts and labels to train on from those to validate with."""
-        if validation_data is not None:
-            if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
-                raise ValueError("validation_data is a pair (X, y) of texts and their labels.")
-            held_out = check_texts(validation_data[0], name="validation_data[0]")
-            held_out_labels = check_labels(
-                validation_data[1],
-                name="validation_data[1]",
-                classes=labels.classes,
-                n_texts=len(held_out),
-            )
-            return (texts, labels.matrix), (held_out, held_out_labels)
-        if not self.early_stopping:
-            return (texts, labels.matrix), None
-        order = np.random.default_rng(seed).permutation(len(texts))
-        n_held_out = math.ceil(self.validation_fraction * len(texts))
-        if n_held_out == len(texts):
-            raise ValueError(
-                f"validation_fraction={self.validation_fraction} of {len(texts)} texts leaves none "
-                "to train on. Lower it, give more texts, or set early_stopping=False."
-            )
-        valid, train = np.sort(order[:n_held_out]), np.sort(order[n_held_out:])
-        if labels.matrix[train].nnz == 0:
-            raise ValueError(
-                "No text of the training part has a label. Lower validation_fraction, give more "
-                "labelled texts, or set early_stopping=False."
-            )
-        return (
-            ([texts[i] for i in train], labels.matrix[train]),
-            ([texts[i] for i in valid], Labels(labels.matrix[valid], *labels[1:])),
+        train, held_out = hold_out(
+            texts,
+            labels,
+            validation_data,
+            self.validation_fraction if self.early_stopping else None,
+            seed,
         )
+        goes_on = self.warm_start and hasattr(self, "network_")
+        if goes_on and not np.array_equal(self.classes_, labels.classes):
+            raise ValueError(
+                "warm_start=True needs the labels of the previous fit, in the same order: that "
+                f"had {len(self.classes_)} labels, this one has {len(labels.classes)}, or other "
+                "names. Set warm_start=False to start anew."
+            )
+        with local_seed(seed, device):
+            if not goes_on:
+                self._build(train, labels.classes, label_features, seed)
+            self.network_.to(device)
+            use_fast_attention(self.network_.encoder, device)
+            memory = check_memory(self.memory)
+            tokens = cached_tokens(memory, self.tokenizer_, train[0], self.max_length)
+            if not goes_on:
+                self._start_heads(tokens, train[1], device, seed)
+            validate = None
+            if held_out is not None:
+                held_out_tokens = cached_tokens(
+                    memory, self.tokenizer_, held_out[0], self.max_length
+                )
+                validate = self._validator(held_out_tokens, held_out[1], device)
+            data = TrainingSet(tokens, train[1], device)
+            rng = np.random.default_rng(seed)
+            trainer = Trainer(self.network_, data, self._settings(device), rng, validate)
+            self.history_ = trainer.run()
+        self.n_iter_ = len(self.history_)
+        return self
 
     def _build(
         self,
         train: tuple[list[str], sp.csr_array],
         classes: np.ndarray,
         features: Any,
-        device: torch.device,
         seed: int,
     ) -> None:
         """Load the encoder, cluster the labels, start the heads."""
@@ -214,7 +367,13 @@ class LightXMLClassifier(ClassifierMixin, BaseEstimator):
                 "labels; it needs one row for each label, in the order of classes_."
             )
         tokenizer, encoder = load_encoder(self.encoder)
-        self._check_encoder(encoder, tokenizer)
+        check_capacity(
+            encoder,
+            tokenizer,
+            name=self.encoder,
+            n_feature_layers=self.n_feature_layers,
+            max_length=self.max_length,
+        )
         clusterer = BalancedLabelClusterer() if self.clusterer is None else self.clusterer
         clusterer = clone(clusterer)
         given = clusterer.get_params()
@@ -235,68 +394,50 @@ class LightXMLClassifier(ClassifierMixin, BaseEstimator):
         self.classes_ = classes
         self.n_labels_ = len(classes)
 
-    def _check_encoder(self, encoder: Any, tokenizer: Any) -> None:
-        n_states = encoder.config.num_hidden_layers + 1
-        if self.n_feature_layers > n_states:
-            raise ValueError(
-                f"n_feature_layers={self.n_feature_layers}, but {self.encoder!r} has only "
-                f"{n_states} hidden states. Lower it."
-            )
-        longest = longest_input(encoder, tokenizer)
-        if self.max_length > longest:
-            raise ValueError(
-                f"max_length={self.max_length}, but {self.encoder!r} takes at most {longest} "
-                "tokens. Lower it."
-            )
-
-    def _train(
-        self,
-        train: tuple[list[str], sp.csr_array],
-        held_out: tuple[list[str], Labels] | None,
-        device: torch.device,
-        seed: int,
+    def _start_heads(
+        self, tokens: TokenStore, y: sp.csr_array, device: torch.device, seed: int
     ) -> None:
-        """Train the network on the device and note what came of it."""
-        memory = check_memory(self.memory)
-        tokens = cached_tokens(memory, self.tokenizer_, train[0], self.max_length)
-        self.network_.to(device)
-        use_fast_attention(self.network_.encoder, device)
-        dtype = resolve_precision(self.precision, device)
-        validate = None
-        if held_out is not None:
-            held_out_tokens = cached_tokens(
-                memory, self.tokenizer_, held_out[0], self.max_length
+        """Start the heads at the priors and, unless told otherwise, at the labels' centroids."""
+        start_at_priors(self.network_, y)
+        if self.head_start == "centroids":
+            predictor = self._predictor(self.network_, device)
+            start_at_centroids(
+                self.network_,
+                y,
+                lambda rows: predictor.features_of_tokens(tokens.subset(rows)),
+                np.random.default_rng(seed),
             )
-            k = min(5, self.n_labels_)
 
-            def validate(network: LightXMLNetwork) -> float:
-                top_k = self._predictor(network, device).top_k_of_tokens(held_out_tokens, k)
-                return precision_at_k(held_out[1].matrix, TopK(*top_k), k=k)
+    def _validator(
+        self, tokens: TokenStore, labels: Labels, device: torch.device
+    ) -> Callable[[LightXMLNetwork], float]:
+        """Build a function that measures P@5 of a network on the held-out part."""
+        k = min(5, self.n_labels_)
 
-        settings = TrainingSettings(
+        def validate(network: LightXMLNetwork) -> float:
+            top_k = self._predictor(network, device).top_k_of_tokens(tokens, k)
+            return precision_at_k(labels.matrix, TopK(*top_k), k=k)
+
+        return validate
+
+    def _settings(self, device: torch.device) -> TrainingSettings:
+        head_rate = self.head_learning_rate
+        return TrainingSettings(
             max_epochs=self.max_epochs,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
-            head_learning_rate=(
-                self.learning_rate if self.head_learning_rate is None else self.head_learning_rate
-            ),
+            head_learning_rate=self.learning_rate if head_rate is None else head_rate,
             weight_decay=self.weight_decay,
             warmup_fraction=self.warmup_fraction,
             lr_schedule=self.lr_schedule,
             max_grad_norm=self.max_grad_norm,
             n_candidate_clusters=self._n_candidate_clusters(self.network_),
-            dtype=dtype,
+            dtype=resolve_precision(self.precision, device),
             swa_start=self.swa_start,
             swa_every=self.swa_every,
             n_iter_no_change=self.n_iter_no_change if self.early_stopping else None,
             verbose=self.verbose,
         )
-        data = TrainingSet(tokens, train[1], device)
-        trainer = Trainer(
-            self.network_, data, settings, np.random.default_rng(seed), validate
-        )
-        self.history_ = trainer.run()
-        self.n_iter_ = len(self.history_)
 
     def _n_candidate_clusters(self, network: LightXMLNetwork) -> int:
         """b, at most the number of clusters there are."""
@@ -309,41 +450,89 @@ class LightXMLClassifier(ClassifierMixin, BaseEstimator):
     # ------------------------------------------------------------------ predict
 
     def predict_topk(self, X: Any, k: int = 5) -> TopK:
+        """Predict the k best labels of each text.
+
+        Scores are ``sigmoid(E_l . z) * sigmoid(g_cluster(l))``. Where the recalled clusters hold
+        fewer than k labels, more are recalled.
+
+        Parameters
+        ----------
+        X : list, tuple, ndarray, or pandas or polars column, of str, of length n_texts
+            Raw texts.
+        k : int, default=5
+            Labels a text, at most the number of labels.
+
+        Returns
+        -------
+        TopK
+            Named tuple ``(labels, scores)`` of two arrays of shape (n_texts, k), best first:
+            entries of `classes_`, and float32 scores in (0, 1].
+
+        Raises
+        ------
+        ValueError
+            If k is not a whole number from 1 to the number of labels.
+        """
         check_is_fitted(self)
         columns, scores = self._predictor().top_k(
-            check_texts(X, allow_empty=True), self._check_k(k)
+            check_texts(X, allow_empty=True), check_k(k, self.n_labels_)
         )
         return TopK(self.classes_[columns], scores)
 
     def decision_function(self, X: Any, *, top_k: int | None = None) -> sp.csr_matrix:
+        """Score the recalled labels of each text.
+
+        Parameters
+        ----------
+        X : list, tuple, ndarray, or pandas or polars column, of str, of length n_texts
+            Raw texts.
+        top_k : int, default=None
+            Keep only the best so many labels of each text, so that memory stays bounded.
+
+        Returns
+        -------
+        csr_matrix of shape (n_texts, n_labels), float32
+            Scores in (0, 1]. Labels that were not recalled are absent: 0, below all others.
+        """
         check_is_fitted(self)
         if top_k is not None:
-            top_k = self._check_k(top_k, "top_k")
-        return self._predictor().scores(check_texts(X, allow_empty=True), top_k)
-
-    def predict_proba(self, X: Any) -> sp.csr_matrix:
-        return self.decision_function(X)
+            top_k = check_k(top_k, self.n_labels_, "top_k")
+        return self._predictor().scores(check_texts(X, allow_empty=True), top_k=top_k)
 
     def predict(self, X: Any) -> sp.csr_matrix:
-        scores = self.decision_function(X)
-        predicted = scores >= self.threshold if self.threshold > 0 else scores > 0
-        return sp.csr_matrix(predicted, dtype=np.int64)
+        """Predict the labels whose score reaches `threshold`.
 
-    def score(self, X: Any, y: Any) -> float:
-        return precision_at_k(y, self.predict_topk(X, k=1), k=1, classes=self.classes_)
+        Parameters
+        ----------
+        X : list, tuple, ndarray, or pandas or polars column, of str, of length n_texts
+            Raw texts.
+
+        Returns
+        -------
+        csr_matrix of shape (n_texts, n_labels), int64
+            1 where a label is predicted.
+        """
+        check_is_fitted(self)
+        texts = check_texts(X, allow_empty=True)
+        predicted = self._predictor().scores(texts, min_score=self.threshold)
+        predicted.data = np.ones(predicted.nnz)
+        return predicted.astype(np.int64)
 
     def encode(self, X: Any) -> np.ndarray:
+        """Represent texts by e, the [CLS] states of the last layers, the last layer first.
+
+        Parameters
+        ----------
+        X : list, tuple, ndarray, or pandas or polars column, of str, of length n_texts
+            Raw texts.
+
+        Returns
+        -------
+        ndarray of shape (n_texts, n_feature_layers * hidden), float32
+            e of the paper, before dropout.
+        """
         check_is_fitted(self)
         return self._predictor().features(check_texts(X, allow_empty=True))
-
-    def _check_k(self, k: Any, name: str = "k") -> int:
-        if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
-            raise ValueError(f"{name}={k!r} is not a positive whole number of labels.")
-        if k > self.n_labels_:
-            raise ValueError(
-                f"{name}={k}, but the model knows only {self.n_labels_} labels. Lower it."
-            )
-        return int(k)
 
     def _predictor(
         self, network: LightXMLNetwork | None = None, device: torch.device | None = None
@@ -361,7 +550,7 @@ class LightXMLClassifier(ClassifierMixin, BaseEstimator):
         )
 
     def _prediction_device(self) -> torch.device:
-        """The device asked for, or the CPU where a model of a GPU was brought to a lesser machine."""
+        """The device asked for; the CPU where a model of a GPU was brought to a lesser machine."""
         try:
             return resolve_device(self.device)
         except ValueError as error:
@@ -372,18 +561,6 @@ class LightXMLClassifier(ClassifierMixin, BaseEstimator):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "network_")
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.one_d_array = True
-        tags.input_tags.two_d_array = False
-        tags.target_tags.two_d_labels = True
-        tags.target_tags.single_output = False
-        tags.target_tags.multi_output = False  # that one means multiclass-multioutput
-        tags.classifier_tags.multi_label = True
-        tags.classifier_tags.multi_class = False
-        return tags
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()

@@ -113,6 +113,24 @@ def longest_input(encoder: nn.Module, tokenizer: Any) -> int:
     return limit
 
 
+def check_capacity(
+    encoder: nn.Module, tokenizer: Any, *, name: str, n_feature_layers: int, max_length: int
+) -> None:
+    """Check that the encoder has as many hidden states and positions as are asked for."""
+    n_states = encoder.config.num_hidden_layers + 1
+    if n_feature_layers > n_states:
+        raise ValueError(
+            f"n_feature_layers={n_feature_layers}, but encoder={name!r} has only {n_states} hidden "
+            "states. Lower it."
+        )
+    longest = longest_input(encoder, tokenizer)
+    if max_length > longest:
+        raise ValueError(
+            f"max_length={max_length}, but encoder={name!r} takes at most {longest} tokens. "
+            "Lower it."
+        )
+
+
 def cls_is_last(tokenizer: Any) -> bool:
     """Whether the tokenizer puts [CLS] at the end of a text (XLNet) or at its start.
 

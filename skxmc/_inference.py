@@ -13,7 +13,7 @@ import torch
 
 from ._device import autocast
 from ._network import LightXMLNetwork
-from ._text import TokenBatch, TokenStore, prediction_batches, tokenize
+from ._text import TokenBatch, TokenStore, prediction_batches, ranges, tokenize
 
 # Texts tokenised at once: memory for tokens stays bounded however many texts there are.
 TEXTS_PER_CHUNK = 65_536
@@ -67,9 +67,7 @@ class Predictor:
         self._top_k_of_tokens(tokens, columns, scores)
         return columns, scores
 
-    def _top_k_of_tokens(
-        self, tokens: TokenStore, columns: np.ndarray, scores: np.ndarray
-    ) -> None:
+    def _top_k_of_tokens(self, tokens: TokenStore, columns: np.ndarray, scores: np.ndarray) -> None:
         n_clusters = self._clusters_for(columns.shape[1])
 
         def best(batch: TokenBatch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -79,16 +77,23 @@ class Predictor:
         for rows, (labels, values) in self._batches(tokens, best):
             columns[rows], scores[rows] = labels, values
 
-    def scores(self, texts: Sequence[str], top_k: int | None) -> sp.csr_matrix:
-        """Scores of the recalled labels, or of the `top_k` best of them: CSR (n, n_labels)."""
+    def scores(
+        self, texts: Sequence[str], *, top_k: int | None = None, min_score: float = 0.0
+    ) -> sp.csr_matrix:
+        """Scores of the recalled labels: CSR (n, n_labels) float32.
+
+        Of these, the `top_k` best of each text where given, and those from `min_score` on.
+        """
         parts = [
-            self._scores_of_tokens(chunk, top_k) for _, chunk in self._chunks(texts)
+            self._scores_of_tokens(chunk, top_k, min_score) for _, chunk in self._chunks(texts)
         ]
         if not parts:
             return sp.csr_matrix((0, self.network.layout.n_labels), dtype=np.float32)
         return sp.csr_matrix(sp.vstack(parts, format="csr"))
 
-    def _scores_of_tokens(self, tokens: TokenStore, top_k: int | None) -> sp.csr_matrix:
+    def _scores_of_tokens(
+        self, tokens: TokenStore, top_k: int | None, min_score: float
+    ) -> sp.csr_matrix:
         n_clusters = self._clusters_for(top_k or 1)
 
         def candidates(batch: TokenBatch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -101,17 +106,15 @@ class Predictor:
         counts = np.zeros(len(tokens), dtype=np.int64)
         found = []
         for rows, (labels, values) in self._batches(tokens, candidates):
-            is_label = labels >= 0
-            counts[rows] = is_label.sum(axis=1)
-            found.append((rows, labels[is_label], values[is_label]))
+            kept = (labels >= 0) & (values >= min_score)
+            counts[rows] = kept.sum(axis=1)
+            found.append((rows, labels[kept], values[kept]))
         indptr = np.concatenate([[0], np.cumsum(counts)])
         indices = np.empty(indptr[-1], dtype=np.int64)
         data = np.empty(indptr[-1], dtype=np.float32)
         for rows, labels, values in found:
             # Batches are in order of length; each row goes to its place.
-            n = counts[rows]
-            within = np.arange(len(labels)) - np.repeat(np.cumsum(n) - n, n)
-            places = np.repeat(indptr[rows], n) + within
+            places = ranges(indptr[rows], counts[rows])
             indices[places], data[places] = labels, values
         shape = (len(tokens), self.network.layout.n_labels)
         return sp.csr_matrix((data, indices, indptr), shape=shape)
@@ -156,8 +159,12 @@ class Predictor:
                 try:
                     with torch.inference_mode(), autocast(self.device, self.dtype):
                         results = compute(tokens.batch(rows).to(self.device))
-                        arrays = [result.cpu().float().numpy() if result.is_floating_point()
-                                  else result.cpu().numpy() for result in results]
+                        arrays = [
+                            result.cpu().float().numpy()
+                            if result.is_floating_point()
+                            else result.cpu().numpy()
+                            for result in results
+                        ]
                 except torch.OutOfMemoryError:
                     if self.batch_size == 1:
                         raise

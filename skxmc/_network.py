@@ -81,6 +81,8 @@ class LightXMLNetwork(nn.Module):
         On the concatenated states.
     """
 
+    feature_mean: torch.Tensor
+
     def __init__(
         self,
         encoder: nn.Module,
@@ -101,6 +103,9 @@ class LightXMLNetwork(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.layout = LabelLayout(cluster_of)
         dim = n_feature_layers * encoder.config.hidden_size
+        # Subtracted from e before the dropout, which would else turn what all texts have in common
+        # into noise. Zero where the heads start at random, as in the paper.
+        self.register_buffer("feature_mean", torch.zeros(dim))
         self.recall_head = nn.Linear(dim, self.layout.n_clusters)
         self.direct = self.layout.max_size == 1
         if not self.direct:
@@ -141,7 +146,7 @@ class LightXMLNetwork(nn.Module):
             The clusters to rank; by default the current generator's (dynamic negatives).
         """
         n_texts = len(features)
-        features = self.dropout(features)
+        features = self.dropout(features - self.feature_mean)
         recall_logits = self.recall_head(features).float()
         cluster_targets = self.layout.cluster_targets(positives, n_texts)
         recall_loss = (
@@ -197,6 +202,7 @@ class LightXMLNetwork(nn.Module):
         scores : Tensor of shape (B, m), float32
             Positive; 0 where there is no label.
         """
+        features = features - self.feature_mean
         recall_logits = self.recall_head(features).float()
         chosen = top_clusters(recall_logits, n_candidate_clusters)
         scores = recall_logits.gather(1, chosen).sigmoid()[:, :, None]

@@ -96,8 +96,8 @@ class BlockAdamW(torch.optim.Optimizer):
         ):
             by_block = (-1,) + (1,) * (block.ndim - 1)
             mean = first[self.clusters].lerp_(block.grad, 1 - beta1)
-            square = second[self.clusters].mul_(beta2).addcmul_(
-                block.grad, block.grad, value=1 - beta2
+            square = (
+                second[self.clusters].mul_(beta2).addcmul_(block.grad, block.grad, value=1 - beta2)
             )
             first.index_copy_(0, self.clusters, mean)
             second.index_copy_(0, self.clusters, square)
@@ -108,9 +108,7 @@ class BlockAdamW(torch.optim.Optimizer):
             weight.index_copy_(0, self.clusters, block)
 
 
-def schedule_factor(
-    schedule: str, step: int, n_steps: int, warmup_fraction: float
-) -> float:
+def schedule_factor(schedule: str, step: int, n_steps: int, warmup_fraction: float) -> float:
     """Factor on the learning rates at `step`, counted from 0, of `n_steps`."""
     n_warmup = math.ceil(warmup_fraction * n_steps)
     if step < n_warmup:

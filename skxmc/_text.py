@@ -27,9 +27,7 @@ class TokenBatch(NamedTuple):
 
     def to(self, device: torch.device) -> TokenBatch:
         """The same batch on `device`; from pinned memory the copy does not block."""
-        return TokenBatch(
-            *(None if t is None else t.to(device, non_blocking=True) for t in self)
-        )
+        return TokenBatch(*(None if t is None else t.to(device, non_blocking=True) for t in self))
 
     def pin(self) -> TokenBatch:
         """The same batch in page-locked memory, from where a GPU fetches it on its own."""
@@ -75,6 +73,22 @@ class TokenStore:
         """Number of tokens of each text, shape (n_texts,)."""
         return np.diff(self.offsets)
 
+    def subset(self, rows: np.ndarray) -> TokenStore:
+        """The store of the texts `rows`, in their order."""
+        source, lengths = self._tokens_of(rows)
+        return TokenStore(
+            self.ids[source],
+            np.concatenate([[0], np.cumsum(lengths)]),
+            None if self.type_ids is None else self.type_ids[source],
+            self.pad_id,
+            self.cls_last,
+        )
+
+    def _tokens_of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where the tokens of the texts `rows` stand, one text after the other; and how many."""
+        lengths = self.offsets[rows + 1] - self.offsets[rows]
+        return ranges(self.offsets[rows], lengths), lengths
+
     def batch(self, rows: np.ndarray) -> TokenBatch:
         """Pad the texts `rows` on the right to the longest of them.
 
@@ -82,11 +96,9 @@ class TokenStore:
         counted from the first token (or, in XLNet, between tokens); one side for all keeps the
         positions of BERT-like encoders right whatever side their tokenizer pads on.
         """
-        starts, stops = self.offsets[rows], self.offsets[rows + 1]
-        lengths = stops - starts
+        source, lengths = self._tokens_of(rows)
         shape = (len(rows), int(lengths.max()))
         real = np.arange(shape[1]) < lengths[:, None]
-        source = np.concatenate([np.arange(a, b) for a, b in zip(starts, stops, strict=True)])
         input_ids = np.full(shape, self.pad_id, dtype=np.int64)
         input_ids[real] = self.ids[source]
         token_type_ids = None
@@ -101,6 +113,11 @@ class TokenStore:
             torch.from_numpy(cls_position),
             token_type_ids,
         )
+
+
+def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The numbers starts[0], starts[0] + 1, ..., lengths[0] of them, then from starts[1] on."""
+    return np.arange(lengths.sum()) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
 
 
 def tokenize(tokenizer: Any, texts: Sequence[str], max_length: int) -> TokenStore:

@@ -18,7 +18,7 @@ from ._candidates import Positives
 from ._device import autocast
 from ._network import LightXMLNetwork, Losses
 from ._optim import BlockAdamW, build_optimizers, clip_gradients, schedule_factor
-from ._text import TokenStore, training_batches
+from ._text import TokenBatch, TokenStore, ranges, training_batches
 
 # Reading the loss waits for a GPU; the progress bar does so only every so many steps.
 STEPS_PER_PROGRESS_UPDATE = 10
@@ -35,7 +35,7 @@ class TrainingSettings:
     weight_decay: float
     warmup_fraction: float
     lr_schedule: str
-    max_grad_norm: float
+    max_grad_norm: float | None
     n_candidate_clusters: int
     dtype: torch.dtype
     swa_start: int | None = None
@@ -56,13 +56,12 @@ class TrainingSet:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def batch(self, rows: np.ndarray) -> tuple[Any, Positives]:
+    def batch(self, rows: np.ndarray) -> tuple[TokenBatch, Positives]:
         """Tokens and positive labels of the texts `rows`, on the device."""
-        starts, stops = self.indptr[rows], self.indptr[rows + 1]
-        labels = np.concatenate(
-            [self.labels[a:b] for a, b in zip(starts, stops, strict=True)]
-        )
-        text_of = np.repeat(np.arange(len(rows)), stops - starts)
+        starts = self.indptr[rows]
+        n_labels = self.indptr[rows + 1] - starts
+        labels = self.labels[ranges(starts, n_labels)]
+        text_of = np.repeat(np.arange(len(rows)), n_labels)
         tokens = self.tokens.batch(rows)
         positives = Positives(torch.from_numpy(text_of), torch.from_numpy(labels))
         if self.device.type == "cuda":
@@ -187,7 +186,8 @@ class Trainer:
             if isinstance(optimizer, BlockAdamW):
                 optimizer.collect()
             self.scaler.unscale_(optimizer)
-        clip_gradients(self.optimizers, self.settings.max_grad_norm)
+        if self.settings.max_grad_norm is not None:
+            clip_gradients(self.optimizers, self.settings.max_grad_norm)
         for optimizer in self.optimizers:
             self.scaler.step(optimizer)
             optimizer.zero_grad()

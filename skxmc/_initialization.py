@@ -1,0 +1,132 @@
+"""Where the heads start: at the label priors, and at the centroids of each label's texts.
+
+Rare labels are what randomly started tables learn last. The encoder knows a good deal before any
+training: the centroid of a label's texts in its whitened representations is already a fair
+classifier, a linear discriminant, and training goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from sklearn.preprocessing import normalize
+from torch import nn
+
+from ._network import LightXMLNetwork
+
+# Texts whose representations decide where the heads start, a forward pass each.
+MAX_TEXTS = 200_000
+# Texts that the mean and the covariance of the representations are taken from.
+MAX_TEXTS_FOR_COVARIANCE = 20_000
+# Principal components used in the direct mode, which has no bottleneck that would say.
+DIRECT_COMPONENTS = 256
+# Texts represented at once.
+CHUNK = 8192
+# Added to the variances, as a share of their mean, so that noise is not blown up.
+SHRINKAGE = 1.0
+# Variances below this share of the mean square of the features are noise: the [CLS] states of some
+# encoders hardly differ before training, and blown up differences would upset it.
+SMALLEST_VARIANCE = 0.01
+# Logit, above its prior, that a text of average norm gets for a label it lies right on.
+LABEL_LOGIT = 20.0
+CLUSTER_LOGIT = 10.0
+
+Represent = Callable[[np.ndarray], np.ndarray]
+
+
+def start_at_priors(network: LightXMLNetwork, y: sp.csr_array) -> None:
+    """Set the output biases to the log odds of clusters and, within them, of labels."""
+    n_texts = y.shape[0]
+    cluster_of = network.layout.cluster_of.cpu().numpy()
+    cluster_bias = _log_odds(_cluster_matrix(network, y).sum(axis=0), n_texts)
+    with torch.no_grad():
+        nn.init.normal_(network.recall_head.weight, std=0.01)
+        network.recall_head.bias.copy_(torch.from_numpy(cluster_bias))
+        if not network.direct:
+            # What is ranked has been recalled: the odds are those within the cluster.
+            label_bias = _log_odds(y.sum(axis=0), n_texts) - cluster_bias[cluster_of]
+            network.label_table.bias[network.layout.cluster_of, network.layout.slot_of] = (
+                torch.from_numpy(label_bias).to(network.label_table.bias.device)
+            )
+
+
+def start_at_centroids(
+    network: LightXMLNetwork, y: sp.csr_array, represent: Represent, rng: np.random.Generator
+) -> None:
+    """Set the weights of the heads to the centroids of the labels' and clusters' texts.
+
+    The bottleneck starts as the whitened principal components of the representations. Labels
+    without a text (among those looked at) start at the centroid of their cluster.
+
+    Parameters
+    ----------
+    network : LightXMLNetwork
+        Its biases are at the priors already, see `start_at_priors`.
+    y : csr_array of shape (n_texts, n_labels)
+        The training labels.
+    represent : callable
+        Takes row numbers, returns their representations (n, n_feature_layers * hidden).
+    rng : numpy.random.Generator
+        Draws the texts to look at where there are very many.
+    """
+    rows = np.sort(rng.permutation(y.shape[0])[:MAX_TEXTS])
+    sample = np.sort(rng.permutation(rows)[:MAX_TEXTS_FOR_COVARIANCE])
+    n_components = DIRECT_COMPONENTS if network.direct else network.bottleneck.out_features
+    mean, components = _whitening(represent(sample), n_components)
+    projected = np.concatenate(
+        [(represent(rows[i : i + CHUNK]) - mean) @ components.T for i in range(0, len(rows), CHUNK)]
+    )
+    norm = max(float(np.linalg.norm(projected, axis=1).mean()), np.finfo(np.float32).tiny)
+    clusters = normalize(_cluster_matrix(network, y[rows]).T @ projected)
+    recall_logit = LABEL_LOGIT if network.direct else CLUSTER_LOGIT
+    device = network.feature_mean.device
+    projection = torch.from_numpy(components).to(device)
+    with torch.no_grad():
+        network.feature_mean.copy_(torch.from_numpy(mean))
+        directions = torch.from_numpy(clusters * (recall_logit / norm)).float().to(device)
+        network.recall_head.weight.copy_(directions @ projection)
+        if not network.direct:
+            n = len(components)
+            network.bottleneck.weight[:n] = projection
+            network.bottleneck.bias.zero_()
+            cluster_of = network.layout.cluster_of.cpu().numpy()
+            labels = normalize(y[rows].T @ projected)
+            unseen = ~labels.any(axis=1)
+            labels[unseen] = clusters[cluster_of[unseen]]
+            labels = torch.from_numpy(labels * (LABEL_LOGIT / norm)).float().to(device)
+            table = network.label_table.weight
+            table.zero_()
+            table[network.layout.cluster_of, network.layout.slot_of, :n] = labels
+
+
+def _whitening(features: np.ndarray, n_components: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean, and the whitened principal components as rows: largest variance first."""
+    mean = features.mean(axis=0, dtype=np.float64)
+    centred = features - mean
+    variances, axes = np.linalg.eigh(centred.T @ centred / len(features))
+    keep = np.argsort(-variances, kind="stable")[:n_components]
+    level = float(np.einsum("ij,ij->", features, features, dtype=np.float64) / features.size)
+    floor = SHRINKAGE * float(variances.mean()) + SMALLEST_VARIANCE * level + 1e-12
+    components = axes[:, keep] / np.sqrt(np.maximum(variances[keep], 0) + floor)
+    return mean.astype(np.float32), components.T.astype(np.float32)
+
+
+def _cluster_matrix(network: LightXMLNetwork, y: sp.csr_array) -> sp.csr_array:
+    """Which texts have a label in which cluster: (n_texts, C) 0/1."""
+    cluster_of = network.layout.cluster_of.cpu().numpy()
+    membership = sp.csr_array(
+        (np.ones(len(cluster_of), np.float32), (np.arange(len(cluster_of)), cluster_of)),
+        shape=(len(cluster_of), network.layout.n_clusters),
+    )
+    clusters = y @ membership
+    clusters.data[:] = 1.0
+    return clusters
+
+
+def _log_odds(counts: np.ndarray, n_texts: int) -> np.ndarray:
+    """Log odds of labels seen `counts` times in `n_texts` texts, finite for 0 and n_texts too."""
+    counts = np.asarray(counts, dtype=np.float64).ravel()
+    return np.log((counts + 0.1) / (n_texts - counts + 1.0)).astype(np.float32)

@@ -1,0 +1,397 @@
+"""Checks of texts and labels: whatever form a user passes becomes one form, or an error that helps.
+
+Nothing else in the package looks at raw input. Wrong types raise ``TypeError``, wrong contents
+``ValueError``; where sklearn has a wording or a choice of its own, it is kept.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections import Counter
+from collections.abc import Callable
+from itertools import chain, islice, repeat
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.preprocessing import MultiLabelBinarizer
+
+from ._topk import checked_csr
+
+MAX_INT64 = np.iinfo(np.int64).max
+
+
+class Labels(NamedTuple):
+    """What `check_labels` returns.
+
+    Attributes
+    ----------
+    matrix : csr_array of shape (n_texts, n_labels), float32
+        Canonical indicator: sorted, without duplicates or stored zeros, every stored value 1.
+    classes : ndarray of shape (n_labels,), int64 or object
+        The label of each column; object where labels are ``str``, because a fixed-width array
+        would give every label the room of the longest.
+    n_unknown : ndarray of shape (n_texts,), int64
+        How many true labels of each text are not among `classes`.
+    """
+
+    matrix: sparse.csr_array
+    classes: NDArray[Any]
+    n_unknown: NDArray[np.int64]
+
+
+def check_texts(X: Any, *, name: str = "X", allow_empty: bool = False) -> list[str]:
+    """Check raw texts and return them as a list of ``str``.
+
+    Lone surrogates become U+FFFD, the replacement character.
+
+    Parameters
+    ----------
+    X : sequence of str
+        List, tuple, 1-D array, or a column of pandas, polars or pyarrow.
+    name : str, default="X"
+        What error messages call it.
+    allow_empty : bool, default=False
+        Whether no text at all is fine.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    TypeError
+        If X is not a sequence of texts, or an element is neither ``str`` nor missing.
+    ValueError
+        If X is a bare string, has more than one dimension, holds missing values or no text.
+    """
+    if isinstance(X, str):
+        raise ValueError(
+            "Iterable over raw text documents expected, string object received. "
+            f"Pass a list: {name}=[text]."
+        )
+    if _ndim(X) != 1:
+        raise ValueError(
+            f"{name} must be one-dimensional, got {_describe(X)}. Pass raw texts as one column, "
+            f"such as {name}['text'] or {name}[:, 0]."
+        )
+    if not _is_sequence(X):
+        raise TypeError(
+            f"{name} must be a list, tuple, 1-D array or column of str, got {_describe(X)}. "
+            "Pass a list of texts, in the order of their labels."
+        )
+    texts = _as_list(X)
+    if not texts and not allow_empty:
+        raise ValueError(f"{name} holds no text; at least one is needed.")
+    if not set(map(type, texts)) <= {str}:
+        texts = [_as_text(text, row, name) for row, text in enumerate(texts)]
+    return [text if text.isascii() else _without_surrogates(text) for text in texts]
+
+
+def check_labels(
+    y: Any,
+    *,
+    name: str = "y",
+    classes: Any = None,
+    label_names: Any = None,
+    n_texts: int | None = None,
+    require_positive: bool = False,
+) -> Labels:
+    """Check labels in any form and return them as a canonical CSR indicator; y is not modified.
+
+    Parameters
+    ----------
+    y : sparse matrix or array, 2-D array, frame, or sequence of collections
+        - scipy sparse matrix or array of any format, or a dense array, of shape
+          (n_texts, n_labels), bool, int or float, that holds 0 and 1 only;
+        - pandas or polars frame of such columns, whose names are the labels;
+        - one collection (list, tuple, set, 1-D array) of labels for each text, each a ``str`` or
+          each an integer from 0. Nested lists are always read this way.
+    name : str, default="y"
+        What error messages call it.
+    classes : array-like of shape (n_labels,), default=None
+        The label space of a fitted model, which the columns of the result follow. Matrices must
+        have as many columns; named labels are looked up and counted where they are not in it.
+    label_names : array-like of shape (n_labels,), default=None
+        Distinct names of the columns of a matrix, where there are no `classes`; 0, 1, ... if None.
+    n_texts : int, default=None
+        How many rows there must be.
+    require_positive : bool, default=False
+        Whether at least one text must have a label.
+
+    Returns
+    -------
+    Labels
+
+    Raises
+    ------
+    TypeError
+        If y, one of its columns or a label is of a type that cannot stand for labels.
+    ValueError
+        If shapes disagree, an indicator is not binary, a sparse matrix is broken, names are not
+        distinct or mixed in kind, or nothing is left to learn from.
+    """
+    names: NDArray[Any] | None
+    if sparse.issparse(y):
+        matrix, names = checked_csr(y, name), None
+    elif not names_labels(y):
+        matrix, names = _read_dense(y, name), None
+    elif _ndim(y) == 2:
+        matrix, names = _read_frame(y, name)
+    else:
+        matrix, names = _read_collections(y, name)
+
+    if label_names is not None and names is not None:
+        raise ValueError(
+            f"label_names cannot be given: {name} names its labels itself. Pass {name} as a "
+            "matrix, or leave label_names out."
+        )
+    n_rows = matrix.shape[0]
+    if n_texts is not None and n_rows != n_texts:
+        raise ValueError(
+            f"{name} has {n_rows} rows, but there are {n_texts} texts. Pass one row for each text."
+        )
+    if n_rows == 0:
+        raise ValueError(f"{name} has no rows; at least one text with labels is needed.")
+    _check_binary(matrix, name, names)
+
+    matrix.eliminate_zeros()
+    n_unknown = np.zeros(n_rows, dtype=np.int64)
+    if names is None:
+        columns = classes if classes is not None else label_names
+        names = _column_labels(columns, matrix.shape[1], name, given=classes is not None)
+    elif classes is not None:
+        classes = label_array(classes, "classes")
+        matrix, n_unknown = _align(matrix, names, classes, name)
+        names = classes
+    matrix.data = np.ones(matrix.nnz, dtype=np.float32)
+
+    if matrix.nnz == 0 and require_positive:
+        raise ValueError(f"{name} holds no positive label at all; at least one text needs one.")
+    if matrix.shape[1] == 0:
+        raise ValueError(f"{name} holds no labels; at least one column or label is needed.")
+    return Labels(matrix, names, n_unknown)
+
+
+def names_labels(y: Any) -> bool:
+    """Whether y names its labels (a frame, collections) rather than numbering its columns."""
+    return _ndim(y) != 2 or hasattr(y, "columns")
+
+
+def label_array(labels: Any, name: str) -> NDArray[Any]:
+    """Distinct labels as a 1-D array: int64, or object where they are ``str``."""
+    if isinstance(labels, str) or not _is_sequence(labels) or _ndim(labels) != 1:
+        raise TypeError(f"{name} must be a 1-D sequence of labels, got {_describe(labels)}.")
+    values = _plain_labels(_as_list(labels), lambda position: f"position {position} of {name}")
+    if len(set(values)) < len(values):
+        twice = Counter(values).most_common(1)[0][0]
+        raise ValueError(f"{name} holds {twice!r} more than once; labels must be distinct.")
+    if values and isinstance(values[0], int):
+        return np.array(values, dtype=np.int64)
+    return np.array(values, dtype=object)
+
+
+def find_columns(labels: NDArray[Any], classes: NDArray[Any], name: str) -> NDArray[np.int64]:
+    """Column of each label in `classes`, or -1; an array of the shape of `labels`."""
+    labels = np.asarray(labels)
+    values = _plain_labels(
+        labels.ravel().tolist(), lambda position: f"position {position} of {name}"
+    )
+    known = classes.tolist()
+    if values and known and type(values[0]) is not type(known[0]):
+        raise ValueError(
+            f"{name} has labels of type {type(values[0]).__name__}, such as {values[0]!r}, but "
+            f"the classes are of type {type(known[0]).__name__}, such as {known[0]!r}. Pass the "
+            "labels as they were in fit, or a matrix with one column for each class."
+        )
+    column_of = dict(zip(known, range(len(known)), strict=True))
+    columns = np.fromiter(map(column_of.get, values, repeat(-1)), np.int64, len(values))
+    return columns.reshape(labels.shape)
+
+
+def _read_dense(y: Any, name: str) -> sparse.csr_array:
+    dense = np.asarray(y)
+    if dense.dtype.kind not in "buif":
+        raise TypeError(
+            f"{name} is a 2-D array of {dense.dtype}, but an indicator must be bool, int or float. "
+            f"Pass label collections as a list of lists, {name}.tolist()."
+        )
+    rows, columns = np.nonzero(dense)
+    values = dense[rows, columns].astype(np.float64)
+    return sparse.csr_array((values, (rows, columns)), shape=dense.shape)
+
+
+def _read_frame(frame: Any, name: str) -> tuple[sparse.csr_array, NDArray[Any]]:
+    names = label_array(list(frame.columns), f"the columns of {name}")
+    blocks = [sparse.csc_array((frame.shape[0], 0))]
+    # One column at a time: frames mix dtypes, and one of sparse columns may be large.
+    for column in frame.columns:
+        values = np.asarray(frame[column])
+        if values.dtype.kind not in "buif":
+            raise TypeError(
+                f"column {column!r} of {name} has dtype {values.dtype}; an indicator must be bool, "
+                f"int or float. Convert it, as with {name}.fillna(0).astype(int), or pass "
+                f"{name}[{column!r}] alone if it holds collections of labels."
+            )
+        blocks.append(sparse.csc_array(values.astype(np.float64)[:, np.newaxis]))
+    return sparse.hstack(blocks, format="csr"), names
+
+
+def _read_collections(y: Any, name: str) -> tuple[sparse.csr_array, NDArray[Any]]:
+    if y is None:  # sklearn's words, which its common checks look for
+        raise ValueError(f"This estimator requires y to be passed, but the target {name} is None.")
+    if isinstance(y, str) or _ndim(y) != 1 or not _is_sequence(y):
+        raise ValueError(
+            f"{name} must be a sparse matrix, a 2-D array, a frame, or one collection of labels "
+            f"for each text such as [['tax', 'law'], []], got {_describe(y)}."
+        )
+    rows = [_as_collection(row, number, name) for number, row in enumerate(_as_list(y))]
+    ends = np.cumsum([len(row) for row in rows])
+    labels = _plain_labels(
+        list(chain.from_iterable(rows)),
+        lambda position: f"row {np.searchsorted(ends, position, side='right')} of {name}",
+    )
+    remaining = iter(labels)
+    binarizer = MultiLabelBinarizer(sparse_output=True)
+    rows = [list(islice(remaining, len(row))) for row in rows]
+    matrix = sparse.csr_array(binarizer.fit_transform(rows))
+    matrix.sum_duplicates()
+    return matrix, label_array(binarizer.classes_, f"the labels of {name}")
+
+
+def _as_collection(row: Any, number: int, name: str) -> list[Any]:
+    if isinstance(row, list | tuple | set | frozenset):
+        return list(row)
+    if hasattr(row, "shape") and _ndim(row) == 1:
+        return _as_list(row)
+    raise ValueError(
+        f"row {number} of {name} is {reprlib.repr(row)}, not a collection of labels. Give every "
+        "text a list, as in [['tax', 'law'], []], also for one label or none; an indicator must "
+        "be a 2-D array, a sparse matrix or a frame."
+    )
+
+
+def _plain_labels(values: list[Any], where: Callable[[int], str]) -> list[Any]:
+    """Labels as Python's own str, or its own int; `where` words the position of a wrong one."""
+    if not set(map(type, values)) <= {str, int}:
+        values = [_plain_label(value, position, where) for position, value in enumerate(values)]
+    kinds = set(map(type, values))
+    if len(kinds) > 1:
+        other = next(i for i, value in enumerate(values) if type(value) is not type(values[0]))
+        raise ValueError(
+            f"{where(other)} holds the label {values[other]!r}, but {where(0)} holds "
+            f"{values[0]!r}: labels must be all str or all int. Convert them to one kind."
+        )
+    if kinds == {int} and not (min(values) >= 0 and max(values) <= MAX_INT64):
+        wrong = next(i for i, value in enumerate(values) if not 0 <= value <= MAX_INT64)
+        raise ValueError(
+            f"{where(wrong)} holds the label {values[wrong]}; integer labels must not be negative "
+            "nor above 2**63 - 1. Pass such labels as str."
+        )
+    return values
+
+
+def _plain_label(value: Any, position: int, where: Callable[[int], str]) -> str | int:
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return int(value)
+    if _is_missing(value):
+        raise ValueError(f"{where(position)} holds the missing label {value!r}. Leave it out.")
+    raise TypeError(
+        f"{where(position)} holds {reprlib.repr(value)} of type {type(value).__name__}; labels "
+        "must be str or int. An indicator must be a 2-D array, a sparse matrix or a frame."
+    )
+
+
+def _check_binary(matrix: sparse.csr_array, name: str, names: NDArray[Any] | None) -> None:
+    wrong = np.flatnonzero((matrix.data != 0) & (matrix.data != 1))
+    if wrong.size == 0:
+        return
+    entry = wrong[0]
+    row = np.searchsorted(matrix.indptr, entry, side="right") - 1
+    column = matrix.indices[entry]
+    label = column if names is None else repr(names[column])
+    raise ValueError(
+        f"{name} holds {matrix.data[entry]} at row {row}, column {label}; an indicator holds only "
+        f"0 and 1. Where it counts or weighs labels, pass {name} > 0; duplicate entries of a "
+        f"sparse matrix add up, so call {name}.sum_duplicates() before that."
+    )
+
+
+def _column_labels(labels: Any, n_columns: int, name: str, *, given: bool) -> NDArray[Any]:
+    """Labels of the columns of a matrix: the classes (`given`), the label_names, or numbers."""
+    if labels is None:
+        return np.arange(n_columns, dtype=np.int64)
+    source = "classes" if given else "label_names"
+    labels = label_array(labels, source)
+    if len(labels) != n_columns:
+        raise ValueError(
+            f"{name} has {n_columns} columns, but there are {len(labels)} {source}. Pass one "
+            f"column for each, in the same order{', or label collections' if given else ''}."
+        )
+    return labels
+
+
+def _align(
+    matrix: sparse.csr_array, names: NDArray[Any], classes: NDArray[Any], name: str
+) -> tuple[sparse.csr_array, NDArray[np.int64]]:
+    """Move columns `names` to those of `classes`, and count each row's entries that have none."""
+    n_rows = matrix.shape[0]
+    rows = np.repeat(np.arange(n_rows), np.diff(matrix.indptr))
+    columns = find_columns(names, classes, name)[matrix.indices]
+    known = columns >= 0
+    entries = (matrix.data[known], (rows[known], columns[known]))
+    aligned = sparse.csr_array(entries, shape=(n_rows, len(classes)))
+    return aligned, np.bincount(rows[~known], minlength=n_rows)
+
+
+def _as_text(text: Any, row: int, name: str) -> str:
+    if isinstance(text, str):  # a subclass such as numpy.str_, or an enum with a str() of its own
+        return str.__str__(text)
+    if _is_missing(text):
+        raise ValueError(
+            f"{name} holds a missing value ({text!r}) at row {row}. Replace it by an empty text, "
+            f"with {name}.fillna('') in pandas, or drop the row and its labels."
+        )
+    remedy = "Decode it, with text.decode()." if isinstance(text, bytes) else "Pass str(text)."
+    raise TypeError(
+        f"{name} must hold str only, but row {row} is {reprlib.repr(text)} of type "
+        f"{type(text).__name__}. {remedy}"
+    )
+
+
+def _without_surrogates(text: str) -> str:
+    """What a tokenizer can encode; by way of UTF-16, pairs become the character they mean."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _is_missing(value: Any) -> bool:
+    if isinstance(value, float | np.floating):
+        return bool(np.isnan(value))
+    # By name, so that pandas need not be imported.
+    return value is None or type(value).__name__ in ("NAType", "NaTType")
+
+
+def _is_sequence(values: Any) -> bool:
+    """Whether there is a length and an order; a generator could be endless, a set has no order."""
+    unsuited = bytes | bytearray | dict | set | frozenset
+    return hasattr(values, "__len__") and not isinstance(values, unsuited)
+
+
+def _ndim(values: Any) -> int:
+    shape = getattr(values, "shape", None)
+    return len(shape) if isinstance(shape, tuple) else 1
+
+
+def _as_list(values: Any) -> list[Any]:
+    for method in ("to_pylist", "to_list", "tolist"):  # pyarrow; polars, pandas; numpy
+        if hasattr(values, method):
+            return getattr(values, method)()
+    return list(values)
+
+
+def _describe(values: Any) -> str:
+    shape = getattr(values, "shape", None)
+    return type(values).__name__ + (f" of shape {shape}" if isinstance(shape, tuple) else "")
