@@ -20,7 +20,7 @@ class Encoder(NamedTuple):
     """A tokenizer and the model it was made for."""
 
     tokenizer: Any
-    model: nn.Module
+    model: Any
 
 
 def embedded_path(name: str) -> Path | None:
@@ -73,14 +73,14 @@ def _load(source: str) -> Encoder:
     return Encoder(tokenizer, without_pooler(model))
 
 
-def build_encoder(config: Any) -> nn.Module:
+def build_encoder(config: Any) -> Any:
     """Build an encoder with random weights from its configuration, without network."""
     from transformers import AutoModel
 
     return without_pooler(AutoModel.from_config(config, dtype=torch.float32))
 
 
-def without_pooler(model: nn.Module) -> nn.Module:
+def without_pooler(model: Any) -> Any:
     """Drop the pooler some encoders carry: it gets no gradient, as only hidden states are used."""
     if isinstance(getattr(model, "pooler", None), nn.Module):
         model.pooler = None
@@ -101,7 +101,7 @@ def _not_found_message(name: str, error: Exception) -> str:
     return f"encoder={name!r} could not be loaded ({reason}). {remedy}."
 
 
-def longest_input(encoder: nn.Module, tokenizer: Any) -> int:
+def longest_input(encoder: Any, tokenizer: Any) -> int:
     """Largest number of tokens, special ones included, that the encoder has positions for."""
     limit = int(min(tokenizer.model_max_length, 2**31 - 1))
     positions = getattr(encoder.config, "max_position_embeddings", None)
@@ -114,7 +114,7 @@ def longest_input(encoder: nn.Module, tokenizer: Any) -> int:
 
 
 def check_capacity(
-    encoder: nn.Module, tokenizer: Any, *, name: str, n_feature_layers: int, max_length: int
+    encoder: Any, tokenizer: Any, *, name: str, n_feature_layers: int, max_length: int
 ) -> None:
     """Check that the encoder has as many hidden states and positions as are asked for."""
     n_states = encoder.config.num_hidden_layers + 1
@@ -152,7 +152,7 @@ def cls_is_last(tokenizer: Any) -> bool:
     )
 
 
-def use_fast_attention(encoder: nn.Module, device: torch.device) -> None:
+def use_fast_attention(encoder: Any, device: torch.device) -> None:
     """Choose the attention kernel that is fast on `device`.
 
     PyTorch's fused kernel is the right one on a GPU. On a CPU it has no dropout (it falls back on

@@ -79,7 +79,7 @@ def start_at_centroids(
     projected = np.concatenate(
         [(represent(rows[i : i + CHUNK]) - mean) @ components.T for i in range(0, len(rows), CHUNK)]
     )
-    norm = max(float(np.linalg.norm(projected, axis=1).mean()), np.finfo(np.float32).tiny)
+    norm = float(np.linalg.norm(projected, axis=1).mean()) or 1.0
     clusters = normalize(_cluster_matrix(network, y[rows]).T @ projected)
     recall_logit = LABEL_LOGIT if network.direct else CLUSTER_LOGIT
     device = network.feature_mean.device

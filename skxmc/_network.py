@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -68,7 +68,7 @@ class LightXMLNetwork(nn.Module):
 
     Parameters
     ----------
-    encoder : nn.Module
+    encoder : PreTrainedModel
         A Hugging Face encoder.
     cluster_of : ndarray of shape (n_labels,)
         Cluster of each label. Where each has its own, the recall head scores labels and there is
@@ -85,7 +85,7 @@ class LightXMLNetwork(nn.Module):
 
     def __init__(
         self,
-        encoder: nn.Module,
+        encoder: Any,
         cluster_of: np.ndarray,
         *,
         n_feature_layers: int,

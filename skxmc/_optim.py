@@ -82,7 +82,7 @@ class BlockAdamW(torch.optim.Optimizer):
         self.table.release()
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Update the collected blocks, their moments and their step counts."""
         group = self.param_groups[0]
         beta1, beta2 = BETAS

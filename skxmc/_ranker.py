@@ -62,7 +62,7 @@ class TextRankerMixin:
         return precision_at_k(y, self.predict_topk(X, k=1), k=1, classes=self.classes_)
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
         tags.input_tags.string = True
         tags.input_tags.one_d_array = True
         tags.input_tags.two_d_array = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,11 +27,20 @@ class TokenBatch(NamedTuple):
 
     def to(self, device: torch.device) -> TokenBatch:
         """The same batch on `device`; from pinned memory the copy does not block."""
-        return TokenBatch(*(None if t is None else t.to(device, non_blocking=True) for t in self))
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin(self) -> TokenBatch:
         """The same batch in page-locked memory, from where a GPU fetches it on its own."""
-        return TokenBatch(*(None if t is None else t.pin_memory() for t in self))
+        return self._map(torch.Tensor.pin_memory)
+
+    def _map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> TokenBatch:
+        types = self.token_type_ids
+        return TokenBatch(
+            function(self.input_ids),
+            function(self.attention_mask),
+            function(self.cls_position),
+            None if types is None else function(types),
+        )
 
 
 class TokenStore:

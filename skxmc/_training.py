@@ -6,7 +6,7 @@ import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -205,7 +205,7 @@ class Trainer:
     def _note_validation(self) -> None:
         """Measure the weights that would be kept now, and remember them if they are the best."""
         assert self.validate is not None
-        network = self.network if self.average is None else self.average.module
+        network = self.network if self.average is None else cast(Any, self.average.module)
         score = self.validate(network)
         self.history[-1]["valid_p_at_5"] = score
         if self.settings.verbose:
