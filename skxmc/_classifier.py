@@ -14,11 +14,11 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, check_memory
+from sklearn.utils.validation import _num_samples, check_is_fitted, check_memory
 
 from ._clusterer import BalancedLabelClusterer
 from ._device import local_seed, resolve_device, resolve_precision
-from ._encoder import check_capacity, load_encoder, use_fast_attention
+from ._encoder import check_capacity, load_encoder, set_dropout, use_fast_attention
 from ._inference import Predictor
 from ._initialization import start_at_centroids, start_at_priors
 from ._network import LightXMLNetwork
@@ -55,6 +55,9 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         How many last hidden layers give their [CLS] state to the representation e.
     dropout : float, default=0.5
         Share of e that is dropped in training.
+    encoder_dropout : float or None, default=None
+        Rate of the dropout inside the encoder, None for the one it comes with (mostly 0.1). 0 is
+        faster, by some 10 % on a CPU, and does no harm where epochs are few.
     clusterer : BalancedLabelClusterer, default=None
         Groups the labels; None means one with its defaults. Pass ``BalancedLabelClusterer()`` to
         search over ``clusterer__max_cluster_size``. With clusters of one label (the direct mode)
@@ -171,6 +174,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         "max_length": [Interval(Integral, 2, None, closed="left")],
         "n_feature_layers": [Interval(Integral, 1, None, closed="left")],
         "dropout": [Interval(Real, 0, 1, closed="left")],
+        "encoder_dropout": [Interval(Real, 0, 1, closed="left"), None],
         "clusterer": [HasMethods(["fit", "get_params"]), None],
         "n_candidate_clusters": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "bottleneck_dim": [Interval(Integral, 1, None, closed="left")],
@@ -207,6 +211,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         max_length: int = 128,
         n_feature_layers: int = 5,
         dropout: float = 0.5,
+        encoder_dropout: float | None = None,
         clusterer: BalancedLabelClusterer | None = None,
         n_candidate_clusters: int | str = "auto",
         bottleneck_dim: int = 256,
@@ -239,6 +244,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         self.max_length = max_length
         self.n_feature_layers = n_feature_layers
         self.dropout = dropout
+        self.encoder_dropout = encoder_dropout
         self.clusterer = clusterer
         self.n_candidate_clusters = n_candidate_clusters
         self.bottleneck_dim = bottleneck_dim
@@ -361,12 +367,14 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     ) -> None:
         """Load the encoder, cluster the labels, start the heads."""
         texts, y = train
-        if features is not None and features.shape[0] != len(classes):
+        if features is not None and _num_samples(features) != len(classes):
             raise ValueError(
-                f"label_features has {features.shape[0]} rows, but there are {len(classes)} "
+                f"label_features has {_num_samples(features)} rows, but there are {len(classes)} "
                 "labels; it needs one row for each label, in the order of classes_."
             )
         tokenizer, encoder = load_encoder(self.encoder)
+        if self.encoder_dropout is not None:
+            set_dropout(encoder, self.encoder_dropout)
         check_capacity(
             encoder,
             tokenizer,

@@ -40,20 +40,18 @@ def load_encoder(name: str) -> Encoder:
     Parameters
     ----------
     name : str
-        Hub id or local directory. A hub id of `EMBEDDED_ENCODERS` falls back on the files of
-        its package when the hub cannot be reached.
+        Hub id or local directory. The ids of `EMBEDDED_ENCODERS` are taken from their package
+        where it is installed, without asking the hub.
 
     Raises
     ------
     ValueError
         If the encoder is found nowhere or is of a kind that cannot be used.
     """
+    embedded = embedded_path(name)
     try:
-        return _load(name)
+        return _load(name if embedded is None else str(embedded))
     except (OSError, ValueError) as error:
-        path = embedded_path(name)
-        if path is not None:
-            return _load(str(path))
         raise ValueError(_not_found_message(name, error)) from error
 
 
@@ -150,6 +148,15 @@ def cls_is_last(tokenizer: Any) -> bool:
         "a text; use an encoder such as BERT, RoBERTa, XLNet, DistilBERT, DeBERTa, ELECTRA or "
         "ModernBERT."
     )
+
+
+def set_dropout(encoder: Any, rate: float) -> None:
+    """Set the rate of every dropout inside the encoder."""
+    for module in encoder.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = rate
+        elif isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = rate  # a number in some attention layers, not a module
 
 
 def use_fast_attention(encoder: Any, device: torch.device) -> None:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ._candidates import (
+    Candidates,
     LabelLayout,
     Positives,
     dynamic_clusters,
@@ -162,33 +163,47 @@ class LightXMLNetwork(nn.Module):
     def _rank_loss(
         self, features: torch.Tensor, positives: Positives, chosen: torch.Tensor
     ) -> torch.Tensor:
-        """Compute eq. 5: binary cross-entropy over the candidates, positives being 1."""
-        positive_clusters = self.layout.cluster_of[positives.labels]
-        candidates = gather_candidates(chosen, self.layout.n_clusters, positive_clusters)
-        logits = self._rank(features, candidates.clusters)
-        targets = torch.zeros_like(logits)
-        targets[
-            positives.rows,
-            candidates.position[positive_clusters],
-            self.layout.slot_of[positives.labels],
-        ] = 1.0
-        # A text ranks all labels of the clusters chosen for it, and its positives wherever they
-        # are. Slots without a label count nowhere.
-        is_chosen = torch.zeros(logits.shape[:2], dtype=torch.bool, device=logits.device)
+        """Compute eq. 5: binary cross-entropy over the candidates, positives being 1.
+
+        A text ranks all labels of the clusters chosen for it, and its positives wherever they
+        are. With softplus(x) for the cross-entropy of a negative, that of a positive is
+        softplus(x) - x; slots without a label count nowhere.
+        """
+        cluster = self.layout.cluster_of[positives.labels]
+        slot = self.layout.slot_of[positives.labels]
+        candidates = gather_candidates(chosen, self.layout.n_clusters, cluster)
+        of_listed, bias, of_chosen = self._rank(features, candidates)
+        is_label = self.layout.labels_of[chosen] >= 0
+        place = candidates.position[cluster]
+        is_chosen = torch.zeros(of_listed.shape[:2], dtype=torch.bool, device=chosen.device)
         is_chosen.scatter_(1, candidates.position[chosen], True)
-        is_label = self.layout.labels_of[candidates.clusters] >= 0
-        counts = torch.maximum(is_chosen[:, :, None] & is_label, targets.bool())
-        loss = F.binary_cross_entropy_with_logits(
-            logits, targets, weight=counts.float(), reduction="sum"
-        )
+        of_positive = of_listed[positives.rows, place, slot].float() + bias[place, slot]
+        not_counted_yet = ~is_chosen[positives.rows, place]
+        loss = (F.softplus(of_chosen) * is_label).sum()
+        loss = loss + (F.softplus(of_positive) * not_counted_yet - of_positive).sum()
         return loss / len(features)
 
-    def _rank(self, features: torch.Tensor, clusters: torch.Tensor) -> torch.Tensor:
-        """Score the labels of `clusters` for every text: E_l . (W_h e + b_h) + bias, (B, M, s)."""
-        weight, bias = self.label_table.blocks(clusters)
+    def _rank(
+        self, features: torch.Tensor, candidates: Candidates
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Score candidates: E_l . (W_h e + b_h) + bias.
+
+        Returns
+        -------
+        of_listed : Tensor of shape (B, M, s)
+            Every text against the labels of all listed clusters, without the bias.
+        bias : Tensor of shape (M, s), float32
+            Of these labels.
+        of_chosen : Tensor of shape (B, b, s), float32
+            Each text against the labels of its own clusters, with the bias.
+        """
+        weight, bias = self.label_table.blocks(candidates.clusters)
         z = self.bottleneck(features)
-        logits = z @ weight.flatten(0, 1).to(z.dtype).T
-        return logits.float().unflatten(1, bias.shape) + bias
+        of_listed = (z @ weight.flatten(0, 1).to(z.dtype).T).unflatten(1, bias.shape)
+        own = candidates.position[candidates.chosen]
+        by_slot = own[:, :, None].expand(-1, -1, bias.shape[1])
+        of_chosen = of_listed.gather(1, by_slot).float() + F.embedding(own, bias)
+        return of_listed, bias, of_chosen
 
     def scores(
         self, features: torch.Tensor, n_candidate_clusters: int
@@ -208,9 +223,7 @@ class LightXMLNetwork(nn.Module):
         scores = recall_logits.gather(1, chosen).sigmoid()[:, :, None]
         if not self.direct:
             candidates = gather_candidates(chosen, self.layout.n_clusters)
-            logits = self._rank(features, candidates.clusters)
-            own = candidates.position[chosen][:, :, None].expand(-1, -1, logits.shape[2])
-            scores = scores * logits.gather(1, own).sigmoid()
+            scores = scores * self._rank(features, candidates)[2].sigmoid()
         labels = self.layout.labels_of[chosen].flatten(1)
         scores = scores.flatten(1).clamp_min(SMALLEST_SCORE)
         return labels, scores.masked_fill(labels < 0, 0.0)

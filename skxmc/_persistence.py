@@ -28,9 +28,11 @@ def network_state(network: LightXMLNetwork) -> dict[str, Any]:
 
 def network_from_state(state: dict[str, Any]) -> LightXMLNetwork:
     """Rebuild a network on the CPU, in evaluation mode."""
-    network = LightXMLNetwork(
-        build_encoder(state["config"]), state["cluster_of"], **state["settings"]
-    )
+    # The weights drawn here are overwritten below; the global generator must not notice.
+    with torch.random.fork_rng(devices=[]):
+        network = LightXMLNetwork(
+            build_encoder(state["config"]), state["cluster_of"], **state["settings"]
+        )
     # Copies, as arrays that joblib maps into memory may be read-only.
     weights = {name: torch.tensor(array) for name, array in state["weights"].items()}
     network.load_state_dict(weights)

@@ -1,6 +1,28 @@
-"""Shared settings of the tests: offline, and on two threads at most."""
+"""Shared settings of the tests: offline, and on two threads at most; tiny encoders."""
 
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory):
+    """Function of the arguments of `save_tiny_encoder` that returns a folder, made only once."""
+    from tiny_encoders import save_tiny_encoder  # slow to import: only where needed
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # over the one tensor file of a tiny encoder
+    folders = {}
+
+    def folder_of(family="bert", **options):
+        key = (family, *sorted(options.items()))
+        if key not in folders:
+            folder = tmp_path_factory.mktemp(family)
+            folders[key] = save_tiny_encoder(folder, family, **options)
+        return folders[key]
+
+    return folder_of

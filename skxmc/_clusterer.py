@@ -1,0 +1,395 @@
+"""Label features, and balanced clusters of labels by recursive spherical 2-means."""
+
+from __future__ import annotations
+
+from functools import partial
+from numbers import Integral, Real
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse as sp
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    ClusterMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.preprocessing import normalize
+from sklearn.utils import check_array, check_random_state, gen_batches
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ._topk import checked_csr
+from ._validation import check_labels
+
+# max_cluster_size="auto" is 1 (direct mode) below so many labels, AUTO_CLUSTER_SIZE from there on.
+AUTO_DIRECT_LIMIT = 10_000
+AUTO_CLUSTER_SIZE = 64
+
+# A node of more rows or non-zeros is split by itself, its centres found on a sample of BLOCK_ROWS
+# rows; smaller ones level by level, on a matrix (4 MB) that stays in the CPU's cache.
+BLOCK_ROWS = 1 << 14
+BLOCK_NNZ = 1 << 19
+N_START_ROUNDS = 3  # of power iteration, from whose result 2-means starts
+
+# How much of a row's similarity to itself is left out of that to its own centre. It outweighs the
+# rest in small clusters, where plain 2-means therefore stops at once; yet rows without any of it
+# may change sides in step. Hence stages, entered when there is no gain, from the best so far.
+LEFT_OUT = np.array([1.0, 0.5, 0.25], dtype=np.float32)
+
+FloatArray = NDArray[np.floating]
+IntArray = NDArray[np.int64]
+
+
+def label_features(Y: Any, X: Any) -> Any:
+    """PIFA label features: the normalised sum of the normalised features of a label's texts.
+
+    Parameters
+    ----------
+    Y : {array-like, sparse matrix} of shape (n_texts, n_labels)
+        Labels of the texts, 0 and 1, or in any other form that `LightXMLClassifier.fit` takes.
+    X : {array-like, sparse matrix} of shape (n_texts, n_features)
+        Features of the texts, such as TF-IDF.
+
+    Returns
+    -------
+    csr_matrix, or ndarray where X is dense, of shape (n_labels, n_features), float32
+        Rows of unit L2 norm; rows of zeros for labels without a text.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the numbers of rows differ, Y holds anything but 0 and 1, or X is not of finite numbers.
+
+    Examples
+    --------
+    >>> from skxmc import label_features
+    >>> label_features([["law"], ["law", "tax"]], [[2.0, 0.0], [0.0, 3.0]]).round(2)
+    array([[0.71, 0.71],
+           [0.  , 1.  ]], dtype=float32)
+    """
+    X = checked_csr(X, "X") if sp.issparse(X) else X
+    X = check_array(X, accept_sparse="csr", dtype=np.float32, input_name="X")
+    labels = check_labels(Y, name="Y", n_texts=X.shape[0]).matrix
+    features = normalize(labels.T.tocsr() @ normalize(X), copy=False)
+    return sp.csr_matrix(features) if sp.issparse(features) else features
+
+
+class BalancedLabelClusterer(
+    ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, BaseEstimator
+):
+    """Clusters of labels that differ in size by one at most.
+
+    The labels are halved again and again, by spherical 2-means and a cut at the median of
+    (similarity to one centre minus similarity to the other). The depth is chosen once,
+    ``ceil(log2(n_labels / max_cluster_size))``; there are ``2 ** depth`` clusters, of
+    ``floor(max_cluster_size / 2)`` to ``max_cluster_size`` labels.
+
+    Parameters
+    ----------
+    max_cluster_size : int or "auto", default="auto"
+        Most labels in a cluster. 1 is the direct mode: each label is a cluster of its own, so that
+        `LightXMLClassifier` ranks nothing and its ``bottleneck_dim`` has no effect. "auto" is 1
+        below 10,000 labels, 64 from there on.
+    max_iter : int, default=20
+        Most 2-means iterations of a split; few need as many.
+    tol : float, default=1e-3
+        Least relative gain in the sum of cosines of rows to centres for which a split iterates on.
+    random_state : int, RandomState instance or None, default=None
+        Seeds the starts and samples of the splits. Pass an int for the same clusters every time.
+    n_jobs : int, default=None
+        Threads, in joblib's sense: None is 1, -1 is all CPUs. They do not change the result.
+
+    Attributes
+    ----------
+    labels_ : ndarray of shape (n_labels,), int64
+        Cluster of each label. Clusters that were parted last have neighbouring numbers.
+    n_clusters_ : int
+        Number of clusters.
+    n_iter_ : int
+        Most 2-means iterations of a split; 0 where nothing was split.
+    cluster_centers_ : csr_matrix of shape (n_clusters, n_features), float32
+        Normalised sum of each cluster's normalised rows, computed when asked for.
+    n_features_in_ : int
+        Number of features seen in `fit`.
+
+    Notes
+    -----
+    While it looks for centres, a split leaves a row's similarity to itself out of that to its own
+    centre, wholly at first and less later; the cut counts it. Dense X is computed on as CSR. The
+    rows are kept for `transform`, normalised, as they weigh less than the split vectors.
+
+    References
+    ----------
+    Jiang et al., "LightXML: Transformer with dynamic negative sampling for high-performance
+    extreme multi-label text classification" (AAAI 2021), section "Label clustering".
+
+    Examples
+    --------
+    >>> from skxmc import BalancedLabelClusterer
+    >>> X = [[1, 0, 0], [0, 0, 1], [2, 1, 0], [0, 1, 2]]
+    >>> clusters = BalancedLabelClusterer(max_cluster_size=2, random_state=0).fit_predict(X)
+    >>> bool(clusters[0] == clusters[2] != clusters[1] == clusters[3])
+    True
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "max_cluster_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "random_state": ["random_state"],
+        "n_jobs": [None, Integral],
+    }
+
+    def __init__(
+        self,
+        max_cluster_size: int | str = "auto",
+        *,
+        max_iter: int = 20,
+        tol: float = 1e-3,
+        random_state: int | np.random.RandomState | None = None,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.max_cluster_size = max_cluster_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any = None) -> BalancedLabelClusterer:
+        """Cluster the labels.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_labels, n_features)
+            Features of the labels, one row each, as `label_features` makes them. Only directions
+            count. Equal rows, and rows of zeros, are shared out as balance wants.
+        y : Ignored
+
+        Returns
+        -------
+        self : BalancedLabelClusterer
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X is not a matrix of finite numbers with at least one row and column.
+        """
+        self._rows = self._unit_rows(X, reset=True)
+        n_labels = self._rows.shape[0]
+        size = self.max_cluster_size
+        if size == "auto":
+            size = 1 if n_labels < AUTO_DIRECT_LIMIT else AUTO_CLUSTER_SIZE
+        depth = 0 if size == 1 else (-(-n_labels // int(size)) - 1).bit_length()
+        self.n_iter_ = self._grow(depth)
+        self.labels_ = np.arange(n_labels) if size == 1 else self._tree.nodes - 2**depth
+        self.n_clusters_ = self._n_features_out = n_labels if size == 1 else 2**depth
+        return self
+
+    def _grow(self, depth: int) -> int:
+        """Split large nodes one by one, then each of the others all the way down."""
+        n_rows, nnz = self._rows.shape[0], self._rows.nnz
+        nodes, weights = np.ones(n_rows, dtype=np.int64), np.zeros((depth, n_rows), np.float32)
+        self._tree = _Tree(nodes, weights, np.zeros(2**depth))
+        random_state = check_random_state(self.random_state)
+        split = partial(_split, self._rows, self._tree, max_iter=self.max_iter, tol=self.tol)
+        level = n_iter = 0
+        while level < depth:
+            large = n_rows >> level > BLOCK_ROWS or nnz >> level > BLOCK_NNZ
+            steps = 1 if large else depth - level
+            members = _members(self._tree.nodes, level)
+            # Drawn before the threads start, whose order must not matter.
+            seeds = random_state.randint(np.iinfo(np.int32).max, size=len(members))
+            n_iters = Parallel(n_jobs=self.n_jobs, require="sharedmem")(
+                delayed(split)(rows, steps, seed) for rows, seed in zip(members, seeds, strict=True)
+            )
+            n_iter = max(n_iter, *n_iters)
+            level += steps
+        return n_iter
+
+    def predict(self, X: Any) -> IntArray:
+        """Find the cluster of each row of X, (n_rows, n_features), by the splits that `fit` made.
+
+        The rows of `fit` get their `labels_`, but for rows tied at a split (equal rows, rows of
+        zeros), which balance may have parted. In direct mode it is the label of nearest features.
+        """
+        check_is_fitted(self)
+        rows, fitted, tree = self._unit_rows(X, reset=False), self._rows, self._tree
+        if self.n_clusters_ > len(tree.cuts):  # direct mode
+            batches = gen_batches(rows.shape[0], max(1, BLOCK_NNZ // self.n_clusters_))
+            nearest = [(rows[batch] @ fitted.T).toarray().argmax(axis=1) for batch in batches]
+            return np.concatenate(nearest)
+        nodes, depth = np.ones(rows.shape[0], dtype=np.int64), len(tree.weights)
+        for level, weights in enumerate(tree.weights):
+            members = _members(tree.nodes >> (depth - level), level)
+            for node, routed in enumerate(_members(nodes, level), start=2**level):
+                if routed.size:  # the very products of `_split`, so that its rows score the same
+                    inside = members[node - 2**level]
+                    scores = rows[routed] @ (fitted[inside].T @ weights[inside])
+                    nodes[routed] = 2 * node + (scores < tree.cuts[node])
+        return nodes - 2**depth
+
+    def transform(self, X: Any) -> sp.csr_matrix:
+        """Membership that `predict` finds: (n_rows, n_clusters) float32, a single 1 in each row."""
+        return _one_hot(self.predict(X), self.n_clusters_)
+
+    @property
+    def cluster_centers_(self) -> sp.csr_matrix:
+        check_is_fitted(self)
+        membership = _one_hot(self.labels_, self.n_clusters_).T.tocsr()
+        return sp.csr_matrix(normalize(membership @ self._rows, copy=False))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def _unit_rows(self, X: Any, *, reset: bool) -> sp.csr_array:
+        """Rows of unit norm, or of zeros, as a canonical float32 copy."""
+        X = checked_csr(X, "X") if sp.issparse(X) else X
+        X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, reset=reset)
+        return normalize(sp.csr_array(X), copy=False)
+
+
+class _Tree(NamedTuple):
+    """Splits of some rows. Nodes are numbered from 1, the root; node i has the children 2i, 2i + 1.
+
+    The weighted sum of a node's rows is its split vector: rows whose product with it reaches the
+    node's cut go to the first child.
+    """
+
+    nodes: IntArray  # (n_rows,), how far each row has come
+    weights: FloatArray  # (depth, n_rows)
+    cuts: FloatArray  # (2**depth,)
+
+
+def _split(X: sp.csr_array, tree: _Tree, rows: IntArray, steps: int, seed: int, **stop: Any) -> int:
+    """Split the node of the given rows, and its descendants, all of a level at once, in the tree.
+
+    Rows are kept in the order of their nodes, and pairs of node and column take the place of
+    columns. The vectors of all nodes are then one, whose product with the matrix is that of every
+    row with its own node's vector.
+    """
+    rng = np.random.default_rng(seed)
+    nodes = tree.nodes[rows[:1]]
+    level = int(nodes[0]).bit_length() - 1
+    X = X[rows]
+    bounds = np.array([0, len(rows)])  # of the nodes' rows
+    edges = np.array([0, X.shape[1]])  # of the nodes' columns
+    if steps > 1:
+        X, edges = _renumber(X, bounds, edges[:1], edges)
+    n_iters = []
+    for step in range(steps):
+        weights, n_iter = _two_means(X, bounds, rng, **stop)
+        n_iters.append(n_iter)
+        left, tree.cuts[nodes] = _upper_halves(X @ (X.T @ weights), bounds)
+        tree.weights[level + step, rows] = weights
+        children = 2 * np.repeat(nodes, np.diff(bounds)) + ~left
+        moved = np.argsort(children, kind="stable")
+        rows = rows[moved]
+        tree.nodes[rows] = children[moved]
+        nodes, firsts = np.unique(children[moved], return_index=True)
+        bounds = np.append(firsts, len(rows))
+        if step + 1 < steps:
+            # Columns [a, b) of a node become [2a, a + b) on the left, [a + b, 2b) on the right.
+            twice = np.repeat(edges, 2)
+            X, edges = _renumber(X[moved], bounds, twice[1:-1], twice[:-1] + twice[1:])
+    return max(n_iters)
+
+
+def _renumber(
+    X: sp.csr_array, bounds: IntArray, offsets: IntArray, edges: IntArray
+) -> tuple[sp.csr_array, IntArray]:
+    """Add each node's offset to its columns, then close the gaps; edges too, given with gaps."""
+    row_offsets = np.repeat(offsets.astype(X.indices.dtype), np.diff(bounds))
+    columns = X.indices + np.repeat(row_offsets, np.diff(X.indptr))
+    used = np.zeros(edges[-1], dtype=bool)
+    used[columns] = True
+    numbers = np.zeros(edges[-1] + 1, dtype=X.indices.dtype)
+    np.cumsum(used, out=numbers[1:])
+    shape = (X.shape[0], numbers[-1])
+    return sp.csr_array((X.data, numbers[columns], X.indptr), shape=shape), numbers[edges]
+
+
+def _two_means(
+    X: sp.csr_array, bounds: IntArray, rng: np.random.Generator, max_iter: int, tol: float
+) -> tuple[FloatArray, int]:
+    """Weights of the rows after balanced spherical 2-means of every node, and iterations.
+
+    A row weighs 1 / norm of its side's sum, on the right negative: the weighted sum of a node's
+    rows is the difference of its centres. Centres are never formed, as all follows from the
+    products of the rows with the sum and with the difference of the two sides.
+    """
+    n_rows, sizes = X.shape[0], np.diff(bounds)
+    if n_rows > BLOCK_ROWS and len(sizes) == 1:
+        sample = np.sort(rng.choice(n_rows, BLOCK_ROWS, replace=False))
+        weights = np.zeros(n_rows, dtype=np.float32)
+        bounds = np.array([0, BLOCK_ROWS])
+        weights[sample], n_iter = _two_means(X[sample], bounds, rng, max_iter, tol)
+        return weights, n_iter
+
+    per_node = partial(np.add.reduceat, indices=bounds[:-1], dtype=np.float64)
+    per_row = partial(np.repeat, repeats=sizes)
+
+    def unit(to_own_sum: FloatArray) -> FloatArray:
+        # Sums of rows that cancel out, or are zero, have no norm to divide by.
+        return per_row(1 / np.sqrt(np.maximum(per_node(to_own_sum), 1e-6)))
+
+    XT = X.T
+    scores = rng.standard_normal(n_rows, dtype=np.float32)
+    for _ in range(N_START_ROUNDS):
+        scores -= per_row(per_node(scores) / sizes)
+        scores = X @ (XT @ scores) - scores  # without the similarity to itself, 1
+
+    to_sum = X @ (XT @ np.ones(n_rows, dtype=np.float32))
+    best = np.full(len(sizes), -1.0)
+    best_scores = weights = np.zeros(n_rows)
+    stage = np.zeros(len(sizes), dtype=np.int64)
+    n_iter = 0
+    while n_iter < max_iter and (stage < len(LEFT_OUT)).any():
+        n_iter += 1
+        left, _ = _upper_halves(scores, bounds)
+        to_difference = X @ (XT @ np.where(left, np.float32(1), np.float32(-1)))
+        to_left, to_right = (to_sum + to_difference) / 2, (to_sum - to_difference) / 2
+        unit_left, unit_right = unit(to_left * left), unit(to_right * ~left)
+        cosines = per_node(np.where(left, to_left * unit_left, to_right * unit_right))
+        better = per_row(cosines > best)
+        best_scores = np.where(better, to_left * unit_left - to_right * unit_right, best_scores)
+        weights = np.where(better, np.where(left, unit_left, -unit_right), weights)
+        stage += cosines - best <= tol * cosines
+        best = np.maximum(best, cosines)
+        left_out = per_row(LEFT_OUT[np.minimum(stage, len(LEFT_OUT) - 1)])
+        scores = best_scores - left_out * weights
+    return weights.astype(np.float32), n_iter
+
+
+def _upper_halves(scores: FloatArray, bounds: IntArray) -> tuple[NDArray[np.bool_], FloatArray]:
+    """Mark the higher half of each node's scores (ties: earlier rows), and say where it is cut."""
+    sizes = np.diff(bounds)
+    halves = (sizes[:, np.newaxis] + 1) // 2
+    slots = np.arange(sizes.max()) < sizes[:, np.newaxis]  # sizes differ by one at most
+    table = np.full(slots.shape, -np.inf, dtype=np.float32)
+    table[slots] = scores
+    ranked = np.sort(table, axis=1)
+    least = np.take_along_axis(ranked, sizes.max() - halves, axis=1)
+    below = np.take_along_axis(ranked, sizes.max() - halves - 1, axis=1)
+    above, tied = table > least, table == least
+    room = halves - np.count_nonzero(above, axis=1, keepdims=True)
+    left = above | (tied & (np.cumsum(tied, axis=1) <= room))
+    # In float64, so that the middle of two neighbouring float32 numbers lies between them.
+    return left[slots], (least.astype(np.float64) + below).ravel() / 2
+
+
+def _members(nodes: IntArray, level: int) -> list[IntArray]:
+    """The rows of each node of a level, in ascending order."""
+    ends = np.cumsum(np.bincount(nodes - 2**level, minlength=2**level))
+    return np.split(np.argsort(nodes, kind="stable"), ends[:-1])
+
+
+def _one_hot(labels: IntArray, n_clusters: int) -> sp.csr_matrix:
+    entries = np.ones(len(labels), dtype=np.float32), labels, np.arange(len(labels) + 1)
+    return sp.csr_matrix(entries, shape=(len(labels), n_clusters))

@@ -1,0 +1,102 @@
+"""A tiny encoder, data and fitted classifiers that the tests of LightXMLClassifier share."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import random
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from tiny_encoders import save_tiny_encoder
+from transformers import AutoModel
+
+from skxmc import BalancedLabelClusterer, LightXMLClassifier
+from skxmc.datasets import make_xmc
+
+MODES = ("direct", "two-stage")
+
+
+def save_lively_encoder(folder: Path) -> str:
+    """Save a tiny BERT whose [CLS] states differ from text to text, and that drops nothing.
+
+    With the usual small random weights all texts look the same to it, so that tests of
+    predictions would compare ties.
+    """
+    path = save_tiny_encoder(folder, n_layers=1)
+    model = AutoModel.from_pretrained(path)
+    model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = 0.0
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.ndim > 1:
+                weight.mul_(10)
+    model.save_pretrained(path)
+    return path
+
+
+@functools.cache
+def encoder_path() -> str:
+    """The folder of the encoder that the tests share; made once, removed in the end."""
+    folder = tempfile.mkdtemp(prefix="skxmc-tests-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return save_lively_encoder(Path(folder) / "encoder")
+
+
+@functools.cache
+def dataset() -> tuple[list[str], sparse.csr_array]:
+    """64 texts of up to some 60 tokens with 30 labels, some of them without a text."""
+    return make_xmc(64, 30, n_labels_per_sample=2, n_noise_words=2, random_state=0)
+
+
+def make_classifier(mode: str = "two-stage", **params: Any) -> LightXMLClassifier:
+    """A classifier that is fitted in a fraction of a second; unfitted."""
+    clusterer = BalancedLabelClusterer(max_cluster_size=1 if mode == "direct" else 4)
+    defaults = {
+        "encoder": encoder_path(),
+        "max_length": 32,
+        "n_feature_layers": 2,
+        "dropout": 0.1,
+        "clusterer": clusterer,
+        "bottleneck_dim": 8,
+        "max_epochs": 2,
+        "batch_size": 16,
+        "learning_rate": 1e-3,
+        "head_learning_rate": 1e-2,
+        "precision": "fp32",
+        "device": "cpu",
+        "random_state": 0,
+    }
+    return LightXMLClassifier(**{**defaults, **params})
+
+
+@functools.cache
+def fitted(mode: str = "two-stage") -> LightXMLClassifier:
+    """A classifier fitted to `dataset()`. Shared: copy it before changing it."""
+    return make_classifier(mode).fit(*dataset())
+
+
+def assert_same_predictions(left: Any, right: Any, texts: list[str] | None = None) -> None:
+    """Scores of all recalled labels are the same, bit for bit."""
+    texts = dataset()[0] if texts is None else texts
+    left, right = left.decision_function(texts), right.decision_function(texts)
+    assert left.shape == right.shape
+    assert (left != right).nnz == 0
+    assert left.nnz == right.nnz > 0
+
+
+def differ(left: Any, right: Any) -> bool:
+    """Whether two classifiers score some text differently."""
+    texts = dataset()[0]
+    left, right = left.decision_function(texts), right.decision_function(texts)
+    return left.shape != right.shape or not np.array_equal(left.toarray(), right.toarray())
+
+
+def generator_states() -> tuple[Any, ...]:
+    """The states of all global random generators, to compare."""
+    numpy_state = np.random.get_state()[1].tolist()  # noqa: NPY002
+    return random.getstate(), numpy_state, torch.get_rng_state().tolist()

@@ -1,0 +1,327 @@
+"""LightXMLClassifier.fit: forms of X and y, what it learns and leaves alone, its parameters."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from classifier_fixtures import (
+    MODES,
+    assert_same_predictions,
+    dataset,
+    differ,
+    fitted,
+    generator_states,
+    make_classifier,
+)
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from skxmc import BalancedLabelClusterer, LightXMLClassifier, _classifier, _preparation
+from skxmc.metrics import precision_at_k
+
+X, Y = dataset()
+NAMES = [f"tag {i:02d}" for i in range(Y.shape[1])]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_learns_what_words_mean(mode):
+    words = ["aaaa", "kkkk", "zzzz", "0000", "mmmm", "qqqq", "tttt", "gggg", "xxxx", "dddd"]
+    rng = np.random.default_rng(0)
+    pairs = [sorted(rng.choice(10, 2, replace=False).tolist()) for _ in range(100)]
+    texts = [" ".join(words[i] for i in pair) for pair in pairs]
+    clf = make_classifier(mode, max_epochs=10).fit(texts, pairs)
+    losses = [epoch["loss"] for epoch in clf.history_]
+    assert losses[-1] < losses[0] / 2
+    assert clf.score(texts, pairs) > 0.8  # a guess reaches 0.2
+    assert precision_at_k(pairs, clf.predict_topk(texts, 2), k=2, classes=clf.classes_) > 0.7
+
+
+# ---------------------------------------------------------------- forms of X and y
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        sparse.csr_matrix,
+        sparse.csc_matrix,
+        sparse.coo_matrix,
+        sparse.lil_matrix,
+        sparse.csc_array,
+        lambda y: y.astype(bool),
+        lambda y: y.toarray(),
+        lambda y: y.toarray().astype(int),
+    ],
+    ids=["csr", "csc", "coo", "lil", "csc_array", "bool", "dense", "dense int"],
+)
+def test_every_form_of_y_gives_the_same_model(form):
+    clf = make_classifier().fit(X, form(Y))
+    np.testing.assert_array_equal(clf.classes_, np.arange(Y.shape[1]))
+    assert_same_predictions(clf, fitted())
+
+
+def test_names_of_labels_become_classes():
+    named = make_classifier().fit(X, Y, label_names=NAMES)
+    frame = make_classifier().fit(X, pd.DataFrame(Y.toarray(), columns=NAMES))
+    for clf in (named, frame):
+        assert clf.classes_.tolist() == NAMES
+        assert_same_predictions(clf, fitted())
+        best = clf.predict_topk(X, 3).labels
+        np.testing.assert_array_equal(best, clf.classes_[fitted().predict_topk(X, 3).labels])
+
+
+def test_lists_of_labels():
+    used = np.flatnonzero(Y.sum(axis=0))
+    lists = [[NAMES[i] for i in Y[[row]].indices[::-1]] for row in range(len(X))]
+    clf = make_classifier().fit(X, lists)
+    assert clf.classes_.tolist() == [NAMES[i] for i in used]
+    assert_same_predictions(clf, make_classifier().fit(X, Y[:, used]))
+
+
+@pytest.mark.parametrize(
+    "form", [tuple, np.array, lambda x: np.array(x, dtype=object), pd.Series], ids=repr
+)
+def test_every_form_of_x_gives_the_same_model(form):
+    clf = make_classifier().fit(form(X), Y)
+    assert_same_predictions(clf, fitted())
+    np.testing.assert_array_equal(clf.predict_topk(form(X)).scores, fitted().predict_topk(X).scores)
+
+
+def test_a_frame_keeps_its_order_whatever_its_index():
+    index = np.arange(len(X))[::-1]
+    frame = pd.DataFrame(Y.toarray(), index=index)
+    clf = make_classifier().fit(pd.Series(X, index=index), frame)
+    assert_same_predictions(clf, fitted())
+
+
+# ---------------------------------------------------------------- parameters
+
+
+def test_init_only_keeps_its_arguments():
+    clusterer = BalancedLabelClusterer()
+    clf = LightXMLClassifier("no such encoder", max_length=-3, clusterer=clusterer, device=7)
+    assert clf.clusterer is clusterer
+    assert vars(clf) == clf.get_params(deep=False)
+    with pytest.raises(NotFittedError, match="not fitted"):
+        clf.predict_topk(["a"])
+
+
+def test_get_params_set_params_clone_repr():
+    clf = make_classifier()
+    assert clf.get_params()["clusterer__max_cluster_size"] == 4
+    assert clf.set_params(clusterer__max_cluster_size=8, dropout=0.3) is clf
+    twin = clone(clf)
+    assert twin.clusterer.max_cluster_size == 8
+    assert twin.clusterer is not clf.clusterer
+    assert twin.get_params(deep=False).keys() == clf.get_params(deep=False).keys()
+    assert repr(LightXMLClassifier(dropout=0.3)) == "LightXMLClassifier(dropout=0.3)"
+    with pytest.raises(ValueError, match="Invalid parameter"):
+        clf.set_params(no_such=1)
+    assert not hasattr(clone(fitted()), "network_")
+
+
+def test_fit_leaves_parameters_alone():
+    clf = make_classifier(head_learning_rate=None, n_candidate_clusters=100)
+    before = clf.get_params()
+    state = dict(vars(clf.clusterer))
+    clf.fit(X, Y)
+    after = clf.get_params()
+    assert all(after[name] is before[name] for name in before)
+    assert vars(clf.clusterer) == state
+
+
+def test_y_and_x_are_not_modified():
+    texts, y = list(X), Y.copy()
+    y.data[0] = 0
+    before = y.copy()
+    make_classifier(max_epochs=1).fit(texts, y)
+    assert texts == X
+    np.testing.assert_array_equal(y.data, before.data)
+    np.testing.assert_array_equal(y.indices, before.indices)
+
+
+def test_clusterer_is_cloned_and_fitted_to_the_labels():
+    for size, n_clusters in ((4, 8), (8, 4), (30, 1), ("auto", 30)):
+        clf = make_classifier(max_epochs=1).set_params(clusterer__max_cluster_size=size).fit(X, Y)
+        assert clf.clusterer_.n_clusters_ == clf.network_.layout.n_clusters == n_clusters
+        assert clf.clusterer_.labels_.shape == (30,)
+        assert not hasattr(clf.clusterer, "labels_")
+
+
+def test_clusterer_gets_seed_and_threads_unless_it_has_its_own():
+    clf = make_classifier(n_jobs=1, max_epochs=1).fit(X, Y)
+    assert isinstance(clf.clusterer_.random_state, int)
+    assert clf.clusterer_.n_jobs == 1
+    own = BalancedLabelClusterer(max_cluster_size=4, random_state=7, n_jobs=2)
+    clf = make_classifier(clusterer=own, n_jobs=1, max_epochs=1).fit(X, Y)
+    assert (clf.clusterer_.random_state, clf.clusterer_.n_jobs) == (7, 2)
+    default = make_classifier(clusterer=None, max_epochs=1).fit(X, Y)
+    assert default.clusterer_.get_params()["max_cluster_size"] == "auto"
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix, np.ndarray.tolist], ids=repr)
+def test_label_features_decide_the_clusters(form):
+    odd = np.arange(30) % 2
+    clf = make_classifier(max_epochs=1, clusterer=BalancedLabelClusterer(max_cluster_size=15))
+    clf.fit(X, Y, label_features=form(np.eye(2)[odd]))
+    parts = {tuple(np.flatnonzero(clf.clusterer_.labels_ == i) % 2) for i in range(2)}
+    assert parts == {(0,) * 15, (1,) * 15}
+
+
+def test_label_features_need_a_row_for_each_label():
+    with pytest.raises(ValueError, match=r"label_features has 64 rows, but there are 30 labels"):
+        make_classifier().fit(X, Y, label_features=np.ones((64, 2)))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_candidate_clusters_are_counted_from_labels_and_clipped(mode, monkeypatch):
+    size = 1 if mode == "direct" else 4
+    for wanted, most in ((1, size), (3, 3 * size), (10**6, 30), ("auto", 30)):
+        clf = make_classifier(mode, n_candidate_clusters=wanted, max_epochs=1).fit(X, Y)
+        counts = np.diff(clf.decision_function(X).indptr)
+        assert counts.max() <= most
+        assert counts.min() >= most * 3 // 4
+    monkeypatch.setattr(_classifier, "AUTO_CANDIDATE_LABELS", 7)  # the next multiple of the size
+    counts = np.diff(make_classifier(mode, max_epochs=1).fit(X, Y).decision_function(X).indptr)
+    assert counts.max() == (7 if mode == "direct" else 8)
+
+
+def test_bottleneck_matters_in_two_stages_only():
+    direct = [make_classifier("direct", bottleneck_dim=d).fit(X, Y) for d in (4, 8)]
+    assert direct[0].network_.direct
+    assert_same_predictions(*direct)
+    staged = [make_classifier(bottleneck_dim=d).fit(X, Y) for d in (4, 8)]
+    assert [clf.network_.label_table.weight.shape for clf in staged] == [(9, 4, 4), (9, 4, 8)]
+    assert differ(*staged)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"dropout": 0.5},
+        {"n_feature_layers": 1},
+        {"n_candidate_clusters": 1},
+        {"head_start": "random"},
+        {"max_epochs": 1},
+        {"batch_size": 8},
+        {"learning_rate": 1e-2},
+        {"head_learning_rate": None},
+        {"weight_decay": 0.5},
+        {"warmup_fraction": 0.5},
+        {"lr_schedule": "constant"},
+        {"max_grad_norm": 0.1},
+        {"swa_start": 0, "swa_every": 1},
+        {"swa_start": 0, "swa_every": 2},
+        {"precision": "bf16"},
+        {"max_length": 4},
+        {"random_state": 1},
+    ],
+    ids=str,
+)
+def test_every_parameter_of_training_has_an_effect(params):
+    assert differ(make_classifier(**params).fit(X, Y), fitted())
+
+
+def test_head_learning_rate_none_is_the_learning_rate():
+    left = make_classifier(learning_rate=3e-3, head_learning_rate=None).fit(X, Y)
+    right = make_classifier(learning_rate=3e-3, head_learning_rate=3e-3).fit(X, Y)
+    assert_same_predictions(left, right)
+
+
+def test_verbose_shows_progress(capsys):
+    clf = make_classifier(verbose=1, batch_size=4).fit(X, Y, validation_data=(X, Y))
+    shown = capsys.readouterr()
+    assert "epoch 2/2" in shown.err
+    assert "loss=" in shown.err
+    assert f"validation P@5 {clf.history_[0]['valid_p_at_5']:.4f}" in shown.out
+    make_classifier(max_epochs=1).fit(X, Y)
+    assert "epoch" not in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- what fit leaves behind
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_fitted_attributes(mode):
+    clf = fitted(mode)
+    assert clf.n_labels_ == len(clf.classes_) == 30
+    assert clf.n_iter_ == len(clf.history_) == 2
+    assert isinstance(clf.network_, torch.nn.Module)
+    assert not clf.network_.training
+    assert clf.tokenizer_("a")["input_ids"]
+    for number, epoch in enumerate(clf.history_):
+        assert epoch["epoch"] == number
+        assert epoch["loss"] == pytest.approx(epoch["recall_loss"] + epoch["rank_loss"])
+        assert (epoch["rank_loss"] == 0) == (mode == "direct")
+        assert epoch["n_steps"] == 4
+        assert 0 < epoch["seconds"] < 60
+        assert 0 <= epoch["learning_rate"] <= 1e-3
+        assert "valid_p_at_5" not in epoch
+    assert not hasattr(clf, "n_features_in_")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_same_seed_same_model(mode):
+    assert_same_predictions(make_classifier(mode).fit(X, Y), fitted(mode))
+    generators = [np.random.RandomState(3) for _ in range(2)]
+    left, right = (make_classifier(mode, random_state=g).fit(X, Y) for g in generators)
+    assert_same_predictions(left, right)
+    assert differ(left, fitted(mode))
+    unseeded = [make_classifier(mode, random_state=None).fit(X, Y) for _ in range(2)]
+    assert differ(*unseeded)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_global_generators_are_left_alone(mode):
+    before = generator_states()
+    clf = make_classifier(mode, early_stopping=True).fit(X, Y)
+    assert generator_states() == before
+    clf.predict_topk(X)
+    clf.decision_function(X)
+    clf.encode(X)
+    assert generator_states() == before
+    torch.manual_seed(12345)  # nor do they decide anything
+    np.random.seed(12345)  # noqa: NPY002
+    assert_same_predictions(clf, make_classifier(mode, early_stopping=True).fit(X, Y))
+
+
+def test_fit_starts_anew():
+    clf = make_classifier().fit(X[:20], Y[:20, :5])
+    assert_same_predictions(clf.fit(X, Y), fitted())
+    assert clf.n_labels_ == 30
+
+
+# ---------------------------------------------------------------- memory
+
+
+def test_memory_pays_for_tokens_and_clusters_once(tmp_path, monkeypatch):
+    calls = []
+    tokenize, features = _preparation.tokenize, _preparation.label_features
+
+    def counting(name, function):
+        def call(*args):
+            calls.append(name)
+            return function(*args)
+
+        return call
+
+    monkeypatch.setattr(_preparation, "tokenize", counting("tokens", tokenize))
+    monkeypatch.setattr(_preparation, "label_features", counting("clusters", features))
+
+    def calls_of(texts=X, y=Y, **params):
+        calls.clear()
+        make_classifier(memory=str(tmp_path), max_epochs=1, **params).fit(texts, y)
+        return sorted(calls)
+
+    assert calls_of() == ["clusters", "tokens"]
+    assert calls_of(bottleneck_dim=4, learning_rate=1e-4) == []
+    assert calls_of(y=Y.tolil()) == []
+    assert calls_of(max_length=16) == ["tokens"]
+    assert calls_of(clusterer=BalancedLabelClusterer(max_cluster_size=8)) == ["clusters"]
+    assert calls_of(texts=X[::-1]) == ["clusters", "tokens"]
+    assert calls_of(y=Y[::-1]) == ["clusters"]
+
+
+def test_memory_changes_nothing(tmp_path):
+    for _ in range(2):
+        assert_same_predictions(make_classifier(memory=str(tmp_path)).fit(X, Y), fitted())

@@ -1,0 +1,212 @@
+"""LightXMLClassifier: held-out data, early stopping, warm starts, and input that is refused."""
+
+import numpy as np
+import pytest
+import torch
+from classifier_fixtures import (
+    assert_same_predictions,
+    dataset,
+    encoder_path,
+    fitted,
+    make_classifier,
+)
+
+from skxmc import BalancedLabelClusterer
+from skxmc.metrics import precision_at_k
+
+X, Y = dataset()
+
+
+# ---------------------------------------------------------------- validation, early stopping
+
+
+def test_validation_data_is_measured_after_each_epoch():
+    clf = make_classifier().fit(X[:50], Y[:50], validation_data=(X[50:], Y[50:]))
+    assert len(clf.history_) == 2
+    measured = precision_at_k(Y[50:], clf.predict_topk(X[50:], 5), k=5, classes=clf.classes_)
+    assert clf.history_[-1]["valid_p_at_5"] == pytest.approx(measured)
+    assert_same_predictions(clf, make_classifier().fit(X[:50], Y[:50]))
+
+
+def test_validation_data_may_hold_unknown_labels():
+    known = [["a"], ["b"], ["c"], ["a", "b"]] * 16
+    true = [["a", "never seen"], ["nor this"]]
+    clf = make_classifier().fit(X, known, validation_data=(X[:2], true))
+    best = clf.predict_topk(X[:2], 3)
+    measured = precision_at_k(true, best, k=3, classes=clf.classes_)
+    assert clf.history_[-1]["valid_p_at_5"] == pytest.approx(measured) == pytest.approx(1 / 6)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ((X[:3], Y[:2]), r"validation_data\[1\] has 2 rows, but there are 3 texts"),
+        ((X[:2], Y[:2, :4]), r"validation_data\[1\] has 4 columns, but there are 30 classes"),
+        (([None, "a"], Y[:2]), r"validation_data\[0\] holds a missing value \(None\) at row 0"),
+        (X, r"validation_data is a pair \(X, y\)"),
+        (None, None),
+    ],
+    ids=["lengths", "columns", "missing", "no pair", "none at all"],
+)
+def test_validation_data_is_checked(data, message):
+    clf = make_classifier(max_epochs=1)
+    if message is None:
+        assert "valid_p_at_5" not in clf.fit(X, Y, validation_data=data).history_[0]
+    else:
+        with pytest.raises(ValueError, match=message):
+            clf.fit(X, Y, validation_data=data)
+
+
+def test_early_stopping_stops_when_nothing_is_gained():
+    still = {"learning_rate": 0.0, "head_learning_rate": 0.0, "early_stopping": True}
+    clf = make_classifier(max_epochs=9, n_iter_no_change=2, batch_size=1, **still).fit(X, Y)
+    assert clf.n_iter_ == len(clf.history_) == 3
+    assert clf.history_[0]["n_steps"] == 64 - 7  # a tenth, rounded up, is held out
+    assert clf.history_[0]["valid_p_at_5"] == clf.history_[2]["valid_p_at_5"]
+    wide = make_classifier(validation_fraction=0.5, batch_size=1, max_epochs=1, **still).fit(X, Y)
+    assert wide.history_[0]["n_steps"] == 32
+
+
+def test_early_stopping_keeps_the_best_weights():
+    wild = {"learning_rate": 0.3, "head_learning_rate": 0.3, "lr_schedule": "constant"}
+    clf = make_classifier(early_stopping=True, n_iter_no_change=4, max_epochs=6, **wild)
+    clf.fit(X, Y, validation_data=(X, Y))
+    measured = [epoch["valid_p_at_5"] for epoch in clf.history_]
+    assert measured[-1] < max(measured)  # else this test would test nothing
+    assert precision_at_k(Y, clf.predict_topk(X, 5), k=5) == pytest.approx(max(measured))
+    assert clf.history_[0]["n_steps"] == 4  # nothing held out where validation_data is given
+
+
+def test_early_stopping_needs_texts_to_train_on():
+    clf = make_classifier(early_stopping=True, validation_fraction=0.5)
+    with pytest.raises(ValueError, match="of 1 texts leaves none to train on"):
+        clf.fit(["a"], [["x"]])
+    clf.set_params(validation_fraction=0.7)  # of four texts it leaves one, with this seed "d"
+    with pytest.raises(ValueError, match="No text of the training part has a label"):
+        clf.fit(["a", "b", "c", "d"], [["x"], ["x"], ["x"], []])
+
+
+# ---------------------------------------------------------------- warm start
+
+
+def test_warm_start_goes_on():
+    clf = make_classifier(warm_start=True, lr_schedule="constant").fit(X, Y)
+    network, first = clf.network_, clf.history_
+    clf.set_params(encoder="not needed any more").fit(X, Y)
+    assert clf.network_ is network
+    assert clf.history_[0]["loss"] < first[0]["loss"]
+    before = clf.decision_function(X)
+    clf.set_params(learning_rate=0.0, head_learning_rate=0.0).fit(X, Y)
+    assert (clf.decision_function(X) != before).nnz == 0
+
+
+def test_warm_start_refuses_other_labels():
+    clf = make_classifier(warm_start=True).fit(X, Y)
+    for y, names in ((Y[:, :29], None), (Y, [f"tag {i}" for i in range(30)])):
+        with pytest.raises(ValueError, match="warm_start=True needs the labels of the previous"):
+            clf.fit(X, y, label_names=names)
+    assert_same_predictions(clf, fitted())
+    assert clf.set_params(warm_start=False).fit(X, Y[:, :29]).n_labels_ == 29
+
+
+# ---------------------------------------------------------------- input that is refused
+
+
+@pytest.mark.parametrize(
+    ("texts", "y", "error", "message"),
+    [
+        ("a text", Y[:1], ValueError, r"Iterable over raw text documents expected.*X=\[text\]"),
+        (["a", None], Y[:2], ValueError, r"X holds a missing value \(None\) at row 1.*fillna"),
+        (["a", float("nan")], Y[:2], ValueError, r"X holds a missing value \(nan\) at row 1"),
+        (["a", 3], Y[:2], TypeError, r"row 1 is 3 of type int. Pass str\(text\)"),
+        (["a", b"b"], Y[:2], TypeError, r"row 1 is b'b' of type bytes. Decode it"),
+        (np.array([["a"], ["b"]]), Y[:2], ValueError, "X must be one-dimensional"),
+        (iter(["a"]), Y[:1], TypeError, "X must be a list, tuple"),
+        ([], Y[:0], ValueError, "X holds no text"),
+        (X[:3], Y[:2], ValueError, "y has 2 rows, but there are 3 texts"),
+        (X[:3], [["a"], ["b"]], ValueError, "y has 2 rows, but there are 3 texts"),
+        (X[:2], Y[:2] * 0, ValueError, "y holds no positive label at all"),
+        (X[:2], [[], []], ValueError, "y holds no positive label at all"),
+        (X[:2], Y[:2, :0], ValueError, "y holds no"),
+        (X[:2], Y[:2] * 0.5, ValueError, r"y holds 0.5 at row 0.*only 0 and 1"),
+        (X[:2], [[1], [-1]], ValueError, "holds the label -1; integer labels must not be neg"),
+        (X[:2], ["a", "b"], ValueError, "row 0 of y is 'a', not a collection of labels"),
+        (X[:2], None, ValueError, "requires y to be passed, but the target y is None"),
+    ],
+)
+def test_bad_texts_and_labels(texts, y, error, message):
+    clf = make_classifier()
+    with pytest.raises(error, match=message):
+        clf.fit(texts, y)
+    assert not hasattr(clf, "network_")
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"encoder": "/no/such/folder"}, r"encoder='/no/such/folder' could not be loaded.*demo"),
+        ({"encoder": "no-such/encoder"}, r"encoder='no-such/encoder' could not be loaded.*demo"),
+        ({"device": "cuda:99"}, r"device='cuda:99' is not there: this machine has .* CUDA device"),
+        ({"device": "toaster"}, r"device='toaster' is no device; use \"auto\""),
+        ({"n_feature_layers": 3}, "n_feature_layers=3, but .* has only 2 hidden states. Lower it"),
+        ({"max_length": 65}, "max_length=65, but .* takes at most 64 tokens. Lower it"),
+        ({"max_epochs": 0}, "'max_epochs' parameter of LightXMLClassifier must be an int"),
+        ({"dropout": 1.0}, "'dropout' parameter"),
+        ({"encoder": None}, "'encoder' parameter"),
+        ({"clusterer": "kmeans"}, "'clusterer' parameter"),
+        ({"clusterer": BalancedLabelClusterer(max_cluster_size=0)}, "'max_cluster_size' param"),
+        ({"negative_sampling": "none"}, "'negative_sampling' parameter"),
+        ({"n_candidate_clusters": 0}, "'n_candidate_clusters' parameter"),
+        ({"precision": "fp8"}, "'precision' parameter"),
+    ],
+    ids=str,
+)
+def test_bad_parameters(params, message):
+    clf = make_classifier(**params)
+    with pytest.raises(ValueError, match=message):
+        clf.fit(X, Y)
+    assert not hasattr(clf, "network_")
+
+
+def test_the_limits_themselves_are_legal():
+    clf = make_classifier(n_feature_layers=2, max_length=64, max_epochs=1).fit(X[:8], Y[:8])
+    assert clf.encode(["b " * 500]).shape == (1, 32)
+
+
+def test_a_failed_fit_leaves_the_fitted_model_alone():
+    clf = make_classifier().fit(X, Y)
+    for params, y in (({}, Y[:3]), ({"encoder": "/no/such"}, Y), ({"device": "cuda:99"}, Y)):
+        with pytest.raises(ValueError, match=r"encoder=|device=|y has"):
+            clf.set_params(**{"encoder": encoder_path(), "device": "cpu", **params}).fit(X, y)
+    clf.set_params(device="cpu")
+    assert_same_predictions(clf, fitted())
+
+
+@pytest.mark.parametrize("k", [0, -1, 31, True, 2.0, "3", None])
+def test_k_out_of_range(k):
+    with pytest.raises(ValueError, match=r"k is .*(must be a whole number|only 30 labels)"):
+        fitted().predict_topk(X, k)
+    if k is not None:
+        with pytest.raises(ValueError, match=r"top_k is .*(must be a whole|only 30 labels)"):
+            fitted().decision_function(X, top_k=k)
+
+
+@pytest.mark.parametrize(
+    "method", ["predict", "predict_topk", "predict_proba", "decision_function", "encode"]
+)
+def test_bad_texts_in_prediction(method):
+    predict = getattr(fitted(), method)
+    with pytest.raises(ValueError, match="Iterable over raw text documents expected"):
+        predict("a text")
+    with pytest.raises(ValueError, match=r"missing value .* at row 2"):
+        predict(["a", "b", None])
+    with pytest.raises(TypeError, match="row 0 is 1"):
+        predict([1])
+
+
+def test_precisions_agree_roughly():
+    clf = fitted()
+    half = make_classifier(precision="bf16").fit(X, Y)
+    assert np.isfinite(half.predict_topk(X).scores).all()
+    assert half.history_[-1]["loss"] == pytest.approx(clf.history_[-1]["loss"], rel=0.1)
+    assert {p.dtype for p in half.network_.parameters()} == {torch.float32}

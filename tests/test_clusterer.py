@@ -1,0 +1,449 @@
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse as sp
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import adjusted_rand_score
+from sklearn.utils.estimator_checks import check_param_validation, parametrize_with_checks
+
+from skxmc import BalancedLabelClusterer, _clusterer, label_features
+
+
+def topical(n_rows, n_columns=400, n_topics=20, n_words=12, seed=0):
+    """Sparse rows: half of their words from a topic, half from a power law over all columns."""
+    rng = np.random.default_rng(seed)
+    topic = rng.integers(n_topics, size=(n_rows, 1))
+    own = (topic * 31 + rng.integers(15, size=(n_rows, n_words))) % n_columns
+    common = (n_columns * rng.random((n_rows, n_words)) ** 4).astype(int)
+    columns = np.hstack([own, common])
+    rows = np.broadcast_to(np.arange(n_rows)[:, np.newaxis], columns.shape)
+    values = rng.random(columns.shape, dtype=np.float32) + np.float32(0.1)
+    X = sp.coo_matrix((values.ravel(), (rows.ravel(), columns.ravel())), (n_rows, n_columns))
+    return X.tocsr()
+
+
+def mean_cosine(X, labels):
+    """Mean cosine of rows to the centroid of their cluster."""
+    X = np.asarray(X.todense() if sp.issparse(X) else X, dtype=np.float64)
+    X = X / np.linalg.norm(X, axis=1, keepdims=True)
+    sums = [X[labels == label].sum(axis=0) for label in np.unique(labels)]
+    return sum(map(np.linalg.norm, sums)) / len(X)
+
+
+def plain_clusters(X, depth, rng):
+    """Plain balanced spherical 2-means, recursively and naively."""
+    if depth == 0:
+        return np.zeros(len(X), dtype=int)
+    centres = X[rng.choice(len(X), 2, replace=False)]
+    for _ in range(50):
+        left = np.zeros(len(X), dtype=bool)
+        left[np.argsort(X @ (centres[1] - centres[0]), kind="stable")[: (len(X) + 1) // 2]] = True
+        centres = np.array([X[left].sum(axis=0), X[~left].sum(axis=0)])
+        centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+    labels = np.empty(len(X), dtype=int)
+    labels[left] = plain_clusters(X[left], depth - 1, rng)
+    labels[~left] = plain_clusters(X[~left], depth - 1, rng) + 2 ** (depth - 1)
+    return labels
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Make a few hundred rows take the way of millions: large nodes, samples, then blocks."""
+    monkeypatch.setattr(_clusterer, "BLOCK_ROWS", 64)
+    monkeypatch.setattr(_clusterer, "BLOCK_NNZ", 2000)
+
+
+@parametrize_with_checks([BalancedLabelClusterer(max_cluster_size=16)])
+def test_sklearn_checks(estimator, check):
+    check(estimator)
+
+
+def test_param_validation():
+    check_param_validation("BalancedLabelClusterer", BalancedLabelClusterer(max_cluster_size=16))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 16, 64, 300])
+def test_sizes(size):
+    X = topical(300)
+    for n_labels in range(1, 301):
+        clusterer = BalancedLabelClusterer(size, max_iter=1, random_state=0).fit(X[:n_labels])
+        labels, n_clusters = clusterer.labels_, clusterer.n_clusters_
+        sizes = np.bincount(labels, minlength=n_clusters)
+        assert labels.shape == (n_labels,)
+        assert labels.dtype == np.int64
+        assert labels.min() >= 0
+        assert len(sizes) == n_clusters
+        assert sizes.max() <= size
+        if size == 1:
+            assert_array_equal(labels, np.arange(n_labels))
+            continue
+        assert sizes.max() - sizes.min() <= 1
+        # The fewest clusters, of all powers of two, that are small enough.
+        assert n_clusters & (n_clusters - 1) == 0
+        assert n_clusters == 1 or -(-n_labels // (n_clusters // 2)) > size
+        assert n_clusters == 1 or sizes.min() >= size // 2
+
+
+@pytest.mark.parametrize("n_labels", [130, 257, 600])
+@pytest.mark.parametrize("size", [2, 7, 64])
+def test_sizes_of_large_nodes(n_labels, size, small_blocks):
+    clusterer = BalancedLabelClusterer(size, random_state=0).fit(topical(n_labels))
+    sizes = np.bincount(clusterer.labels_, minlength=clusterer.n_clusters_)
+    assert size // 2 <= sizes.min()
+    assert sizes.max() <= min(size, sizes.min() + 1)
+
+
+def test_auto_size(monkeypatch):
+    monkeypatch.setattr(_clusterer, "AUTO_DIRECT_LIMIT", 200)
+    X = topical(200)
+    assert BalancedLabelClusterer().fit(X[:199]).n_clusters_ == 199
+    clusterer = BalancedLabelClusterer().fit(X)
+    assert clusterer.n_clusters_ == 4
+    assert clusterer.max_cluster_size == "auto"
+
+
+def test_seeds_decide_and_global_state_is_kept(small_blocks):
+    X = topical(500)
+    before = np.random.get_state()[1].tolist()  # noqa: NPY002
+    first = BalancedLabelClusterer(16, random_state=7).fit_predict(X)
+    again = BalancedLabelClusterer(16, random_state=7).fit_predict(X)
+    threads = BalancedLabelClusterer(16, random_state=7, n_jobs=2).fit_predict(X)
+    generator = BalancedLabelClusterer(16, random_state=np.random.RandomState(7)).fit_predict(X)
+    other = BalancedLabelClusterer(16, random_state=8).fit_predict(X)
+    assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
+    for labels in (again, threads, generator):
+        assert_array_equal(labels, first)
+    assert (other != first).any()
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        sp.csr_matrix,
+        sp.csc_matrix,
+        sp.coo_matrix,
+        sp.lil_matrix,
+        sp.csr_array,
+        sp.coo_array,
+        lambda X: X.toarray(),
+        lambda X: np.asfortranarray(X.toarray()),
+        lambda X: X.toarray().tolist(),
+        lambda X: pd.DataFrame(X.toarray()),
+        lambda X: X.astype(np.float64),
+        lambda X: X.toarray().astype(np.float64),
+        lambda X: sp.diags(np.full(X.shape[0], 0.5, dtype=np.float32)) @ X,
+    ],
+)
+def test_form_of_input_does_not_matter(convert):
+    X = topical(150)
+    clusterer = BalancedLabelClusterer(8, random_state=0).fit(X)
+    converted = convert(X)
+    labels = clone(clusterer).fit_predict(converted)
+    assert_array_equal(labels, clusterer.labels_)
+    assert_array_equal(clusterer.predict(converted), clusterer.labels_)
+
+
+def with_wide_indices(X):
+    X.indices, X.indptr = X.indices.astype(np.int64), X.indptr.astype(np.int64)
+    return X
+
+
+def with_unsorted_indices(X):
+    for start, end in zip(X.indptr[:-1], X.indptr[1:], strict=True):
+        X.indices[start:end] = X.indices[start:end][::-1].copy()
+        X.data[start:end] = X.data[start:end][::-1].copy()
+    X.has_sorted_indices = False
+    return X
+
+
+def with_duplicates(X):
+    X = X.tocoo()
+    entries = (np.tile(X.data / 2, 2), (np.tile(X.row, 2), np.tile(X.col, 2)))
+    return sp.coo_matrix(entries, shape=X.shape)
+
+
+def with_stored_zeros(X):
+    absent = X.toarray() == 0
+    dense = sp.csr_matrix(X.toarray() + absent)
+    dense.data[absent.ravel()] = 0
+    return dense
+
+
+def with_stored_rows_of_zeros(X):
+    X.data[: X.indptr[60]] = 0
+    return X
+
+
+@pytest.mark.parametrize(
+    "make_unusual",
+    [
+        with_wide_indices,
+        with_unsorted_indices,
+        with_duplicates,
+        with_stored_zeros,
+        with_stored_rows_of_zeros,
+    ],
+)
+def test_unusual_sparse_input(make_unusual):
+    unusual = make_unusual(topical(150))
+    expected = BalancedLabelClusterer(8, random_state=0).fit_predict(unusual.toarray())
+    assert_array_equal(BalancedLabelClusterer(8, random_state=0).fit_predict(unusual), expected)
+
+
+def test_input_is_left_alone():
+    for X in (topical(100), topical(100).toarray(), sp.csr_array(topical(100))):
+        kept = X.copy()
+        BalancedLabelClusterer(8).fit(X).transform(X)
+        assert abs(X - kept).max() == 0
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_transform_routes_rows_to_their_labels(n_jobs, small_blocks):
+    X = topical(700)
+    clusterer = BalancedLabelClusterer(5, random_state=0, n_jobs=n_jobs).fit(X)
+    membership = clusterer.transform(X)
+    assert membership.format == "csr"
+    assert membership.shape == (700, clusterer.n_clusters_)
+    assert membership.dtype == np.float32
+    assert_array_equal(membership.sum(axis=1), 1)
+    assert_array_equal(membership.indices, clusterer.labels_)
+    assert_array_equal(clusterer.predict(X[::-50]), clusterer.labels_[::-50])
+    assert clusterer.get_feature_names_out()[-1] == "balancedlabelclusterer255"
+    assert len(clusterer.get_feature_names_out()) == clusterer.n_clusters_
+
+
+def test_new_rows_go_where_similar_ones_are():
+    rng = np.random.default_rng(0)
+    planted = rng.permutation(np.repeat(np.arange(8), 40))
+    centres = np.eye(8)
+    X = centres[planted] + rng.normal(scale=0.1, size=(320, 8))
+    clusterer = BalancedLabelClusterer(40, random_state=0).fit(X)
+    new = clusterer.predict(centres[planted] + rng.normal(scale=0.1, size=(320, 8)))
+    assert_array_equal(new, clusterer.labels_)
+
+
+@pytest.mark.parametrize("size", ["auto", 1])
+def test_direct_mode(size):
+    X = topical(300)
+    clusterer = BalancedLabelClusterer(size).fit(X)
+    assert_array_equal(clusterer.labels_, np.arange(300))
+    assert clusterer.n_clusters_ == 300
+    assert clusterer.n_iter_ == 0
+    assert_array_equal(clusterer.predict(X), np.arange(300))
+    assert_array_equal(clusterer.transform(X).toarray(), np.eye(300))
+
+
+@pytest.mark.parametrize("block", [100, 700])
+def test_direct_mode_predicts_in_batches(block, monkeypatch):
+    monkeypatch.setattr(_clusterer, "BLOCK_NNZ", block)
+    X = topical(300)
+    assert_array_equal(BalancedLabelClusterer(1).fit(X).predict(X), np.arange(300))
+
+
+def test_recovers_planted_clusters():
+    found = []
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        planted = rng.permutation(np.repeat(np.arange(16), 20))
+        X = np.eye(16)[planted] + rng.normal(scale=0.1, size=(320, 16))
+        labels = BalancedLabelClusterer(20, random_state=seed).fit_predict(X)
+        found.append(adjusted_rand_score(planted, labels))
+    # A cut at the median may go through a cluster, so that not all are found whole.
+    assert np.mean(found) > 0.95
+    assert max(found) == 1
+
+
+def test_is_tighter_than_plain_two_means():
+    gains = []
+    for seed in range(4):
+        X = topical(640, n_topics=200, seed=seed)
+        dense = X.toarray().astype(np.float64)
+        dense /= np.linalg.norm(dense, axis=1, keepdims=True)
+        plain = plain_clusters(dense, 6, np.random.default_rng(seed))
+        assert set(np.bincount(plain)) == {10}
+        ours = BalancedLabelClusterer(10, random_state=seed).fit_predict(X)
+        chance = mean_cosine(X, np.random.default_rng(seed).permutation(plain))
+        gains.append((mean_cosine(X, ours) - chance) / (mean_cosine(X, plain) - chance))
+    assert min(gains) > 1.25
+
+
+def test_large_nodes_are_split_on_a_sample(monkeypatch):
+    X = topical(2000, n_topics=40)
+    whole = BalancedLabelClusterer(16, random_state=0).fit_predict(X)
+    monkeypatch.setattr(_clusterer, "BLOCK_ROWS", 500)
+    sampled = BalancedLabelClusterer(16, random_state=0).fit(X)
+    n_used = np.count_nonzero(sampled._tree.weights, axis=1)
+    assert n_used.tolist() == [500, 1000, 2000, 2000, 2000, 2000, 2000]
+    chance = mean_cosine(X, np.random.default_rng(0).permutation(whole))
+    gain = mean_cosine(X, sampled.labels_) - chance
+    assert gain > 0.97 * (mean_cosine(X, whole) - chance)
+
+
+def test_iterations_are_bounded_and_pay():
+    X = topical(640, n_topics=40)
+    cosines = []
+    for max_iter in (1, 3, 100):
+        clusterer = BalancedLabelClusterer(10, max_iter=max_iter, tol=0, random_state=0).fit(X)
+        assert 1 <= clusterer.n_iter_ <= max_iter
+        cosines.append(mean_cosine(X, clusterer.labels_))
+    assert clusterer.n_iter_ < 100
+    assert cosines[2] > cosines[0] + 0.02
+    assert BalancedLabelClusterer(10, tol=1.0, random_state=0).fit(X).n_iter_ <= 4
+
+
+def test_centers():
+    X = topical(90)
+    clusterer = BalancedLabelClusterer(8, random_state=0).fit(X)
+    unit = X.toarray() / np.linalg.norm(X.toarray(), axis=1, keepdims=True)
+    sums = np.array([unit[clusterer.labels_ == c].sum(axis=0) for c in range(16)])
+    centres = clusterer.cluster_centers_
+    assert centres.format == "csr"
+    assert_allclose(
+        centres.toarray(), sums / np.linalg.norm(sums, axis=1, keepdims=True), atol=1e-6
+    )
+    with pytest.raises(NotFittedError):
+        _ = BalancedLabelClusterer().cluster_centers_
+
+
+def test_rows_of_zeros_do_not_push_others_aside():
+    planted = np.repeat([0, 1], 30)
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        X = np.vstack([np.eye(9)[planted] + rng.normal(scale=0.2, size=(60, 9)), np.zeros((60, 9))])
+        labels = BalancedLabelClusterer(60, random_state=seed).fit_predict(X)
+        assert adjusted_rand_score(planted, labels[:60]) == 1
+
+
+def test_ties_keep_their_order():
+    planted = np.arange(2000) % 2
+    labels = BalancedLabelClusterer(64, random_state=0).fit_predict(np.eye(2)[planted])
+    for group in (labels[planted == 0], labels[planted == 1]):
+        assert_array_equal(group, np.sort(group))
+        assert len(set(group)) == 16
+
+
+def test_rows_of_zeros_are_shared_out():
+    X = sp.vstack([topical(60), sp.csr_matrix((41, 400))], format="csr")
+    for matrix in (X, sp.csr_matrix((101, 3)), np.zeros((101, 1))):
+        clusterer = BalancedLabelClusterer(4, random_state=0).fit(matrix)
+        assert set(np.bincount(clusterer.labels_)) == {3, 4}
+        assert len(set(clusterer.predict(matrix[-41:]))) == 1
+        assert not np.isnan(clusterer.cluster_centers_.data).any()
+
+
+@pytest.mark.parametrize("row", [[0.3, 0.1, 0.2], [-1.0, 0.0, 0.0], [1e-30, 0.0, 0.0]])
+def test_equal_rows_are_shared_out(row):
+    clusterer = BalancedLabelClusterer(4, random_state=0).fit(np.tile(row, (101, 1)))
+    assert set(np.bincount(clusterer.labels_)) == {3, 4}
+    assert clusterer.n_iter_ <= 20
+
+
+def test_rows_that_cancel_out():
+    X = np.tile([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]], (16, 1))
+    labels = BalancedLabelClusterer(4, random_state=0).fit_predict(X)
+    assert set(np.bincount(labels)) == {4}
+
+
+@pytest.mark.parametrize("size", ["auto", 1, 2, 64])
+def test_one_label(size):
+    clusterer = BalancedLabelClusterer(size).fit([[0.5, 1.0]])
+    assert clusterer.labels_.tolist() == [0]
+    assert clusterer.n_clusters_ == 1
+    assert clusterer.predict([[-1.0, 0.0], [0.0, 0.0]]).tolist() == [0, 0]
+    assert clusterer.transform([[1.0, 1.0]]).shape == (1, 1)
+
+
+def test_survives_pickle():
+    X = topical(100)
+    clusterer = BalancedLabelClusterer(8, random_state=0).fit(X)
+    loaded = pickle.loads(pickle.dumps(clusterer))
+    assert_array_equal(loaded.predict(X), clusterer.labels_)
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "match"),
+    [
+        ([[1.0, np.nan]], ValueError, "X contains NaN"),
+        (sp.csr_matrix([[1.0, np.inf]]), ValueError, "X contains infinity"),
+        (np.zeros((0, 2)), ValueError, "minimum of 1 is required"),
+        (sp.csr_matrix((2, 0)), ValueError, "minimum of 1 is required"),
+        ([1.0, 2.0], ValueError, "Expected 2D array"),
+        (sp.coo_array([1.0, 2.0]), ValueError, "X must be two-dimensional"),
+        (sp.csr_matrix([[1j]]), TypeError, r"X\.astype\(np\.float32\)"),
+        ([["a"]], ValueError, "could not convert string to float"),
+    ],
+)
+def test_bad_features(X, error, match):
+    with pytest.raises(error, match=match):
+        BalancedLabelClusterer(4).fit(X)
+
+
+def broken_matrix():
+    X = sp.csr_matrix(np.eye(3, dtype=np.float32))
+    X.indices[1] = 1_000_000
+    return X
+
+
+def test_broken_matrix_does_not_crash():
+    with pytest.raises(ValueError, match="X is a broken csr matrix"):
+        BalancedLabelClusterer(2).fit(broken_matrix())
+    with pytest.raises(ValueError, match="X is a broken csr matrix"):
+        BalancedLabelClusterer(2).fit(np.eye(3)).predict(broken_matrix())
+    with pytest.raises(ValueError, match="X is a broken csr matrix"):
+        label_features(np.eye(3), broken_matrix())
+
+
+def test_other_number_of_features():
+    clusterer = BalancedLabelClusterer(2).fit(np.eye(4))
+    with pytest.raises(ValueError, match=r"X has 3 features, but .* expecting 4"):
+        clusterer.transform(np.eye(3))
+
+
+@pytest.mark.parametrize("as_y", [np.asarray, sp.csr_matrix, sp.coo_array, pd.DataFrame])
+@pytest.mark.parametrize("as_x", [np.asarray, sp.csr_matrix, sp.csc_array])
+def test_label_features(as_y, as_x):
+    rng = np.random.default_rng(0)
+    Y = rng.integers(2, size=(30, 6))
+    Y[:, 2] = 0
+    X = rng.random((30, 9)) * (rng.random((30, 9)) < 0.4)
+    X[4] = 0
+    features = label_features(as_y(Y), as_x(X))
+
+    unit = X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-9)
+    sums = Y.T @ unit
+    expected = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-9)
+    assert isinstance(features, np.ndarray if as_x is np.asarray else sp.csr_matrix)
+    assert features.dtype == np.float32
+    features = features if as_x is np.asarray else features.toarray()
+    assert_allclose(features, expected, atol=1e-6)
+    assert not features[2].any()
+
+
+def test_label_features_leaves_input_alone():
+    Y, X = sp.csr_matrix([[1, 0], [1, 1]]), sp.csr_matrix([[3.0, 4.0], [0.0, 2.0]])
+    label_features(Y, X)
+    assert Y.toarray().tolist() == [[1, 0], [1, 1]]
+    assert X.toarray().tolist() == [[3.0, 4.0], [0.0, 2.0]]
+
+
+@pytest.mark.parametrize(
+    ("Y", "X", "error", "match"),
+    [
+        (np.eye(2), np.eye(3), ValueError, "Y has 2 rows, but there are 3 texts. Pass one row"),
+        (-np.eye(2), np.eye(2), ValueError, "Y holds -1.0 at row 0, column 0"),
+        (np.eye(2) * np.nan, np.eye(2), ValueError, "Y holds nan at row 0"),
+        (np.eye(2) * 3, np.eye(2), ValueError, "counts or weighs labels, pass Y > 0"),
+        (np.eye(2), [[np.nan], [1.0]], ValueError, "X contains NaN"),
+        (np.eye(2), sp.csr_matrix([[np.inf], [1.0]]), ValueError, "X contains infinity"),
+        (np.eye(2), sp.csr_matrix([[1j], [1.0]]), TypeError, "X has dtype complex128"),
+        (sp.csr_matrix([[1j], [1.0]]), np.eye(2), TypeError, "Y has dtype complex128"),
+        (np.eye(2), [1.0, 2.0], ValueError, "Expected 2D array"),
+    ],
+)
+def test_bad_label_features(Y, X, error, match):
+    with pytest.raises(error, match=match):
+        label_features(Y, X)

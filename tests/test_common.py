@@ -1,0 +1,139 @@
+"""scikit-learn's common checks, through an adapter that makes a classifier of numbers of it.
+
+`check_estimator` sends numbers, and finds nothing to check in an estimator that takes only texts.
+The adapter writes each row of numbers as a sentence, one word a feature, and takes one class for
+each row as well as indicators of several.
+"""
+
+import warnings
+
+import numpy as np
+import pytest
+from classifier_fixtures import encoder_path, make_classifier
+from scipy import sparse
+from sklearn.base import is_classifier
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import column_or_1d, get_tags
+from sklearn.utils.estimator_checks import check_param_validation, parametrize_with_checks
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skxmc import BalancedLabelClusterer, LightXMLClassifier
+
+
+class NumberClassifier(LightXMLClassifier):
+    """LightXMLClassifier for rows of numbers and one class, or an indicator of classes, a row."""
+
+    def fit(self, X, y):
+        if y is None:
+            return super().fit(["text"], None)  # refused, in words of our own
+        X, y = validate_data(self, X, y, multi_output=True)
+        check_classification_targets(y)
+        self.one_class_a_row_ = type_of_target(y) != "multilabel-indicator"
+        if not self.one_class_a_row_:
+            return super().fit(as_sentences(X), y)
+        if y.ndim == 2:
+            if y.shape[1] > 1:
+                raise ValueError("y has several columns that are no indicators")
+            y = column_or_1d(y, warn=True)
+        self.names_, codes = np.unique(y, return_inverse=True)
+        if len(self.names_) == 1:
+            raise ValueError("Classifier can't train when only one class is present.")
+        rows = np.arange(len(codes))
+        indicator = sparse.csr_array((np.ones(len(codes)), (rows, codes)))
+        super().fit(as_sentences(X), indicator)
+        self.classes_ = self.names_
+        return self
+
+    def predict(self, X):
+        if not self._is_one_class():
+            return super().predict(self._sentences(X)).toarray()
+        return super().predict_topk(self._sentences(X), k=1).labels[:, 0]
+
+    def decision_function(self, X, *, top_k=None):
+        if not self._is_one_class():
+            return super().decision_function(self._sentences(X), top_k=top_k).toarray() - 0.5
+        scores = super().decision_function(self._sentences(X)).toarray()
+        return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
+
+    @property
+    def predict_proba(self):
+        raise AttributeError("scores of labels do not sum to 1")
+
+    def score(self, X, y):
+        return float(np.mean(self.predict(X) == y))
+
+    def _is_one_class(self):
+        check_is_fitted(self)
+        return self.one_class_a_row_
+
+    def _sentences(self, X):
+        return as_sentences(validate_data(self, X, reset=False))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = tags.input_tags.one_d_array = False
+        tags.input_tags.two_d_array = True
+        tags.target_tags.single_output = True
+        tags.classifier_tags.multi_class = True
+        tags.classifier_tags.poor_score = True  # tiny, with random weights, two epochs
+        return tags
+
+
+def as_sentences(X):
+    """Write each number as a word: the letter of its feature, then the number in steps of 1/4."""
+    steps = np.clip(np.floor(np.asarray(X, dtype=float) * 4), -40, 40).astype(int) + 40
+    return [" ".join(f"{chr(97 + j % 26)}{v}" for j, v in enumerate(row)) for row in steps.tolist()]
+
+
+def number_classifier(mode):
+    return NumberClassifier(**make_classifier(mode).get_params(deep=False))
+
+
+EXPECTED_FAILURES = {}
+
+
+@parametrize_with_checks(
+    [number_classifier("direct"), number_classifier("two-stage")],
+    expected_failed_checks=lambda estimator: EXPECTED_FAILURES,
+    xfail_strict=True,
+)
+def test_common_checks(estimator, check):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check(estimator)
+
+
+@pytest.mark.parametrize("estimator", [NumberClassifier, LightXMLClassifier])
+def test_parameters_are_validated(estimator):
+    check_param_validation(estimator.__name__, number_classifier("direct"))
+    assert set(estimator._parameter_constraints) == set(estimator().get_params())
+
+
+def test_tags_are_honest():
+    tags = get_tags(make_classifier())
+    assert is_classifier(make_classifier())
+    assert tags.input_tags.string
+    assert tags.input_tags.one_d_array
+    assert not tags.input_tags.two_d_array
+    assert not tags.input_tags.sparse
+    assert not tags.input_tags.allow_nan
+    assert tags.target_tags.required
+    assert tags.target_tags.two_d_labels
+    assert not tags.target_tags.single_output
+    assert not tags.target_tags.multi_output
+    assert tags.classifier_tags.multi_label
+    assert not tags.classifier_tags.multi_class
+    assert not tags.no_validation
+    assert not tags._skip_test
+    assert not tags.non_deterministic
+
+
+def test_unfitted_methods_say_so():
+    clf = LightXMLClassifier(encoder_path(), clusterer=BalancedLabelClusterer())
+    for method in ("predict", "predict_topk", "predict_proba", "decision_function", "encode"):
+        with pytest.raises(NotFittedError, match="not fitted yet"):
+            getattr(clf, method)(["a"])
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        clf.score(["a"], [["x"]])
+    assert not clf.__sklearn_is_fitted__()

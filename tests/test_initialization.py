@@ -1,0 +1,249 @@
+"""Where the heads start: log priors, and the centroids of each label's texts."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from skxmc import _initialization
+from skxmc._initialization import start_at_centroids, start_at_priors
+from skxmc._network import LightXMLNetwork
+
+CLUSTER_OF = np.array([1, 0, 1, 0, 2, 1, 3, 3])  # label 5 and all of cluster 3 have no text
+N_TEXTS, DIM = 300, 10
+
+
+class StubEncoder(torch.nn.Module):
+    """As wide as it says; representations are made up."""
+
+    config = SimpleNamespace(hidden_size=DIM)
+
+
+def make_network(bottleneck_dim=6, cluster_of=CLUSTER_OF):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return LightXMLNetwork(
+            StubEncoder(),
+            cluster_of,
+            n_feature_layers=1,
+            bottleneck_dim=bottleneck_dim,
+            dropout=0.5,
+        ).eval()
+
+
+@pytest.fixture(scope="module")
+def y():
+    """Label 0 on every text, 1 on half of them, 2 and 3 on few, 4 on one, the others on none."""
+    rng = np.random.default_rng(0)
+    dense = rng.random((N_TEXTS, 8)) < [1, 0.5, 0.1, 0.03, 0, 0, 0, 0]
+    dense[7, 4] = True
+    return sp.csr_array(dense.astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def features(y):
+    """Representations far from 0, of very unequal variances, that tell labels 1 to 4."""
+    rng = np.random.default_rng(1)
+    shapes = rng.normal(size=(8, DIM))
+    noise = rng.normal(size=(N_TEXTS, DIM))
+    spread = np.linspace(3, 0.5, DIM) * np.linalg.qr(rng.normal(size=(DIM, DIM)))[0]
+    return ((y.toarray() @ shapes + noise) @ spread + 20).astype(np.float32)
+
+
+def start(features, y, seed=0, **options):
+    network = make_network(**options)
+    start_at_priors(network, y)
+    rng = np.random.default_rng(seed)
+    start_at_centroids(network, y, lambda rows: features[rows], rng)
+    return network
+
+
+def label_rows(network):
+    layout = network.layout
+    return network.label_table.weight[layout.cluster_of, layout.slot_of].numpy()
+
+
+def cosines(a, b):
+    return (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+
+
+# ---------------------------------------------------------------- priors
+
+
+def test_biases_are_log_odds(y):
+    network = make_network()
+    start_at_priors(network, y)
+    dense = y.toarray() > 0
+    of_labels = dense.mean(axis=0)
+    of_clusters = np.stack([dense[:, c == CLUSTER_OF].any(axis=1) for c in range(4)]).mean(axis=1)
+    recall = network.recall_head.bias.detach().sigmoid().numpy()
+    np.testing.assert_allclose(recall, of_clusters, atol=0.004)
+    layout = network.layout
+    bias = network.label_table.bias[layout.cluster_of, layout.slot_of]
+    np.testing.assert_allclose(bias.sigmoid().numpy(), of_labels, atol=0.004)
+    assert network.recall_head.bias.isfinite().all()
+    assert bias.isfinite().all()  # for labels on no text and on all texts too
+    assert bias.abs().max() < 12
+    assert network.recall_head.weight.abs().max() < 0.1  # the priors decide
+
+
+def test_biases_of_the_direct_mode(y):
+    network = make_network(cluster_of=np.array([7, 6, 5, 4, 3, 2, 1, 0]))
+    start_at_priors(network, y)
+    recall = network.recall_head.bias.detach().sigmoid().numpy()
+    np.testing.assert_allclose(recall[::-1], y.toarray().mean(axis=0), atol=0.004)
+
+
+# ---------------------------------------------------------------- centroids
+
+
+def test_the_bottleneck_is_the_whitened_principal_components(features, y):
+    network = start(features, y)
+    mean = features.mean(axis=0)
+    np.testing.assert_allclose(network.feature_mean, mean, rtol=1e-5)
+    weight = network.bottleneck.weight.detach().numpy()
+    axes = np.linalg.svd(features - mean, full_matrices=False)[2]
+    np.testing.assert_allclose(np.abs(cosines(weight, axes[:6])), 1, atol=1e-3)
+    spread = ((features - mean) @ weight.T).std(axis=0)
+    assert (np.diff(spread) < 1e-4).all()
+    assert spread[0] / spread[-1] < 2 < np.ptp(np.log(np.linalg.norm(weight, axis=1))) * 10
+    assert not network.bottleneck.bias.any()
+
+
+def test_labels_and_clusters_start_at_their_centroids(features, y):
+    network = start(features, y)
+    centred = features - features.mean(axis=0)
+    z = centred @ network.bottleneck.weight.detach().numpy().T
+    rows = label_rows(network)
+    own = np.stack([z[y.toarray()[:, label] > 0].mean(axis=0) for label in range(1, 5)])
+    np.testing.assert_allclose(cosines(rows[1:5], own), 1, atol=1e-4)
+    # A label without a text starts where its cluster does; without one there either, at 0.
+    of_cluster = z[y.toarray()[:, CLUSTER_OF == 0].any(axis=1)].mean(axis=0)
+    norms = np.linalg.norm(rows[1:6], axis=1)
+    np.testing.assert_allclose(norms, norms[0], rtol=1e-4)  # rare labels are as long as others
+    assert not rows[6:].any()
+    # The generator: the same, through the bottleneck.
+    recall = centred @ network.recall_head.weight.detach().numpy().T
+    expected = z @ of_cluster / np.linalg.norm(of_cluster)
+    assert np.corrcoef(recall[:, 0], expected)[0, 1] > 1 - 1e-6
+    assert recall[:, 0] @ expected > 0
+
+
+def test_label_without_a_text_starts_at_the_centroid_of_its_cluster(features, y):
+    y = y.tolil()
+    y[:, 0] = 0  # else the cluster of label 5 has all texts, whose centroid is nothing
+    network = start(features, y.tocsr())
+    z = features - features.mean(axis=0)
+    z = z @ network.bottleneck.weight.detach().numpy().T
+    of_cluster = z[y.toarray()[:, CLUSTER_OF == 1].any(axis=1)].mean(axis=0)
+    rows = label_rows(network)
+    np.testing.assert_allclose(cosines(rows[[0, 5]], of_cluster[None]), 1, atol=1e-4)
+
+
+def test_the_start_classifies(features, y):
+    """Texts of a label score higher for it than other texts do."""
+    network = start(features, y)
+    labels, scores = network.scores(torch.from_numpy(features), 4)
+    by_label = torch.zeros(N_TEXTS, 8).scatter_(1, labels.clamp_min(0), scores, reduce="add")
+    for label in (1, 2, 3):
+        has_it = torch.from_numpy(y.toarray()[:, label] > 0)
+        above = by_label[has_it, label][:, None] > by_label[~has_it, label]
+        assert above.float().mean() > 0.8
+
+
+def test_biases_move_all_alike(features, y):
+    network, at_priors = start(features, y), make_network()
+    start_at_priors(at_priors, y)
+    shift = network.recall_head.bias - at_priors.recall_head.bias
+    torch.testing.assert_close(shift, shift[0].expand(4))
+    shift = network.label_table.bias - at_priors.label_table.bias
+    torch.testing.assert_close(shift, shift[0, 0].expand(5, 3))
+
+
+def test_bottleneck_wider_than_the_representation(features, y):
+    network, exact = start(features, y, bottleneck_dim=25), start(features, y, bottleneck_dim=DIM)
+    assert label_rows(network).shape == (8, 25)
+    assert not label_rows(network)[:, DIM:].any()
+    assert network.bottleneck.weight[DIM:].any()  # from there it can learn
+    texts = torch.from_numpy(features)
+    with torch.no_grad():
+        for wide, narrow in zip(network.scores(texts, 4), exact.scores(texts, 4), strict=True):
+            torch.testing.assert_close(wide, narrow, rtol=1e-4, atol=1e-7)
+
+
+def test_direct_mode(features, y):
+    network = start(features, y, cluster_of=np.array([7, 6, 5, 4, 3, 2, 1, 0]))
+    recall = torch.from_numpy(features) - network.feature_mean
+    recall = network.recall_head(recall).detach().numpy()
+    for label in (1, 2, 3):
+        has_it = y.toarray()[:, label] > 0
+        assert recall[has_it, 7 - label].mean() > recall[~has_it, 7 - label].mean() + 1
+    assert not network.recall_head.weight[[0, 1, 2]].any()  # labels without a text
+
+
+def test_direct_mode_takes_its_own_number_of_components(features, y, monkeypatch):
+    monkeypatch.setattr(_initialization, "DIRECT_COMPONENTS", 3)
+    network = start(features, y, cluster_of=np.arange(8))
+    assert torch.linalg.matrix_rank(network.recall_head.weight.detach()) == 3
+
+
+@pytest.mark.parametrize("difference", [0, 1e-7, 1e-5, 1e-3])
+def test_nearly_constant_features_do_not_blow_up_weights(features, y, difference):
+    noise = (features - features.mean(axis=0)) / features.std()
+    network = start((5 * (1 + difference * noise)).astype(np.float32), y)
+    assert network.bottleneck.weight.abs().max() < 3
+    assert network.label_table.weight.abs().max() < 100
+    assert network.recall_head.weight.abs().max() < 100
+
+
+def test_scale_and_offset_of_the_features_do_not_matter_much(features, y):
+    """What a text gets is in logits; the offset counts only as what differences are noise to."""
+    by_scale = []
+    for scale in (0.1, 1, 10):
+        network = start(features * np.float32(scale), y)
+        labels, scores = network.scores(torch.from_numpy(features) * scale, 4)
+        by_scale.append(scores)
+    torch.testing.assert_close(by_scale[0], by_scale[1], rtol=1e-2, atol=1e-4)
+    torch.testing.assert_close(by_scale[2], by_scale[1], rtol=1e-2, atol=1e-4)
+
+
+def test_one_text():
+    y = sp.csr_array(np.array([[1, 0, 1]], dtype=np.float32))
+    features = np.ones((1, DIM), dtype=np.float32)
+    for cluster_of in ([0, 0, 1], [0, 1, 2]):
+        network = start(features, y, cluster_of=np.array(cluster_of))
+        assert all(p.isfinite().all() for p in network.parameters())
+
+
+def test_deterministic_and_by_the_generator(features, y, monkeypatch):
+    first, again = start(features, y), start(features, y)
+    for name, value in first.state_dict().items():
+        if name != "recall_head.weight" or not first.direct:
+            assert torch.equal(value, again.state_dict()[name]), name
+    monkeypatch.setattr(_initialization, "MAX_TEXTS", 100)
+    first, again, other = (start(features, y, seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(first.label_table.weight, again.label_table.weight)
+    assert not torch.equal(first.label_table.weight, other.label_table.weight)
+
+
+def test_large_data_is_looked_at_in_part_and_in_chunks(features, y, monkeypatch):
+    whole = start(features, y)
+    monkeypatch.setattr(_initialization, "CHUNK", 7)
+    in_chunks = start(features, y)
+    torch.testing.assert_close(in_chunks.label_table.weight, whole.label_table.weight)
+    monkeypatch.setattr(_initialization, "MAX_TEXTS", 50)
+    monkeypatch.setattr(_initialization, "MAX_TEXTS_FOR_COVARIANCE", 20)
+    asked = []
+
+    def represent(rows):
+        asked.append(rows)
+        return features[rows]
+
+    network = make_network()
+    start_at_centroids(network, y, represent, np.random.default_rng(0))
+    assert len(asked[0]) == 20
+    assert set(asked[0]) <= set(np.concatenate(asked[1:]))
+    assert len(np.unique(np.concatenate(asked[1:]))) == 50
+    assert max(map(len, asked[1:])) == 7

@@ -1,0 +1,128 @@
+"""LightXMLClassifier inside what scikit-learn offers for choosing models."""
+
+import numpy as np
+import pytest
+from classifier_fixtures import dataset, make_classifier
+from sklearn.base import clone
+from sklearn.model_selection import (
+    GridSearchCV,
+    KFold,
+    ShuffleSplit,
+    cross_val_score,
+    train_test_split,
+)
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+import skxmc
+from skxmc.metrics import precision_at_k, precision_at_k_scorer
+
+X, Y = dataset()
+FOLDS = KFold(2, shuffle=True, random_state=0)
+
+
+def lowered(texts):
+    return [text.lower() for text in texts]
+
+
+@pytest.fixture(scope="module")
+def search():
+    grid = {"bottleneck_dim": [8, 16]}
+    search = GridSearchCV(make_classifier(), grid, scoring=precision_at_k_scorer(k=5), cv=FOLDS)
+    return search.fit(X, Y)
+
+
+def test_grid_search_over_the_bottleneck(search):
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    best = search.best_estimator_
+    assert best.bottleneck_dim == best.network_.label_table.weight.shape[2]
+    assert search.best_params_ == {"bottleneck_dim": best.bottleneck_dim}
+    np.testing.assert_array_equal(search.classes_, np.arange(30))
+
+
+def test_grid_search_measures_what_it_should(search):
+    for number, (train, test) in enumerate(FOLDS.split(X)):
+        clf = clone(search.estimator).set_params(bottleneck_dim=16)
+        clf.fit([X[i] for i in train], Y[train])
+        texts = [X[i] for i in test]
+        expected = precision_at_k(Y[test], clf.predict_topk(texts, 5), k=5)
+        found = search.cv_results_[f"split{number}_test_score"][1]
+        assert found == pytest.approx(expected)
+
+
+def test_grid_search_in_parallel_finds_the_same(search):
+    parallel = clone(search).set_params(n_jobs=2).fit(X, Y)
+    for key in ("mean_test_score", "std_test_score"):
+        np.testing.assert_allclose(parallel.cv_results_[key], search.cv_results_[key], atol=1e-6)
+    best = skxmc.predict_topk(parallel, X, k=3)
+    np.testing.assert_array_equal(best.labels, skxmc.predict_topk(search, X, k=3).labels)
+
+
+def test_a_search_predicts(search):
+    best = skxmc.predict_topk(search, X, k=3)
+    np.testing.assert_array_equal(best.labels, search.best_estimator_.predict_topk(X, 3).labels)
+    assert search.predict(X).shape == Y.shape
+    assert search.decision_function(X).nnz == 64 * 30
+    assert search.score(X, Y) == pytest.approx(
+        precision_at_k(Y, skxmc.predict_topk(search, X, k=5), k=5)
+    )
+
+
+def test_grid_search_through_a_pipeline(tmp_path):
+    steps = [("lower", FunctionTransformer(lowered)), ("clf", make_classifier(max_epochs=1))]
+    search = GridSearchCV(
+        Pipeline(steps),
+        {"clf__bottleneck_dim": [8, 16], "clf__memory": [str(tmp_path)]},
+        scoring=precision_at_k_scorer(k=5),
+        cv=2,
+    )
+    loud = [text.upper() for text in X]
+    search.fit(loud, Y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    best = skxmc.predict_topk(search, loud, k=3)
+    inside = search.best_estimator_.named_steps["clf"].predict_topk(X, 3)
+    np.testing.assert_array_equal(best.labels, inside.labels)
+    assert search.best_estimator_.score(loud, Y) == pytest.approx(
+        search.best_estimator_.named_steps["clf"].score(X, Y)
+    )
+
+
+def test_grid_search_over_the_size_of_clusters():
+    search = GridSearchCV(
+        make_classifier(max_epochs=1, n_candidate_clusters=2),
+        {"clusterer__max_cluster_size": [1, 4, 15]},
+        cv=FOLDS,
+        refit=False,
+    )
+    search.fit(X, Y)  # without scoring: P@1
+    scores = search.cv_results_["mean_test_score"]
+    assert np.isfinite(scores).all()
+    assert len(set(scores)) > 1
+    assert search.estimator.clusterer.max_cluster_size == 4
+
+
+@pytest.mark.parametrize("cv", [FOLDS, ShuffleSplit(2, test_size=0.3, random_state=0)], ids=repr)
+def test_cross_validation_with_lists_of_labels(cv):
+    lists = [[f"tag {label}" for label in Y[[row]].indices] for row in range(len(X))]
+    clf = make_classifier(max_epochs=1)
+    scores = cross_val_score(clf, X, lists, cv=cv, scoring=precision_at_k_scorer(k=3))
+    assert scores.shape == (2,)
+    train, test = next(iter(cv.split(X)))
+    clf.fit([X[i] for i in train], [lists[i] for i in train])
+    best = clf.predict_topk([X[i] for i in test], 3)
+    expected = precision_at_k([lists[i] for i in test], best, k=3, classes=clf.classes_)
+    assert scores[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("form", [lambda y: y, lambda y: y.tocsc(), lambda y: y.toarray()])
+def test_train_test_split(form):
+    X_train, X_test, y_train, y_test = train_test_split(X, form(Y), random_state=0)
+    clf = make_classifier(max_epochs=1).fit(X_train, y_train)
+    assert 0 <= clf.score(X_test, y_test) <= 1
+
+
+def test_label_features_of_the_length_of_x_are_not_sliced_unnoticed():
+    search = GridSearchCV(make_classifier(max_epochs=1), {"dropout": [0.1]}, cv=FOLDS, refit=False)
+    search.set_params(error_score="raise")
+    with pytest.raises(ValueError, match="label_features has 32 rows, but there are 64 labels"):
+        search.fit(X, np.eye(64), label_features=np.eye(64))

@@ -1,0 +1,352 @@
+"""Losses and scores against plain Python over explicit sets of candidates."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from skxmc._candidates import Positives
+from skxmc._network import SMALLEST_SCORE, LightXMLNetwork
+
+CLUSTER_OF = np.array([3, 0, 2, 0, 1, 4, 3, 2, 0, 1, 4, 2])  # clusters of 3, 2, 3, 2 and 2 labels
+LABELS_OF_TEXTS = [
+    [0],  # one
+    [1, 3, 4, 7, 5],  # in four clusters, two of them in one: more than are recalled
+    [],  # none
+    [2, 7, 11],  # all of a cluster
+    [8],
+    [6, 9],
+]
+DIM = 6
+
+
+class StubEncoder(torch.nn.Module):
+    """As wide as it says; representations are made up."""
+
+    config = SimpleNamespace(hidden_size=3)
+
+
+def make_network(cluster_of=CLUSTER_OF, dropout=0.0, seed=0):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = LightXMLNetwork(
+            StubEncoder(), cluster_of, n_feature_layers=2, bottleneck_dim=4, dropout=dropout
+        )
+        torch.nn.init.normal_(network.recall_head.weight)
+        torch.nn.init.normal_(network.feature_mean)
+        if not network.direct:
+            torch.nn.init.normal_(network.bottleneck.weight)
+            torch.nn.init.normal_(network.label_table.bias)
+    return network
+
+
+def make_features(n=6):
+    return torch.randn(n, DIM, generator=torch.Generator().manual_seed(1))
+
+
+def as_positives(labels_of_texts, device="cpu"):
+    rows = [i for i, labels in enumerate(labels_of_texts) for _ in labels]
+    labels = [label for labels in labels_of_texts for label in labels]
+    return Positives(
+        torch.tensor(rows, dtype=torch.int64, device=device),
+        torch.tensor(labels, dtype=torch.int64, device=device),
+    )
+
+
+# ---------------------------------------------------------------- the same in plain Python
+
+
+def sigmoid(x):
+    return 1 / (1 + math.exp(-x))
+
+
+def cross_entropy(logit, target):
+    margin = logit if target else -logit
+    return math.log1p(math.exp(-abs(margin))) + max(-margin, 0)
+
+
+@torch.no_grad()
+def cluster_logits(network, e):
+    head = network.recall_head
+    e = e.double() - network.feature_mean.double()
+    return (head.weight.double() @ e + head.bias.double()).tolist()
+
+
+@torch.no_grad()
+def label_logit(network, e, label):
+    layout, table = network.layout, network.label_table
+    e = e.double() - network.feature_mean.double()
+    z = network.bottleneck.weight.double() @ e + network.bottleneck.bias.double()
+    place = layout.cluster_of[label], layout.slot_of[label]
+    return float(table.weight[place].double() @ z + table.bias[place].double())
+
+
+def clusters_to_rank(logits, positive, n):
+    return sorted(range(len(logits)), key=lambda c: -sigmoid(logits[c]) - (c in positive))[:n]
+
+
+@torch.no_grad()
+def losses_in_python(network, features, labels_of_texts, n_candidate_clusters, chosen=None):
+    """Eq. 1 and eq. 5, text by text, label by label; and the candidates of each text."""
+    cluster_of = network.layout.cluster_of.tolist()
+    recall = rank = 0.0
+    candidates = []
+    for i, (e, labels) in enumerate(zip(features, labels_of_texts, strict=True)):
+        positive = {cluster_of[label] for label in labels}
+        logits = cluster_logits(network, e)
+        recall += sum(cross_entropy(g, c in positive) for c, g in enumerate(logits))
+        clusters = (
+            clusters_to_rank(logits, positive, n_candidate_clusters)
+            if chosen is None
+            else chosen[i].tolist()
+        )
+        candidates.append(
+            {label for label, c in enumerate(cluster_of) if c in clusters} | set(labels)
+        )
+        if not network.direct:
+            rank += sum(
+                cross_entropy(label_logit(network, e, label), label in labels)
+                for label in candidates[-1]
+            )
+    return recall / len(features), rank / len(features), candidates
+
+
+@pytest.fixture(params=["cpu", "like cuda"])
+def path(request, monkeypatch):
+    """Both ways to list clusters; that of a GPU fills the list up with the dummy cluster."""
+    if request.param == "like cuda":
+        monkeypatch.setattr(torch.Tensor, "is_cuda", True, raising=False)
+    return request.param
+
+
+# ---------------------------------------------------------------- losses
+
+
+@pytest.mark.parametrize("n_candidate_clusters", [1, 2, 3, 5])
+def test_losses(path, n_candidate_clusters):
+    network, features = make_network(), make_features()
+    losses = network.losses(features, as_positives(LABELS_OF_TEXTS), n_candidate_clusters)
+    recall, rank, candidates = losses_in_python(
+        network, features, LABELS_OF_TEXTS, n_candidate_clusters
+    )
+    assert all(set(y) <= c for y, c in zip(LABELS_OF_TEXTS, candidates, strict=True))
+    assert losses.recall.item() == pytest.approx(recall, rel=1e-5)
+    assert losses.rank.item() == pytest.approx(rank, rel=1e-5)
+
+
+def test_dummy_cluster_counts_nowhere(path):
+    """All texts choose alike, so that most of the longest list there can be is filled up."""
+    features = make_features(1).expand(4, -1)
+    network = make_network(np.arange(40) // 2 % 17)  # clusters of four and of two labels
+    labels = [[0, 1, 34], [0], [], [35]]
+    losses = network.losses(features, as_positives(labels), 2)
+    clusters = network.label_table.taken[0]
+    assert ((clusters == 17).sum() > 5) == (path == "like cuda")
+    recall, rank, _ = losses_in_python(network, features, labels, 2)
+    assert losses.recall.item() == pytest.approx(recall, rel=1e-5)
+    assert losses.rank.item() == pytest.approx(rank, rel=1e-5)
+    with torch.no_grad():
+        network.label_table.weight[network.layout.labels_of < 0] = 1e3
+        network.label_table.bias[network.layout.labels_of < 0] = 1e3
+    assert network.losses(features, as_positives(labels), 2).rank.item() == losses.rank.item()
+
+
+def test_given_clusters_are_ranked(path):
+    network, features = make_network(), make_features()
+    chosen = torch.tensor([[0, 1], [2, 3], [4, 0], [1, 3], [2, 4], [0, 4]])
+    losses = network.losses(features, as_positives(LABELS_OF_TEXTS), 5, chosen)
+    recall, rank, candidates = losses_in_python(network, features, LABELS_OF_TEXTS, 5, chosen)
+    assert candidates[0] == {1, 3, 8, 4, 9} | {0}
+    assert losses.recall.item() == pytest.approx(recall, rel=1e-5)
+    assert losses.rank.item() == pytest.approx(rank, rel=1e-5)
+
+
+def test_candidates_follow_the_generator():
+    network, features = make_network(), make_features()
+    positives = as_positives([[0]] * 6)
+    before = network.losses(features, positives, 2).rank.item()
+    with torch.no_grad():
+        network.recall_head.bias[1] += 100
+    after = network.losses(features, positives, 2).rank.item()
+    _, rank, candidates = losses_in_python(network, features, [[0]] * 6, 2)
+    assert all(c == {0, 6, 4, 9} for c in candidates)
+    assert after == pytest.approx(rank, rel=1e-5)
+    assert after != pytest.approx(before, rel=1e-3)
+
+
+def test_no_text_has_a_label(path):
+    network, features = make_network(), make_features()
+    losses = network.losses(features, as_positives([[]] * 6), 2)
+    recall, rank, _ = losses_in_python(network, features, [[]] * 6, 2)
+    assert losses.recall.item() == pytest.approx(recall, rel=1e-5)
+    assert losses.rank.item() == pytest.approx(rank, rel=1e-5)
+
+
+def test_ranking_does_not_train_the_generator():
+    network, features = make_network(), make_features().requires_grad_()
+    network.losses(features, as_positives(LABELS_OF_TEXTS), 2).rank.backward()
+    assert network.recall_head.weight.grad is None
+    assert network.recall_head.bias.grad is None
+    assert network.bottleneck.weight.grad.any()
+    assert features.grad.any()
+
+
+def test_gradients_of_the_label_blocks(path):
+    """Against autograd through the whole table and a dense (texts, labels) mask."""
+    network, features = make_network(), make_features()
+    labels = LABELS_OF_TEXTS
+    network.losses(features, as_positives(labels), 2).rank.backward()
+    clusters, weight, bias = network.label_table.taken
+    _, _, candidates = losses_in_python(network, features, labels, 2)
+    whole_weight = network.label_table.weight.clone().requires_grad_()
+    whole_bias = network.label_table.bias.clone().requires_grad_()
+    layout = network.layout
+    z = network.bottleneck(features - network.feature_mean)
+    logits = z @ whole_weight[layout.cluster_of, layout.slot_of].T
+    logits = logits + whole_bias[layout.cluster_of, layout.slot_of]
+    ranked = torch.tensor([[label in c for label in range(12)] for c in candidates])
+    targets = torch.tensor([[float(label in c) for label in range(12)] for c in labels])
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    (loss[ranked].sum() / len(features)).backward()
+    torch.testing.assert_close(weight.grad, whole_weight.grad[clusters])
+    torch.testing.assert_close(bias.grad, whole_bias.grad[clusters])
+    not_taken = np.setdiff1d(np.arange(6), clusters.numpy())
+    assert not whole_weight.grad[not_taken].any()
+    assert network.label_table.weight.grad is None  # that of the whole table never exists
+
+
+# ---------------------------------------------------------------- training and evaluation
+
+
+def test_dropout_only_in_training():
+    network, features = make_network(dropout=0.5), make_features()
+    positives = as_positives(LABELS_OF_TEXTS)
+
+    def both():
+        return torch.stack([*network.losses(features, positives, 2)]).tolist()
+
+    assert both() != both()
+    network.eval()
+    first = both()
+    assert first == both()
+    recall, rank, _ = losses_in_python(network, features, LABELS_OF_TEXTS, 2)
+    assert first == pytest.approx([recall, rank], rel=1e-5)
+    scores = network.scores(features, 2)[1]
+    torch.testing.assert_close(scores, network.scores(features, 2)[1], rtol=0, atol=0)
+    assert network.settings == {"n_feature_layers": 2, "bottleneck_dim": 4, "dropout": 0.5}
+
+
+def test_dropout_leaves_what_texts_have_in_common():
+    """The mean is subtracted before: a text at the mean has nothing to drop."""
+    network = make_network(dropout=0.5)
+    features = network.feature_mean.expand(3, -1)
+    positives = as_positives([[0], [1], []])
+    losses = [torch.stack([*network.losses(features, positives, 2)]) for _ in range(2)]
+    torch.testing.assert_close(losses[0], losses[1], rtol=0, atol=0)
+
+
+def test_blocks_are_taken_only_where_there_are_gradients():
+    network, features = make_network(), make_features()
+    positives = as_positives(LABELS_OF_TEXTS)
+    network.losses(features, positives, 2)
+    assert network.label_table.taken is not None
+    network.label_table.release()
+    assert network.label_table.taken is None
+    with torch.no_grad():
+        network.losses(features, positives, 2)
+    assert network.label_table.taken is None
+    network.eval().losses(features, positives, 2)
+    network.scores(features, 2)
+    assert network.label_table.taken is None
+
+
+# ---------------------------------------------------------------- scores
+
+
+@pytest.mark.parametrize("n_candidate_clusters", [1, 3, 5])
+def test_scores(path, n_candidate_clusters):
+    network, features = make_network().eval(), make_features()
+    labels, scores = network.scores(features, n_candidate_clusters)
+    assert labels.shape == scores.shape == (6, 3 * n_candidate_clusters)
+    assert scores.dtype == torch.float32
+    for e, row, of_row in zip(features, labels.tolist(), scores.tolist(), strict=True):
+        logits = cluster_logits(network, e)
+        clusters = clusters_to_rank(logits, set(), n_candidate_clusters)
+        expected = {
+            label: sigmoid(label_logit(network, e, label)) * sigmoid(logits[cluster])
+            for label, cluster in enumerate(CLUSTER_OF)
+            if cluster in clusters
+        }
+        found = {label: score for label, score in zip(row, of_row, strict=True) if label >= 0}
+        assert found == pytest.approx(expected, rel=1e-5)
+        assert len(row) - row.count(-1) == len(expected)  # no label twice
+        assert all(s == 0 for label, s in zip(row, of_row, strict=True) if label < 0)
+
+
+def test_scores_are_positive_however_small():
+    network, features = make_network().eval(), make_features()
+    with torch.no_grad():
+        network.label_table.bias -= 200
+        network.recall_head.bias -= 200
+    labels, scores = network.scores(features, 5)
+    assert (scores[labels >= 0] == SMALLEST_SCORE).all()
+    assert (scores[labels < 0] == 0).all()
+    assert (labels < 0).any()
+
+
+def test_scores_do_not_depend_on_the_batch(path):
+    network, features = make_network().eval(), make_features()
+    labels, scores = network.scores(features, 2)
+    for i in range(len(features)):
+        alone = network.scores(features[i : i + 1], 2)
+        assert alone[0].tolist() == labels[i : i + 1].tolist()
+        torch.testing.assert_close(alone[1], scores[i : i + 1], rtol=1e-5, atol=0)
+
+
+# ---------------------------------------------------------------- direct mode
+
+
+def test_direct_mode():
+    network, features = make_network(np.array([2, 0, 3, 1])).eval(), make_features(3)
+    assert network.direct
+    names = {name.split(".")[0] for name in network.state_dict()}
+    assert names == {"feature_mean", "recall_head"}  # no ranking head
+    positives = as_positives([[0, 3], [], [2]])
+    losses = network.losses(features, positives, 2)
+    recall, _, _ = losses_in_python(network, features, [[0, 3], [], [2]], 2)
+    assert losses.recall.item() == pytest.approx(recall, rel=1e-5)
+    assert losses.rank.item() == 0
+    labels, scores = network.scores(features, 4)
+    for e, row, of_row in zip(features, labels.tolist(), scores.tolist(), strict=True):
+        of_label = {i: sigmoid(cluster_logits(network, e)[c]) for i, c in enumerate([2, 0, 3, 1])}
+        assert dict(zip(row, of_row, strict=True)) == pytest.approx(of_label, rel=1e-5)
+        assert of_row == sorted(of_row, reverse=True)
+
+
+def test_one_cluster_of_many_labels_is_not_direct():
+    network, features = make_network(np.zeros(3, dtype=np.int64)).eval(), make_features()
+    assert not network.direct
+    labels, _ = network.scores(features, 1)
+    assert labels.tolist() == [[0, 1, 2]] * 6
+
+
+# ---------------------------------------------------------------- a GPU
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("cluster_of", [CLUSTER_OF, np.arange(12)])
+def test_losses_and_scores_on_cuda(cluster_of):
+    network, features = make_network(cluster_of), make_features()
+    here = network.losses(features, as_positives(LABELS_OF_TEXTS), 2)
+    network.cuda()
+    there = network.losses(features.cuda(), as_positives(LABELS_OF_TEXTS, "cuda"), 2)
+    (there.recall + there.rank).backward()
+    for a, b in zip(here, there, strict=True):
+        torch.testing.assert_close(a, b.cpu(), rtol=1e-4, atol=1e-4)
+    labels, scores = network.eval().scores(features.cuda(), 2)
+    on_cpu = network.cpu().scores(features, 2)
+    assert labels.tolist() == on_cpu[0].tolist()
+    torch.testing.assert_close(scores.cpu(), on_cpu[1], rtol=1e-4, atol=1e-6)

@@ -1,0 +1,192 @@
+"""Copies of a fitted classifier: pickle, joblib, deepcopy; elsewhere, without encoder or GPU."""
+
+import copy
+import io
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import warnings
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from classifier_fixtures import (
+    MODES,
+    assert_same_predictions,
+    dataset,
+    differ,
+    encoder_path,
+    fitted,
+    generator_states,
+    make_classifier,
+)
+from sklearn.base import clone
+
+from skxmc._persistence import network_state
+
+X, Y = dataset()
+
+
+def through_pickle(clf, folder):
+    return pickle.loads(pickle.dumps(clf))
+
+
+def through_joblib(clf, folder):
+    joblib.dump(clf, folder / "model.joblib")
+    return joblib.load(folder / "model.joblib")
+
+
+def through_compressed_joblib(clf, folder):
+    joblib.dump(clf, folder / "model.joblib.z", compress=3)
+    return joblib.load(folder / "model.joblib.z")
+
+
+def through_mapped_memory(clf, folder):
+    joblib.dump(clf, folder / "model.joblib")
+    return joblib.load(folder / "model.joblib", mmap_mode="r")
+
+
+def through_deepcopy(clf, folder):
+    return copy.deepcopy(clf)
+
+
+WAYS = [
+    through_pickle,
+    through_joblib,
+    through_compressed_joblib,
+    through_mapped_memory,
+    through_deepcopy,
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("mode", MODES)
+def test_copies_predict_the_same(way, mode, tmp_path):
+    clf = fitted(mode)
+    twin = way(clf, tmp_path)
+    assert_same_predictions(twin, clf)
+    np.testing.assert_array_equal(twin.encode(X), clf.encode(X))
+    assert twin.history_ == clf.history_
+    assert twin.n_iter_ == clf.n_iter_
+    np.testing.assert_array_equal(twin.classes_, clf.classes_)
+    np.testing.assert_array_equal(twin.clusterer_.labels_, clf.clusterer_.labels_)
+    assert not twin.network_.training
+    assert repr(twin) == repr(clf)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_copies_are_independent_and_can_be_fitted(way, tmp_path):
+    clf = fitted()
+    twin = way(clf, tmp_path)
+    before = clf.decision_function(X)
+    twin.set_params(warm_start=True).fit(X, Y)
+    assert differ(twin, clf)
+    assert (clf.decision_function(X) != before).nnz == 0
+    assert_same_predictions(twin.set_params(warm_start=False).fit(X, Y), clf)
+
+
+def test_unfitted_copies(tmp_path):
+    clf = make_classifier()
+    for way in WAYS:
+        twin = way(clf, tmp_path)
+        assert repr(twin) == repr(clf)
+        assert not hasattr(twin, "network_")
+    assert not hasattr(clone(fitted()), "network_")
+
+
+def test_names_of_labels_survive(tmp_path):
+    clf = make_classifier(max_epochs=1).fit(X[:2], [["steuer", "税"], ["law"]])
+    for way in WAYS:
+        twin = way(clf, tmp_path)
+        assert twin.predict_topk(X[:1], 3).labels.dtype == object
+        assert_same_predictions(twin, clf)
+
+
+def test_generators_are_left_alone(tmp_path):
+    data = pickle.dumps(fitted())
+    before = generator_states()
+    pickle.loads(data)
+    assert generator_states() == before
+
+
+class TensorSpotter(pickle.Unpickler):
+    """Notes what of torch a pickle would import."""
+
+    def find_class(self, module, name):
+        if module.startswith("torch"):
+            self.found.add(f"{module}.{name}")
+        return super().find_class(module, name)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_pickles_hold_arrays_not_tensors(mode):
+    spotter = TensorSpotter(io.BytesIO(pickle.dumps(fitted(mode))))
+    spotter.found = set()
+    spotter.load()
+    assert spotter.found == set()
+    state = network_state(fitted(mode).network_)
+    assert {type(array) for array in state["weights"].values()} == {np.ndarray}
+    assert isinstance(fitted(mode).network_, torch.nn.Module)  # pickling left it as it was
+
+
+def test_pickles_are_no_larger_than_the_weights():
+    n_bytes = sum(p.numel() * p.element_size() for p in fitted().network_.parameters())
+    assert len(pickle.dumps(fitted())) < n_bytes + 50_000
+
+
+# ---------------------------------------------------------------- elsewhere
+
+
+SCRIPT = """
+import socket, sys
+def refuse(*args, **kwargs):
+    raise AssertionError("the network was asked")
+socket.socket.connect = socket.create_connection = refuse
+import joblib
+clf = joblib.load(sys.argv[1])
+scores = clf.decision_function(joblib.load(sys.argv[2]))
+joblib.dump((scores, clf.predict_topk(["ba be", ""], 3)), sys.argv[3])
+"""
+
+
+def test_loads_in_another_process_without_network_and_encoder(tmp_path):
+    folder = str(tmp_path / "encoder")
+    shutil.copytree(encoder_path(), folder)
+    clf = make_classifier(encoder=folder).fit(X, Y)
+    joblib.dump(clf, tmp_path / "model")
+    joblib.dump(X, tmp_path / "texts")
+    shutil.rmtree(folder)
+    subprocess.run(
+        [sys.executable, "-W", "error", "-c", SCRIPT]
+        + [str(tmp_path / name) for name in ("model", "texts", "results")],
+        check=True,
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "HF_HUB_OFFLINE": "1",
+            "HF_HOME": str(tmp_path / "empty"),
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        },
+    )
+    scores, best = joblib.load(tmp_path / "results")
+    np.testing.assert_allclose(scores.toarray(), clf.decision_function(X).toarray(), atol=1e-6)
+    np.testing.assert_array_equal(best.labels, clf.predict_topk(["ba be", ""], 3).labels)
+    with pytest.raises(ValueError, match="could not be loaded"):
+        make_classifier(encoder=folder).fit(X, Y)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_model_of_a_gpu_predicts_on_the_cpu():
+    clf = copy.deepcopy(fitted()).set_params(device="cuda")
+    twin = pickle.loads(pickle.dumps(clf))
+    with pytest.warns(RuntimeWarning, match=r"device='cuda' is not there.*Going on with the CPU"):
+        scores = twin.decision_function(X)
+    assert (scores != fitted().decision_function(X)).nnz == 0
+    with pytest.raises(ValueError, match="device='cuda' is not there"):
+        twin.fit(X, Y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        twin.set_params(device="auto").predict_topk(X)

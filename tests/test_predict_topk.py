@@ -1,0 +1,280 @@
+"""The k best labels: shape, order, agreement with the score matrix; batches, memory, pipelines."""
+
+import numpy as np
+import pytest
+import torch
+from classifier_fixtures import MODES, dataset, fitted, make_classifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+import skxmc
+from skxmc import _inference
+from skxmc._topk import TopK
+from skxmc.metrics import precision_at_k_scorer
+
+X, Y = dataset()
+
+
+@pytest.fixture(params=MODES)
+def clf(request):
+    return fitted(request.param)
+
+
+def narrow(mode):
+    """A classifier that recalls one cluster, so that most k need more."""
+    return make_classifier(mode, n_candidate_clusters=1, max_epochs=1).fit(X, Y)
+
+
+def with_batches_of(clf, size, function):
+    default = clf.prediction_batch_size
+    try:
+        return function(clf.set_params(prediction_batch_size=size))
+    finally:
+        clf.set_params(prediction_batch_size=default)
+
+
+# ---------------------------------------------------------------- what comes out
+
+
+def test_named_tuple(clf):
+    best = clf.predict_topk(X)
+    assert isinstance(best, TopK)
+    assert isinstance(best, tuple)
+    labels, scores = best
+    assert labels is best.labels
+    assert labels.shape == scores.shape == (64, 5)
+    assert scores.dtype == np.float32
+    assert labels.dtype == clf.classes_.dtype
+    for k in (1, np.int64(7), 30):
+        assert clf.predict_topk(X, k=k).scores.shape == (64, k)
+
+
+def test_best_first_without_duplicates_or_pads(clf):
+    for k in (1, 5, 30):
+        labels, scores = clf.predict_topk(X, k)
+        assert (np.diff(scores, axis=1) <= 0).all()
+        assert (scores > 0).all()
+        assert (scores <= 1).all()
+        assert all(len(set(row)) == k for row in labels.tolist())
+        assert set(labels.ravel().tolist()) <= set(range(30))
+
+
+@pytest.mark.parametrize("k", [1, 5, 30])
+def test_best_entries_of_the_decision_function(clf, k):
+    best = clf.predict_topk(X, k)
+    scores = clf.decision_function(X).toarray()
+    rows = np.arange(len(X))[:, None]
+    np.testing.assert_array_equal(scores[rows, best.labels], best.scores)
+    np.testing.assert_array_equal(np.sort(-scores, axis=1)[:, :k], -best.scores)
+    assert len(np.unique(best.labels[:, 0])) > 1  # texts differ, or this would be too easy
+
+
+def test_equal_scores_are_in_order_of_their_labels():
+    labels = torch.tensor([[5, 2, -1, 9, 4], [3, -1, 8, 1, 0]])
+    scores = torch.tensor([[0.5, 0.5, 0.0, 0.9, 0.5], [1.0, 0.0, 1.0, 1.0, 1.0]])
+    best, values = _inference.best_first(labels, scores, 3)
+    assert best.tolist() == [[9, 2, 4], [0, 1, 3]]
+    torch.testing.assert_close(values, torch.tensor([[0.9, 0.5, 0.5], [1.0, 1.0, 1.0]]))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_more_clusters_are_recalled_where_k_needs_them(mode):
+    clf = narrow(mode)
+    recalled = np.diff(clf.decision_function(X).indptr)
+    assert recalled.max() == (1 if mode == "direct" else 4)
+    for k in (1, 3, 4, 5, 17, 30):
+        best = clf.predict_topk(X, k)
+        assert all(len(set(row)) == k for row in best.labels.tolist())
+        assert (best.scores > 0).all()
+        stored = clf.decision_function(X, top_k=k)
+        assert set(np.diff(stored.indptr)) == {k}
+
+
+# ---------------------------------------------------------------- the score matrix
+
+
+def test_decision_function(clf):
+    scores = clf.decision_function(X)
+    assert scores.format == "csr"
+    assert scores.shape == (64, 30)
+    assert scores.dtype == np.float32
+    assert (scores.data > 0).all()
+    assert (scores.data <= 1).all()
+    assert scores.nnz == 64 * 30  # "auto" recalls all of so few
+    scores.check_format(full_check=True)
+    assert scores.has_canonical_format
+
+
+@pytest.mark.parametrize("k", [1, 4, 30])
+def test_top_k_of_the_decision_function(clf, k):
+    stored = clf.decision_function(X, top_k=k)
+    best = clf.predict_topk(X, k)
+    assert set(np.diff(stored.indptr)) == {k}
+    assert stored.has_canonical_format
+    expected = np.zeros((64, 30), dtype=np.float32)
+    np.put_along_axis(expected, best.labels, best.scores, axis=1)
+    np.testing.assert_array_equal(stored.toarray(), expected)
+
+
+def test_scores_stay_positive_however_small():
+    clf = make_classifier(max_epochs=1).fit(X, Y)
+    with torch.no_grad():
+        clf.network_.recall_head.bias.fill_(-1e4)
+    scores = clf.decision_function(X)
+    assert scores.nnz == 64 * 30
+    assert (scores.data > 0).all()
+
+
+# ---------------------------------------------------------------- batches
+
+
+@pytest.mark.parametrize("size", [1, 7])
+def test_batch_size_does_not_matter(clf, size):
+    whole = with_batches_of(clf, 64, lambda c: c.predict_topk(X, 5))
+    parts = with_batches_of(clf, size, lambda c: c.predict_topk(X, 5))
+    np.testing.assert_array_equal(parts.labels, whole.labels)
+    np.testing.assert_allclose(parts.scores, whole.scores, atol=1e-5)
+    left, right = (
+        with_batches_of(clf, n, lambda c: c.decision_function(X).toarray()) for n in (64, size)
+    )
+    np.testing.assert_allclose(left, right, atol=1e-5)
+
+
+def test_order_and_neighbours_do_not_matter(clf):
+    whole = clf.predict_topk(X, 5)
+    order = np.random.default_rng(0).permutation(len(X))
+    shuffled = clf.predict_topk([X[i] for i in order], 5)
+    np.testing.assert_array_equal(shuffled.labels, whole.labels[order])
+    np.testing.assert_allclose(shuffled.scores, whole.scores[order], atol=1e-5)
+    company = clf.predict_topk([X[0], "ba " * 500, "", X[1]], 5)
+    np.testing.assert_array_equal(company.labels[[0, 3]], whole.labels[:2])
+    np.testing.assert_allclose(company.scores[[0, 3]], whole.scores[:2], atol=1e-5)
+
+
+def test_chunks_do_not_matter(clf, monkeypatch):
+    whole = clf.predict_topk(X, 5), clf.decision_function(X), clf.encode(X)
+    sizes = []
+    tokenize = _inference.tokenize
+
+    def counting(tokenizer, texts, max_length):
+        sizes.append(len(texts))
+        return tokenize(tokenizer, texts, max_length)
+
+    monkeypatch.setattr(_inference, "TEXTS_PER_CHUNK", 10)
+    monkeypatch.setattr(_inference, "tokenize", counting)
+    best = clf.predict_topk(X, 5)
+    assert sizes == [10] * 6 + [4]
+    np.testing.assert_array_equal(best.labels, whole[0].labels)
+    np.testing.assert_allclose(best.scores, whole[0].scores, atol=1e-5)
+    scores = clf.decision_function(X)
+    np.testing.assert_allclose(scores.toarray(), whole[1].toarray(), atol=1e-5)
+    assert scores.shape == (64, 30)
+    np.testing.assert_allclose(clf.encode(X), whole[2], atol=1e-5)
+
+
+def limit_memory(clf, monkeypatch, most):
+    """Have the network run out of memory with more than `most` texts at once; sizes tried."""
+    sizes = []
+    represent = clf.network_.represent
+
+    def limited(batch):
+        sizes.append(len(batch.input_ids))
+        if sizes[-1] > most:
+            raise torch.OutOfMemoryError("simulated")
+        return represent(batch)
+
+    monkeypatch.setattr(clf.network_, "represent", limited)
+    return sizes
+
+
+def test_out_of_memory_halves_the_batch(clf, monkeypatch):
+    whole = clf.predict_topk(X, 5), clf.decision_function(X)
+    sizes = limit_memory(clf, monkeypatch, 20)
+    with pytest.warns(RuntimeWarning, match="ran out of memory") as found:
+        best = clf.predict_topk(X, 5)
+    assert [str(w.message).split("Set ")[1][:24] for w in found] == [
+        "prediction_batch_size=32",
+        "prediction_batch_size=16",
+    ]
+    assert sizes == [64, 32, 16, 16, 16, 16]
+    assert clf.prediction_batch_size == 64
+    np.testing.assert_array_equal(best.labels, whole[0].labels)
+    np.testing.assert_allclose(best.scores, whole[0].scores, atol=1e-5)
+    with pytest.warns(RuntimeWarning, match="ran out of memory"):
+        scores = clf.decision_function(X)
+    np.testing.assert_allclose(scores.toarray(), whole[1].toarray(), atol=1e-5)
+
+
+def test_out_of_memory_with_one_text_is_an_error(clf, monkeypatch):
+    sizes = limit_memory(clf, monkeypatch, 0)
+    with (
+        pytest.warns(RuntimeWarning, match="ran out of memory"),
+        pytest.raises(torch.OutOfMemoryError),
+    ):
+        with_batches_of(clf, 3, lambda c: c.predict_topk(X, 5))
+    assert sizes == [3, 1]
+
+
+# ---------------------------------------------------------------- skxmc.predict_topk
+
+
+def test_through_the_classifier_itself(clf):
+    best = skxmc.predict_topk(clf, X, k=3)
+    np.testing.assert_array_equal(best.labels, clf.predict_topk(X, 3).labels)
+    assert skxmc.predict_topk(clf, X).labels.shape == (64, 5)
+
+
+def test_through_pipelines_and_searches():
+    clf = fitted()
+    lower = FunctionTransformer(lambda texts: [text.lower() for text in texts])
+    loud = [text.upper() + " \ud800" for text in X]
+    expected = clf.predict_topk([text.lower() for text in loud], 3)
+    pipeline = Pipeline([("lower", lower), ("nothing", "passthrough"), ("clf", clf)])
+    search = GridSearchCV(pipeline, {"clf__threshold": [0.5]})
+    search.best_estimator_ = pipeline
+    for model in (pipeline, search, make_pipeline(lower, pipeline)):
+        best = skxmc.predict_topk(model, loud, k=3)
+        assert isinstance(best, TopK)
+        np.testing.assert_array_equal(best.labels, expected.labels)
+        np.testing.assert_array_equal(best.scores, expected.scores)
+
+
+@pytest.mark.parametrize("search", [False, True])
+def test_of_a_linear_model(search):
+    used = np.flatnonzero(Y.sum(axis=0) >= 10)
+    model = make_pipeline(TfidfVectorizer(), OneVsRestClassifier(LogisticRegression()))
+    if search:
+        grid = {"onevsrestclassifier__estimator__C": [1.0]}
+        model = GridSearchCV(model, grid, cv=2, scoring=precision_at_k_scorer(k=2))
+    model.fit(X, Y[:, used].toarray())
+    best = skxmc.predict_topk(model, X, k=2)
+    scores = model.decision_function(X)
+    np.testing.assert_array_equal(best.labels, np.argsort(-scores, axis=1)[:, :2])
+    np.testing.assert_array_equal(best.scores, -np.sort(-scores, axis=1)[:, :2])
+    for k in (len(used) + 1, 0):
+        with pytest.raises(ValueError, match="k is"):
+            skxmc.predict_topk(model, X, k=k)
+
+
+def test_of_a_sparse_score_matrix():
+    class Scores:
+        classes_ = np.array([f"tag {i:02d}" for i in range(30)])
+
+        def predict_proba(self, texts):
+            return fitted().decision_function(texts, top_k=3)
+
+    best = skxmc.predict_topk(Scores(), X, k=3)
+    expected = fitted().predict_topk(X, 3)
+    np.testing.assert_array_equal(best.labels, Scores.classes_[expected.labels])
+    np.testing.assert_array_equal(best.scores, expected.scores)
+
+
+def test_an_estimator_that_cannot_score():
+    with pytest.raises(TypeError, match="TfidfVectorizer does not score labels"):
+        skxmc.predict_topk(TfidfVectorizer().fit(X), X)
+    with pytest.raises(TypeError, match="Pipeline does not score labels"):
+        skxmc.predict_topk(make_pipeline(TfidfVectorizer()).fit(X), X)

@@ -1,0 +1,214 @@
+"""Tokens in one flat array, cut into batches that waste little on padding."""
+
+import numpy as np
+import pytest
+import torch
+from tiny_encoders import tiny_tokenizer
+
+from skxmc import _text
+from skxmc._text import TokenStore, prediction_batches, ranges, tokenize, training_batches
+
+TEXTS = ["tax law", "", "something longer than the rest of it", "x", "Ünïcode: 漢字 🙂", "  \n "]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return tiny_tokenizer()
+
+
+@pytest.fixture(scope="module")
+def xlnet_tokenizer():
+    return tiny_tokenizer(cls_last=True, padding_side="left")
+
+
+def tokens_of(store, i):
+    return store.ids[store.offsets[i] : store.offsets[i + 1]].tolist()
+
+
+def power_law_lengths(n, rng):
+    return np.clip(8 * (1 + rng.pareto(1.2, size=n)), 3, 128).astype(np.int64)
+
+
+def padding_overhead(batches, lengths):
+    padded = sum(len(rows) * lengths[rows].max() for rows in batches)
+    return padded / lengths.sum() - 1
+
+
+# ---------------------------------------------------------------- the store
+
+
+def test_every_token_is_stored(tokenizer):
+    store = tokenize(tokenizer, TEXTS, 64)
+    assert len(store) == len(TEXTS)
+    assert store.ids.dtype == np.int32
+    assert store.offsets.dtype == np.int64
+    assert store.offsets[0] == 0
+    assert store.offsets[-1] == len(store.ids)
+    for i, text in enumerate(TEXTS):
+        assert tokens_of(store, i) == tokenizer(text)["input_ids"]
+    np.testing.assert_array_equal(store.lengths, [len(tokens_of(store, i)) for i in range(6)])
+    cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
+    assert tokens_of(store, 1) == tokens_of(store, 5) == [cls, sep]  # empty texts
+    assert store.type_ids is None
+    assert not store.cls_last
+
+
+@pytest.mark.parametrize("max_length", [2, 3, 5, 64])
+def test_truncation_keeps_the_special_tokens(tokenizer, xlnet_tokenizer, max_length):
+    cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
+    for tokenize_with, first, end in [(tokenizer, [cls], [sep]), (xlnet_tokenizer, [], [sep, cls])]:
+        store = tokenize(tokenize_with, TEXTS, max_length)
+        for i, text in enumerate(TEXTS):
+            words = tokenize_with(text, add_special_tokens=False)["input_ids"]
+            assert tokens_of(store, i) == first + words[: max_length - 2] + end
+
+
+@pytest.mark.parametrize("which", ["tokenizer", "xlnet_tokenizer"])
+def test_chunks_do_not_matter(request, monkeypatch, which):
+    tokenizer = request.getfixturevalue(which)
+    whole = tokenize(tokenizer, TEXTS, 10)
+    monkeypatch.setattr(_text, "TOKENIZER_CHUNK", 4)
+    in_chunks = tokenize(tokenizer, TEXTS, 10)
+    np.testing.assert_array_equal(in_chunks.ids, whole.ids)
+    np.testing.assert_array_equal(in_chunks.offsets, whole.offsets)
+    np.testing.assert_array_equal(in_chunks.type_ids, whole.type_ids)
+
+
+def test_token_types_of_xlnet(xlnet_tokenizer):
+    store = tokenize(xlnet_tokenizer, ["ab", ""], 64)
+    assert store.cls_last
+    assert store.type_ids.tolist() == [0, 0, 0, 2, 0, 2]
+    batch = store.batch(np.array([1, 0]))
+    assert batch.token_type_ids.tolist() == [[0, 2, 0, 0], [0, 0, 0, 2]]
+    assert batch.cls_position.tolist() == [1, 3]
+
+
+def test_types_that_are_all_0_are_not_kept(xlnet_tokenizer):
+    tokenizer = tiny_tokenizer()
+    tokenizer.model_input_names = xlnet_tokenizer.model_input_names
+    assert not any(tokenizer("ab")["token_type_ids"])
+    store = tokenize(tokenizer, ["ab"], 64)
+    assert store.type_ids is None
+    assert store.batch(np.array([0])).token_type_ids is None
+
+
+def test_no_texts(tokenizer):
+    store = tokenize(tokenizer, [], 64)
+    assert len(store) == 0
+    assert store.offsets.tolist() == [0]
+    assert store.ids.dtype == np.int32
+    assert list(prediction_batches(store.lengths, 4)) == []
+
+
+def test_tokenizer_without_pad_token():
+    tokenizer = tiny_tokenizer(pad_id=1)
+    assert tokenize(tokenizer, ["a"], 64).pad_id == 1
+    tokenizer.pad_token = None
+    assert tokenize(tokenizer, ["a"], 64).pad_id == 0
+
+
+# ---------------------------------------------------------------- parts of it
+
+
+@pytest.mark.parametrize("which", ["tokenizer", "xlnet_tokenizer"])
+@pytest.mark.parametrize("rows", [[4, 0, 2], [1], [3, 3], []])
+def test_subset(request, which, rows):
+    tokenizer = request.getfixturevalue(which)
+    store = tokenize(tokenizer, TEXTS, 64)
+    part = store.subset(np.array(rows, dtype=np.int64))
+    expected = tokenize(tokenizer, [TEXTS[i] for i in rows], 64)
+    np.testing.assert_array_equal(part.ids, expected.ids)
+    np.testing.assert_array_equal(part.offsets, expected.offsets)
+    assert (part.pad_id, part.cls_last) == (store.pad_id, store.cls_last)
+    if rows and which == "xlnet_tokenizer":
+        np.testing.assert_array_equal(part.type_ids, expected.type_ids)
+
+
+def test_batch_is_padded_on_the_right_to_its_longest_text():
+    ids = np.array([7, 8, 9, 4, 5, 6, 3], dtype=np.int32)
+    store = TokenStore(ids, np.array([0, 3, 4, 7]), None, pad_id=1, cls_last=False)
+    batch = store.batch(np.array([1, 2]))
+    assert batch.input_ids.tolist() == [[4, 1, 1], [5, 6, 3]]
+    assert batch.attention_mask.tolist() == [[1, 0, 0], [1, 1, 1]]
+    assert batch.cls_position.tolist() == [0, 0]
+    assert {t.dtype for t in batch[:3]} == {torch.int64}
+    assert store.batch(np.array([1])).input_ids.tolist() == [[4]]  # no padding to anything else
+    store.cls_last = True
+    assert store.batch(np.array([1, 2])).cls_position.tolist() == [0, 2]
+
+
+def test_batch_moves_whole(xlnet_tokenizer):
+    batch = tokenize(xlnet_tokenizer, TEXTS, 64).batch(np.arange(3)).to(torch.device("meta"))
+    assert {tensor.device.type for tensor in batch} == {"meta"}
+    batch = tokenize(tiny_tokenizer(), TEXTS, 64).batch(np.arange(3)).to(torch.device("meta"))
+    assert {tensor.device.type for tensor in batch[:3]} == {"meta"}
+    assert batch.token_type_ids is None
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_batch_by_pinned_memory_to_cuda(xlnet_tokenizer):
+    batch = tokenize(xlnet_tokenizer, TEXTS, 64).batch(np.arange(3))
+    pinned = batch.pin()
+    assert all(tensor.is_pinned() for tensor in pinned)
+    for there, here in zip(pinned.to(torch.device("cuda")), batch, strict=True):
+        assert there.is_cuda
+        torch.testing.assert_close(there.cpu(), here)
+
+
+def test_ranges():
+    assert ranges(np.array([5, 0, 9]), np.array([2, 0, 3])).tolist() == [5, 6, 9, 10, 11]
+    assert ranges(np.array([], dtype=int), np.array([], dtype=int)).tolist() == []
+
+
+# ---------------------------------------------------------------- batches
+
+
+@pytest.mark.parametrize(("n", "size"), [(1, 4), (8, 4), (9, 4), (5000, 16), (1025, 16), (3, 1)])
+def test_an_epoch_has_every_text_once(n, size):
+    rng = np.random.default_rng(0)
+    batches = training_batches(power_law_lengths(n, rng), size, rng)
+    np.testing.assert_array_equal(np.sort(np.concatenate(batches)), np.arange(n))
+    assert len(batches) == -(-n // size)
+    assert sorted({len(rows) for rows in batches}) in ([size], [n % size], [n % size, size])
+
+
+def test_little_padding():
+    rng = np.random.default_rng(0)
+    lengths = power_law_lengths(5000, rng)
+    random = np.split(rng.permutation(4992), 312)
+    assert padding_overhead(random, lengths) > 1
+    assert padding_overhead(training_batches(lengths, 16, rng), lengths) < 0.1
+    assert padding_overhead(prediction_batches(lengths, 16), lengths) < 0.05
+
+
+def test_batches_are_random_and_follow_the_generator():
+    lengths = power_law_lengths(3000, np.random.default_rng(1))
+    first, again = (training_batches(lengths, 16, np.random.default_rng(0)) for _ in range(2))
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    rng = np.random.default_rng(0)
+    epochs = [{frozenset(rows.tolist()) for rows in training_batches(lengths, 16, rng)}]
+    epochs.append({frozenset(rows.tolist()) for rows in training_batches(lengths, 16, rng)})
+    assert len(epochs[0] & epochs[1]) < 5  # other texts together in the next epoch
+    longest = np.array([lengths[rows].max() for rows in first])
+    assert abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.2  # in no order
+    assert abs(np.corrcoef(longest[1:], longest[:-1])[0, 1]) < 0.2
+
+
+def test_small_data_is_shuffled_too():
+    """All texts in one pool, nearly all of one length: their order inside must change."""
+    rng = np.random.default_rng(0)
+    batches = [training_batches(np.full(64, 7), 16, rng) for _ in range(2)]
+    assert sorted(map(sorted, batches[0])) != sorted(map(sorted, batches[1]))
+
+
+def test_prediction_takes_the_longest_first():
+    lengths = power_law_lengths(100, np.random.default_rng(0))
+    batches = list(prediction_batches(lengths, 16))
+    rows = np.concatenate(batches)
+    np.testing.assert_array_equal(np.sort(rows), np.arange(100))
+    assert (np.diff(lengths[rows]) <= 0).all()
+    assert [len(batch) for batch in batches] == [16] * 6 + [4]
+    ties = np.concatenate(list(prediction_batches(np.array([3, 5, 3, 5]), 2)))
+    assert ties.tolist() == [1, 3, 0, 2]
