@@ -14,7 +14,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 
-from skxmc import LightXMLClassifier
+from skxmc import BalancedLabelClusterer, LightXMLClassifier
 from skxmc.datasets import load_icd10cm
 from skxmc.metrics import label_propensities, precision_at_k, psp_at_k
 
@@ -37,7 +37,13 @@ def main() -> None:
     clf = LightXMLClassifier(
         "sentence-transformers/all-MiniLM-L6-v2",
         max_length=32,
+        dropout=0.3,
+        encoder_dropout=0.0,
+        clusterer=BalancedLabelClusterer(max_cluster_size=16),
         max_epochs=2,
+        batch_size=128,
+        learning_rate=3e-4,
+        head_learning_rate=4e-3,
         random_state=0,
         verbose=1,
     )

@@ -81,7 +81,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         Texts a prediction step. Predictions do not depend on it.
     learning_rate : float, default=1e-4
         Peak rate of the encoder.
-    head_learning_rate : float or None, default=1e-3
+    head_learning_rate : float or None, default=2e-3
         Peak rate of everything after the encoder, which starts with nothing learned; None means
         `learning_rate`, as in the paper.
     weight_decay : float, default=0.01
@@ -221,7 +221,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         batch_size: int = 32,
         prediction_batch_size: int = 64,
         learning_rate: float = 1e-4,
-        head_learning_rate: float | None = 1e-3,
+        head_learning_rate: float | None = 2e-3,
         weight_decay: float = 0.01,
         warmup_fraction: float = 0.1,
         lr_schedule: str = "linear",

@@ -79,9 +79,14 @@ def start_at_centroids(
     rows = np.sort(rng.permutation(y.shape[0])[:MAX_TEXTS])
     sample = np.sort(rng.permutation(rows)[:MAX_TEXTS_FOR_COVARIANCE])
     n_components = DIRECT_COMPONENTS if network.direct else network.bottleneck.out_features
-    mean, components = _whitening(represent(sample), n_components)
+    features = represent(sample)
+    mean, components = _whitening(features, n_components)
     projected = np.concatenate(
-        [(represent(rows[i : i + CHUNK]) - mean) @ components.T for i in range(0, len(rows), CHUNK)]
+        [(features - mean) @ components.T]
+        + [
+            (represent(rest[i : i + CHUNK]) - mean) @ components.T
+            for i in range(0, len(rest), CHUNK)
+        ]
     )
     norm = float(np.linalg.norm(projected, axis=1).mean()) or 1.0
     clusters = normalize(_cluster_matrix(network, y[rows]).T @ projected)

@@ -95,9 +95,9 @@ def predict_topk(estimator: Any, X: Any, k: int = 5) -> TopK:
 
 def check_k(k: Any, n_labels: int, name: str = "k") -> int:
     """Check that `k` labels can be predicted, and return it as an int."""
-    if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:  # type: ignore[operator]
+    if not isinstance(k, Integral) or isinstance(k, bool) or int(k) < 1:
         raise ValueError(f"{name} is {k!r}, but must be a whole number from 1.")
-    if k > n_labels:
+    if int(k) > n_labels:
         raise ValueError(f"{name} is {k}, but there are only {n_labels} labels. Lower {name}.")
     return int(k)
 
