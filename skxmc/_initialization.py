@@ -7,6 +7,7 @@ classifier, a linear discriminant, and training goes on from there.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -30,6 +31,9 @@ SHRINKAGE = 1.0
 # Variances below this share of the mean square of the features are noise: the [CLS] states of some
 # encoders hardly differ before training, and blown up differences would upset it.
 SMALLEST_VARIANCE = 0.01
+# Whitened, such texts lie near 0: their norm is taken for no less than this share of what it should
+# be, or the weights would blow up what the whitening did not.
+SMALLEST_NORM = 0.1
 # What a text of average norm gets, in logits, for a label or cluster whose centroid it lies right
 # on, and what all get less than their prior in turn. Chosen so that the loss starts low: on
 # ICD-10-CM 18.5 a text instead of the 35.3 of the priors alone, where 20 and 0 give 62.
@@ -76,8 +80,8 @@ def start_at_centroids(
     rng : numpy.random.Generator
         Draws the texts to look at where there are very many.
     """
-    rows = np.sort(rng.permutation(y.shape[0])[:MAX_TEXTS])
-    sample = np.sort(rng.permutation(rows)[:MAX_TEXTS_FOR_COVARIANCE])
+    rows = rng.permutation(y.shape[0])[:MAX_TEXTS]
+    sample, rest = np.split(rows, [MAX_TEXTS_FOR_COVARIANCE])
     n_components = DIRECT_COMPONENTS if network.direct else network.bottleneck.out_features
     features = represent(sample)
     mean, components = _whitening(features, n_components)
@@ -88,7 +92,8 @@ def start_at_centroids(
             for i in range(0, len(rest), CHUNK)
         ]
     )
-    norm = float(np.linalg.norm(projected, axis=1).mean()) or 1.0
+    norm = float(np.linalg.norm(projected, axis=1).mean())
+    norm = max(norm, SMALLEST_NORM * math.sqrt(min(projected.shape)))
     clusters = normalize(_cluster_matrix(network, y[rows]).T @ projected)
     device = network.feature_mean.device
     projection = torch.from_numpy(components).to(device)

@@ -22,8 +22,8 @@ def build_optimizers(
 ) -> list[torch.optim.Optimizer]:
     """Optimisers of all weights, with their own rate for the heads.
 
-    Weight decay is on all weights but biases and layer norms, which are the ones of one dimension
-    (the paper's sentence has it the wrong way round).
+    Weight decay is on all weights but biases and layer norms, which are the ones of one dimension,
+    save for some biases of XLNet (the paper's sentence has it the wrong way round).
     """
     groups = []
     for is_encoder, rate in ((True, learning_rate), (False, head_learning_rate)):
@@ -33,7 +33,7 @@ def build_optimizers(
                 for name, parameter in network.named_parameters()
                 if parameter.requires_grad
                 and name.startswith("encoder.") == is_encoder
-                and (parameter.ndim > 1) == decays
+                and (parameter.ndim > 1 and not name.endswith("bias")) == decays
             ]
             decay = weight_decay if decays else 0.0
             groups.append({"params": weights, "lr": rate, "weight_decay": decay})
@@ -121,7 +121,10 @@ def schedule_factor(schedule: str, step: int, n_steps: int, warmup_fraction: flo
     return 1.0
 
 
-def clip_gradients(optimizers: list[torch.optim.Optimizer], max_norm: float) -> None:
-    """Scale all gradients together so that their norm is at most `max_norm`."""
+def clip_gradients(optimizers: list[torch.optim.Optimizer], max_norm: float) -> torch.Tensor:
+    """Scale all gradients together so that their norm is at most `max_norm`; returns what it was.
+
+    Where one of them is infinite or NaN, all are useless afterwards.
+    """
     parameters = [p for o in optimizers for group in o.param_groups for p in group["params"]]
-    nn.utils.clip_grad_norm_(parameters, max_norm)
+    return nn.utils.clip_grad_norm_(parameters, max_norm)

@@ -156,7 +156,8 @@ class Trainer:
             self.step += 1
             if settings.swa_start is not None and epoch >= settings.swa_start:
                 self._average_weights()
-            if settings.verbose and n_done % STEPS_PER_PROGRESS_UPDATE == 0:
+            shows_loss = n_done % STEPS_PER_PROGRESS_UPDATE == 0 or n_done == len(batches)
+            if settings.verbose and shows_loss:
                 bar.set_postfix(loss=f"{float(sums.sum()) / n_done:.3f}", refresh=False)
         recall_loss, rank_loss = (sums / len(batches)).tolist()  # waits for the device
         self.history.append(
@@ -186,10 +187,15 @@ class Trainer:
             if isinstance(optimizer, BlockAdamW):
                 optimizer.collect()
             self.scaler.unscale_(optimizer)
+        overflows = False
         if self.settings.max_grad_norm is not None:
-            clip_gradients(self.optimizers, self.settings.max_grad_norm)
+            norm = clip_gradients(self.optimizers, self.settings.max_grad_norm)
+            # The scaler would skip only the optimiser whose own gradients overflowed, and clipping
+            # has spoilt those of the other.
+            overflows = self.scaler.is_enabled() and not bool(norm.isfinite())
         for optimizer in self.optimizers:
-            self.scaler.step(optimizer)
+            if not overflows:
+                self.scaler.step(optimizer)
             optimizer.zero_grad()
         self.scaler.update()
         return losses

@@ -43,7 +43,7 @@ def test_a_device_that_is_not_there(no_gpu, device):
 def test_devices_by_number(two_gpus, monkeypatch):
     assert resolve_device("cuda") == torch.device("cuda")
     assert resolve_device("cuda:1") == torch.device("cuda", 1)
-    with pytest.raises(ValueError, match="device='cuda:2' is not there.* has 2 CUDA devices"):
+    with pytest.raises(ValueError, match=r"device='cuda:2' is not there.* has 2 CUDA devices"):
         resolve_device("cuda:2")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ValueError, match=r"has 1 CUDA device\."):

@@ -203,7 +203,7 @@ def test_scale_and_offset_of_the_features_do_not_matter_much(features, y):
     by_scale = []
     for scale in (0.1, 1, 10):
         network = start(features * np.float32(scale), y)
-        labels, scores = network.scores(torch.from_numpy(features) * scale, 4)
+        _, scores = network.scores(torch.from_numpy(features) * scale, 4)
         by_scale.append(scores)
     torch.testing.assert_close(by_scale[0], by_scale[1], rtol=1e-2, atol=1e-4)
     torch.testing.assert_close(by_scale[2], by_scale[1], rtol=1e-2, atol=1e-4)
