@@ -65,7 +65,7 @@ def main() -> None:
     for phrase, codes, scores in zip(PHRASES, *clf.predict_topk(PHRASES, k=5), strict=True):
         print(f"\n{phrase}")
         for code, score in zip(codes, scores, strict=True):
-            print(f"  {score:.2f}  {code:8} {names[code]}")
+            print(f"  {score:.3f}  {code:8} {names[code]}")
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "icd10cm.joblib"

@@ -175,7 +175,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         "n_feature_layers": [Interval(Integral, 1, None, closed="left")],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "encoder_dropout": [Interval(Real, 0, 1, closed="left"), None],
-        "clusterer": [HasMethods(["fit", "get_params"]), None],
+        "clusterer": [BalancedLabelClusterer, None],
         "n_candidate_clusters": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "bottleneck_dim": [Interval(Integral, 1, None, closed="left")],
         "head_start": [StrOptions({"centroids", "random"})],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
+from sklearn.exceptions import NotFittedError
 from sklearn.preprocessing import normalize
 from sklearn.utils import check_array, check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -217,7 +219,7 @@ class BalancedLabelClusterer(
         The rows of `fit` get their `labels_`, but for rows tied at a split (equal rows, rows of
         zeros), which balance may have parted. In direct mode it is the label of nearest features.
         """
-        check_is_fitted(self)
+        self._check_has_rows()
         rows, fitted, tree = self._unit_rows(X, reset=False), self._rows, self._tree
         if self.n_clusters_ > len(tree.cuts):  # direct mode
             batches = gen_batches(rows.shape[0], max(1, BLOCK_NNZ // self.n_clusters_))
@@ -239,9 +241,27 @@ class BalancedLabelClusterer(
 
     @property
     def cluster_centers_(self) -> sp.csr_matrix:
-        check_is_fitted(self)
+        self._check_has_rows()
         membership = _one_hot(self.labels_, self.n_clusters_).T.tocsr()
         return sp.csr_matrix(normalize(membership @ self._rows, copy=False))
+
+    def labels_only(self) -> BalancedLabelClusterer:
+        """Copy with `labels_`, but without the rows of `fit`, which outweigh many a model.
+
+        The copy cannot `transform` and has no `cluster_centers_`. A classifier keeps no more.
+        """
+        check_is_fitted(self)
+        copied = copy.copy(self)
+        del copied._rows, copied._tree
+        return copied
+
+    def _check_has_rows(self) -> None:
+        check_is_fitted(self)
+        if not hasattr(self, "_rows"):
+            raise NotFittedError(
+                "This clusterer keeps only its labels_, as that of a classifier does. To "
+                "transform other rows, fit one of its own on label_features(y, X)."
+            )
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -99,10 +99,10 @@ def cached_clusters(
 def _cluster(
     texts: list[str], y: sp.csr_array, features: Any, clusterer: BalancedLabelClusterer
 ) -> BalancedLabelClusterer:
-    """Fit the clusterer to given label features, or to the TF-IDF ones of the labels' texts."""
+    """Cluster by given label features, or by the TF-IDF ones of the labels' texts."""
     if features is None:
         features = label_features(y, _tfidf(texts))
-    return clusterer.fit(features)
+    return clusterer.fit(features).labels_only()
 
 
 def _tfidf(texts: list[str]) -> sp.csr_matrix:

@@ -13,9 +13,11 @@ from classifier_fixtures import (
     generator_states,
     make_classifier,
 )
+from joblib import Memory
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from tiny_encoders import tiny_tokenizer
 
 from skxmc import BalancedLabelClusterer, LightXMLClassifier, _classifier, _preparation
 from skxmc.metrics import precision_at_k
@@ -325,3 +327,13 @@ def test_memory_pays_for_tokens_and_clusters_once(tmp_path, monkeypatch):
 def test_memory_changes_nothing(tmp_path):
     for _ in range(2):
         assert_same_predictions(make_classifier(memory=str(tmp_path)).fit(X, Y), fitted())
+
+
+def test_memory_tells_tokenizers_apart(tmp_path):
+    memory = Memory(tmp_path, verbose=0)
+    first = _preparation.cached_tokens(memory, tiny_tokenizer(), X[:3], 32)
+    last = _preparation.cached_tokens(memory, tiny_tokenizer(cls_last=True), X[:3], 32)
+    assert (first.ids[0], last.ids[-1]) == (1, 1)  # [CLS]
+    assert last.cls_last
+    again = _preparation.cached_tokens(memory, tiny_tokenizer(), X[:3], 32)
+    np.testing.assert_array_equal(again.ids, first.ids)

@@ -63,6 +63,10 @@ def test_early_stopping_stops_when_nothing_is_gained():
     assert clf.n_iter_ == len(clf.history_) == 3
     assert clf.history_[0]["n_steps"] == 64 - 7  # a tenth, rounded up, is held out
     assert clf.history_[0]["valid_p_at_5"] == clf.history_[2]["valid_p_at_5"]
+    patient = make_classifier(
+        max_epochs=4, n_iter_no_change=1, **{**still, "early_stopping": False}
+    )
+    assert patient.fit(X, Y, validation_data=(X, Y)).n_iter_ == 4
     wide = make_classifier(validation_fraction=0.5, batch_size=1, max_epochs=1, **still).fit(X, Y)
     assert wide.history_[0]["n_steps"] == 32
 

@@ -447,3 +447,15 @@ def test_label_features_leaves_input_alone():
 def test_bad_label_features(Y, X, error, match):
     with pytest.raises(error, match=match):
         label_features(Y, X)
+
+
+def test_labels_only_keeps_the_labels_and_says_what_is_missing():
+    X = np.random.default_rng(0).random((20, 5))
+    full = BalancedLabelClusterer(max_cluster_size=4, random_state=0).fit(X)
+    small = full.labels_only()
+    np.testing.assert_array_equal(small.labels_, full.labels_)
+    assert len(pickle.dumps(small)) < len(pickle.dumps(full))
+    full.transform(X)  # the original has kept its rows
+    for needs_rows in (lambda: small.transform(X), lambda: small.cluster_centers_):
+        with pytest.raises(NotFittedError, match="keeps only its labels_"):
+            needs_rows()
