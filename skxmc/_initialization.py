@@ -34,6 +34,8 @@ SMALLEST_VARIANCE = 0.01
 # Whitened, such texts lie near 0: their norm is taken for no less than this share of what it should
 # be, or the weights would blow up what the whitening did not.
 SMALLEST_NORM = 0.1
+# Centroids nearer to the mean of all texts than this share of a text's distance are taken for it.
+SMALLEST_CENTROID = 1e-3
 # What a text of average norm gets, in logits, for a label or cluster whose centroid it lies right
 # on, and what all get less than their prior in turn. Chosen so that the loss starts low: on
 # ICD-10-CM 18.5 a text instead of the 35.3 of the priors alone, where 20 and 0 give 62.
@@ -94,7 +96,7 @@ def start_at_centroids(
     )
     norm = float(np.linalg.norm(projected, axis=1).mean())
     norm = max(norm, SMALLEST_NORM * math.sqrt(min(projected.shape)))
-    clusters = normalize(_cluster_matrix(network, y[rows]).T @ projected)
+    clusters = _directions(_cluster_matrix(network, y[rows]), projected)
     device = network.feature_mean.device
     projection = torch.from_numpy(components).to(device)
     with torch.no_grad():
@@ -107,7 +109,7 @@ def start_at_centroids(
             network.bottleneck.weight[:n] = projection
             network.bottleneck.bias.zero_()
             cluster_of = network.layout.cluster_of.cpu().numpy()
-            labels = normalize(y[rows].T @ projected)
+            labels = _directions(y[rows], projected)
             unseen = ~labels.any(axis=1)
             labels[unseen] = clusters[cluster_of[unseen]]
             labels = torch.from_numpy(labels * (CENTROID_LOGIT / norm)).float().to(device)
@@ -127,6 +129,17 @@ def _whitening(features: np.ndarray, n_components: int) -> tuple[np.ndarray, np.
     floor = SHRINKAGE * float(variances.mean()) + SMALLEST_VARIANCE * level + 1e-12
     components = axes[:, keep] / np.sqrt(np.maximum(variances[keep], 0) + floor)
     return mean.astype(np.float32), components.T.astype(np.float32)
+
+
+def _directions(y: sp.csr_array, projected: np.ndarray) -> np.ndarray:
+    """Unit vectors to the centroids of the texts of each column of `y`; 0 where it has none.
+
+    What all texts have is at their mean, 0 but for rounding errors, which point nowhere.
+    """
+    sums = y.T @ projected
+    noise = SMALLEST_CENTROID * np.linalg.norm(projected, axis=1).mean() * y.sum(axis=0)
+    sums[np.linalg.norm(sums, axis=1) <= noise] = 0.0
+    return normalize(sums)
 
 
 def _cluster_matrix(network: LightXMLNetwork, y: sp.csr_array) -> sp.csr_array:

@@ -126,7 +126,7 @@ def test_pickles_hold_arrays_not_tensors(mode):
     spotter = TensorSpotter(io.BytesIO(pickle.dumps(fitted(mode))))
     spotter.found = set()
     spotter.load()
-    assert spotter.found == set()
+    assert spotter.found <= {"torch.float32"}  # the dtype in the configuration, no storage
     state = network_state(fitted(mode).network_)
     assert {type(array) for array in state["weights"].values()} == {np.ndarray}
     assert isinstance(fitted(mode).network_, torch.nn.Module)  # pickling left it as it was
