@@ -365,7 +365,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         features: Any,
         seed: int,
     ) -> None:
-        """Load the encoder, cluster the labels, start the heads."""
+        """Load the encoder, cluster the labels and make a network of both."""
         texts, y = train
         if features is not None and _num_samples(features) != len(classes):
             raise ValueError(
@@ -382,13 +382,11 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
             n_feature_layers=self.n_feature_layers,
             max_length=self.max_length,
         )
-        clusterer = BalancedLabelClusterer() if self.clusterer is None else self.clusterer
-        clusterer = clone(clusterer)
-        given = clusterer.get_params()
-        if given.get("random_state", 0) is None:
-            clusterer.set_params(random_state=seed)
-        if given.get("n_jobs", 0) is None:
-            clusterer.set_params(n_jobs=self.n_jobs)
+        clusterer = BalancedLabelClusterer() if self.clusterer is None else clone(self.clusterer)
+        if clusterer.random_state is None:
+            clusterer.random_state = seed
+        if clusterer.n_jobs is None:
+            clusterer.n_jobs = self.n_jobs
         self.clusterer_ = cached_clusters(check_memory(self.memory), texts, y, features, clusterer)
         network = LightXMLNetwork(
             encoder,
