@@ -112,10 +112,10 @@ def start_at_centroids(
             labels = _directions(y[rows], projected)
             unseen = ~labels.any(axis=1)
             labels[unseen] = clusters[cluster_of[unseen]]
-            labels = torch.from_numpy(labels * (CENTROID_LOGIT / norm)).float().to(device)
+            embeddings = torch.from_numpy(labels * (CENTROID_LOGIT / norm)).float().to(device)
             table = network.label_table.weight
             table.zero_()
-            table[network.layout.cluster_of, network.layout.slot_of, :n] = labels
+            table[network.layout.cluster_of, network.layout.slot_of, :n] = embeddings
             network.label_table.bias.add_(CENTROID_SHIFT)
 
 
