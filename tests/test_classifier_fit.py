@@ -201,6 +201,7 @@ def test_bottleneck_matters_in_two_stages_only():
     "params",
     [
         {"dropout": 0.5},
+        {"encoder_dropout": 0.3},
         {"n_feature_layers": 1},
         {"n_candidate_clusters": 1},
         {"head_start": "random"},

@@ -5,6 +5,8 @@ import pytest
 from classifier_fixtures import MODES, dataset, fitted, make_classifier
 from scipy import sparse
 
+from skxmc import _preparation
+
 X, Y = dataset()
 
 
@@ -175,6 +177,12 @@ def test_odd_texts(mode):
 def test_texts_without_words(texts):
     clf = make_classifier().fit(texts, [["a", "b", "c", "d", "e"]] * len(texts))
     check_ranks_all(clf, texts, 5)
+
+
+def test_label_features_of_characters_where_there_are_no_words():
+    assert _preparation._tfidf(["?!", "!-", ""]).shape == (3, 3)
+    assert _preparation._tfidf(["?! word", "two words", ""]).shape == (3, 3)
+    assert _preparation._tfidf(["", ""]).shape == (2, 1)
 
 
 def test_more_positive_clusters_than_candidates():

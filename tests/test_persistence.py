@@ -67,13 +67,13 @@ WAYS = [
 def test_copies_predict_the_same(way, mode, tmp_path):
     clf = fitted(mode)
     twin = way(clf, tmp_path)
+    assert not twin.network_.training
     assert_same_predictions(twin, clf)
     np.testing.assert_array_equal(twin.encode(X), clf.encode(X))
     assert twin.history_ == clf.history_
     assert twin.n_iter_ == clf.n_iter_
     np.testing.assert_array_equal(twin.classes_, clf.classes_)
     np.testing.assert_array_equal(twin.clusterer_.labels_, clf.clusterer_.labels_)
-    assert not twin.network_.training
     assert repr(twin) == repr(clf)
 
 
@@ -135,6 +135,7 @@ def test_pickles_hold_arrays_not_tensors(mode):
 def test_pickles_are_no_larger_than_the_weights():
     n_bytes = sum(p.numel() * p.element_size() for p in fitted().network_.parameters())
     assert len(pickle.dumps(fitted())) < n_bytes + 50_000
+    assert len(pickle.dumps(fitted().clusterer_)) < 2000  # labels_, not what it was fitted to
 
 
 # ---------------------------------------------------------------- elsewhere
