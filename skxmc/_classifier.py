@@ -341,6 +341,8 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
                 self._build(train, labels.classes, label_features, seed)
             self.network_.to(device)
             use_fast_attention(self.network_.encoder, device)
+            if self.encoder_dropout is not None:
+                set_dropout(self.network_.encoder, self.encoder_dropout)
             memory = check_memory(self.memory)
             tokens = cached_tokens(memory, self.tokenizer_, train[0], self.max_length)
             if not goes_on:
@@ -373,8 +375,6 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
                 "labels; it needs one row for each label, in the order of classes_."
             )
         tokenizer, encoder = load_encoder(self.encoder)
-        if self.encoder_dropout is not None:
-            set_dropout(encoder, self.encoder_dropout)
         check_capacity(
             encoder,
             tokenizer,

@@ -88,6 +88,14 @@ def test_copies_are_independent_and_can_be_fitted(way, tmp_path):
     assert_same_predictions(twin.set_params(warm_start=False).fit(X, Y), clf)
 
 
+def test_training_goes_on_alike_in_a_copy():
+    clf = make_classifier(encoder_dropout=0.3, warm_start=True).fit(X, Y)
+    twin = pickle.loads(pickle.dumps(clf))
+    attention = twin.network_.encoder.config._attn_implementation
+    assert attention == clf.network_.encoder.config._attn_implementation == "eager"
+    assert_same_predictions(twin.fit(X, Y), clf.fit(X, Y))
+
+
 def test_unfitted_copies(tmp_path):
     clf = make_classifier()
     for way in WAYS:
