@@ -112,6 +112,14 @@ def test_the_bottleneck_is_the_whitened_principal_components(features, y):
     assert not network.bottleneck.bias.any()
 
 
+def test_whitening_does_not_make_the_smallest_components_count_as_much(features, y):
+    network = start(features - features.mean(axis=0), y, bottleneck_dim=DIM)
+    weight = network.bottleneck.weight.detach().numpy()
+    spread = ((features - features.mean(axis=0)) @ weight.T).std(axis=0)
+    assert 0.7 < spread[0] <= 1
+    assert spread[-1] < 0.6 * spread[0]
+
+
 def test_labels_and_clusters_start_at_their_centroids(features, y):
     network = start(features, y)
     centred = features - features.mean(axis=0)
