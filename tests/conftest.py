@@ -8,6 +8,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import pytest
 
+# Their assertions show values when they fail, as those of the tests do.
+pytest.register_assert_rewrite("dataset_files", "validation_helpers")
+
 
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory):

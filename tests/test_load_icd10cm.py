@@ -1,0 +1,79 @@
+"""Figures, labels and seeds of the embedded set."""
+
+import builtins
+
+import numpy as np
+import pytest
+
+from skxmc.datasets import load_icd10cm
+
+
+@pytest.fixture(scope="module")
+def icd():
+    return load_icd10cm()
+
+
+def test_icd_figures(icd):
+    n_descriptions = 46_881
+    assert icd.X_train[:n_descriptions][0] == "Cholera"
+    assert len(icd.X_train) == n_descriptions + 12_569 // 2
+    assert 6_200 <= len(icd.X_test) <= 6_300
+    assert 14_250 <= len(icd.label_names) <= 14_450
+    assert icd.y_train.shape == (len(icd.X_train), len(icd.label_names))
+    assert icd.y_test.shape == (len(icd.X_test), len(icd.label_names))
+    assert icd.y_test.nnz / len(icd.X_test) == pytest.approx(4.2, abs=0.05)
+    assert "synonym" in icd.DESCR
+
+
+def test_icd_labels(icd):
+    counts = icd.y_train.sum(axis=0)
+    assert counts.min() == 2
+    assert icd.y_test.sum(axis=1).min() >= 1
+    assert not set(icd.X_train) & set(icd.X_test)
+    for matrix in (icd.y_train, icd.y_test):
+        assert matrix.dtype == np.float32
+        assert matrix.indices.dtype == np.int32
+        assert matrix.has_canonical_format
+        assert (matrix.data == 1).all()
+
+
+def test_icd_paths_and_descriptions(icd):
+    names = icd.label_names.tolist()
+    assert names[:4] == ["1", "A00-A09", "A00", "A01"]
+    assert len(set(names)) == len(names)
+    description = dict(zip(names, icd.label_texts, strict=True))
+    assert description["A00"] == "Cholera"
+    # The block B99 and its only category are one label, described as the category.
+    assert description["B99"] == "Other and unspecified infectious diseases"
+    row = icd.X_train.index("Typhoid arthritis")
+    assert icd.label_names[icd.y_train[[row]].indices].tolist()[:3] == ["1", "A00-A09", "A01"]
+
+
+def test_icd_leaves_out_blocks_and_extended_codes(icd):
+    texts = [*icd.X_train, *icd.X_test]
+    assert "Intestinal infectious diseases (A00-A09)" not in texts
+    assert not any(text.endswith("initial encounter") for text in texts)
+    # A category of a block of its own gives one text, though the package lists it twice.
+    assert texts.count("Other and unspecified infectious diseases") == 1
+
+
+def test_icd_random_state(icd):
+    again, other = load_icd10cm(random_state=0), load_icd10cm(random_state=1)
+    assert again.X_train == icd.X_train
+    assert again.X_test == icd.X_test
+    assert (again.y_test != icd.y_test).nnz == 0
+    assert set(other.X_test) != set(icd.X_test)
+    assert other.X_train[:46_881] == icd.X_train[:46_881]
+
+
+def test_icd_missing_package(monkeypatch):
+    real_import = builtins.__import__
+
+    def no_icd(name, *args, **kwargs):
+        if name == "simple_icd_10_cm":
+            raise ImportError(name)
+        return real_import(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", no_icd)
+    with pytest.raises(ImportError, match=r'pip install "skxmc\[demo\]"'):
+        load_icd10cm()

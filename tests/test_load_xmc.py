@@ -1,0 +1,142 @@
+"""The three file layouts and the choices that users have with them."""
+
+import numpy as np
+import pytest
+from dataset_files import (
+    TEST_TEXTS,
+    TEXTS,
+    WRITERS,
+    Y_TEST,
+    Y,
+    check_matrix,
+    document,
+    json_lines,
+    lines,
+    write,
+    write_lightxml,
+    write_pecos,
+    write_repository,
+)
+from scipy import sparse
+
+from skxmc.datasets import load_xmc
+
+
+@pytest.mark.parametrize("compress", [False, True], ids=["plain", "gz"])
+@pytest.mark.parametrize("writer", WRITERS)
+def test_layouts(tmp_path, writer, compress):
+    writer(tmp_path, compress)
+    data = load_xmc(str(tmp_path))
+    assert data.X_train == TEXTS
+    assert data.X_test == TEST_TEXTS
+    check_matrix(data.y_train, Y)
+    check_matrix(data.y_test, Y_TEST)
+    assert data.label_names.dtype == object
+    assert [name[0] for name in data.label_names] == ["a", "b", "c"]
+    n_unknown = [1, 2] if writer is write_lightxml else [0, 0]
+    assert data.n_unknown_test.dtype == np.int64
+    assert data.n_unknown_test.tolist() == n_unknown
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_test_part_may_be_missing(tmp_path, writer):
+    writer(tmp_path)
+    for file in [*tmp_path.glob("*tst*"), *tmp_path.glob("test_*")]:
+        file.unlink()
+    data = load_xmc(tmp_path)
+    check_matrix(data.y_train, Y)
+    assert data.X_test is None
+    assert data.y_test is None
+    assert data.n_unknown_test is None
+
+
+def test_pecos_names(tmp_path):
+    write_pecos(tmp_path)
+    assert load_xmc(tmp_path).label_names.tolist() == ["a\u2028a", "b b", "c"]
+    (tmp_path / "output-items.txt").unlink()
+    assert load_xmc(tmp_path).label_names.tolist() == ["0", "1", "2"]
+
+
+def test_x_transformer_file_names(tmp_path):
+    write_pecos(tmp_path)
+    (tmp_path / "X.trn.txt").rename(tmp_path / "train_raw_texts.txt")
+    (tmp_path / "X.tst.txt").rename(tmp_path / "test_raw_texts.txt")
+    (tmp_path / "output-items.txt").rename(tmp_path / "label_map.txt")
+    data = load_xmc(tmp_path)
+    assert (data.X_train, data.X_test) == (TEXTS, TEST_TEXTS)
+    assert data.label_names[1] == "b b"
+
+
+def test_repeated_names_are_told_apart(tmp_path):
+    write_pecos(tmp_path)
+    write(tmp_path / "output-items.txt", "Untitled\nb\nUntitled\n")
+    assert load_xmc(tmp_path).label_names.tolist() == ["Untitled [0]", "b", "Untitled [2]"]
+
+
+def test_explicit_zeros_unsorted_and_integer_matrices(tmp_path):
+    write_pecos(tmp_path)
+    stored = sparse.csr_array(
+        (
+            np.array([1, 1, 1, 0, 1, 1, 1], dtype=np.int8),
+            np.array([2, 0, 1, 2, 2, 1, 0]),
+            np.array([0, 2, 4, 4, 7]),
+        ),
+        shape=(4, 3),
+    )
+    sparse.save_npz(tmp_path / "Y.trn.npz", stored)
+    check_matrix(load_xmc(tmp_path).y_train, Y)
+
+
+def test_tokenised_texts_are_the_second_choice(tmp_path):
+    write_lightxml(tmp_path, texts="texts")
+    assert load_xmc(tmp_path).X_train == TEXTS
+    write(tmp_path / "train_raw_texts.txt", lines("RAW!"))
+    assert load_xmc(tmp_path).X_train == list("RAW!")
+
+
+def test_windows_line_ends_and_no_line_end_at_the_end(tmp_path):
+    write(tmp_path / "train_texts.txt", "one\r\ntwo")
+    write(tmp_path / "train_labels.txt", "x\r\ny")
+    data = load_xmc(tmp_path)
+    assert data.X_train == ["one", "two"]
+    assert data.label_names.tolist() == ["x", "y"]
+
+
+def test_repository_raw_names_and_label_files(tmp_path):
+    write_repository(tmp_path, stem="{}.raw.json")
+    (tmp_path / "lbl.json").unlink()
+    data = load_xmc(tmp_path)
+    assert data.label_names.tolist() == ["0", "1", "2"]
+    check_matrix(data.y_test, Y_TEST)
+    write(tmp_path / "Yf.txt", "fa\nfb\nfc\nnever seen\n")
+    data = load_xmc(tmp_path)
+    assert data.label_names.tolist() == ["fa", "fb", "fc", "never seen"]
+    assert data.y_test.shape == (2, 4)
+
+
+@pytest.mark.parametrize("with_test", [False, True])
+def test_repository_columns_without_label_file(tmp_path, with_test):
+    write(tmp_path / "trn.json", json_lines([document("x", [1])]))
+    if with_test:
+        write(tmp_path / "tst.json", json_lines([document("x", [4])]))
+    assert load_xmc(tmp_path).y_train.shape == (1, 5 if with_test else 2)
+
+
+def test_repository_fields(tmp_path):
+    records = [
+        {"title": "T", "content": "C\nc", "target_ind": [0]},
+        {"title": None, "content": "only content", "target_ind": []},
+        {"title": "only title", "target_ind": [1]},
+    ]
+    write(tmp_path / "trn.json", json_lines(records))
+    assert load_xmc(tmp_path).X_train == ["T C\nc", "only content", "only title"]
+    assert load_xmc(tmp_path, fields="title").X_train == ["T", "", "only title"]
+    assert load_xmc(tmp_path, fields=["content", "title"]).X_train[0] == "C\nc T"
+
+
+def test_encoding(tmp_path):
+    write(tmp_path / "train_texts.txt", "plain\ncafé\n".encode("latin-1"))
+    write(tmp_path / "train_labels.txt", "a\nb\n")
+    with pytest.raises(ValueError, match=r"train_texts.txt, line 2: not utf-8 .*encoding='latin-1"):
+        load_xmc(tmp_path)
+    assert load_xmc(tmp_path, encoding="latin-1").X_train == ["plain", "café"]

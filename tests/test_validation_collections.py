@@ -1,0 +1,234 @@
+"""Labels as collections, names of labels, numbers of rows and of positives."""
+
+import re
+from array import array
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from validation_helpers import INDICATOR, Number, assert_canonical
+
+from skxmc._validation import check_labels, find_columns, label_array
+
+# Collections
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        [["tax", "law"], [], ["art"]],
+        (("tax", "law"), (), ("art",)),
+        [{"tax", "law"}, frozenset(), ["art"]],
+        [np.array(["tax", "law"]), np.array([], dtype=object), np.array(["art"], dtype=object)],
+        [[np.str_("tax"), "law"], [], ["art"]],
+        [["tax", "law", "tax"], [], ["art", "art"]],
+        pd.Series([["tax", "law"], [], ["art"]], index=[3, 1, 2]),
+        [pd.Series(["tax", "law"], index=[4, 2]), [], ["art"]],
+    ],
+)
+def test_collections_of_str(y):
+    labels = check_labels(y)
+    assert_canonical(labels, [[0, 1, 1], [0, 0, 0], [1, 0, 0]])
+    assert labels.classes.dtype == object
+    assert labels.classes.tolist() == ["art", "law", "tax"]
+    assert {type(label) for label in labels.classes} == {str}
+
+
+def test_object_array_of_collections():
+    y = np.empty(2, dtype=object)
+    y[:] = [["tax", "law"], ["law", "art"]]
+    assert_canonical(check_labels(y), [[0, 1, 1], [1, 1, 0]])
+
+
+@pytest.mark.parametrize("library", ["polars", "pyarrow"])
+def test_collections_of_other_frame_libraries(library):
+    module = pytest.importorskip(library)
+    make = {"polars": "Series", "pyarrow": "array"}[library]
+    column = getattr(module, make)([["tax", "law"], [], ["art"]])
+    assert_canonical(check_labels(column), [[0, 1, 1], [0, 0, 0], [1, 0, 0]])
+
+
+def test_nested_lists_are_always_collections():
+    labels = check_labels([[0, 1], [1, 0], [7]])
+    assert_canonical(labels, [[1, 1, 0], [1, 1, 0], [0, 0, 1]])
+    assert labels.classes.dtype == np.int64
+    assert labels.classes.tolist() == [0, 1, 7]
+
+
+def test_numpy_integers_in_collections():
+    labels = check_labels([[np.int32(3), 5], np.array([5], dtype=np.uint8), [2**63 - 1]])
+    assert_canonical(labels, [[1, 1, 0], [0, 1, 0], [0, 0, 1]])
+    assert labels.classes.tolist() == [3, 5, 2**63 - 1]
+
+
+def test_enum_labels():
+    labels = check_labels([[Number.ONE], ["two"]])
+    assert labels.classes.tolist() == ["one", "two"]
+    assert {type(label) for label in labels.classes} == {str}
+
+
+def test_unknown_labels_are_counted_once_and_without_a_warning():
+    y = [["new", "tax", "new"], ["newer", "new"], ["law"], []]
+    labels = check_labels(y, classes=np.array(["tax", "law", "art"]))
+    assert_canonical(labels, [[1, 0, 0], [0, 0, 0], [0, 1, 0], [0, 0, 0]])
+    assert labels.classes.tolist() == ["tax", "law", "art"]
+    np.testing.assert_array_equal(labels.n_unknown, [1, 2, 0, 0])
+
+
+def test_integer_collections_are_looked_up_in_classes():
+    labels = check_labels([[30, 10], [20]], classes=np.array([30, 5, 10]))
+    assert_canonical(labels, [[1, 0, 1], [0, 0, 0]])
+    np.testing.assert_array_equal(labels.n_unknown, [0, 1])
+
+
+def test_no_label_at_all_is_fine_where_classes_are_known():
+    assert_canonical(check_labels([[], []], classes=["a", "b"]), np.zeros((2, 2)))
+
+
+def test_labels_of_another_kind_than_the_classes_are_refused():
+    with pytest.raises(ValueError, match=r"^y has labels of type int, such as 1, but .* 'a'"):
+        check_labels([[1]], classes=["a", "b"])
+    with pytest.raises(ValueError, match=r"^y has labels of type str, .* are of type int"):
+        check_labels([["1"]], classes=[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("y", "row", "shown"),
+    [
+        (["tax", "law"], 0, "'tax'"),
+        ([["tax"], "law"], 1, "'law'"),
+        ([0, 1, 1], 0, "0"),
+        (np.array([1, 0]), 0, "1"),
+        (pd.Series(["tax", "law"]), 0, "'tax'"),
+        ([["tax"], None], 1, "None"),
+        ([["tax"], {"law": 1}], 1, re.escape("{'law': 1}")),
+        ([["tax"], b"law"], 1, "b'law'"),
+        ([[1], np.array([[1]])], 1, re.escape("array([[1]])")),
+        ([[1], array("i", [1])], 1, "array"),
+    ],
+)
+def test_every_text_needs_a_collection(y, row, shown):
+    message = rf"^row {row} of y is {shown}.*, not a collection of labels\. Give every text a list"
+    with pytest.raises(ValueError, match=message):
+        check_labels(y)
+
+
+@pytest.mark.parametrize("y", ["tax", b"tax", {"tax": 1}, {("tax",)}, 3, iter([["tax"]])])
+def test_what_is_no_sequence_of_collections(y):
+    message = r"^y must be a sparse matrix, a 2-D array, a frame, or .*got " + type(y).__name__
+    with pytest.raises(ValueError, match=message):
+        check_labels(y)
+
+
+def test_missing_y_has_the_wording_of_sklearn():
+    with pytest.raises(ValueError, match="requires y to be passed, but the target y is None"):
+        check_labels(None)
+
+
+@pytest.mark.parametrize(
+    ("label", "error", "message"),
+    [
+        (None, ValueError, "^row 2 of y holds the missing label None. Leave it out"),
+        (np.nan, ValueError, "^row 2 of y holds the missing label nan"),
+        (pd.NA, ValueError, "^row 2 of y holds the missing label <NA>"),
+        (True, TypeError, "^row 2 of y holds True of type bool; labels must be str or int"),
+        (1.0, TypeError, "^row 2 of y holds 1.0 of type float; .*indicator must be a 2-D array"),
+        (b"law", TypeError, "^row 2 of y holds b'law' of type bytes"),
+        (["law"], TypeError, r"^row 2 of y holds \['law'\] of type list"),
+        (
+            7,
+            ValueError,
+            "^row 2 of y holds the label 7, but row 0 of y holds 'a': .* all str or all int",
+        ),
+    ],
+)
+def test_labels_must_be_of_one_legal_kind(label, error, message):
+    with pytest.raises(error, match=message):
+        check_labels([["a"], [], [label, "b"], ["c"]])
+
+
+@pytest.mark.parametrize("label", [-1, 2**63])
+def test_integer_labels_must_fit(label):
+    with pytest.raises(ValueError, match=f"^row 2 of y holds the label {label}; integer labels"):
+        check_labels([[1], [], [label, 2], [3]])
+
+
+# Names, numbers of rows, positives
+
+
+def test_label_names_become_classes():
+    strings = ["a", "b", "c"]
+    for names in (strings, tuple(strings), np.array(strings), pd.Index(strings)):
+        labels = check_labels(INDICATOR, label_names=names)
+        assert labels.classes.dtype == object
+        assert labels.classes.tolist() == ["a", "b", "c"]
+    labels = check_labels(INDICATOR, label_names=np.array([30, 10, 20], dtype=np.int16))
+    assert labels.classes.dtype == np.int64
+    assert labels.classes.tolist() == [30, 10, 20]
+
+
+def test_label_names_belong_to_matrices_only():
+    for y in ([["a"], ["b"]], pd.DataFrame({"a": [1, 0]})):
+        with pytest.raises(ValueError, match=r"^label_names cannot be given: y names its labels"):
+            check_labels(y, label_names=["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("names", "error", "message"),
+    [
+        (["a", "b"], ValueError, "^y has 3 columns, but there are 2 label_names"),
+        (list("abcd"), ValueError, "^y has 3 columns, but there are 4 label_names"),
+        (["a", "b", "a"], ValueError, "^label_names holds 'a' more than once"),
+        (["a", "b", None], ValueError, "^position 2 of label_names holds the missing label None"),
+        (["a", "b", 3], ValueError, "^position 2 of label_names holds the label 3, but position 0"),
+        ([0, 1, -2], ValueError, "^position 2 of label_names holds the label -2; integer"),
+        ([0, 1, 2.0], TypeError, "^position 2 of label_names holds 2.0 of type float"),
+        ("abc", TypeError, "^label_names must be a 1-D sequence of labels, got str"),
+        ({"a", "b", "c"}, TypeError, "^label_names must be a 1-D sequence of labels, got set"),
+        (np.array([["a", "b", "c"]]), TypeError, r"^label_names .* got ndarray of shape \(1, 3\)"),
+    ],
+)
+def test_label_names_must_fit(names, error, message):
+    with pytest.raises(error, match=message):
+        check_labels(INDICATOR, label_names=names)
+
+
+def test_matrix_must_have_one_column_for_each_class():
+    labels = check_labels(INDICATOR, classes=["c", "a", "b"])
+    assert_canonical(labels, INDICATOR)
+    assert labels.classes.tolist() == ["c", "a", "b"]
+    message = "^y has 3 columns, but there are 2 classes.*, or label collections"
+    with pytest.raises(ValueError, match=message):
+        check_labels(INDICATOR, classes=["a", "b"])
+
+
+@pytest.mark.parametrize("y", [INDICATOR, sparse.csc_array(INDICATOR), [[0], [1], [2]]])
+def test_number_of_rows(y):
+    assert check_labels(y, n_texts=3).matrix.shape[0] == 3
+    with pytest.raises(ValueError, match=r"^y has 3 rows, but there are 4 texts"):
+        check_labels(y, n_texts=4)
+
+
+def test_at_least_one_positive_where_required():
+    empty = sparse.csr_array((3, 2))
+    assert_canonical(check_labels(empty), np.zeros((3, 2)))
+    stored_zero = sparse.csr_array((np.zeros(1), ([0], [0])), shape=(3, 2))
+    for y in (empty, stored_zero, np.zeros((3, 2)), [[], []]):
+        with pytest.raises(ValueError, match=r"^y holds no positive label at all"):
+            check_labels(y, require_positive=True)
+    assert check_labels(INDICATOR, require_positive=True).matrix.nnz == 4
+
+
+def test_one_text_and_one_label():
+    assert_canonical(check_labels([["a"]]), [[1]])
+    assert_canonical(check_labels(np.array([[1]])), [[1]])
+
+
+# Helpers that metrics use
+
+
+def test_find_columns_keeps_the_shape():
+    found = find_columns(np.array([["b", "x"], ["a", "b"]]), label_array(["a", "b"], "c"), "l")
+    np.testing.assert_array_equal(found, [[1, -1], [0, 1]])
+    assert found.dtype == np.int64

@@ -1,0 +1,32 @@
+"""What the tests of texts and labels share."""
+
+import enum
+
+import numpy as np
+from scipy import sparse
+
+from skxmc._validation import Labels
+
+
+class Number(str, enum.Enum):  # str() of a member is not its text
+    ONE = "one"
+
+
+INDICATOR = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 1]])
+
+
+def assert_canonical(labels, expected):
+    """The indicator equals `expected` and has the form that the rest of the package relies on."""
+    assert isinstance(labels, Labels)
+    matrix = labels.matrix
+    assert isinstance(matrix, sparse.csr_array)
+    assert matrix.dtype == np.float32
+    np.testing.assert_array_equal(matrix.toarray(), expected)
+    # Rebuilt, so that no flag of the matrix is taken on trust.
+    rebuilt = sparse.csr_array((matrix.data, matrix.indices, matrix.indptr), shape=matrix.shape)
+    assert rebuilt.has_canonical_format
+    assert (matrix.data == 1).all()
+    assert labels.classes.shape == (matrix.shape[1],)
+    assert labels.classes.dtype in (np.dtype(np.int64), np.dtype(object))
+    assert labels.n_unknown.shape == (matrix.shape[0],)
+    assert labels.n_unknown.dtype == np.int64
