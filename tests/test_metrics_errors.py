@@ -1,0 +1,89 @@
+"""What the metrics refuse, and how they say it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from metric_examples import PLAIN, SCORED, Y_SCORE, Y_TRUE, TopK, evaluate
+from scipy import sparse
+
+from skxmc.metrics import precision_at_k, psp_at_k
+
+
+@pytest.mark.parametrize("metric", PLAIN + SCORED)
+def test_k_must_be_a_positive_integer_within_the_labels(metric):
+    for k in (True, 2.0, "2", None, np.bool_(True)):
+        with pytest.raises(TypeError, match=r"^k must be an integer, got "):
+            evaluate(metric, Y_TRUE, Y_SCORE, k=k)
+    for k in (0, -1):
+        with pytest.raises(ValueError, match=rf"^k must be at least 1, got {k}"):
+            evaluate(metric, Y_TRUE, Y_SCORE, k=k)
+    with pytest.raises(ValueError, match=r"^k is 5, but there are only 4 labels"):
+        evaluate(metric, Y_TRUE, Y_SCORE)
+    assert evaluate(metric, Y_TRUE, Y_SCORE, k=np.int64(4)) > 0
+
+
+@pytest.mark.parametrize("metric", PLAIN + SCORED)
+def test_classes_are_needed_where_labels_have_names(metric):
+    for y_true in ([["a"]], [[0]], pd.DataFrame({"a": [1]})):
+        with pytest.raises(ValueError, match=r"^y_true names its labels, .*Pass classes=estimator"):
+            evaluate(metric, y_true, np.eye(1), k=1, propensities=[1])
+
+
+@pytest.mark.parametrize("metric", SCORED)
+def test_propensities_need_classes_also_with_the_named_tuple(metric):
+    with pytest.raises(ValueError, match=r"^y_true names its labels, but which propensities"):
+        metric([["a"]], TopK(np.array([["a"]]), None), propensities=[1], k=1)
+
+
+def test_numbers_of_rows_must_agree():
+    for y_score in (Y_SCORE[:2], sparse.csr_array(Y_SCORE[:2]), TopK(np.zeros((2, 1), int), None)):
+        with pytest.raises(ValueError, match=r"^y_true has 3 rows, but y_score has 2\."):
+            precision_at_k(Y_TRUE, y_score, k=1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        ([[0, 1]], ValueError, r"^k is 3, but y_score has 2 labels a text\. Call predict_topk"),
+        ([0, 1, 2], ValueError, r"^y_score.labels must be of shape \(n, k\), got \(3,\)"),
+        ([[0, 1, 4]], ValueError, r"^y_score.labels holds .*4.* in row 0, which is not among the"),
+        ([[0, 1, -1]], ValueError, r"^position 2 of y_score.labels holds the label -1; integer"),
+        ([[0, 1, 0]], ValueError, r"^y_score.labels holds a label twice in row 0"),
+        ([["a", "b", "c"]], ValueError, r"^y_score.labels has labels of type str, .* of type int"),
+        ([[0.0, 1.0, 2.0]], TypeError, r"^position 0 of y_score.labels holds 0.0 of type float"),
+    ],
+)
+def test_labels_of_the_named_tuple_must_fit(labels, error, message):
+    with pytest.raises(error, match=message):
+        precision_at_k(sparse.csr_array([[1, 0, 0, 1]]), TopK(np.array(labels), None), k=3)
+
+
+def test_predicted_label_outside_the_classes():
+    with pytest.raises(ValueError, match=r"^y_score.labels holds .*'x'.* in row 1, which is not"):
+        precision_at_k([["a"], []], TopK(np.array([["a"], ["x"]]), None), k=1, classes=["a", "b"])
+
+
+def test_faults_of_y_true_and_y_score_are_named():
+    with pytest.raises(ValueError, match=r"^y_true holds 2.0 at row 0, column 0"):
+        precision_at_k(np.array([[2, 0]]), np.eye(2)[:1], k=1)
+    with pytest.raises(ValueError, match=r"^y_score holds NaN"):
+        precision_at_k(Y_TRUE, np.full((3, 4), np.nan), k=1)
+    with pytest.raises(ValueError, match=r"^y_true has 4 columns, but there are 3 classes"):
+        precision_at_k(Y_TRUE, Y_SCORE, k=1, classes=["a", "b", "c"])
+    with pytest.raises(TypeError, match=r"^y_score must be a matrix .* got tuple"):
+        precision_at_k(Y_TRUE, (Y_SCORE, Y_SCORE), k=1)
+
+
+@pytest.mark.parametrize(
+    ("propensities", "message"),
+    [
+        ([1, 1, 1], r"^propensities must hold one value for each of 4 labels, got shape \(3,\)"),
+        ([[1], [1], [1], [1]], r"^propensities must hold .* got shape \(4, 1\)"),
+        ([1, 1, 1, 0], r"^propensities must lie in \(0, 1\]; .* not its inverse"),
+        ([1, 1, 1, 4], r"^propensities must lie in \(0, 1\]"),
+        ([1, 1, 1, np.nan], r"^propensities must lie in \(0, 1\]"),
+    ],
+)
+def test_propensities_must_fit(propensities, message):
+    with pytest.raises(ValueError, match=message):
+        psp_at_k(Y_TRUE, Y_SCORE, propensities=propensities, k=1)
