@@ -1,29 +1,17 @@
+"""Balanced clusters: their sizes, quality and seeds, and where new rows go."""
+
 import pickle
 
 import numpy as np
-import pandas as pd
 import pytest
+from label_rows import topical
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse as sp
-from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import adjusted_rand_score
 from sklearn.utils.estimator_checks import check_param_validation, parametrize_with_checks
 
-from skxmc import BalancedLabelClusterer, _clusterer, label_features
-
-
-def topical(n_rows, n_columns=400, n_topics=20, n_words=12, seed=0):
-    """Sparse rows: half of their words from a topic, half from a power law over all columns."""
-    rng = np.random.default_rng(seed)
-    topic = rng.integers(n_topics, size=(n_rows, 1))
-    own = (topic * 31 + rng.integers(15, size=(n_rows, n_words))) % n_columns
-    common = (n_columns * rng.random((n_rows, n_words)) ** 4).astype(int)
-    columns = np.hstack([own, common])
-    rows = np.broadcast_to(np.arange(n_rows)[:, np.newaxis], columns.shape)
-    values = rng.random(columns.shape, dtype=np.float32) + np.float32(0.1)
-    X = sp.coo_matrix((values.ravel(), (rows.ravel(), columns.ravel())), (n_rows, n_columns))
-    return X.tocsr()
+from skxmc import BalancedLabelClusterer, _clusterer
 
 
 def mean_cosine(X, labels):
@@ -118,87 +106,6 @@ def test_seeds_decide_and_global_state_is_kept(small_blocks):
     for labels in (again, threads, generator):
         assert_array_equal(labels, first)
     assert (other != first).any()
-
-
-@pytest.mark.parametrize(
-    "convert",
-    [
-        sp.csr_matrix,
-        sp.csc_matrix,
-        sp.coo_matrix,
-        sp.lil_matrix,
-        sp.csr_array,
-        sp.coo_array,
-        lambda X: X.toarray(),
-        lambda X: np.asfortranarray(X.toarray()),
-        lambda X: X.toarray().tolist(),
-        lambda X: pd.DataFrame(X.toarray()),
-        lambda X: X.astype(np.float64),
-        lambda X: X.toarray().astype(np.float64),
-        lambda X: sp.diags(np.full(X.shape[0], 0.5, dtype=np.float32)) @ X,
-    ],
-)
-def test_form_of_input_does_not_matter(convert):
-    X = topical(150)
-    clusterer = BalancedLabelClusterer(8, random_state=0).fit(X)
-    converted = convert(X)
-    labels = clone(clusterer).fit_predict(converted)
-    assert_array_equal(labels, clusterer.labels_)
-    assert_array_equal(clusterer.predict(converted), clusterer.labels_)
-
-
-def with_wide_indices(X):
-    X.indices, X.indptr = X.indices.astype(np.int64), X.indptr.astype(np.int64)
-    return X
-
-
-def with_unsorted_indices(X):
-    for start, end in zip(X.indptr[:-1], X.indptr[1:], strict=True):
-        X.indices[start:end] = X.indices[start:end][::-1].copy()
-        X.data[start:end] = X.data[start:end][::-1].copy()
-    X.has_sorted_indices = False
-    return X
-
-
-def with_duplicates(X):
-    X = X.tocoo()
-    entries = (np.tile(X.data / 2, 2), (np.tile(X.row, 2), np.tile(X.col, 2)))
-    return sp.coo_matrix(entries, shape=X.shape)
-
-
-def with_stored_zeros(X):
-    absent = X.toarray() == 0
-    dense = sp.csr_matrix(X.toarray() + absent)
-    dense.data[absent.ravel()] = 0
-    return dense
-
-
-def with_stored_rows_of_zeros(X):
-    X.data[: X.indptr[60]] = 0
-    return X
-
-
-@pytest.mark.parametrize(
-    "make_unusual",
-    [
-        with_wide_indices,
-        with_unsorted_indices,
-        with_duplicates,
-        with_stored_zeros,
-        with_stored_rows_of_zeros,
-    ],
-)
-def test_unusual_sparse_input(make_unusual):
-    unusual = make_unusual(topical(150))
-    expected = BalancedLabelClusterer(8, random_state=0).fit_predict(unusual.toarray())
-    assert_array_equal(BalancedLabelClusterer(8, random_state=0).fit_predict(unusual), expected)
-
-
-def test_input_is_left_alone():
-    for X in (topical(100), topical(100).toarray(), sp.csr_array(topical(100))):
-        kept = X.copy()
-        BalancedLabelClusterer(8).fit(X).transform(X)
-        assert abs(X - kept).max() == 0
 
 
 @pytest.mark.parametrize("n_jobs", [None, 2])
@@ -362,91 +269,6 @@ def test_survives_pickle():
     clusterer = BalancedLabelClusterer(8, random_state=0).fit(X)
     loaded = pickle.loads(pickle.dumps(clusterer))
     assert_array_equal(loaded.predict(X), clusterer.labels_)
-
-
-@pytest.mark.parametrize(
-    ("X", "error", "match"),
-    [
-        ([[1.0, np.nan]], ValueError, "X contains NaN"),
-        (sp.csr_matrix([[1.0, np.inf]]), ValueError, "X contains infinity"),
-        (np.zeros((0, 2)), ValueError, "minimum of 1 is required"),
-        (sp.csr_matrix((2, 0)), ValueError, "minimum of 1 is required"),
-        ([1.0, 2.0], ValueError, "Expected 2D array"),
-        (sp.coo_array([1.0, 2.0]), ValueError, "X must be two-dimensional"),
-        (sp.csr_matrix([[1j]]), TypeError, r"X\.astype\(np\.float32\)"),
-        ([["a"]], ValueError, "could not convert string to float"),
-    ],
-)
-def test_bad_features(X, error, match):
-    with pytest.raises(error, match=match):
-        BalancedLabelClusterer(4).fit(X)
-
-
-def broken_matrix():
-    X = sp.csr_matrix(np.eye(3, dtype=np.float32))
-    X.indices[1] = 1_000_000
-    return X
-
-
-def test_broken_matrix_does_not_crash():
-    with pytest.raises(ValueError, match="X is a broken csr matrix"):
-        BalancedLabelClusterer(2).fit(broken_matrix())
-    with pytest.raises(ValueError, match="X is a broken csr matrix"):
-        BalancedLabelClusterer(2).fit(np.eye(3)).predict(broken_matrix())
-    with pytest.raises(ValueError, match="X is a broken csr matrix"):
-        label_features(np.eye(3), broken_matrix())
-
-
-def test_other_number_of_features():
-    clusterer = BalancedLabelClusterer(2).fit(np.eye(4))
-    with pytest.raises(ValueError, match=r"X has 3 features, but .* expecting 4"):
-        clusterer.transform(np.eye(3))
-
-
-@pytest.mark.parametrize("as_y", [np.asarray, sp.csr_matrix, sp.coo_array, pd.DataFrame])
-@pytest.mark.parametrize("as_x", [np.asarray, sp.csr_matrix, sp.csc_array])
-def test_label_features(as_y, as_x):
-    rng = np.random.default_rng(0)
-    Y = rng.integers(2, size=(30, 6))
-    Y[:, 2] = 0
-    X = rng.random((30, 9)) * (rng.random((30, 9)) < 0.4)
-    X[4] = 0
-    features = label_features(as_y(Y), as_x(X))
-
-    unit = X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-9)
-    sums = Y.T @ unit
-    expected = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-9)
-    assert isinstance(features, np.ndarray if as_x is np.asarray else sp.csr_matrix)
-    assert features.dtype == np.float32
-    features = features if as_x is np.asarray else features.toarray()
-    assert_allclose(features, expected, atol=1e-6)
-    assert not features[2].any()
-
-
-def test_label_features_leaves_input_alone():
-    Y, X = sp.csr_matrix([[1, 0], [1, 1]]), sp.csr_matrix([[3.0, 4.0], [0.0, 2.0]])
-    label_features(Y, X)
-    assert Y.toarray().tolist() == [[1, 0], [1, 1]]
-    assert X.toarray().tolist() == [[3.0, 4.0], [0.0, 2.0]]
-
-
-@pytest.mark.parametrize(
-    ("Y", "X", "error", "match"),
-    [
-        (np.eye(2), np.eye(3), ValueError, "Y has 2 rows, but there are 3 texts. Pass one row"),
-        (-np.eye(2), np.eye(2), ValueError, "Y holds -1.0 at row 0, column 0"),
-        (np.eye(2) * np.nan, np.eye(2), ValueError, "Y holds nan at row 0"),
-        (np.eye(2) * 3, np.eye(2), ValueError, "counts or weighs labels, pass Y > 0"),
-        (np.eye(2), [[np.nan], [1.0]], ValueError, "X contains NaN"),
-        (np.eye(2), sp.csr_matrix([[np.inf], [1.0]]), ValueError, "X contains infinity"),
-        (np.eye(2), sp.csr_matrix([[1j], [1.0]]), TypeError, "X has dtype complex128"),
-        (sp.csr_matrix([[1j], [1.0]]), np.eye(2), TypeError, "Y has dtype complex128"),
-        (np.eye(2), [1.0, 2.0], ValueError, "Expected 2D array"),
-    ],
-)
-def test_bad_label_features(Y, X, error, match):
-    with pytest.raises(error, match=match):
-        label_features(Y, X)
 
 
 def test_labels_only_keeps_the_labels_and_says_what_is_missing():
