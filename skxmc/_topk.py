@@ -104,11 +104,11 @@ def _innermost(estimator: Any) -> Any:
             return estimator
 
 
-def check_k(k: Any, n_labels: int, name: str = "k") -> int:
-    """Check that `k` labels can be predicted, and return it as an int."""
+def check_k(k: Any, n_labels: int | None = None, name: str = "k") -> int:
+    """Check that `k` labels can be predicted, of `n_labels` if known, and return it as an int."""
     if not isinstance(k, Integral) or isinstance(k, bool) or int(k) < 1:
         raise ValueError(f"{name} is {k!r}, but must be a whole number from 1.")
-    if int(k) > n_labels:
+    if n_labels is not None and int(k) > n_labels:
         raise ValueError(f"{name} is {k}, but there are only {n_labels} labels. Lower {name}.")
     return int(k)
 
@@ -148,8 +148,7 @@ def rank_columns(y_score: Any, k: int, n_labels: int) -> NDArray[np.int64]:
             f"y_score has {y_score.shape[1]} columns, but there are {n_labels} labels. Pass one "
             "score for each label, or the named tuple that predict_topk returns."
         )
-    if k > n_labels:
-        raise ValueError(f"k is {k}, but there are only {n_labels} labels. Lower k.")
+    k = check_k(k, n_labels)
     # The extremes show every inf and NaN, without a mask of the size of the scores.
     if values.size and not np.isfinite([values.min(), values.max()]).all():
         raise ValueError("y_score holds NaN or infinite scores. Replace them, so that they rank.")

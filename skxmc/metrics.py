@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from ._topk import rank_columns, top_k_of_csr
+from ._topk import check_k, rank_columns, top_k_of_csr
 from ._validation import Labels, check_labels, find_columns, names_labels
 
 __all__ = [
@@ -64,10 +63,10 @@ def precision_at_k(y_true: Any, y_score: Any, *, k: int = 5, classes: Any = None
     Raises
     ------
     TypeError
-        If k is not an integer, or an argument is of a type that cannot stand for labels or scores.
+        If an argument is of a type that cannot stand for labels or scores.
     ValueError
-        If k is below 1 or above the number of labels, shapes disagree, scores are not finite,
-        `y_true` is not binary, or `classes` is missing.
+        If k is not a whole number from 1 to the number of labels, shapes disagree, scores are not
+        finite, `y_true` is not binary, or `classes` is missing.
 
     Examples
     --------
@@ -313,8 +312,8 @@ def make_at_k_scorer(metric: Callable[..., float], *, k: int = 5, **kwargs: Any)
 
     Raises
     ------
-    TypeError, ValueError
-        If k is not an integer, or below 1.
+    ValueError
+        If k is not a whole number from 1.
 
     Examples
     --------
@@ -340,8 +339,8 @@ def precision_at_k_scorer(k: int = 5) -> AtKScorer:
 
     Raises
     ------
-    TypeError, ValueError
-        If k is not an integer, or below 1.
+    ValueError
+        If k is not a whole number from 1.
 
     Examples
     --------
@@ -360,9 +359,8 @@ class AtKScorer:
     """
 
     def __init__(self, metric: Callable[..., float], k: int, kwargs: dict[str, Any]) -> None:
-        _check_k(k)
         self.metric = metric
-        self.k = k
+        self.k = check_k(k)
         self.kwargs = kwargs
 
     def __call__(self, estimator: Any, X: Any, y_true: Any) -> float:
@@ -378,13 +376,6 @@ class AtKScorer:
         return f"make_at_k_scorer({metric}, k={self.k}{names})"
 
 
-def _check_k(k: Any) -> None:
-    if not isinstance(k, Integral) or isinstance(k, bool):
-        raise TypeError(f"k must be an integer, got {k!r} of type {type(k).__name__}.")
-    if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}.")
-
-
 def _hits(y_true: Any, y_score: Any, k: int, classes: Any) -> tuple[NDArray[np.bool_], Labels]:
     """Which of the k best of each text are true, of shape (n, k), and the true labels."""
     columns, true = _ranked(y_true, y_score, k, classes)
@@ -393,7 +384,7 @@ def _hits(y_true: Any, y_score: Any, k: int, classes: Any) -> tuple[NDArray[np.b
 
 def _ranked(y_true: Any, y_score: Any, k: int, classes: Any) -> tuple[NDArray[np.int64], Labels]:
     """Columns of the k best of each text, of shape (n, k), and the true labels."""
-    _check_k(k)
+    k = check_k(k)
     is_top_k = hasattr(y_score, "labels")
     if classes is None and names_labels(y_true) and not is_top_k:
         raise ValueError(

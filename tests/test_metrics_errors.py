@@ -1,5 +1,7 @@
 """What the metrics refuse, and how they say it."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,11 +13,9 @@ from skxmc.metrics import precision_at_k, psp_at_k
 
 @pytest.mark.parametrize("metric", PLAIN + SCORED)
 def test_k_must_be_a_positive_integer_within_the_labels(metric):
-    for k in (True, 2.0, "2", None, np.bool_(True)):
-        with pytest.raises(TypeError, match=r"^k must be an integer, got "):
-            evaluate(metric, Y_TRUE, Y_SCORE, k=k)
-    for k in (0, -1):
-        with pytest.raises(ValueError, match=rf"^k must be at least 1, got {k}"):
+    for k in (True, 2.0, "2", None, np.bool_(True), 0, -1):
+        message = f"^k is {re.escape(repr(k))}, but must be a whole number from 1"
+        with pytest.raises(ValueError, match=message):
             evaluate(metric, Y_TRUE, Y_SCORE, k=k)
     with pytest.raises(ValueError, match=r"^k is 5, but there are only 4 labels"):
         evaluate(metric, Y_TRUE, Y_SCORE)

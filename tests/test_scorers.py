@@ -173,7 +173,7 @@ def test_scorer_of_a_metric_without_a_name():
 
 
 def test_scorers_check_k_at_once():
-    with pytest.raises(TypeError, match=r"^k must be an integer, got 1.0 of type float"):
+    with pytest.raises(ValueError, match=r"^k is 1\.0, but must be a whole number from 1"):
         precision_at_k_scorer(k=1.0)
-    with pytest.raises(ValueError, match=r"^k must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"^k is 0, but must be a whole number from 1"):
         make_at_k_scorer(ndcg_at_k, k=0)
