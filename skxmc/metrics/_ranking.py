@@ -1,0 +1,95 @@
+"""Which of the k best labels of each text are true: what all metrics look at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from skxmc._topk import check_k, rank_columns
+from skxmc._validation import Labels, check_labels, find_columns, names_labels
+
+
+def hits_at_k(y_true: Any, y_score: Any, k: int, classes: Any) -> tuple[NDArray[np.bool_], Labels]:
+    """Which of the k best of each text are true, of shape (n, k), and the true labels."""
+    columns, true = ranked_columns(y_true, y_score, k, classes)
+    return look_up(columns, true.matrix), true
+
+
+def ranked_columns(
+    y_true: Any, y_score: Any, k: int, classes: Any
+) -> tuple[NDArray[np.int64], Labels]:
+    """Columns of the k best of each text, of shape (n, k), and the true labels."""
+    k = check_k(k)
+    is_top_k = hasattr(y_score, "labels")
+    if classes is None and names_labels(y_true) and not is_top_k:
+        raise ValueError(
+            "y_true names its labels, but which columns of y_score they are is not known. Pass "
+            "classes=estimator.classes_."
+        )
+    true = check_labels(y_true, name="y_true", classes=classes)
+    if is_top_k:
+        may_be_new = classes is None and names_labels(y_true)
+        columns = _columns_of_top_k(y_score.labels, k, true.classes, may_be_new=may_be_new)
+    else:
+        columns = rank_columns(y_score, k, len(true.classes))
+    if len(columns) != true.matrix.shape[0]:
+        raise ValueError(
+            f"y_true has {true.matrix.shape[0]} rows, but y_score has {len(columns)}. Pass both "
+            "for the same texts."
+        )
+    return columns, true
+
+
+def _columns_of_top_k(
+    labels: Any, k: int, classes: NDArray[Any], *, may_be_new: bool
+) -> NDArray[np.int64]:
+    labels = np.asarray(labels)
+    if labels.ndim != 2:
+        raise ValueError(f"y_score.labels must be of shape (n, k), got {labels.shape}.")
+    if k > labels.shape[1]:
+        raise ValueError(
+            f"k is {k}, but y_score has {labels.shape[1]} labels a text. Call predict_topk with "
+            f"k={k} or more."
+        )
+    labels = labels[:, :k]
+    columns = find_columns(labels, classes, "y_score.labels")
+    if not may_be_new and (columns < 0).any():
+        row, rank = np.argwhere(columns < 0)[0]
+        raise ValueError(
+            f"y_score.labels holds {labels[row, rank]!r} in row {row}, which is not among the "
+            "classes. Pass classes=estimator.classes_ of the estimator that predicted it."
+        )
+    ordered = np.sort(columns, axis=1)
+    repeated = ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(axis=1)
+    if repeated.any():
+        raise ValueError(
+            f"y_score.labels holds a label twice in row {repeated.argmax()}; the k best labels "
+            "must be distinct."
+        )
+    return columns
+
+
+def look_up(columns: NDArray[np.int64], matrix: sparse.csr_array) -> NDArray[np.bool_]:
+    """Whether row i of canonical `matrix` has an entry in columns[i, j]; -1 is never an entry."""
+    n, n_labels = matrix.shape
+    rows = np.repeat(np.arange(n), np.diff(matrix.indptr))
+    # One sorted number for each entry; the sentinel stands for "beyond the last".
+    entries = np.append(rows * n_labels + matrix.indices, n * n_labels)
+    wanted = np.arange(n)[:, np.newaxis] * n_labels + columns
+    return (entries[np.searchsorted(entries, wanted)] == wanted) & (columns >= 0)
+
+
+def count_true(true: Labels) -> NDArray[np.int64]:
+    """Number of true labels of each text, unknown ones included."""
+    return np.diff(true.matrix.indptr) + true.n_unknown
+
+
+def discounts(k: int) -> NDArray[np.float64]:
+    return 1 / np.log2(np.arange(2, k + 2))
+
+
+def ideal_dcg(n_true: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+    return np.append(0, np.cumsum(discounts(k)))[np.minimum(n_true, k)]

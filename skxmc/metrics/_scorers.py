@@ -1,0 +1,96 @@
+"""Scorers of the metrics, for sklearn's model selection."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from skxmc._topk import check_k
+from skxmc.metrics._plain import precision_at_k
+
+
+def make_at_k_scorer(metric: Callable[..., float], *, k: int = 5, **kwargs: Any) -> AtKScorer:
+    """Make a scorer of one of the metrics of this package, for ``scoring=`` in sklearn.
+
+    It ranks by ``decision_function`` and reads the labels from ``classes_``, also through a
+    Pipeline or a search, so that true labels may come in any form, named ones included.
+
+    Parameters
+    ----------
+    metric : callable
+        Called as ``metric(y_true, y_score, k=k, classes=estimator.classes_, **kwargs)``.
+    k : int, default=5
+        How many labels of each text are looked at.
+    **kwargs
+        Passed to `metric`, such as ``propensities``.
+
+    Returns
+    -------
+    AtKScorer
+        Picklable callable ``scorer(estimator, X, y_true) -> float``.
+
+    Raises
+    ------
+    ValueError
+        If k is not a whole number from 1.
+
+    Examples
+    --------
+    >>> from skxmc.metrics import make_at_k_scorer, ndcg_at_k
+    >>> make_at_k_scorer(ndcg_at_k, k=3)
+    make_at_k_scorer(ndcg_at_k, k=3)
+    """
+    return AtKScorer(metric, k, kwargs)
+
+
+def precision_at_k_scorer(k: int = 5) -> AtKScorer:
+    """Make a scorer of `precision_at_k`; see `make_at_k_scorer`.
+
+    Parameters
+    ----------
+    k : int, default=5
+        How many labels of each text are looked at.
+
+    Returns
+    -------
+    AtKScorer
+        Picklable callable ``scorer(estimator, X, y_true) -> float``.
+
+    Raises
+    ------
+    ValueError
+        If k is not a whole number from 1.
+
+    Examples
+    --------
+    >>> from skxmc.metrics import precision_at_k_scorer
+    >>> precision_at_k_scorer(k=1)
+    make_at_k_scorer(precision_at_k, k=1)
+    """
+    return make_at_k_scorer(precision_at_k, k=k)
+
+
+class AtKScorer:
+    """What `make_at_k_scorer` returns.
+
+    sklearn's own ``make_scorer`` does not serve: it knows no ``classes_``, and takes two labels for
+    a binary problem, whose scores it slices or negates.
+    """
+
+    def __init__(self, metric: Callable[..., float], k: int, kwargs: dict[str, Any]) -> None:
+        self.metric = metric
+        self.k = check_k(k)
+        self.kwargs = kwargs
+
+    def __call__(self, estimator: Any, X: Any, y_true: Any) -> float:
+        decide = estimator.decision_function
+        # Bounds the memory of the scores; a Pipeline or a search does not pass it on.
+        takes_top_k = "top_k" in inspect.signature(decide).parameters
+        y_score = decide(X, top_k=self.k) if takes_top_k else decide(X)
+        return self.metric(y_true, y_score, k=self.k, classes=estimator.classes_, **self.kwargs)
+
+    def __repr__(self) -> str:
+        metric = getattr(self.metric, "__name__", repr(self.metric))
+        names = "".join(f", {name}=..." for name in self.kwargs)
+        return f"make_at_k_scorer({metric}, k={self.k}{names})"
