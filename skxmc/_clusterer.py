@@ -27,9 +27,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ._topk import checked_csr
 from ._validation import check_labels
 
-# max_cluster_size="auto" is 1 (direct mode) below so many labels, AUTO_CLUSTER_SIZE from there on.
+# max_cluster_size="auto" is 1 (direct mode) below so many labels, AUTO_CLUSTER_SIZE from there on,
+# and more where there would be more clusters than AUTO_MOST_CLUSTERS: each costs the generator a
+# weight for every feature, all of which every step of training reads and writes.
 AUTO_DIRECT_LIMIT = 10_000
 AUTO_CLUSTER_SIZE = 64
+AUTO_MOST_CLUSTERS = 8192
 
 # A node of more rows or non-zeros is split by itself, its centres found on a sample of BLOCK_ROWS
 # rows; smaller ones level by level, on a matrix (4 MB) that stays in the CPU's cache.
@@ -95,7 +98,7 @@ class BalancedLabelClusterer(
     max_cluster_size : int or "auto", default="auto"
         Most labels in a cluster. 1 is the direct mode: each label is a cluster of its own, so that
         `LightXMLClassifier` ranks nothing and its ``bottleneck_dim`` has no effect. "auto" is 1
-        below 10,000 labels, 64 from there on.
+        below 10,000 labels, 64 from there on, and what makes 8,192 clusters beyond 524,288.
     max_iter : int, default=20
         Most 2-means iterations of a split; few need as many.
     tol : float, default=1e-3
@@ -185,7 +188,8 @@ class BalancedLabelClusterer(
         n_labels = self._rows.shape[0]
         size = self.max_cluster_size
         if size == "auto":
-            size = 1 if n_labels < AUTO_DIRECT_LIMIT else AUTO_CLUSTER_SIZE
+            size = max(AUTO_CLUSTER_SIZE, -(-n_labels // AUTO_MOST_CLUSTERS))
+            size = 1 if n_labels < AUTO_DIRECT_LIMIT else size
         depth = 0 if size == 1 else (-(-n_labels // int(size)) - 1).bit_length()
         self.n_iter_ = self._grow(depth)
         self.labels_ = np.arange(n_labels) if size == 1 else self._tree.nodes - 2**depth

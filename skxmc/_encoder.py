@@ -169,3 +169,20 @@ def use_fast_attention(encoder: Any, device: torch.device) -> None:
         encoder.set_attn_implementation("eager")
     elif getattr(encoder, "_supports_sdpa", False):
         encoder.set_attn_implementation("sdpa")
+
+
+def use_sparse_embedding(encoder: Any, device: torch.device) -> None:
+    """Make the gradient of the word embeddings sparse where that is fast.
+
+    A batch has few of the words, which are up to half of an encoder's weights: on a CPU, most of
+    the time of an optimiser step would go into the others. A GPU does not notice them.
+    """
+    words = encoder.get_input_embeddings()
+    if isinstance(words, nn.Embedding):
+        words.sparse = device.type == "cpu"
+
+
+def sparse_embedding(encoder: nn.Module) -> nn.Embedding | None:
+    """Find the embedding of words, or None where its gradient is dense."""
+    sparse = [m for m in encoder.modules() if isinstance(m, nn.Embedding) and m.sparse]
+    return sparse[0] if sparse else None

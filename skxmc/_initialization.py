@@ -24,7 +24,7 @@ MAX_TEXTS = 200_000
 MAX_TEXTS_FOR_COVARIANCE = 20_000
 # Principal components used in the direct mode, which has no bottleneck that would say.
 DIRECT_COMPONENTS = 256
-# Texts represented at once.
+# Texts represented, and labels looked at, at once.
 CHUNK = 8192
 # Added to the variances, as a share of their mean, so that noise is not blown up.
 SHRINKAGE = 1.0
@@ -46,10 +46,10 @@ Represent = Callable[[np.ndarray], np.ndarray]
 
 
 def start_at_priors(network: LightXMLNetwork, y: sp.csr_array) -> None:
-    """Set the output biases to the log odds of clusters and of labels among all texts.
+    """Draw the weights at random; set the output biases to the log odds of clusters and labels.
 
-    The odds of a label within its cluster would be higher, but most of the labels that a text
-    ranks are in clusters recalled wrongly.
+    The odds are those among all texts. Those of a label within its cluster would be higher, but
+    most of the labels that a text ranks are in clusters recalled wrongly.
     """
     n_texts = y.shape[0]
     cluster_bias = _log_odds(_cluster_matrix(network, y).sum(axis=0), n_texts)
@@ -57,10 +57,12 @@ def start_at_priors(network: LightXMLNetwork, y: sp.csr_array) -> None:
         nn.init.normal_(network.recall_head.weight, std=0.01)
         network.recall_head.bias.copy_(torch.from_numpy(cluster_bias))
         if not network.direct:
+            table = network.label_table
+            nn.init.normal_(table.weight, std=1 / math.sqrt(table.dim))
             label_bias = _log_odds(y.sum(axis=0), n_texts)
-            network.label_table.bias[network.layout.cluster_of, network.layout.slot_of] = (
-                torch.from_numpy(label_bias).to(network.label_table.bias.device)
-            )
+            table.bias[network.layout.cluster_of, network.layout.slot_of] = torch.from_numpy(
+                label_bias
+            ).to(table.bias.device)
 
 
 def start_at_centroids(
@@ -108,14 +110,17 @@ def start_at_centroids(
             n = len(components)
             network.bottleneck.weight[:n] = projection
             network.bottleneck.bias.zero_()
-            cluster_of = network.layout.cluster_of.cpu().numpy()
-            labels = _directions(y[rows], projected)
-            unseen = ~labels.any(axis=1)
-            labels[unseen] = clusters[cluster_of[unseen]]
-            embeddings = torch.from_numpy(labels * (CENTROID_LOGIT / norm)).float().to(device)
-            table = network.label_table.weight
+            table = network.label_table.by_cluster()
             table.zero_()
-            table[network.layout.cluster_of, network.layout.slot_of, :n] = embeddings
+            y_by_label = y[rows].tocsc()
+            for start in range(0, network.layout.n_labels, CHUNK):
+                part = slice(start, start + CHUNK)
+                cluster_of, slot_of = network.layout.cluster_of[part], network.layout.slot_of[part]
+                labels = _directions(y_by_label[:, part], projected)
+                unseen = ~labels.any(axis=1)
+                labels[unseen] = clusters[cluster_of.cpu().numpy()[unseen]]
+                embeddings = torch.from_numpy(labels * (CENTROID_LOGIT / norm)).float().to(device)
+                table[cluster_of, slot_of, :n] = embeddings
             network.label_table.bias.add_(CENTROID_SHIFT)
 
 
@@ -131,7 +136,7 @@ def _whitening(features: np.ndarray, n_components: int) -> tuple[np.ndarray, np.
     return mean.astype(np.float32), components.T.astype(np.float32)
 
 
-def _directions(y: sp.csr_array, projected: np.ndarray) -> np.ndarray:
+def _directions(y: sp.sparray, projected: np.ndarray) -> np.ndarray:
     """Unit vectors to the centroids of the texts of each column of `y`; 0 where it has none.
 
     What all texts have is at their mean, 0 but for rounding errors, which point nowhere.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ from ._candidates import (
     gather_candidates,
     top_clusters,
 )
+from ._encoder import use_fast_attention, use_sparse_embedding
 from ._text import TokenBatch
 
 # Scores are positive, so that an absent entry of a sparse score matrix ranks below all of them.
@@ -32,36 +32,32 @@ class Losses(NamedTuple):
 
 
 class LabelTable(nn.Module):
-    """Embeddings and biases of the labels, one block of memory a cluster.
+    """Embeddings and biases of the labels, one row of memory a cluster.
 
-    In training a step reads and writes only the blocks of its candidates: `blocks` hands them out
-    as tensors of their own, whose gradients `BlockAdamW` brings home. The gradient of the whole
-    table never exists.
+    Gradients are sparse, rows of the clusters that a step has taken; `RowAdamW` writes only those.
+    The gradient of the whole table never exists.
 
     Parameters
     ----------
     n_clusters, cluster_size, dim : int
-        C, s and d. The table has one dummy block more, see `LabelLayout`.
+        C, s and d. The table has one dummy cluster more, see `LabelLayout`.
     """
 
     def __init__(self, n_clusters: int, cluster_size: int, dim: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(n_clusters + 1, cluster_size, dim))
+        self.dim = dim
+        self.weight = nn.Parameter(torch.zeros(n_clusters + 1, cluster_size * dim))
         self.bias = nn.Parameter(torch.zeros(n_clusters + 1, cluster_size))
-        self.weight.requires_grad_(False)
-        self.bias.requires_grad_(False)
-        self.taken: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
 
-    def blocks(self, clusters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Embeddings (M, s, d) and biases (M, s) of some clusters."""
-        weight, bias = self.weight[clusters], self.bias[clusters]
-        if self.training and torch.is_grad_enabled():
-            self.taken = clusters, weight.requires_grad_(), bias.requires_grad_()
-        return weight, bias
+    def forward(self, clusters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embeddings (M, s, d) and biases (M, s) of some clusters, each listed once."""
+        weight = F.embedding(clusters, self.weight, sparse=True)
+        bias = F.embedding(clusters, self.bias, sparse=True)
+        return weight.unflatten(1, (-1, self.dim)), bias
 
-    def release(self) -> None:
-        """Forget the blocks of the last step."""
-        self.taken = None
+    def by_cluster(self) -> torch.Tensor:
+        """All embeddings, (C + 1, s, d), sharing memory with the table."""
+        return self.weight.detach().unflatten(1, (-1, self.dim))
 
 
 class LightXMLNetwork(nn.Module):
@@ -114,7 +110,12 @@ class LightXMLNetwork(nn.Module):
             self.label_table = LabelTable(
                 self.layout.n_clusters, self.layout.max_size, bottleneck_dim
             )
-            nn.init.normal_(self.label_table.weight, std=1 / math.sqrt(bottleneck_dim))
+
+    def place_on(self, device: torch.device) -> LightXMLNetwork:
+        """Move to `device`, and compute in the way that is fast there."""
+        use_fast_attention(self.encoder, device)
+        use_sparse_embedding(self.encoder, device)
+        return self.to(device)
 
     def represent(self, batch: TokenBatch) -> torch.Tensor:
         """Represent texts by e = [e_1, ..., e_5], e_i the [CLS] state of the i-th last layer."""
@@ -197,7 +198,7 @@ class LightXMLNetwork(nn.Module):
         of_chosen : Tensor of shape (B, b, s), float32
             Each text against the labels of its own clusters, with the bias.
         """
-        weight, bias = self.label_table.blocks(candidates.clusters)
+        weight, bias = self.label_table(candidates.clusters)
         z = self.bottleneck(features)
         of_listed = (z @ weight.flatten(0, 1).to(z.dtype).T).unflatten(1, bias.shape)
         own = candidates.position[candidates.chosen]

@@ -1,16 +1,22 @@
-"""AdamW for the dense weights, and AdamW by blocks for the label table."""
+"""AdamW for the dense weights, and AdamW by rows for tables with sparse gradients."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
-from torch import nn
+from torch.optim.adamw import adamw
 
-from ._network import LabelTable, LightXMLNetwork
+from ._encoder import sparse_embedding
+from ._network import LightXMLNetwork
 
 BETAS = (0.9, 0.999)
 EPS = 1e-8
+# Rows of so many entries are worth a tensor of their own on a CPU.
+LONG_ROW = 4096
+# Entries that are updated at once on a CPU: 2 MB, so that what is computed stays in the cache.
+CACHED_ENTRIES = 1 << 19
 
 
 def build_optimizers(
@@ -19,93 +25,175 @@ def build_optimizers(
     learning_rate: float,
     head_learning_rate: float,
     weight_decay: float,
+    label_moments: str = "full",
 ) -> list[torch.optim.Optimizer]:
     """Optimisers of all weights, with their own rate for the heads.
 
     Weight decay is on all weights but biases and layer norms, which are the ones of one dimension,
     save for some biases of XLNet (the paper's sentence has it the wrong way round).
     """
-    groups = []
+    row_groups = _row_groups(
+        network, learning_rate, head_learning_rate, weight_decay, label_moments == "compact"
+    )
+    by_rows = {id(p) for group in row_groups for p in group["params"]}
+    dense_groups = []
     for is_encoder, rate in ((True, learning_rate), (False, head_learning_rate)):
         for decays in (True, False):
             weights = [
                 parameter
                 for name, parameter in network.named_parameters()
                 if parameter.requires_grad
+                and id(parameter) not in by_rows
                 and name.startswith("encoder.") == is_encoder
                 and (parameter.ndim > 1 and not name.endswith("bias")) == decays
             ]
             decay = weight_decay if decays else 0.0
-            groups.append({"params": weights, "lr": rate, "weight_decay": decay})
-    groups = [group for group in groups if group["params"]]
+            dense_groups.append({"params": weights, "lr": rate, "weight_decay": decay})
+    dense_groups = [group for group in dense_groups if group["params"]]
     optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(groups, betas=BETAS, eps=EPS, fused=True)
+        torch.optim.AdamW(dense_groups, betas=BETAS, eps=EPS, fused=True)
     ]
-    if not network.direct:
-        optimizers.append(
-            BlockAdamW(network.label_table, lr=head_learning_rate, weight_decay=weight_decay)
-        )
+    if row_groups:
+        optimizers.append(RowAdamW(row_groups))
     return optimizers
 
 
-class BlockAdamW(torch.optim.Optimizer):
-    """AdamW that touches only the blocks of the label table that the last step took.
+def _row_groups(
+    network: LightXMLNetwork,
+    learning_rate: float,
+    head_learning_rate: float,
+    weight_decay: float,
+    compact: bool,
+) -> list[dict[str, Any]]:
+    """Parameter groups of the weights with sparse gradients."""
+    groups = []
+    words = sparse_embedding(network.encoder)
+    if words is not None and words.weight.requires_grad:
+        groups.append({"params": [words.weight], "lr": learning_rate, "weight_decay": weight_decay})
+    if not network.direct:
+        table = network.label_table
+        of_table = {"lr": head_learning_rate, "rows_are_distinct": True}
+        groups += [
+            {
+                "params": [table.weight],
+                "weight_decay": weight_decay,
+                "compact_dim": table.dim if compact else None,
+                **of_table,
+            },
+            {"params": [table.bias], "weight_decay": 0.0, **of_table},
+        ]
+    return groups
 
-    For a block that every step takes this is AdamW. For a block taken now and then it is AdamW
-    over those steps alone: its moments do not fade, its bias correction does not advance and its
+
+class RowAdamW(torch.optim.Optimizer):
+    """AdamW for tables with sparse gradients; it touches only the rows that have one.
+
+    For a row that every step takes this is AdamW. For a row taken now and then it is AdamW over
+    those steps alone: its moments do not fade, its bias correction does not advance and its
     weights do not decay while nobody looks at it.
 
     Parameters
     ----------
-    table : LabelTable
-        Its ``taken`` blocks carry the gradients.
-    lr, weight_decay : float
-        As in AdamW; the biases do not decay.
+    params : iterable of dict
+        Groups of tables, each of shape (n_rows, n_columns), with these options:
+
+        lr, weight_decay : float
+            As in AdamW.
+        rows_are_distinct : bool, default=False
+            Whether no row is twice in a gradient, but for rows of zeros; saves the sum over them.
+        compact_dim : int or None, default=None
+            Keep the first moment in bfloat16, and one second moment for so many neighbouring
+            entries, that of their mean square: 2 bytes an entry instead of 8.
     """
 
-    def __init__(self, table: LabelTable, *, lr: float, weight_decay: float) -> None:
-        # A gradient scaler looks for gradients in the parameters of the groups: `collect` puts
-        # the taken blocks there. Until then the table itself stands in for them.
-        super().__init__([{"params": [table.weight]}], {"lr": lr, "weight_decay": weight_decay})
-        self.table = table
-        self.moments = [
-            (torch.zeros_like(p, requires_grad=False), torch.zeros_like(p, requires_grad=False))
-            for p in (table.weight, table.bias)
-        ]
-        self.n_steps = torch.zeros(len(table.bias), device=table.bias.device)
+    def __init__(self, params: list[dict[str, Any]]) -> None:
+        super().__init__(
+            params, {"weight_decay": 0.0, "rows_are_distinct": False, "compact_dim": None}
+        )
+        self.views: dict[torch.Tensor, list[tuple[torch.Tensor, ...]]] = {}
+        for group in self.param_groups:
+            for table in group["params"]:
+                dim = group["compact_dim"]
+                dtype = torch.float32 if dim is None else torch.bfloat16
+                n_rows, n_columns = table.shape
+                self.state[table] = {
+                    "first": torch.zeros_like(table, dtype=dtype, requires_grad=False),
+                    "second": table.new_zeros(n_rows, n_columns // (dim or 1)),
+                    "n_steps": table.new_zeros(n_rows),
+                }
 
-    def collect(self) -> None:
-        """Take over the blocks of the step that was just differentiated."""
-        assert self.table.taken is not None, "collect() comes after a forward pass in training"
-        self.clusters, *taken = self.table.taken
-        self.param_groups[0]["params"] = taken
-        self.table.release()
+    def coalesce(self) -> None:
+        """Bring gradients into the form with each row once, which scaling and clipping need."""
+        for group in self.param_groups:
+            for table in group["params"]:
+                if table.grad is not None and not group["rows_are_distinct"]:
+                    table.grad = table.grad.coalesce()
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Update the collected blocks, their moments and their step counts."""
-        group = self.param_groups[0]
+        """Update the rows with a gradient, their moments and their step counts."""
+        for group in self.param_groups:
+            for table in group["params"]:
+                if table.grad is None:
+                    continue
+                gradient = table.grad if group["rows_are_distinct"] else table.grad.coalesce()
+                rows, gradients = gradient._indices()[0], gradient._values()
+                is_cpu = table.device.type == "cpu"
+                if is_cpu and group["compact_dim"] is None and table.shape[1] >= LONG_ROW:
+                    self._update_in_place(table, group, rows, gradients)
+                    continue
+                # On a CPU in parts whose temporary results stay in the cache.
+                part = max(1, CACHED_ENTRIES // table.shape[1]) if is_cpu else len(rows)
+                for of_part in zip(rows.split(part), gradients.split(part), strict=True):
+                    self._update(table, group, *of_part)
+
+    def _update(
+        self, table: torch.Tensor, group: dict[str, Any], rows: torch.Tensor, gradient: torch.Tensor
+    ) -> None:
+        """Take rows out, update them, write them back."""
         beta1, beta2 = BETAS
-        self.n_steps[self.clusters] += 1
-        n_steps = self.n_steps[self.clusters]
-        step_size = group["lr"] / (1 - beta1**n_steps)
-        root_correction = (1 - beta2**n_steps).sqrt()
-        weights = (self.table.weight, self.table.bias)
-        for block, weight, (first, second) in zip(
-            group["params"], weights, self.moments, strict=True
-        ):
-            by_block = (-1,) + (1,) * (block.ndim - 1)
-            mean = first[self.clusters].lerp_(block.grad, 1 - beta1)
-            square = (
-                second[self.clusters].mul_(beta2).addcmul_(block.grad, block.grad, value=1 - beta2)
-            )
-            first.index_copy_(0, self.clusters, mean)
-            second.index_copy_(0, self.clusters, square)
-            if block.ndim == 3:
-                block.mul_(1 - group["lr"] * group["weight_decay"])
-            square.sqrt_().div_(root_correction.view(by_block)).add_(EPS)
-            block.sub_(mean.mul_(step_size.view(by_block)).div_(square))
-            weight.index_copy_(0, self.clusters, block)
+        state = self.state[table]
+        n_steps = state["n_steps"][rows] + 1
+        mean = state["first"][rows].float().lerp_(gradient, 1 - beta1)
+        square = gradient.square()
+        if group["compact_dim"] is not None:
+            square = square.unflatten(1, (-1, group["compact_dim"])).mean(2)
+        square = state["second"][rows].lerp_(square, 1 - beta2)
+        state["n_steps"].index_copy_(0, rows, n_steps)
+        state["first"].index_copy_(0, rows, mean.to(state["first"].dtype))
+        state["second"].index_copy_(0, rows, square)
+        root_correction = (1 - beta2**n_steps).sqrt()[:, None]
+        step_size = (group["lr"] / (1 - beta1**n_steps))[:, None]
+        scale = step_size / (square.sqrt_().div_(root_correction).add_(EPS))
+        mean.unflatten(1, (scale.shape[1], -1)).mul_(scale[:, :, None])
+        weights = table[rows].mul_(1 - group["lr"] * group["weight_decay"]).sub_(mean)
+        table.index_copy_(0, rows, weights)
+
+    def _update_in_place(
+        self, table: torch.Tensor, group: dict[str, Any], rows: torch.Tensor, gradient: torch.Tensor
+    ) -> None:
+        """Update long rows where they lie, each as a tensor of its own under PyTorch's AdamW."""
+        if table not in self.views:
+            tensors = (table.detach(), *self.state[table].values())
+            self.views[table] = [tensor.unbind(0) for tensor in tensors]
+        taken = rows.tolist()
+        weights, first, second, n_steps = ([v[row] for row in taken] for v in self.views[table])
+        adamw(
+            weights,
+            list(gradient.unbind(0)),
+            first,
+            second,
+            [],
+            n_steps,
+            fused=True,
+            amsgrad=False,
+            beta1=BETAS[0],
+            beta2=BETAS[1],
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=EPS,
+            maximize=False,
+        )
 
 
 def schedule_factor(schedule: str, step: int, n_steps: int, warmup_fraction: float) -> float:
@@ -126,5 +214,8 @@ def clip_gradients(optimizers: list[torch.optim.Optimizer], max_norm: float) -> 
 
     Where one of them is infinite or NaN, all are useless afterwards.
     """
-    parameters = [p for o in optimizers for group in o.param_groups for p in group["params"]]
-    return nn.utils.clip_grad_norm_(parameters, max_norm)
+    found = [p.grad for o in optimizers for group in o.param_groups for p in group["params"]]
+    gradients = [g._values() if g.is_sparse else g for g in found if g is not None]
+    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+    torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
+    return norm

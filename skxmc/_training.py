@@ -16,8 +16,9 @@ from tqdm.auto import tqdm
 
 from ._candidates import Positives
 from ._device import autocast
+from ._dropout import fast_dropout
 from ._network import LightXMLNetwork, Losses
-from ._optim import BlockAdamW, build_optimizers, clip_gradients, schedule_factor
+from ._optim import RowAdamW, build_optimizers, clip_gradients, schedule_factor
 from ._text import TokenBatch, TokenStore, ranges, training_batches
 
 # Reading the loss waits for a GPU; the progress bar does so only every so many steps.
@@ -38,6 +39,7 @@ class TrainingSettings:
     max_grad_norm: float | None
     n_candidate_clusters: int
     dtype: torch.dtype
+    label_moments: str = "full"
     swa_start: int | None = None
     swa_every: int = 10
     n_iter_no_change: int | None = None  # None: no early stopping
@@ -105,6 +107,7 @@ class Trainer:
             learning_rate=settings.learning_rate,
             head_learning_rate=settings.head_learning_rate,
             weight_decay=settings.weight_decay,
+            label_moments=settings.label_moments,
         )
         self.base_rates = [[g["lr"] for g in o.param_groups] for o in self.optimizers]
         self.scaler = torch.amp.GradScaler(
@@ -151,7 +154,7 @@ class Trainer:
             factor = schedule_factor(
                 settings.lr_schedule, self.step, n_steps, settings.warmup_fraction
             )
-            losses = self._train_step(rows, factor)
+            losses = self.train_step(rows, factor)
             sums += torch.stack([part.detach() for part in losses])
             self.step += 1
             if settings.swa_start is not None and epoch >= settings.swa_start:
@@ -172,20 +175,21 @@ class Trainer:
             }
         )
 
-    def _train_step(self, rows: np.ndarray, factor: float) -> Losses:
+    def train_step(self, rows: np.ndarray, factor: float) -> Losses:
         """Take one optimiser step on the texts `rows`, rates scaled by `factor`."""
         for optimizer, rates in zip(self.optimizers, self.base_rates, strict=True):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
         tokens, positives = self.data.batch(rows)
-        with autocast(self.data.device, self.settings.dtype):
+        device = self.data.device
+        with autocast(device, self.settings.dtype), fast_dropout(device):
             losses = self.network.losses(
                 self.network.represent(tokens), positives, self.settings.n_candidate_clusters
             )
         self.scaler.scale(losses.recall + losses.rank).backward()
         for optimizer in self.optimizers:
-            if isinstance(optimizer, BlockAdamW):
-                optimizer.collect()
+            if isinstance(optimizer, RowAdamW):
+                optimizer.coalesce()
             self.scaler.unscale_(optimizer)
         overflows = False
         if self.settings.max_grad_norm is not None:

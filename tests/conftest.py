@@ -1,5 +1,6 @@
 """Shared settings of the tests: offline, and on two threads at most; tiny encoders."""
 
+import functools
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -9,7 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 import pytest
 
 # Their assertions show values when they fail, as those of the tests do.
-pytest.register_assert_rewrite("dataset_files", "validation_helpers")
+pytest.register_assert_rewrite("dataset_files", "training_fixtures", "validation_helpers")
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +30,11 @@ def tiny_encoder(tmp_path_factory):
         return folders[key]
 
     return folder_of
+
+
+@pytest.fixture
+def make_trainer(tiny_encoder):
+    """Function of the arguments of `make_trainer_with`, but for the encoder."""
+    from training_fixtures import make_trainer_with  # slow to import: only where needed
+
+    return functools.partial(make_trainer_with, tiny_encoder())

@@ -71,8 +71,8 @@ def test_scores_are_the_product_of_recall_and_rank():
     scores = np.zeros((5, 30))
     for label, cluster in enumerate(clf.clusterer_.labels_):
         slot = np.flatnonzero(np.flatnonzero(clf.clusterer_.labels_ == cluster) == label)[0]
-        row = network.label_table.weight[cluster, slot].numpy()
-        logits = z @ row + float(network.label_table.bias[cluster, slot])
+        row = network.label_table.by_cluster()[cluster, slot].numpy()
+        logits = z @ row + network.label_table.bias[cluster, slot].item()
         scores[:, label] = recalled[:, cluster] / (1 + np.exp(-logits))
     np.testing.assert_allclose(clf.decision_function(X[:5]).toarray(), scores, atol=1e-5)
 

@@ -62,7 +62,7 @@ def start(features, y, seed=0, **options):
 
 def label_rows(network):
     layout = network.layout
-    return network.label_table.weight[layout.cluster_of, layout.slot_of].numpy()
+    return network.label_table.by_cluster()[layout.cluster_of, layout.slot_of].numpy()
 
 
 def cosines(a, b):
@@ -81,12 +81,20 @@ def test_biases_are_log_odds(y):
     recall = network.recall_head.bias.detach().sigmoid().numpy()
     np.testing.assert_allclose(recall, of_clusters, atol=0.004)
     layout = network.layout
-    bias = network.label_table.bias[layout.cluster_of, layout.slot_of]
+    bias = network.label_table.bias.detach()[layout.cluster_of, layout.slot_of]
     np.testing.assert_allclose(bias.sigmoid().numpy(), of_labels, atol=0.004)
     assert network.recall_head.bias.isfinite().all()
     assert bias.isfinite().all()  # for labels on no text and on all texts too
     assert bias.abs().max() < 12
     assert network.recall_head.weight.abs().max() < 0.1  # the priors decide
+
+
+def test_embeddings_start_at_random_with_length_one(y):
+    network = make_network(bottleneck_dim=1000)
+    start_at_priors(network, y)
+    lengths = network.label_table.by_cluster().norm(dim=2)
+    torch.testing.assert_close(lengths, torch.ones_like(lengths), rtol=0, atol=0.15)
+    assert abs(network.label_table.weight.mean().item()) < 0.002
 
 
 def test_biases_of_the_direct_mode(y):

@@ -35,7 +35,7 @@ def search():
 def test_grid_search_over_the_bottleneck(search):
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     best = search.best_estimator_
-    assert best.bottleneck_dim == best.network_.label_table.weight.shape[2]
+    assert best.bottleneck_dim == best.network_.label_table.by_cluster().shape[2]
     assert search.best_params_ == {"bottleneck_dim": best.bottleneck_dim}
     np.testing.assert_array_equal(search.classes_, np.arange(30))
 

@@ -1,116 +1,23 @@
 """Losses and scores against plain Python over explicit sets of candidates."""
 
-import math
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
+from network_reference import (
+    CLUSTER_OF,
+    LABELS_OF_TEXTS,
+    as_positives,
+    cluster_logits,
+    clusters_to_rank,
+    label_logit,
+    losses_in_python,
+    make_features,
+    make_network,
+    note_clusters,
+    sigmoid,
+)
 
-from skxmc._candidates import Positives
-from skxmc._network import SMALLEST_SCORE, LightXMLNetwork
-
-CLUSTER_OF = np.array([3, 0, 2, 0, 1, 4, 3, 2, 0, 1, 4, 2])  # clusters of 3, 2, 3, 2 and 2 labels
-LABELS_OF_TEXTS = [
-    [0],  # one
-    [1, 3, 4, 7, 5],  # in four clusters, two of them in one: more than are recalled
-    [],  # none
-    [2, 7, 11],  # all of a cluster
-    [8],
-    [6, 9],
-]
-DIM = 6
-
-
-class StubEncoder(torch.nn.Module):
-    """As wide as it says; representations are made up."""
-
-    config = SimpleNamespace(hidden_size=3)
-
-
-def make_network(cluster_of=CLUSTER_OF, dropout=0.0, seed=0):
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        network = LightXMLNetwork(
-            StubEncoder(), cluster_of, n_feature_layers=2, bottleneck_dim=4, dropout=dropout
-        )
-        torch.nn.init.normal_(network.recall_head.weight)
-        torch.nn.init.normal_(network.feature_mean)
-        if not network.direct:
-            torch.nn.init.normal_(network.bottleneck.weight)
-            torch.nn.init.normal_(network.label_table.bias)
-    return network
-
-
-def make_features(n=6):
-    return torch.randn(n, DIM, generator=torch.Generator().manual_seed(1))
-
-
-def as_positives(labels_of_texts, device="cpu"):
-    rows = [i for i, labels in enumerate(labels_of_texts) for _ in labels]
-    labels = [label for labels in labels_of_texts for label in labels]
-    return Positives(
-        torch.tensor(rows, dtype=torch.int64, device=device),
-        torch.tensor(labels, dtype=torch.int64, device=device),
-    )
-
-
-# ---------------------------------------------------------------- the same in plain Python
-
-
-def sigmoid(x):
-    return 1 / (1 + math.exp(-x))
-
-
-def cross_entropy(logit, target):
-    margin = logit if target else -logit
-    return math.log1p(math.exp(-abs(margin))) + max(-margin, 0)
-
-
-@torch.no_grad()
-def cluster_logits(network, e):
-    head = network.recall_head
-    e = e.double() - network.feature_mean.double()
-    return (head.weight.double() @ e + head.bias.double()).tolist()
-
-
-@torch.no_grad()
-def label_logit(network, e, label):
-    layout, table = network.layout, network.label_table
-    e = e.double() - network.feature_mean.double()
-    z = network.bottleneck.weight.double() @ e + network.bottleneck.bias.double()
-    place = layout.cluster_of[label], layout.slot_of[label]
-    return float(table.weight[place].double() @ z + table.bias[place].double())
-
-
-def clusters_to_rank(logits, positive, n):
-    return sorted(range(len(logits)), key=lambda c: -sigmoid(logits[c]) - (c in positive))[:n]
-
-
-@torch.no_grad()
-def losses_in_python(network, features, labels_of_texts, n_candidate_clusters, chosen=None):
-    """Eq. 1 and eq. 5, text by text, label by label; and the candidates of each text."""
-    cluster_of = network.layout.cluster_of.tolist()
-    recall = rank = 0.0
-    candidates = []
-    for i, (e, labels) in enumerate(zip(features, labels_of_texts, strict=True)):
-        positive = {cluster_of[label] for label in labels}
-        logits = cluster_logits(network, e)
-        recall += sum(cross_entropy(g, c in positive) for c, g in enumerate(logits))
-        clusters = (
-            clusters_to_rank(logits, positive, n_candidate_clusters)
-            if chosen is None
-            else chosen[i].tolist()
-        )
-        candidates.append(
-            {label for label, c in enumerate(cluster_of) if c in clusters} | set(labels)
-        )
-        if not network.direct:
-            rank += sum(
-                cross_entropy(label_logit(network, e, label), label in labels)
-                for label in candidates[-1]
-            )
-    return recall / len(features), rank / len(features), candidates
+from skxmc._network import SMALLEST_SCORE
 
 
 @pytest.fixture(params=["cpu", "like cuda"])
@@ -141,14 +48,15 @@ def test_dummy_cluster_counts_nowhere(path):
     features = make_features(1).expand(4, -1)
     network = make_network(np.arange(40) // 2 % 17)  # clusters of four and of two labels
     labels = [[0, 1, 34], [0], [], [35]]
+    listed = note_clusters(network)
     losses = network.losses(features, as_positives(labels), 2)
-    clusters = network.label_table.taken[0]
+    (clusters,) = listed
     assert ((clusters == 17).sum() > 5) == (path == "like cuda")
     recall, rank, _ = losses_in_python(network, features, labels, 2)
     assert losses.recall.item() == pytest.approx(recall, rel=1e-5)
     assert losses.rank.item() == pytest.approx(rank, rel=1e-5)
     with torch.no_grad():
-        network.label_table.weight[network.layout.labels_of < 0] = 1e3
+        network.label_table.by_cluster()[network.layout.labels_of < 0] = 1e3
         network.label_table.bias[network.layout.labels_of < 0] = 1e3
     assert network.losses(features, as_positives(labels), 2).rank.item() == losses.rank.item()
 
@@ -193,15 +101,17 @@ def test_ranking_does_not_train_the_generator():
     assert features.grad.any()
 
 
-def test_gradients_of_the_label_blocks(path):
+def test_gradients_of_the_label_table(path):
     """Against autograd through the whole table and a dense (texts, labels) mask."""
     network, features = make_network(), make_features()
     labels = LABELS_OF_TEXTS
+    listed = note_clusters(network)
     network.losses(features, as_positives(labels), 2).rank.backward()
-    clusters, weight, bias = network.label_table.taken
+    (clusters,) = listed
+    table = network.label_table
     _, _, candidates = losses_in_python(network, features, labels, 2)
-    whole_weight = network.label_table.weight.clone().requires_grad_()
-    whole_bias = network.label_table.bias.clone().requires_grad_()
+    whole_weight = table.by_cluster().clone().requires_grad_()
+    whole_bias = table.bias.detach().clone().requires_grad_()
     layout = network.layout
     z = network.bottleneck(features - network.feature_mean)
     logits = z @ whole_weight[layout.cluster_of, layout.slot_of].T
@@ -210,11 +120,15 @@ def test_gradients_of_the_label_blocks(path):
     targets = torch.tensor([[float(label in c) for label in range(12)] for c in labels])
     loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     (loss[ranked].sum() / len(features)).backward()
-    torch.testing.assert_close(weight.grad, whole_weight.grad[clusters])
-    torch.testing.assert_close(bias.grad, whole_bias.grad[clusters])
-    not_taken = np.setdiff1d(np.arange(6), clusters.numpy())
-    assert not whole_weight.grad[not_taken].any()
-    assert network.label_table.weight.grad is None  # that of the whole table never exists
+    for found, expected in (
+        (table.weight.grad, whole_weight.grad),
+        (table.bias.grad, whole_bias.grad),
+    ):
+        assert found.is_sparse  # the gradient of the whole table never exists
+        assert torch.equal(found._indices()[0], clusters)
+        torch.testing.assert_close(found._values(), expected.flatten(1)[clusters])
+        not_taken = np.setdiff1d(np.arange(6), clusters.numpy())
+        assert not expected[not_taken].any()
 
 
 # ---------------------------------------------------------------- training and evaluation
@@ -245,21 +159,6 @@ def test_dropout_leaves_what_texts_have_in_common():
     positives = as_positives([[0], [1], []])
     losses = [torch.stack([*network.losses(features, positives, 2)]) for _ in range(2)]
     torch.testing.assert_close(losses[0], losses[1], rtol=0, atol=0)
-
-
-def test_blocks_are_taken_only_where_there_are_gradients():
-    network, features = make_network(), make_features()
-    positives = as_positives(LABELS_OF_TEXTS)
-    network.losses(features, positives, 2)
-    assert network.label_table.taken is not None
-    network.label_table.release()
-    assert network.label_table.taken is None
-    with torch.no_grad():
-        network.losses(features, positives, 2)
-    assert network.label_table.taken is None
-    network.eval().losses(features, positives, 2)
-    network.scores(features, 2)
-    assert network.label_table.taken is None
 
 
 # ---------------------------------------------------------------- scores

@@ -1,169 +1,30 @@
-"""AdamW by blocks against PyTorch's; what decays; rates; clipping."""
+"""Which weights go to which optimiser, what decays, rates and their schedule, clipping."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
+from training_fixtures import CPU, WORDS, sparse_rows
 
-from skxmc._encoder import load_encoder
-from skxmc._network import LabelTable, LightXMLNetwork
-from skxmc._optim import BlockAdamW, build_optimizers, clip_gradients, schedule_factor
-
-LR, DECAY = 0.01, 0.1
-
-
-@pytest.fixture
-def table():
-    table = LabelTable(5, 3, 4)
-    generator = torch.Generator().manual_seed(0)
-    torch.nn.init.normal_(table.weight, generator=generator)
-    torch.nn.init.normal_(table.bias, generator=generator)
-    return table
-
-
-def gradients(table, step):
-    """Made up, of any size."""
-    generator = torch.Generator().manual_seed(step)
-    scale = 10.0 ** torch.randint(-4, 3, (1,), generator=generator)
-    return [torch.randn(p.shape, generator=generator) * scale for p in (table.weight, table.bias)]
-
-
-def take_step(optimizer, table, clusters, step):
-    """Take blocks, as a forward pass does, and update them."""
-    clusters = torch.as_tensor(clusters)
-    blocks = table.blocks(clusters)
-    optimizer.collect()
-    for block, gradient in zip(blocks, gradients(table, step), strict=True):
-        block.grad = gradient[clusters]
-    optimizer.step()
-    optimizer.zero_grad()
-
-
-class Reference:
-    """One table of its own for each block, under `torch.optim.AdamW`."""
-
-    def __init__(self, table):
-        self.blocks = []
-        for c in range(len(table.bias)):
-            weight, bias = (torch.nn.Parameter(p[c].clone()) for p in (table.weight, table.bias))
-            groups = [
-                {"params": [weight], "weight_decay": DECAY},
-                {"params": [bias], "weight_decay": 0.0},
-            ]
-            self.blocks.append((weight, bias, torch.optim.AdamW(groups, lr=LR)))
-
-    def step(self, table, clusters, step):
-        of_weight, of_bias = gradients(table, step)
-        for c in clusters:
-            weight, bias, optimizer = self.blocks[c]
-            weight.grad, bias.grad = of_weight[c], of_bias[c]
-            optimizer.step()
-
-    def check(self, table):
-        for c, (weight, bias, _) in enumerate(self.blocks):
-            torch.testing.assert_close(table.weight[c], weight.data, rtol=1e-4, atol=2e-6)
-            torch.testing.assert_close(table.bias[c], bias.data, rtol=1e-4, atol=2e-6)
-
-
-def test_equals_adamw_where_every_block_is_taken(table):
-    optimizer, reference = BlockAdamW(table, lr=LR, weight_decay=DECAY), Reference(table)
-    for step in range(30):
-        take_step(optimizer, table, range(6), step)
-        reference.step(table, range(6), step)
-        reference.check(table)
-
-
-def test_a_block_taken_now_and_then_knows_only_its_own_steps(table):
-    """Moments, bias correction and decay stand still meanwhile."""
-    optimizer, reference = BlockAdamW(table, lr=LR, weight_decay=DECAY), Reference(table)
-    rng = np.random.default_rng(0)
-    for step in range(40):
-        clusters = np.flatnonzero(rng.random(5) < [1, 0.5, 0.1, 0.5, 0])
-        take_step(optimizer, table, clusters, step)
-        reference.step(table, clusters, step)
-    reference.check(table)
-    assert optimizer.n_steps[0] == 40
-    assert optimizer.n_steps[4:].tolist() == [0, 0]
-
-
-def test_other_blocks_are_not_touched(table):
-    optimizer = BlockAdamW(table, lr=LR, weight_decay=DECAY)
-    take_step(optimizer, table, range(6), 0)
-    tensors = [table.weight, table.bias, *optimizer.moments[0], *optimizer.moments[1]]
-    before = [tensor.clone() for tensor in tensors]
-    take_step(optimizer, table, [1, 3], 1)
-    for tensor, old in zip(tensors, before, strict=True):
-        assert torch.equal(tensor[[0, 2, 4, 5]], old[[0, 2, 4, 5]])
-        assert (tensor[[1, 3]] != old[[1, 3]]).all()
-
-
-def test_the_first_step_of_a_block_is_of_full_size_however_late(table):
-    optimizer = BlockAdamW(table, lr=LR, weight_decay=0.0)
-    for step in range(20):
-        take_step(optimizer, table, [0], step)
-    before = table.weight[1].clone()
-    take_step(optimizer, table, [0, 1], 20)
-    expected = torch.full_like(before, LR)
-    torch.testing.assert_close((table.weight[1] - before).abs(), expected, rtol=1e-3, atol=0)
-
-
-def test_dummy_blocks_change_nothing_else(table):
-    """A list for a GPU holds the dummy cluster many times; its gradients are 0."""
-    twin = LabelTable(5, 3, 4)
-    twin.load_state_dict(table.state_dict())
-    for this, clusters in [(table, [1, 3]), (twin, [1, 3, 5, 5, 5])]:
-        optimizer = BlockAdamW(this, lr=LR, weight_decay=DECAY)
-        for step in range(3):
-            blocks = this.blocks(torch.tensor(clusters))
-            optimizer.collect()
-            for block, gradient in zip(blocks, gradients(this, step), strict=True):
-                block.grad = torch.zeros_like(block)
-                block.grad[:2] = gradient[[1, 3]]
-            optimizer.step()
-    assert torch.equal(table.weight[:5], twin.weight[:5])
-    assert torch.equal(table.bias[:5], twin.bias[:5])
-    assert twin.weight.isfinite().all()
-
-
-def test_collect_comes_after_a_forward_pass(table):
-    optimizer = BlockAdamW(table, lr=LR, weight_decay=DECAY)
-    table.blocks(torch.tensor([0]))
-    optimizer.collect()
-    assert table.taken is None
-    with pytest.raises(AssertionError, match="forward pass"):
-        optimizer.collect()
-
-
-def test_gradient_scaler_skips_a_step_that_overflowed(table):
-    optimizer = BlockAdamW(table, lr=LR, weight_decay=DECAY)
-    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
-    reference = Reference(table)
-    for step, overflows in enumerate([False, True, False]):
-        scale = scaler.get_scale()
-        blocks = table.blocks(torch.arange(6))
-        scaler.scale(torch.ones(()))  # it wants to have seen a loss
-        optimizer.collect()
-        for block, gradient in zip(blocks, gradients(table, step), strict=True):
-            block.grad = gradient * (math.inf if overflows else scale)
-        scaler.unscale_(optimizer)
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad()
-        if not overflows:
-            reference.step(table, range(6), step)
-        reference.check(table)
-    assert optimizer.n_steps.tolist() == [2] * 6
-
+from skxmc._encoder import load_encoder, use_sparse_embedding
+from skxmc._network import LightXMLNetwork
+from skxmc._optim import RowAdamW, build_optimizers, clip_gradients, schedule_factor
 
 # ---------------------------------------------------------------- groups
 
 
-def make_network(folder, cluster_of=(0, 0, 1, 1)):
+def make_network(folder, cluster_of=(0, 0, 1, 1), *, sparse_words=False):
     _, encoder = load_encoder(folder)
+    if sparse_words:
+        use_sparse_embedding(encoder, CPU)
     return LightXMLNetwork(
         encoder, np.array(cluster_of), n_feature_layers=2, bottleneck_dim=4, dropout=0.0
     )
+
+
+def words_of(network):
+    return network.encoder.get_input_embeddings()
 
 
 def groups_by_name(network, optimizer):
@@ -176,45 +37,77 @@ def groups_by_name(network, optimizer):
     return found
 
 
+BY_ROWS = {"label_table.weight", "label_table.bias"}
+RATES = {"learning_rate": 1e-4, "head_learning_rate": 1e-3, "weight_decay": 0.3}
+
+
+@pytest.mark.parametrize("sparse_words", [False, True])
 @pytest.mark.parametrize("family", ["bert", "xlnet", "modernbert"])
-def test_decay_and_rates(tiny_encoder, family):
-    network = make_network(tiny_encoder(family))
-    dense, blocks = build_optimizers(
-        network, learning_rate=1e-4, head_learning_rate=1e-3, weight_decay=0.3
-    )
-    found = groups_by_name(network, dense)
+def test_decay_and_rates(tiny_encoder, family, sparse_words):
+    network = make_network(tiny_encoder(family), sparse_words=sparse_words)
+    dense, by_rows = build_optimizers(network, **RATES)
+    assert isinstance(by_rows, RowAdamW)
+    found, found_by_rows = groups_by_name(network, dense), groups_by_name(network, by_rows)
     names = {name for name, _ in network.named_parameters()}
-    assert set(found) == names - {"label_table.weight", "label_table.bias"}
-    for name, (rate, decay) in found.items():
+    words = {name for name in names if network.get_parameter(name) is words_of(network).weight}
+    assert len(words) == 1
+    assert set(found_by_rows) == BY_ROWS | (words if sparse_words else set())
+    assert set(found) == names - set(found_by_rows)
+    for name, (rate, decay) in {**found, **found_by_rows}.items():
         is_norm = "norm" in name.lower()
         assert decay == (0.0 if "bias" in name or is_norm else 0.3), name
         assert rate == (1e-4 if name.startswith("encoder.") else 1e-3), name
-    assert isinstance(blocks, BlockAdamW)
-    assert blocks.table is network.label_table
-    assert (blocks.param_groups[0]["lr"], blocks.param_groups[0]["weight_decay"]) == (1e-3, 0.3)
 
 
-def test_direct_mode_has_no_blocks(tiny_encoder):
-    network = make_network(tiny_encoder(), cluster_of=(0, 1, 2))
-    (dense,) = build_optimizers(
-        network, learning_rate=1e-4, head_learning_rate=1e-3, weight_decay=0.3
-    )
+@pytest.mark.parametrize("sparse_words", [False, True])
+def test_direct_mode_has_no_label_table(tiny_encoder, sparse_words):
+    network = make_network(tiny_encoder(), cluster_of=(0, 1, 2), sparse_words=sparse_words)
+    dense, *by_rows = build_optimizers(network, **RATES)
     found = groups_by_name(network, dense)
     assert found["recall_head.weight"] == (1e-3, 0.3)
     assert found["recall_head.bias"] == (1e-3, 0.0)
+    assert len(by_rows) == sparse_words
+    for optimizer in by_rows:
+        assert groups_by_name(network, optimizer) == {WORDS: (1e-4, 0.3)}
+    assert (WORDS in found) != sparse_words
 
 
-def test_frozen_weights_are_left_out(tiny_encoder):
-    network = make_network(tiny_encoder())
+@pytest.mark.parametrize("sparse_words", [False, True])
+def test_frozen_weights_are_left_out(tiny_encoder, sparse_words):
+    network = make_network(tiny_encoder(), sparse_words=sparse_words)
     network.encoder.requires_grad_(False)
-    dense, _ = build_optimizers(
-        network, learning_rate=1e-4, head_learning_rate=1e-3, weight_decay=0.3
-    )
+    dense, by_rows = build_optimizers(network, **RATES)
     assert len(dense.param_groups) == 2  # no empty ones
     assert not any(name.startswith("encoder.") for name in groups_by_name(network, dense))
+    assert set(groups_by_name(network, by_rows)) == BY_ROWS
 
 
-# ---------------------------------------------------------------- schedule and clipping
+def test_frozen_words_alone_are_left_out(tiny_encoder):
+    network = make_network(tiny_encoder(), sparse_words=True)
+    words_of(network).weight.requires_grad_(False)
+    optimizers = build_optimizers(network, **RATES)
+    assert WORDS not in {name for o in optimizers for name in groups_by_name(network, o)}
+
+
+@pytest.mark.parametrize("label_moments", ["full", "compact"])
+def test_only_the_embeddings_of_labels_have_compact_moments(tiny_encoder, label_moments):
+    network = make_network(tiny_encoder(), sparse_words=True)
+    _, by_rows = build_optimizers(network, **RATES, label_moments=label_moments)
+    compact = {id(g["params"][0]): g["compact_dim"] for g in by_rows.param_groups}
+    expected = 4 if label_moments == "compact" else None
+    assert compact.pop(id(network.label_table.weight)) == expected
+    assert list(compact.values()) == [None, None]
+
+
+def test_only_words_may_be_twice_in_a_gradient(tiny_encoder):
+    network = make_network(tiny_encoder(), sparse_words=True)
+    _, by_rows = build_optimizers(network, **RATES)
+    distinct = {id(g["params"][0]): g["rows_are_distinct"] for g in by_rows.param_groups}
+    assert not distinct.pop(id(words_of(network).weight))
+    assert list(distinct.values()) == [True, True]
+
+
+# ---------------------------------------------------------------- schedule
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
@@ -242,35 +135,38 @@ def test_decay_of_the_rate():
         assert 0 < factors[-1] < 0.02  # the last step still moves
 
 
+# ---------------------------------------------------------------- clipping
+
+
+@pytest.fixture
+def weights():
+    """Dense weights, a table of rows, and their optimisers; the norm of gradients is 10."""
+    dense, unused = (torch.nn.Parameter(torch.zeros(2)) for _ in range(2))
+    tables = [torch.nn.Parameter(torch.zeros(6, n)) for n in (12, 3)]
+    dense.grad = torch.tensor([6.0, 0.0])
+    for table, value in zip(tables, (4 * math.sqrt(3), 4.0), strict=True):
+        values = torch.zeros(4, table.shape[1])
+        values[1, 2] = value
+        table.grad = sparse_rows(torch.tensor([1, 4, 5, 5]), values, table)
+    groups = [{"params": tables, "lr": 0.01, "rows_are_distinct": True}]
+    return [dense, unused, *tables], [torch.optim.AdamW([dense, unused]), RowAdamW(groups)]
+
+
 @pytest.mark.parametrize(("max_norm", "scale"), [(1.0, 0.1), (1e3, 1.0)])
-def test_clipping_counts_dense_weights_and_label_blocks(table, max_norm, scale):
-    dense = torch.nn.Parameter(torch.zeros(2))
-    unused = torch.nn.Parameter(torch.zeros(2))
-    optimizers = [torch.optim.AdamW([dense, unused]), BlockAdamW(table, lr=LR, weight_decay=DECAY)]
-    weight, bias = table.blocks(torch.tensor([1, 4]))
-    optimizers[1].collect()
-    dense.grad = torch.tensor([6.0, 0.0])  # of norm 10 together
-    weight.grad, bias.grad = torch.zeros_like(weight), torch.zeros_like(bias)
-    weight.grad[1, 2, 3] = 8.0
+def test_clipping_counts_dense_weights_and_rows(weights, max_norm, scale):
+    (dense, unused, *tables), optimizers = weights
     assert clip_gradients(optimizers, max_norm).item() == pytest.approx(10)
     assert dense.grad.tolist() == pytest.approx([6 * scale, 0])
-    assert weight.grad[1, 2, 3].item() == pytest.approx(8 * scale)
+    assert unused.grad is None
+    for table, value in zip(tables, (4 * math.sqrt(3), 4.0), strict=True):
+        assert table.grad._values()[1, 2].item() == pytest.approx(value * scale)
+        assert table.grad._values().count_nonzero() == 1
 
 
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_blocks_on_cuda(table):
-    reference = Reference(table)
-    moved = LabelTable(5, 3, 4)
-    moved.load_state_dict(table.state_dict())
-    moved.cuda()
-    optimizer = BlockAdamW(moved, lr=LR, weight_decay=DECAY)
-    for step in range(10):
-        clusters = [0, 2, 4] if step % 2 else [1, 2]
-        blocks = moved.blocks(torch.tensor(clusters, device="cuda"))
-        optimizer.collect()
-        for block, gradient in zip(blocks, gradients(table, step), strict=True):
-            block.grad = gradient[clusters].cuda()
-        optimizer.step()
-        reference.step(table, clusters, step)
-    reference.check(moved.cpu())
+@pytest.mark.parametrize("which", ["dense", "rows"])
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_the_norm_tells_of_an_overflow(weights, which, value):
+    (dense, _, _, table), optimizers = weights
+    spoilt = dense.grad if which == "dense" else table.grad._values()[0]
+    spoilt[1] = value
+    assert not clip_gradients(optimizers, 1.0).isfinite()

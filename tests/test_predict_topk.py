@@ -13,6 +13,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 import skxmc
 from skxmc import _inference
+from skxmc._network import LightXMLNetwork
 from skxmc._topk import TopK
 from skxmc.metrics import precision_at_k_scorer
 
@@ -176,24 +177,24 @@ def test_chunks_do_not_matter(clf, monkeypatch):
     np.testing.assert_allclose(clf.encode(X), whole[2], atol=1e-5)
 
 
-def limit_memory(clf, monkeypatch, most):
+def limit_memory(monkeypatch, most):
     """Have the network run out of memory with more than `most` texts at once; sizes tried."""
     sizes = []
-    represent = clf.network_.represent
+    represent = LightXMLNetwork.represent
 
-    def limited(batch):
+    def limited(network, batch):
         sizes.append(len(batch.input_ids))
         if sizes[-1] > most:
             raise torch.OutOfMemoryError("simulated")
-        return represent(batch)
+        return represent(network, batch)
 
-    monkeypatch.setattr(clf.network_, "represent", limited)
+    monkeypatch.setattr(LightXMLNetwork, "represent", limited)
     return sizes
 
 
 def test_out_of_memory_halves_the_batch(clf, monkeypatch):
     whole = clf.predict_topk(X, 5), clf.decision_function(X)
-    sizes = limit_memory(clf, monkeypatch, 20)
+    sizes = limit_memory(monkeypatch, 20)
     with pytest.warns(RuntimeWarning, match="ran out of memory") as found:
         best = clf.predict_topk(X, 5)
     assert [str(w.message).split("Set ")[1][:24] for w in found] == [
@@ -210,7 +211,7 @@ def test_out_of_memory_halves_the_batch(clf, monkeypatch):
 
 
 def test_out_of_memory_with_one_text_is_an_error(clf, monkeypatch):
-    sizes = limit_memory(clf, monkeypatch, 0)
+    sizes = limit_memory(monkeypatch, 0)
     with (
         pytest.warns(RuntimeWarning, match="ran out of memory"),
         pytest.raises(torch.OutOfMemoryError),

@@ -1,0 +1,44 @@
+"""Dropout that is cheap on a CPU."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.overrides import TorchFunctionMode
+
+
+class CpuDropout(TorchFunctionMode):
+    """Context in which every `torch.nn.functional.dropout` on a CPU is `dropout` below.
+
+    PyTorch draws a random float for each entry, on one thread: a quarter of a training step of a
+    small encoder. The encoder's own code, whichever it is, need not know.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Call `func`, or `dropout` in the place of PyTorch's."""
+        return (dropout if func is F.dropout else func)(*args, **(kwargs or {}))
+
+
+def dropout(
+    input: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> torch.Tensor:
+    """Zero entries with probability p, a multiple of 1 / 65,536 below 1, and scale up the others.
+
+    Four entries share one random number of 64 bits.
+    """
+    threshold = min(round(p * 65536), 65535)
+    if not training or threshold == 0:
+        return input
+    bits = torch.empty(-(-input.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+    kept = bits.view(torch.int16)[: input.numel()].view(input.shape) >= threshold - 32768
+    return input * kept.to(input.dtype).mul_(65536 / (65536 - threshold))
+
+
+def fast_dropout(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Context for a forward pass in training on `device`."""
+    return CpuDropout() if device.type == "cpu" else contextlib.nullcontext()

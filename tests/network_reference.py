@@ -1,0 +1,120 @@
+"""A network on made-up representations, and its losses in plain Python."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from skxmc._candidates import Positives
+from skxmc._network import LightXMLNetwork
+
+CLUSTER_OF = np.array([3, 0, 2, 0, 1, 4, 3, 2, 0, 1, 4, 2])  # clusters of 3, 2, 3, 2 and 2 labels
+LABELS_OF_TEXTS = [
+    [0],  # one
+    [1, 3, 4, 7, 5],  # in four clusters, two of them in one: more than are recalled
+    [],  # none
+    [2, 7, 11],  # all of a cluster
+    [8],
+    [6, 9],
+]
+DIM = 6
+
+
+class StubEncoder(torch.nn.Module):
+    """As wide as it says; representations are made up."""
+
+    config = SimpleNamespace(hidden_size=3)
+
+
+def make_network(cluster_of=CLUSTER_OF, dropout=0.0, seed=0):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = LightXMLNetwork(
+            StubEncoder(), cluster_of, n_feature_layers=2, bottleneck_dim=4, dropout=dropout
+        )
+        torch.nn.init.normal_(network.recall_head.weight)
+        torch.nn.init.normal_(network.feature_mean)
+        if not network.direct:
+            torch.nn.init.normal_(network.bottleneck.weight)
+            torch.nn.init.normal_(network.label_table.weight, std=0.5)
+            torch.nn.init.normal_(network.label_table.bias)
+    return network
+
+
+def make_features(n=6):
+    return torch.randn(n, DIM, generator=torch.Generator().manual_seed(1))
+
+
+def as_positives(labels_of_texts, device="cpu"):
+    rows = [i for i, labels in enumerate(labels_of_texts) for _ in labels]
+    labels = [label for labels in labels_of_texts for label in labels]
+    return Positives(
+        torch.tensor(rows, dtype=torch.int64, device=device),
+        torch.tensor(labels, dtype=torch.int64, device=device),
+    )
+
+
+def note_clusters(network):
+    """The lists of clusters whose labels the network takes from its table from now on."""
+    listed = []
+    network.label_table.register_forward_pre_hook(lambda table, inputs: listed.append(inputs[0]))
+    return listed
+
+
+# ---------------------------------------------------------------- the same in plain Python
+
+
+def sigmoid(x):
+    return 1 / (1 + math.exp(-x))
+
+
+def cross_entropy(logit, target):
+    margin = logit if target else -logit
+    return math.log1p(math.exp(-abs(margin))) + max(-margin, 0)
+
+
+@torch.no_grad()
+def cluster_logits(network, e):
+    head = network.recall_head
+    e = e.double() - network.feature_mean.double()
+    return (head.weight.double() @ e + head.bias.double()).tolist()
+
+
+@torch.no_grad()
+def label_logit(network, e, label):
+    layout, table = network.layout, network.label_table
+    e = e.double() - network.feature_mean.double()
+    z = network.bottleneck.weight.double() @ e + network.bottleneck.bias.double()
+    place = layout.cluster_of[label], layout.slot_of[label]
+    return float(table.by_cluster()[place].double() @ z + table.bias[place].double())
+
+
+def clusters_to_rank(logits, positive, n):
+    return sorted(range(len(logits)), key=lambda c: -sigmoid(logits[c]) - (c in positive))[:n]
+
+
+@torch.no_grad()
+def losses_in_python(network, features, labels_of_texts, n_candidate_clusters, chosen=None):
+    """Eq. 1 and eq. 5, text by text, label by label; and the candidates of each text."""
+    cluster_of = network.layout.cluster_of.tolist()
+    recall = rank = 0.0
+    candidates = []
+    for i, (e, labels) in enumerate(zip(features, labels_of_texts, strict=True)):
+        positive = {cluster_of[label] for label in labels}
+        logits = cluster_logits(network, e)
+        recall += sum(cross_entropy(g, c in positive) for c, g in enumerate(logits))
+        clusters = (
+            clusters_to_rank(logits, positive, n_candidate_clusters)
+            if chosen is None
+            else chosen[i].tolist()
+        )
+        candidates.append(
+            {label for label, c in enumerate(cluster_of) if c in clusters} | set(labels)
+        )
+        if not network.direct:
+            rank += sum(
+                cross_entropy(label_logit(network, e, label), label in labels)
+                for label in candidates[-1]
+            )
+    return recall / len(features), rank / len(features), candidates

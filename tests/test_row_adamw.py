@@ -1,0 +1,337 @@
+"""AdamW by rows against an AdamW of its own for each row, on every way to update."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from training_fixtures import sparse_rows
+
+from skxmc import _optim
+from skxmc._optim import RowAdamW
+
+LR, DECAY = 0.01, 0.1
+N_ROWS, N_COLUMNS, DIM = 6, 12, 4
+WAYS = ["by index", "in parts", "in place", "compact", "compact in parts"]
+
+
+@pytest.fixture(params=WAYS)
+def way(request, monkeypatch):
+    """Each way to update: rows taken out at once or two by two, rows in place, small moments."""
+    if request.param.endswith("in parts"):
+        monkeypatch.setattr(_optim, "CACHED_ENTRIES", 2 * N_COLUMNS)
+    elif request.param == "in place":
+        monkeypatch.setattr(_optim, "LONG_ROW", 1)
+    return request.param
+
+
+@pytest.fixture
+def tables():
+    """Embeddings, which decay, and biases, which do not."""
+    generator = torch.Generator().manual_seed(0)
+    return [torch.nn.Parameter(torch.randn(N_ROWS, n, generator=generator)) for n in (N_COLUMNS, 3)]
+
+
+def make_optimizer(tables, way="by index", decay=DECAY, **options):
+    compact_dim = DIM if way.startswith("compact") else None
+    options = {"lr": LR, "rows_are_distinct": True, **options}
+    return RowAdamW(
+        [
+            {"params": tables[:1], "weight_decay": decay, "compact_dim": compact_dim, **options},
+            {"params": tables[1:], "weight_decay": 0.0, **options},
+        ]
+    )
+
+
+def gradients(step):
+    """Made up, of any size."""
+    generator = torch.Generator().manual_seed(step)
+    scale = 10.0 ** torch.randint(-4, 3, (1,), generator=generator)
+    return [torch.randn(N_ROWS, n, generator=generator) * scale for n in (N_COLUMNS, 3)]
+
+
+def set_gradients(tables, rows, step, scale=1.0):
+    rows = torch.as_tensor(rows, dtype=torch.int64)
+    for table, gradient in zip(tables, gradients(step), strict=True):
+        values = (gradient[rows] * scale).to(table.device)
+        table.grad = sparse_rows(rows.to(table.device), values, table)
+
+
+def take_step(optimizer, tables, rows, step):
+    set_gradients(tables, rows, step)
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def tensors_of(optimizer, tables):
+    """All that a step may change."""
+    return [t for table in tables for t in (table.detach(), *optimizer.state[table].values())]
+
+
+class CompactAdamW:
+    """In NumPy, for one row: first moment in bfloat16, second of the mean square of DIM entries."""
+
+    def __init__(self, row):
+        self.row = row.detach().double().numpy().reshape(-1, DIM).copy()
+        self.first, self.second = np.zeros_like(self.row), np.zeros((len(self.row), 1))
+        self.n_steps = 0
+
+    def step(self, gradient):
+        gradient = gradient.double().numpy().reshape(-1, DIM)
+        self.n_steps += 1
+        mean = 0.9 * self.first + 0.1 * gradient
+        self.first = torch.from_numpy(mean).bfloat16().double().numpy()
+        self.second = 0.999 * self.second + 0.001 * (gradient**2).mean(axis=1, keepdims=True)
+        unbiased = self.second / (1 - 0.999**self.n_steps)
+        self.row *= 1 - LR * DECAY
+        self.row -= LR * mean / (1 - 0.9**self.n_steps) / (np.sqrt(unbiased) + 1e-8)
+
+    def weights(self):
+        return torch.from_numpy(self.row.flatten()).float()
+
+
+class FullAdamW:
+    """PyTorch's, for one row."""
+
+    def __init__(self, row, decay):
+        self.row = torch.nn.Parameter(row.detach().clone())
+        self.optimizer = torch.optim.AdamW([self.row], lr=LR, weight_decay=decay)
+
+    def step(self, gradient):
+        self.row.grad = gradient.clone()
+        self.optimizer.step()
+
+    def weights(self):
+        return self.row.detach()
+
+
+class Reference:
+    """A table and an optimiser of its own for each row."""
+
+    def __init__(self, tables, way="by index"):
+        self.is_compact = way.startswith("compact")
+        rows_of = CompactAdamW if self.is_compact else lambda row: FullAdamW(row, DECAY)
+        self.rows = [
+            [rows_of(row) for row in tables[0]],
+            [FullAdamW(row, 0.0) for row in tables[1]],
+        ]
+
+    def step(self, taken, step):
+        for rows, gradient in zip(self.rows, gradients(step), strict=True):
+            for row in taken:
+                rows[row].step(gradient[row])
+
+    def check(self, tables):
+        # A first moment may be rounded the other way where arithmetic differs by one last bit.
+        loose = {"rtol": 1e-4, "atol": 0.02 * LR}
+        tight = {"rtol": 1e-4, "atol": 2e-6}
+        tolerances = (loose if self.is_compact else tight), tight
+        for rows, table, tolerance in zip(self.rows, tables, tolerances, strict=True):
+            expected = torch.stack([row.weights() for row in rows])
+            torch.testing.assert_close(table.detach(), expected, **tolerance)
+
+
+# ---------------------------------------------------------------- one row after the other
+
+
+def test_equals_adamw_where_every_row_is_taken(way, tables):
+    optimizer, reference = make_optimizer(tables, way), Reference(tables, way)
+    for step in range(30):
+        take_step(optimizer, tables, range(N_ROWS), step)
+        reference.step(range(N_ROWS), step)
+        reference.check(tables)
+
+
+def test_a_row_taken_now_and_then_knows_only_its_own_steps(way, tables):
+    """Moments, bias correction and decay stand still meanwhile."""
+    optimizer, reference = make_optimizer(tables, way), Reference(tables, way)
+    rng = np.random.default_rng(0)
+    for step in range(40):
+        rows = rng.permutation(np.flatnonzero(rng.random(5) < [1, 0.5, 0.1, 0.5, 0]))
+        take_step(optimizer, tables, rows, step)
+        reference.step(rows, step)
+    reference.check(tables)
+    for table in tables:
+        n_steps = optimizer.state[table]["n_steps"]
+        assert n_steps[0] == 40
+        assert 0 < n_steps[2] < n_steps[1] < 40
+        assert n_steps[4:].tolist() == [0, 0]
+
+
+def test_other_rows_are_not_touched(way, tables):
+    optimizer = make_optimizer(tables, way)
+    take_step(optimizer, tables, range(N_ROWS), 0)
+    before = [tensor.clone() for tensor in tensors_of(optimizer, tables)]
+    take_step(optimizer, tables, [3, 1], 1)
+    for tensor, old in zip(tensors_of(optimizer, tables), before, strict=True):
+        assert torch.equal(tensor[[0, 2, 4, 5]], old[[0, 2, 4, 5]])
+        assert (tensor[[1, 3]] != old[[1, 3]]).all()
+
+
+def test_the_first_step_of_a_row_is_of_full_size_however_late(way, tables):
+    optimizer = make_optimizer(tables, way, decay=0.0)
+    for step in range(20):
+        take_step(optimizer, tables, [0], step)
+    before = [table[1].detach().clone() for table in tables]
+    take_step(optimizer, tables, [0, 1], 20)
+    moved = [table[1].detach() - old for table, old in zip(tables, before, strict=True)]
+    torch.testing.assert_close(moved[1].abs(), torch.full((3,), LR), rtol=1e-3, atol=0)
+    if way.startswith("compact"):  # the root of the mean square over DIM entries is LR
+        moved[0] = moved[0].view(-1, DIM).square().mean(1).sqrt()
+    torch.testing.assert_close(moved[0].abs(), torch.full_like(moved[0], LR), rtol=1e-3, atol=0)
+
+
+def test_dummy_rows_change_nothing_else(way, tables):
+    """A list for a GPU holds the dummy cluster many times; its gradients are 0."""
+    twins = [torch.nn.Parameter(table.detach().clone()) for table in tables]
+    for these, rows in ((tables, [1, 3]), (twins, [1, 5, 3, 5, 5])):
+        optimizer = make_optimizer(these, way)
+        for step in range(3):
+            set_gradients(these, rows, step)
+            for table in these:
+                table.grad._values()[torch.tensor(rows) == 5] = 0.0
+            optimizer.step()
+    for table, twin in zip(tables, twins, strict=True):
+        torch.testing.assert_close(table[:5], twin[:5], rtol=1e-6, atol=1e-7)
+        assert twin.isfinite().all()
+
+
+def test_no_rows(way, tables):
+    """Neither a gradient without rows nor no gradient at all is a step."""
+    optimizer = make_optimizer(tables, way)
+    take_step(optimizer, tables, range(N_ROWS), 0)
+    before = [tensor.clone() for tensor in tensors_of(optimizer, tables)]
+    take_step(optimizer, tables, [], 1)
+    optimizer.step()
+    for tensor, old in zip(tensors_of(optimizer, tables), before, strict=True):
+        assert torch.equal(tensor, old)
+
+
+def test_rates_and_decay_of_a_group_may_change(way, tables):
+    """The schedule scales the rates; a rate of 0 moves nothing, moments apart."""
+    optimizer = make_optimizer(tables, way)
+    before = [table.detach().clone() for table in tables]
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    take_step(optimizer, tables, [1], 0)
+    for table, old in zip(tables, before, strict=True):
+        assert torch.equal(table, old)
+        assert optimizer.state[table]["first"][1].all()
+
+
+# ---------------------------------------------------------------- which way, and its moments
+
+
+@pytest.mark.parametrize(
+    ("n_columns", "compact_dim", "in_place"),
+    [(4095, None, False), (4096, None, True), (4096, 64, False)],
+)
+def test_only_long_rows_are_updated_in_place(monkeypatch, n_columns, compact_dim, in_place):
+    table = torch.nn.Parameter(torch.zeros(3, n_columns))
+    optimizer = RowAdamW([{"params": [table], "lr": LR, "compact_dim": compact_dim}])
+    ways = []
+    for name in ("_update", "_update_in_place"):
+        monkeypatch.setattr(optimizer, name, lambda *args, name=name: ways.append((name, args[2])))
+    table.grad = sparse_rows(torch.tensor([0, 2]), torch.ones(2, n_columns), table)
+    optimizer.step()
+    ((name, rows),) = ways
+    assert name == ("_update_in_place" if in_place else "_update")
+    assert rows.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize(("entries", "sizes"), [(24, [2, 2, 1]), (35, [2, 2, 1]), (5, [1] * 5)])
+def test_parts_have_as_many_rows_as_stay_in_the_cache(monkeypatch, tables, entries, sizes):
+    monkeypatch.setattr(_optim, "CACHED_ENTRIES", entries)
+    optimizer = make_optimizer(tables)
+    parts = []
+    monkeypatch.setattr(optimizer, "_update", lambda *args: parts.append(args))
+    set_gradients(tables, range(5), 0)
+    tables[1].grad = None
+    optimizer.step()
+    assert [len(rows) for _, _, rows, _ in parts] == sizes
+    assert torch.cat([rows for _, _, rows, _ in parts]).tolist() == list(range(5))
+    assert torch.equal(torch.cat([part[3] for part in parts]), gradients(0)[0][:5])
+
+
+def test_memory_of_the_moments(tables):
+    state = make_optimizer(tables).state[tables[0]]
+    assert state["first"].shape == state["second"].shape == tables[0].shape
+    assert {state[name].dtype for name in ("first", "second")} == {torch.float32}
+    assert not state["first"].requires_grad
+    state = make_optimizer(tables, "compact").state[tables[0]]
+    assert state["first"].shape == tables[0].shape
+    assert state["first"].dtype == torch.bfloat16
+    assert state["second"].shape == (N_ROWS, N_COLUMNS // DIM)
+    assert state["second"].dtype == torch.float32
+    assert state["n_steps"].shape == (N_ROWS,)
+
+
+# ---------------------------------------------------------------- before the step
+
+
+def test_repeated_rows_are_summed(way, tables):
+    """As in the gradient of word embeddings."""
+    twins = [torch.nn.Parameter(table.detach().clone()) for table in tables]
+    repeated = make_optimizer(tables, way, rows_are_distinct=False)
+    summed = make_optimizer(twins, way)
+    rows = torch.tensor([4, 1, 4, 0, 1, 4])
+    for step in range(3):
+        for table, twin, values in zip(tables, twins, gradients(step), strict=True):
+            table.grad = sparse_rows(rows, values, table)
+            sums = torch.zeros_like(values).index_add_(0, rows, values)
+            twin.grad = sparse_rows(torch.tensor([0, 1, 4]), sums[[0, 1, 4]], twin)
+        repeated.coalesce()
+        assert [len(table.grad._values()) for table in tables] == [3, 3]
+        repeated.step()
+        summed.step()
+    for table, twin in zip(tables, twins, strict=True):
+        torch.testing.assert_close(table, twin, rtol=1e-5, atol=1e-6)
+        assert repeated.state[table]["n_steps"].tolist() == [3, 3, 0, 0, 3, 0]
+
+
+def test_rows_that_are_distinct_are_not_summed(tables):
+    optimizer = make_optimizer(tables)
+    set_gradients(tables, [4, 1], 0)
+    tables[1].grad = None
+    grad = tables[0].grad
+    optimizer.coalesce()
+    assert tables[0].grad is grad
+    assert not grad.is_coalesced()
+    assert tables[1].grad is None
+
+
+def test_gradient_scaler_skips_a_step_that_overflowed(way, tables):
+    optimizer = make_optimizer(tables, way)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    reference = Reference(tables, way)
+    for step, overflows in enumerate([False, True, False]):
+        scale = scaler.get_scale()
+        scaler.scale(torch.ones(()))  # it wants to have seen a loss
+        set_gradients(tables, range(N_ROWS), step, math.inf if overflows else scale)
+        scaler.unscale_(optimizer)
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+        assert all(table.grad is None for table in tables)
+        if not overflows:
+            reference.step(range(N_ROWS), step)
+        reference.check(tables)
+    assert scaler.get_scale() == 512
+    assert [optimizer.state[table]["n_steps"].tolist() for table in tables] == [[2] * 6] * 2
+
+
+# ---------------------------------------------------------------- a GPU
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("way", ["by index", "compact"])
+def test_rows_on_cuda(way, tables):
+    reference = Reference(tables, way)
+    moved = [torch.nn.Parameter(table.detach().cuda()) for table in tables]
+    optimizer = make_optimizer(moved, way)
+    for step in range(10):
+        rows = [0, 2, 4] if step % 2 else [2, 1]
+        take_step(optimizer, moved, rows, step)
+        reference.step(rows, step)
+    reference.check([table.cpu() for table in moved])
