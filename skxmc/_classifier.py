@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -18,13 +19,15 @@ from sklearn.utils.validation import _num_samples, check_is_fitted, check_memory
 
 from ._clusterer import BalancedLabelClusterer
 from ._device import local_seed, resolve_device, resolve_precision
-from ._encoder import check_capacity, load_encoder, set_dropout, use_fast_attention
+from ._encoder import check_capacity, load_encoder, set_dropout
 from ._inference import Predictor
 from ._initialization import start_at_centroids, start_at_priors
 from ._network import LightXMLNetwork
 from ._persistence import network_from_state, network_state
 from ._preparation import cached_clusters, cached_tokens, hold_out
 from ._ranker import TextRankerMixin
+from ._saving import load_model, save_model
+from ._serving import serving_copy
 from ._text import TokenStore
 from ._topk import TopK, check_k
 from ._training import Trainer, TrainingSet, TrainingSettings
@@ -86,6 +89,10 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         `learning_rate`, as in the paper.
     weight_decay : float, default=0.01
         On all weights but biases and layer norms.
+    label_moments : {"full", "compact"}, default="full"
+        What AdamW remembers of the label embeddings: "full" is two float32 numbers for each
+        entry, 8 * bottleneck_dim bytes a label; "compact" is one of bfloat16 for each entry and
+        one float32 number for each label, 2 * bottleneck_dim + 4 bytes.
     warmup_fraction : float, default=0.1
         Share of all steps in which the rates rise from 0.
     lr_schedule : {"linear", "cosine", "constant"}, default="linear"
@@ -108,6 +115,10 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
         Of matrix products; weights stay in fp32. "auto" is bf16 where the device computes it
         fast, else fp32.
+    prediction_precision : {"auto", "fp32", "bf16", "fp16", "int8"} or None, default=None
+        The same in prediction; None means `precision`. It can be set after `fit`. "int8"
+        quantises the linear layers, on a CPU only; scores then depend a little on the other texts
+        of the batch.
     device : str, default="auto"
         "cuda", "cuda:1", "mps", "cpu"; "auto" is a GPU where there is one.
     threshold : float, default=0.5
@@ -186,6 +197,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         "learning_rate": [Interval(Real, 0, None, closed="left")],
         "head_learning_rate": [Interval(Real, 0, None, closed="left"), None],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "label_moments": [StrOptions({"full", "compact"})],
         "warmup_fraction": [Interval(Real, 0, 1, closed="both")],
         "lr_schedule": [StrOptions({"linear", "cosine", "constant"})],
         "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
@@ -195,6 +207,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "precision": [StrOptions({"auto", "fp32", "bf16", "fp16"})],
+        "prediction_precision": [StrOptions({"auto", "fp32", "bf16", "fp16", "int8"}), None],
         "device": [str],
         "threshold": [Interval(Real, 0, 1, closed="both")],
         "memory": [str, HasMethods(["cache"]), None],
@@ -223,6 +236,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         learning_rate: float = 1e-4,
         head_learning_rate: float | None = 2e-3,
         weight_decay: float = 0.01,
+        label_moments: str = "full",
         warmup_fraction: float = 0.1,
         lr_schedule: str = "linear",
         max_grad_norm: float | None = None,
@@ -232,6 +246,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 3,
         precision: str = "auto",
+        prediction_precision: str | None = None,
         device: str = "auto",
         threshold: float = 0.5,
         memory: Any = None,
@@ -256,6 +271,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         self.learning_rate = learning_rate
         self.head_learning_rate = head_learning_rate
         self.weight_decay = weight_decay
+        self.label_moments = label_moments
         self.warmup_fraction = warmup_fraction
         self.lr_schedule = lr_schedule
         self.max_grad_norm = max_grad_norm
@@ -265,6 +281,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.precision = precision
+        self.prediction_precision = prediction_precision
         self.device = device
         self.threshold = threshold
         self.memory = memory
@@ -339,8 +356,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         with local_seed(seed, device):
             if not goes_on:
                 self._build(train, labels.classes, label_features, seed)
-            self.network_.to(device)
-            use_fast_attention(self.network_.encoder, device)
+            self.network_.float().place_on(device)
             if self.encoder_dropout is not None:
                 set_dropout(self.network_.encoder, self.encoder_dropout)
             memory = check_memory(self.memory)
@@ -406,7 +422,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         """Start the heads at the priors and, unless told otherwise, at the labels' centroids."""
         start_at_priors(self.network_, y)
         if self.head_start == "centroids":
-            predictor = self._predictor(self.network_, device)
+            predictor = self._predictor(self.network_, device, self.precision)
             start_at_centroids(
                 self.network_,
                 y,
@@ -439,6 +455,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
             max_grad_norm=self.max_grad_norm,
             n_candidate_clusters=self._n_candidate_clusters(self.network_),
             dtype=resolve_precision(self.precision, device),
+            label_moments=self.label_moments,
             swa_start=self.swa_start,
             swa_every=self.swa_every,
             n_iter_no_change=self.n_iter_no_change if self.early_stopping else None,
@@ -541,18 +558,25 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         return self._predictor().features(check_texts(X, allow_empty=True))
 
     def _predictor(
-        self, network: LightXMLNetwork | None = None, device: torch.device | None = None
+        self,
+        network: LightXMLNetwork | None = None,
+        device: torch.device | None = None,
+        precision: str | None = None,
     ) -> Predictor:
         network = self.network_ if network is None else network
         device = self._prediction_device() if device is None else device
+        precision = precision or self.prediction_precision or self.precision
+        dtype = resolve_precision(precision, device)
+        if network.feature_mean.device != device:
+            network.place_on(device)
         return Predictor(
-            network=network.to(device).eval(),
+            network=serving_copy(network, dtype),
             tokenizer=self.tokenizer_,
             max_length=self.max_length,
             n_candidate_clusters=self._n_candidate_clusters(network),
             batch_size=self.prediction_batch_size,
             device=device,
-            dtype=resolve_precision(self.precision, device),
+            dtype=dtype,
         )
 
     def _prediction_device(self) -> torch.device:
@@ -562,6 +586,50 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         except ValueError as error:
             warnings.warn(f"{error} Going on with the CPU.", RuntimeWarning, stacklevel=3)
             return torch.device("cpu")
+
+    # ------------------------------------------------------------------ files
+
+    def save_pretrained(self, folder: str | os.PathLike[str], *, dtype: str = "float32") -> None:
+        """Write the fitted classifier to a folder: JSON, safetensors, tokenizer; no pickle.
+
+        Parameters
+        ----------
+        folder : str or path
+            Made if need be; a model that is there already is replaced as a whole.
+        dtype : {"float32", "float16", "int8"}, default="float32"
+            Of the weights in the file. "float32" is exact, "float16" takes half the space, "int8"
+            a quarter of it for label embeddings and generator, and half for the rest.
+
+        Raises
+        ------
+        ValueError
+            If `folder` is there and is something else, or the weights do not fit `dtype`.
+        """
+        check_is_fitted(self)
+        save_model(self, folder, dtype)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike[str]) -> LightXMLClassifier:
+        """Read a classifier that `save_pretrained` wrote, with neither network nor GPU.
+
+        Parameters
+        ----------
+        folder : str or path
+            As given to `save_pretrained`.
+
+        Returns
+        -------
+        LightXMLClassifier
+            Fitted. Label embeddings are in float16 where the file is not in float32 (float32
+            again once `fit` goes on with them), all else is in float32. A random_state or memory
+            that was an object, not a number or a path, is None.
+
+        Raises
+        ------
+        ValueError
+            If `folder` is no saved model, or one of a newer version.
+        """
+        return cast("LightXMLClassifier", load_model(cls, folder))
 
     # ------------------------------------------------------------------ sklearn
 

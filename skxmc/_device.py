@@ -7,7 +7,12 @@ from collections.abc import Iterator
 
 import torch
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "int8": torch.int8,  # in prediction only
+}
 
 
 def resolve_device(device: str) -> torch.device:
@@ -68,8 +73,9 @@ def _cpu_has_bf16() -> bool:
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
-    """Context in which matrix products are in `dtype`; weights stay in float32."""
-    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+    """Context in which matrix products are in `dtype`, where that is a floating-point type."""
+    enabled = dtype in (torch.bfloat16, torch.float16)
+    return torch.autocast(device.type, dtype=dtype if enabled else None, enabled=enabled)
 
 
 @contextlib.contextmanager

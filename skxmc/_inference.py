@@ -26,7 +26,7 @@ class Predictor:
     Parameters
     ----------
     network : LightXMLNetwork
-        In evaluation mode, on `device`.
+        In evaluation mode, on `device`; a `serving_copy` of the trained one.
     tokenizer : Hugging Face tokenizer
     max_length : int
         Tokens a text is truncated to.
@@ -36,7 +36,7 @@ class Predictor:
         Texts scored at once; halved for good when the device runs out of memory.
     device : torch.device
     dtype : torch.dtype
-        Of matrix products.
+        Of matrix products; int8 where linear layers are quantised.
     """
 
     network: LightXMLNetwork
@@ -189,8 +189,7 @@ def best_first(
     labels: torch.Tensor, scores: torch.Tensor, k: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Cut candidates to the k best of each row, best first, ties by lower label."""
-    # Sorted by label first, so that a stable sort by score settles ties.
-    by_label = labels.argsort(dim=1)
-    labels, scores = labels.gather(1, by_label), scores.gather(1, by_label)
-    by_score = scores.argsort(dim=1, descending=True, stable=True)[:, :k]
-    return labels.gather(1, by_score), scores.gather(1, by_score)
+    # Scores are positive: their bits are in their order. One number for score and label.
+    keys = (scores.view(torch.int32).long() << 32) - labels
+    best = keys.topk(k, dim=1).indices
+    return labels.gather(1, best), scores.gather(1, best)

@@ -35,5 +35,5 @@ def network_from_state(state: dict[str, Any]) -> LightXMLNetwork:
         )
     # Copies, as arrays that joblib maps into memory may be read-only.
     weights = {name: torch.tensor(array) for name, array in state["weights"].items()}
-    network.load_state_dict(weights)
-    return network.eval()
+    network.load_state_dict(weights, assign=True)
+    return network.place_on(torch.device("cpu")).eval()

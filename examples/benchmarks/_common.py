@@ -1,0 +1,144 @@
+"""What the benchmarks share: A and B timed in turn, and what machine it was."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+from skxmc import LightXMLClassifier
+from skxmc._encoder import build_encoder, load_encoder
+from skxmc._network import LightXMLNetwork
+from skxmc._text import TokenStore
+
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+def describe_machine(device: torch.device, dtype: torch.dtype) -> str:
+    """One line: processor, threads, precision, versions."""
+    if device.type == "cuda":
+        processor = torch.cuda.get_device_name(device)
+    else:
+        processor = f"{cpu_name()}, {torch.get_num_threads()} threads"
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers"))
+    return f"{processor}; {str(dtype).removeprefix('torch.')}; {packages}"
+
+
+def cpu_name() -> str:
+    """Name of the processor, as the system has it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def seconds(run: Callable[[], Any], device: torch.device) -> float:
+    """Wall time of one call, the device's work included."""
+    synchronize(device)
+    started = time.perf_counter()
+    run()
+    synchronize(device)
+    return time.perf_counter() - started
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for a GPU; a CPU is never behind."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def time_in_turn(
+    a: Callable[[], Any], b: Callable[[], Any], n_pairs: int, device: torch.device
+) -> np.ndarray:
+    """Seconds of a and b, (n_pairs, 2): one after the other, who goes first changing."""
+    for run in (a, b, a, b):  # warm-up
+        seconds(run, device)
+    times = np.empty((n_pairs, 2))
+    for pair in range(n_pairs):
+        for which in (0, 1) if pair % 2 == 0 else (1, 0):
+            times[pair, which] = seconds((a, b)[which], device)
+    return times
+
+
+def spread(values: np.ndarray, unit: str = "", scale: float = 1.0) -> str:
+    """Median, and the quartiles in brackets."""
+    low, middle, high = scale * np.quantile(values, [0.25, 0.5, 0.75])
+    return f"{middle:.3g}{unit} ({low:.3g}-{high:.3g})"
+
+
+def load_shape(name: str) -> Any:
+    """Encoder: MiniLM with its weights, or one of BERT-base's shape with random ones."""
+    if name == "minilm":
+        return load_encoder(MINILM).model
+    from transformers import BertConfig
+
+    return build_encoder(BertConfig())
+
+
+def random_texts(n_texts: int, n_tokens: int, vocab: int, rng: np.random.Generator) -> TokenStore:
+    """Texts of so many random tokens each: no padding, and the fewest repeated words."""
+    ids = rng.integers(1000, vocab, n_texts * n_tokens, dtype=np.int32)
+    return TokenStore(ids, np.arange(n_texts + 1) * n_tokens, None, pad_id=0, cls_last=False)
+
+
+def random_labels(
+    n_texts: int, n_labels: int, n_positives: int, rng: np.random.Generator
+) -> sp.csr_array:
+    """So many distinct random labels for each text."""
+    labels = np.concatenate(
+        [np.sort(rng.choice(n_labels, n_positives, replace=False)) for _ in range(n_texts)]
+    )
+    indptr = np.arange(n_texts + 1) * n_positives
+    return sp.csr_array(
+        (np.ones(len(labels), dtype=np.float32), labels, indptr), shape=(n_texts, n_labels)
+    )
+
+
+def random_network(
+    encoder: Any, n_labels: int, n_clusters: int, bottleneck_dim: int, device: torch.device
+) -> LightXMLNetwork:
+    """Network over an encoder, its labels dealt out to clusters evenly."""
+    cluster_of = np.arange(n_labels, dtype=np.int64) * n_clusters // n_labels
+    network = LightXMLNetwork(
+        encoder, cluster_of, n_feature_layers=5, bottleneck_dim=bottleneck_dim, dropout=0.5
+    )
+    return network.place_on(device)
+
+
+def memory_of(device: torch.device) -> float:
+    """Peak memory so far, in GB: of the process, or of the GPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def n_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def random_classifier(
+    network: LightXMLNetwork, tokenizer: Any, n_tokens: int, **params: Any
+) -> LightXMLClassifier:
+    """Classifier with a network that was not trained: what it predicts is of no interest."""
+    clf = LightXMLClassifier(max_length=n_tokens, device=str(device_of(network)), **params)
+    clf.network_ = network.eval()
+    clf.tokenizer_ = tokenizer
+    clf.n_labels_ = network.layout.n_labels
+    clf.classes_ = np.arange(clf.n_labels_)
+    return clf
+
+
+def device_of(network: torch.nn.Module) -> torch.device:
+    """Where a network is."""
+    return next(network.parameters()).device

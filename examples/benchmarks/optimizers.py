@@ -1,0 +1,95 @@
+"""Train the quickstart's classifier with each optimiser of the label table, and compare P@k.
+
+python examples/benchmarks/optimizers.py [--epochs 2] [--only full compact dense]
+
+"full" and "compact" are `label_moments` of LightXMLClassifier, which touch only the rows of a
+step, as for the words of the encoder; "dense" is PyTorch's AdamW on all rows at every step.
+"""
+
+import argparse
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest import mock
+
+import joblib
+import torch
+
+from skxmc import BalancedLabelClusterer, LightXMLClassifier
+from skxmc._optim import BETAS, EPS
+from skxmc.datasets import load_icd10cm
+from skxmc.metrics import label_propensities, precision_at_k, psp_at_k
+
+SETTINGS = {  # those of examples/quickstart.py
+    "max_length": 32,
+    "dropout": 0.3,
+    "encoder_dropout": 0.0,
+    "batch_size": 128,
+    "learning_rate": 3e-4,
+    "head_learning_rate": 4e-3,
+    "random_state": 0,
+}
+
+
+class DenseAdamW(torch.optim.AdamW):
+    """AdamW on whole tables whose gradients are sparse."""
+
+    def __init__(self, groups: list[dict[str, object]]) -> None:
+        kept = ("params", "lr", "weight_decay")
+        groups = [{name: group[name] for name in kept} for group in groups]
+        super().__init__(groups, betas=BETAS, eps=EPS, fused=True)
+
+    def coalesce(self) -> None:
+        """Make the gradients dense."""
+        for group in self.param_groups:
+            for table in group["params"]:
+                table.grad = table.grad.to_dense()
+
+
+@contextmanager
+def dense_optimizer() -> Iterator[None]:
+    """Let a classifier train with `DenseAdamW`."""
+    with (
+        mock.patch("skxmc._optim.RowAdamW", DenseAdamW),
+        mock.patch("skxmc._training.RowAdamW", DenseAdamW),
+    ):
+        yield
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--epochs", type=int, default=2)
+    names = ["full", "compact", "dense"]
+    parser.add_argument("--only", nargs="+", choices=names, default=names)
+    parser.add_argument("--save", type=Path, help="folder for the models")
+    arguments = parser.parse_args()
+    data = load_icd10cm()
+    propensities = label_propensities(data.y_train)
+    print("optimiser | loss | P@1 / 3 / 5 | PSP@5 | minutes of training steps")
+    for name in arguments.only:
+        clf = LightXMLClassifier(
+            "sentence-transformers/all-MiniLM-L6-v2",
+            clusterer=BalancedLabelClusterer(max_cluster_size=16),
+            label_moments="compact" if name == "compact" else "full",
+            max_epochs=arguments.epochs,
+            **SETTINGS,
+        )
+        started = time.perf_counter()
+        if name == "dense":
+            with dense_optimizer():
+                clf.fit(data.X_train, data.y_train)
+        else:
+            clf.fit(data.X_train, data.y_train)
+        minutes = (time.perf_counter() - started) / 60
+        top = clf.predict_topk(data.X_test, k=5)
+        p = " / ".join(f"{100 * precision_at_k(data.y_test, top, k=k):.1f}" for k in (1, 3, 5))
+        psp = 100 * psp_at_k(data.y_test, top, k=5, propensities=propensities)
+        loss = clf.history_[-1]["loss"]
+        print(f"{name} | {loss:.2f} | {p} | {psp:.1f} | {minutes:.1f}", flush=True)
+        if arguments.save:
+            joblib.dump(clf, arguments.save / f"{name}.joblib")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""Time predict_topk against the bare encoder: batches, and one text at a time.
+
+python examples/benchmarks/prediction.py [--quick] [--device cuda ...]
+
+"Bare" is the encoder alone, at its best: its linear layers are in the same precision, converted
+beforehand. Tokenising is in neither part of the first comparison and in both of the second.
+"""
+
+import argparse
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from _common import (
+    MINILM,
+    describe_machine,
+    random_classifier,
+    random_network,
+    random_texts,
+    spread,
+    time_in_turn,
+)
+
+from skxmc._device import autocast, resolve_device, resolve_precision
+from skxmc._encoder import load_encoder
+from skxmc._serving import serving_copy
+from skxmc.datasets import load_icd10cm
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="bf16", help="int8, too")
+    parser.add_argument("--labels", type=int, default=500_000)
+    parser.add_argument("--clusters", type=int, default=8192)
+    parser.add_argument("--recalled", type=int, default=32)
+    parser.add_argument("--dim", type=int, default=400)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--pairs", type=int, default=30)
+    parser.add_argument("--quick", action="store_true")
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse()
+    n_pairs, n_single = (5, 50) if arguments.quick else (arguments.pairs, 400)
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    device = resolve_device(arguments.device)
+    dtype = resolve_precision(arguments.precision, device)
+    tokenizer, encoder = load_encoder(MINILM)
+    network = random_network(
+        encoder, arguments.labels, arguments.clusters, arguments.dim, device
+    ).eval()
+    clf = random_classifier(
+        network,
+        tokenizer,
+        arguments.tokens,
+        prediction_precision=arguments.precision,
+        prediction_batch_size=arguments.batch,
+        n_candidate_clusters=arguments.recalled,
+    )
+    predictor = clf._predictor()
+    bare = copy.deepcopy(serving_copy(network, dtype).encoder)
+
+    def encode(inputs: dict[str, torch.Tensor]) -> Any:
+        with torch.inference_mode(), autocast(device, dtype):
+            return bare(**inputs).last_hidden_state[:, 0].float().cpu()
+
+    print(describe_machine(device, dtype))
+    print(f"MiniLM, L = {arguments.labels:,}, C = {arguments.clusters:,}, d = {arguments.dim}")
+    tokens = random_texts(arguments.batch, arguments.tokens, len(tokenizer), rng)
+    batch = tokens.batch(np.arange(arguments.batch)).to(device)
+    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+    times = time_in_turn(
+        lambda: encode(inputs), lambda: predictor.top_k_of_tokens(tokens, 5), n_pairs, device
+    )
+    print(f"\nbatch {arguments.batch} x {arguments.tokens} tokens, {n_pairs} pairs")
+    report(times, "throughput, share of the bare encoder's:", times[:, 0] / times[:, 1])
+
+    texts = load_icd10cm().X_test
+    for n_joined in (1, 16):  # short texts, and as long as they may be
+        joined = [" ".join(texts[i : i + n_joined]) for i in range(0, len(texts), n_joined)]
+        lengths = [len(ids) for ids in tokenizer(joined, truncation=True)["input_ids"]]
+        one_at_a_time(clf, encode, tokenizer, joined, n_single, device)
+        print(f"of {np.median(np.minimum(lengths, arguments.tokens)):.0f} tokens (median)")
+
+
+def one_at_a_time(clf, encode, tokenizer, texts, n_texts, device) -> None:
+    """Latency of single texts, each given to both."""
+    texts_of_bare, texts_of_clf = iter(texts * 9), iter(texts * 9)
+
+    def bare() -> None:
+        text = next(texts_of_bare)
+        inputs = tokenizer(text, truncation=True, max_length=clf.max_length, return_tensors="pt")
+        encode({name: tensor.to(device) for name, tensor in inputs.items()})
+
+    times = time_in_turn(bare, lambda: clf.predict_topk([next(texts_of_clf)]), n_texts, device)
+    print(f"\none text at a time, tokenising included, {n_texts} pairs")
+    report(times, "latency, times the bare encoder's:", times[:, 1] / times[:, 0])
+
+
+def report(times: np.ndarray, name: str, ratio: np.ndarray) -> None:
+    print("bare encoder:", spread(times[:, 0], " ms", 1000))
+    print("predict_topk:", spread(times[:, 1], " ms", 1000))
+    print(name, spread(ratio))
+
+
+if __name__ == "__main__":
+    main()

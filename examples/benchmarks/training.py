@@ -1,0 +1,140 @@
+"""Time a training step against that of the bare encoder, and its growth with the labels.
+
+python examples/benchmarks/training.py [--quick] [--device cuda --encoder bert-base ...]
+
+"Bare" is the same encoder alone on the same batches: forward, backward, AdamW.
+"""
+
+import argparse
+import copy
+import gc
+
+import numpy as np
+import torch
+from _common import (
+    describe_machine,
+    load_shape,
+    random_labels,
+    random_network,
+    random_texts,
+    spread,
+    time_in_turn,
+)
+
+from skxmc._device import autocast, resolve_device, resolve_precision
+from skxmc._training import Trainer, TrainingSet, TrainingSettings
+
+CANDIDATE_LABELS = 1984  # 32 clusters of 62
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--encoder", choices=["minilm", "bert-base"], default="minilm")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="bf16")
+    parser.add_argument("--labels", type=int, default=500_000)
+    parser.add_argument("--clusters", type=int, default=8192)
+    parser.add_argument("--dim", type=int, default=400, help="of the label embeddings")
+    parser.add_argument("--label-moments", default="full")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--growth", type=int, nargs=2, default=[100_000, 3_000_000])
+    parser.add_argument("--pairs", type=int, default=40)
+    parser.add_argument("--quick", action="store_true", help="few pairs, growth to 500,000")
+    return parser.parse_args()
+
+
+class Step:
+    """A training step of LightXML, batch after batch."""
+
+    def __init__(self, arguments: argparse.Namespace, encoder: torch.nn.Module, n_labels: int):
+        rng = np.random.default_rng(0)
+        self.device = resolve_device(arguments.device)
+        dtype = resolve_precision(arguments.precision, self.device)
+        n_clusters = arguments.clusters
+        network = random_network(
+            copy.deepcopy(encoder), n_labels, n_clusters, arguments.dim, self.device
+        )
+        n_texts = 64 * arguments.batch
+        vocab = encoder.config.vocab_size
+        data = TrainingSet(
+            random_texts(n_texts, arguments.tokens, vocab, rng),
+            random_labels(n_texts, n_labels, 5, rng),
+            self.device,
+        )
+        settings = TrainingSettings(
+            max_epochs=1,
+            batch_size=arguments.batch,
+            learning_rate=1e-4,
+            head_learning_rate=1e-3,
+            weight_decay=0.01,
+            warmup_fraction=0.1,
+            lr_schedule="linear",
+            max_grad_norm=None,
+            n_candidate_clusters=max(1, CANDIDATE_LABELS // -(-n_labels // n_clusters)),
+            dtype=dtype,
+            label_moments=arguments.label_moments,
+        )
+        self.trainer = Trainer(network, data, settings, rng)
+        network.train()
+        self.batches = np.arange(n_texts).reshape(-1, arguments.batch)
+        self.n_done = 0
+
+    def __call__(self) -> None:
+        self.trainer.train_step(self.batches[self.n_done % len(self.batches)], 1.0)
+        self.n_done += 1
+
+
+class BareStep:
+    """The same with the encoder alone."""
+
+    def __init__(self, step: Step, encoder: torch.nn.Module):
+        self.step = step
+        self.encoder = copy.deepcopy(encoder).to(step.device)
+        self.encoder.set_attn_implementation(
+            step.trainer.network.encoder.config._attn_implementation
+        )
+        self.encoder.train()
+        self.optimizer = torch.optim.AdamW(self.encoder.parameters(), lr=1e-4, fused=True)
+        self.n_done = 0
+
+    def __call__(self) -> None:
+        step = self.step
+        tokens, _ = step.trainer.data.batch(step.batches[self.n_done % len(step.batches)])
+        with autocast(step.device, step.trainer.settings.dtype):
+            states = self.encoder(tokens.input_ids, attention_mask=tokens.attention_mask)
+        states.last_hidden_state[:, 0].float().square().mean().backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.n_done += 1
+
+
+def main() -> None:
+    arguments = parse()
+    if arguments.quick:
+        arguments.pairs, arguments.growth = 5, [100_000, 500_000]
+    torch.manual_seed(0)
+    encoder = load_shape(arguments.encoder)
+    step = Step(arguments, encoder, arguments.labels)
+    print(describe_machine(step.device, step.trainer.settings.dtype))
+    print(
+        f"{arguments.encoder}, L = {arguments.labels:,}, C = {arguments.clusters:,}, "
+        f"b = {step.trainer.settings.n_candidate_clusters}, d = {arguments.dim}, "
+        f"batch {arguments.batch} x {arguments.tokens} tokens, {arguments.pairs} pairs"
+    )
+    times = time_in_turn(BareStep(step, encoder), step, arguments.pairs, step.device)
+    print("bare encoder:", spread(times[:, 0], " ms", 1000))
+    print("LightXML:    ", spread(times[:, 1], " ms", 1000))
+    print("throughput, share of the bare encoder's:", spread(times[:, 0] / times[:, 1]))
+
+    del step
+    gc.collect()
+    small, large = (Step(arguments, encoder, n_labels) for n_labels in arguments.growth)
+    times = time_in_turn(small, large, arguments.pairs, small.device)
+    for n_labels, part in zip(arguments.growth, times.T, strict=True):
+        print(f"L = {n_labels:,}:", spread(part, " ms", 1000))
+    print("time, times that of the fewer labels:", spread(times[:, 1] / times[:, 0]))
+
+
+if __name__ == "__main__":
+    main()

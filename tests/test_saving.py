@@ -1,0 +1,218 @@
+"""save_pretrained and from_pretrained: exact, smaller, refused, replaced as a whole."""
+
+import copy
+import json
+import os
+import subprocess
+import sys
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from classifier_fixtures import (
+    MODES,
+    assert_same_predictions,
+    dataset,
+    fitted,
+    generator_states,
+    make_classifier,
+)
+from safetensors.torch import load_file
+
+from skxmc import LightXMLClassifier
+
+X, Y = dataset()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_float32_is_exact(mode, tmp_path):
+    clf = fitted(mode)
+    clf.save_pretrained(tmp_path / "model")
+    before = generator_states()
+    twin = LightXMLClassifier.from_pretrained(tmp_path / "model")
+    assert generator_states() == before
+    assert_same_predictions(twin, clf)
+    assert not twin.network_.training
+    assert repr(twin) == repr(clf)
+    assert twin.history_ == clf.history_
+    assert (twin.n_iter_, twin.n_labels_) == (clf.n_iter_, clf.n_labels_)
+    np.testing.assert_array_equal(twin.classes_, clf.classes_)
+    assert twin.classes_.dtype == clf.classes_.dtype
+    np.testing.assert_array_equal(twin.clusterer_.labels_, clf.clusterer_.labels_)
+    assert twin.clusterer_.n_clusters_ == clf.clusterer_.n_clusters_
+    assert twin.clusterer_.n_iter_ == clf.clusterer_.n_iter_
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 0.03), ("int8", 0.1)])
+def test_smaller_types(mode, dtype, tolerance, tmp_path):
+    clf = fitted(mode)
+    clf.save_pretrained(tmp_path, dtype=dtype)
+    twin = LightXMLClassifier.from_pretrained(tmp_path)
+    expected, found = clf.decision_function(X).toarray(), twin.decision_function(X).toarray()
+    assert np.abs(found - expected).max() > 0
+    np.testing.assert_allclose(found, expected, atol=tolerance)
+    stored = load_file(tmp_path / "weights.safetensors")
+    assert stored["recall_head.bias"].dtype == torch.float16
+    heads = ["recall_head.weight"] + ["label_table.weight"] * (mode == "two-stage")
+    for name in heads:
+        assert stored[name].dtype == getattr(torch, dtype), name
+    for name, weight in twin.network_.state_dict().items():
+        is_table = name == "label_table.weight"
+        assert weight.dtype == (torch.float16 if is_table else torch.float32), name
+
+
+def test_int8_has_a_scale_for_each_label(tmp_path):
+    """Rounded to 1 / 127 of its largest entry, whatever the other labels are."""
+    clf = copy.deepcopy(fitted())
+    table = clf.network_.label_table.by_cluster()
+    table[1, 0] *= 1000.0
+    table[2] = 0.0
+    clf.save_pretrained(tmp_path, dtype="int8")
+    found = LightXMLClassifier.from_pretrained(tmp_path).network_.label_table.by_cluster()
+    step = table.abs().amax(dim=2, keepdim=True) / 127
+    assert ((found.float() - table).abs() <= 0.5 * step + 1e-3 * table.abs()).all()
+    assert not found[2].any()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int8"])
+def test_training_goes_on_in_float32(dtype, tmp_path):
+    clf = make_classifier(max_epochs=1, warm_start=True).fit(X, Y)
+    clf.save_pretrained(tmp_path, dtype=dtype)
+    twin = LightXMLClassifier.from_pretrained(tmp_path)
+    before = twin.network_.label_table.weight.clone()
+    twin.fit(X, Y)
+    after = twin.network_.label_table.weight
+    assert after.dtype == torch.float32
+    assert after.isfinite().all()
+    assert (after != before.float()).any()
+
+
+def test_pickles_keep_half_precision(tmp_path):
+    fitted().save_pretrained(tmp_path / "model", dtype="float16")
+    twin = LightXMLClassifier.from_pretrained(tmp_path / "model")
+    joblib.dump(twin, tmp_path / "model.joblib")
+    again = joblib.load(tmp_path / "model.joblib")
+    assert again.network_.label_table.weight.dtype == torch.float16
+    assert_same_predictions(again, twin)
+
+
+def test_names_of_labels(tmp_path):
+    tags = [["tax", "Ünïcode"], ["law"], []] * 4
+    clf = make_classifier(max_epochs=1).fit(X[:12], tags)
+    clf.save_pretrained(tmp_path)
+    twin = LightXMLClassifier.from_pretrained(tmp_path)
+    assert twin.classes_.tolist() == ["law", "tax", "Ünïcode"]
+    assert_same_predictions(twin, clf)
+
+
+def test_numbers_of_labels(tmp_path):
+    clf = make_classifier(max_epochs=1).fit(X[:3], [[7], [40], [7]])
+    clf.save_pretrained(tmp_path)
+    twin = LightXMLClassifier.from_pretrained(tmp_path)
+    np.testing.assert_array_equal(twin.classes_, clf.classes_)
+    assert twin.classes_.dtype == clf.classes_.dtype
+
+
+def test_params_that_are_objects(tmp_path):
+    clf = copy.deepcopy(fitted())
+    clf.set_params(
+        random_state=np.random.RandomState(0),
+        memory=joblib.Memory(tmp_path / "cache"),
+        max_epochs=np.int64(3),
+        clusterer__random_state=np.random.RandomState(0),
+    )
+    clf.save_pretrained(tmp_path / "model")
+    twin = LightXMLClassifier.from_pretrained(tmp_path / "model")
+    assert twin.random_state is twin.memory is twin.clusterer.random_state is None
+    assert twin.max_epochs == 3
+    assert twin.clusterer.max_cluster_size == 4
+    clf.set_params(clusterer=None).save_pretrained(tmp_path / "model")
+    assert LightXMLClassifier.from_pretrained(tmp_path / "model").clusterer is None
+
+
+def test_another_process_without_the_encoder(tmp_path):
+    """The folder is all it takes."""
+    fitted().save_pretrained(tmp_path / "model")
+    script = (
+        "import sys; from skxmc import LightXMLClassifier\n"
+        "clf = LightXMLClassifier.from_pretrained(sys.argv[1])\n"
+        "print(clf.predict_topk(['some text'], k=3).labels.tolist())"
+    )
+    moved = tmp_path / "moved"
+    os.rename(tmp_path / "model", moved)
+    found = subprocess.run(
+        [sys.executable, "-c", script, str(moved)], stdout=subprocess.PIPE, text=True, check=True
+    )
+    expected = fitted().predict_topk(["some text"], k=3).labels.tolist()
+    assert found.stdout.strip().endswith(str(expected))
+
+
+# ---------------------------------------------------------------- folders
+
+
+def test_a_model_is_replaced_as_a_whole(tmp_path):
+    folder = tmp_path / "deep" / "model"
+    fitted("direct").save_pretrained(folder)
+    (folder / "stale").write_text("of the old model")
+    fitted().save_pretrained(str(folder))
+    assert_same_predictions(LightXMLClassifier.from_pretrained(str(folder)), fitted())
+    assert sorted(os.listdir(folder)) == [
+        "encoder",
+        "skxmc.json",
+        "tokenizer",
+        "weights.safetensors",
+    ]
+    assert os.listdir(folder.parent) == ["model"]  # nothing is left beside it
+
+
+def test_failing_to_write_leaves_the_old_model(tmp_path):
+    fitted().save_pretrained(tmp_path / "model")
+    broken = copy.deepcopy(fitted())
+    with torch.no_grad():
+        broken.network_.recall_head.weight[0, 0] = 1e6
+    with pytest.raises(ValueError, match=r"weights 'recall_head\.weight' do not fit float16"):
+        broken.save_pretrained(tmp_path / "model", dtype="float16")
+    assert_same_predictions(LightXMLClassifier.from_pretrained(tmp_path / "model"), fitted())
+    assert os.listdir(tmp_path) == ["model"]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_other_things_are_left_alone(kind, tmp_path):
+    target = tmp_path / "precious"
+    if kind == "file":
+        target.write_text("thesis")
+    else:
+        target.mkdir()
+        (target / "thesis").write_text("thesis")
+    with pytest.raises(ValueError, match=r"'.*precious' is there already and is no saved model"):
+        fitted().save_pretrained(target)
+    assert (target if kind == "file" else target / "thesis").read_text() == "thesis"
+
+
+def test_dtype_is_checked(tmp_path):
+    with pytest.raises(ValueError, match="dtype must be one of 'float32', 'float16', 'int8', got"):
+        fitted().save_pretrained(tmp_path / "model", dtype="half")
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "."])
+def test_what_is_no_model(name, tmp_path):
+    with pytest.raises(ValueError, match=r"is no saved model: it has no skxmc\.json"):
+        LightXMLClassifier.from_pretrained(tmp_path / name)
+
+
+def test_a_newer_format_says_so(tmp_path):
+    fitted().save_pretrained(tmp_path)
+    path = tmp_path / "skxmc.json"
+    description = json.loads(path.read_text())
+    description.update(format_version=99, skxmc_version="7.1")
+    path.write_text(json.dumps(description))
+    with pytest.raises(ValueError, match=r"written by skxmc 7\.1, in a format newer than"):
+        LightXMLClassifier.from_pretrained(tmp_path)
+
+
+def test_an_unfitted_classifier_has_nothing_to_save(tmp_path):
+    with pytest.raises(ValueError, match="not fitted"):
+        LightXMLClassifier().save_pretrained(tmp_path / "model")

@@ -1,0 +1,135 @@
+"""Copies for prediction: what they share, when they are made anew, int8."""
+
+import copy
+import gc
+
+import numpy as np
+import pytest
+import torch
+from classifier_fixtures import MODES, dataset, fitted
+
+from skxmc import _serving
+from skxmc._device import autocast
+from skxmc._serving import serving_copy
+from skxmc._text import tokenize
+
+X, Y = dataset()
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(params=MODES)
+def clf(request):
+    return copy.deepcopy(fitted(request.param))
+
+
+def scores_of(clf, network, dtype):
+    tokens = tokenize(clf.tokenizer_, X, clf.max_length).batch(np.arange(len(X)))
+    with torch.inference_mode(), autocast(CPU, dtype):
+        return network.scores(network.represent(tokens), network.layout.n_clusters)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_scores_are_those_of_the_network(clf, dtype):
+    """Converted beforehand or by autocast: the same numbers."""
+    network = clf.network_
+    expected_labels, expected = scores_of(clf, network, dtype)
+    labels, found = scores_of(clf, serving_copy(network, dtype), dtype)
+    assert torch.equal(labels, expected_labels)
+    assert torch.equal(found, expected)
+
+
+def test_only_linear_layers_are_converted_and_the_rest_is_shared(clf):
+    network = clf.network_
+    copied = serving_copy(network, torch.bfloat16)
+    assert copied is not network
+    linear = {
+        f"{name}.{part}"
+        for name, module in network.named_modules()
+        if isinstance(module, torch.nn.Linear)
+        for part in ("weight", "bias")
+    }
+    assert "recall_head.weight" in linear
+    originals = dict(network.state_dict(keep_vars=True))
+    for name, tensor in copied.state_dict(keep_vars=True).items():
+        if name in linear:
+            assert tensor.dtype == torch.bfloat16, name
+            assert not tensor.requires_grad
+        else:
+            assert tensor is originals[name], name
+    assert all(tensor.dtype == torch.float32 for tensor in originals.values())
+
+
+def test_copies_are_in_evaluation_mode_and_the_network_stays_as_it_is(clf):
+    clf.network_.train()
+    assert not serving_copy(clf.network_, torch.float32).training
+    assert clf.network_.training
+    assert all(module.training for module in clf.network_.encoder.modules())
+
+
+def test_a_copy_is_made_anew_when_it_must_be(clf):
+    network = clf.network_
+    first = serving_copy(network, torch.bfloat16)
+    assert serving_copy(network, torch.bfloat16) is first
+    assert serving_copy(network, torch.float32) is not first
+    first = serving_copy(network, torch.bfloat16)
+    with torch.no_grad():
+        network.recall_head.bias[0] += 1
+    second = serving_copy(network, torch.bfloat16)
+    assert second is not first
+    assert second.recall_head.bias[0] == network.recall_head.bias[0].bfloat16()
+    state = {name: tensor + 1 for name, tensor in network.state_dict().items()}
+    network.load_state_dict(state)
+    assert serving_copy(network, torch.bfloat16) is not second
+
+
+def test_a_network_that_is_gone_takes_its_copy_along(clf):
+    before = len(_serving._copies)
+    serving_copy(clf.network_, torch.bfloat16)
+    assert len(_serving._copies) == before + 1
+    del clf.network_
+    gc.collect()
+    assert len(_serving._copies) == before
+
+
+# ---------------------------------------------------------------- through the classifier
+
+
+def likeness(a, b):
+    """Correlation of scores; single ones of a tiny encoder differ by a lot."""
+    return np.corrcoef(a.ravel(), b.ravel())[0, 1]
+
+
+def test_prediction_precision_can_be_set_after_fit(clf):
+    in_fp32 = clf.decision_function(X).toarray()
+    clf.set_params(prediction_precision="bf16")
+    in_bf16 = clf.decision_function(X).toarray()
+    assert np.abs(in_bf16 - in_fp32).max() > 0
+    assert likeness(in_bf16, in_fp32) > 0.99
+    clf.set_params(prediction_precision=None)
+    np.testing.assert_array_equal(clf.decision_function(X).toarray(), in_fp32)
+    assert clf.network_.recall_head.weight.dtype == torch.float32
+
+
+def test_int8(clf):
+    in_fp32 = clf.decision_function(X).toarray()
+    clf.set_params(prediction_precision="int8")
+    in_int8 = clf.decision_function(X).toarray()
+    assert np.abs(in_int8 - in_fp32).max() > 0
+    assert likeness(in_int8, in_fp32) > 0.9
+    quantised = serving_copy(clf.network_, torch.int8)
+    kept = [type(m) for m in quantised.modules() if type(m) is torch.nn.Linear]
+    assert not kept
+    assert clf.network_.recall_head.weight.dtype == torch.float32  # only the copy is
+
+
+def test_int8_is_for_cpus():
+    network = copy.deepcopy(fitted().network_).to("meta")
+    with pytest.raises(ValueError, match='prediction_precision="int8" is for CPUs; use "bf16"'):
+        serving_copy(network, torch.int8)
+
+
+def test_int8_without_quantisation_in_torch(clf, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "torch.ao.quantization", None)
+    clf.set_params(prediction_precision="int8")
+    with pytest.raises(ValueError, match=r"needs torch\.ao\.quantization, which this version"):
+        clf.predict_topk(X[:2])
