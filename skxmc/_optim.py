@@ -143,7 +143,7 @@ class RowAdamW(torch.optim.Optimizer):
                     self._update_in_place(table, group, rows, gradients)
                     continue
                 # On a CPU in parts whose temporary results stay in the cache.
-                part = max(1, CACHED_ENTRIES // table.shape[1]) if is_cpu else len(rows)
+                part = max(1, CACHED_ENTRIES // table.shape[1] if is_cpu else len(rows))
                 for of_part in zip(rows.split(part), gradients.split(part), strict=True):
                     self._update(table, group, *of_part)
 

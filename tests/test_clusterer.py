@@ -92,6 +92,8 @@ def test_auto_size(monkeypatch):
     clusterer = BalancedLabelClusterer().fit(X)
     assert clusterer.n_clusters_ == 4
     assert clusterer.max_cluster_size == "auto"
+    monkeypatch.setattr(_clusterer, "AUTO_MOST_CLUSTERS", 2)
+    assert BalancedLabelClusterer().fit(X).n_clusters_ == 2
 
 
 def test_seeds_decide_and_global_state_is_kept(small_blocks):

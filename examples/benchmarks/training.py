@@ -6,8 +6,11 @@ python examples/benchmarks/training.py [--quick] [--device cuda --encoder bert-b
 """
 
 import argparse
+import contextlib
 import copy
+import functools
 import gc
+from unittest import mock
 
 import numpy as np
 import torch
@@ -17,11 +20,13 @@ from _common import (
     random_labels,
     random_network,
     random_texts,
+    seconds,
     spread,
     time_in_turn,
 )
 
 from skxmc._device import autocast, resolve_device, resolve_precision
+from skxmc._encoder import set_dropout
 from skxmc._training import Trainer, TrainingSet, TrainingSettings
 
 CANDIDATE_LABELS = 1984  # 32 clusters of 62
@@ -38,8 +43,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--label-moments", default="full")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=128)
-    parser.add_argument("--growth", type=int, nargs=2, default=[100_000, 3_000_000])
+    parser.add_argument(
+        "--growth", type=int, nargs=2, default=[100_000, 3_000_000], help="0 0: not measured"
+    )
+    parser.add_argument("--encoder-dropout", type=float, help="of both; as it comes by default")
     parser.add_argument("--pairs", type=int, default=40)
+    parser.add_argument("--profile", action="store_true", help="only where the time of a step goes")
     parser.add_argument("--quick", action="store_true", help="few pairs, growth to 500,000")
     return parser.parse_args()
 
@@ -109,12 +118,43 @@ class BareStep:
         self.n_done += 1
 
 
+def print_profile(step: Step, n_steps: int) -> None:
+    """Print the time of each part of a step, the device's work included."""
+    trainer = step.trainer
+    parts = {
+        "batch: tokens, labels": (trainer.data, "batch"),
+        "encoder, forward": (trainer.network, "represent"),
+        "heads and losses, forward": (trainer.network, "losses"),
+        "backward": (torch.Tensor, "backward"),
+        "AdamW": (trainer.optimizers[0], "step"),
+        "RowAdamW: label table, words": (trainer.optimizers[1], "step"),
+    }
+    times: dict[str, list[float]] = {name: [] for name in parts}
+    with contextlib.ExitStack() as stack:
+        for name, (owner, method) in parts.items():
+            function = getattr(owner, method)
+
+            def timed(*args, function=function, name=name, **kwargs):
+                results = []
+                run = functools.partial(function, *args, **kwargs)
+                times[name].append(seconds(lambda: results.append(run()), step.device))
+                return results[0]
+
+            stack.enter_context(mock.patch.object(owner, method, timed))
+        whole = [seconds(step, step.device) for _ in range(n_steps + 2)][2:]
+    for name, of_part in times.items():
+        print(f"{name:<30} {spread(np.array(of_part[2:]), ' ms', 1000)}")
+    print(f"{'whole step':<30} {spread(np.array(whole), ' ms', 1000)}")
+
+
 def main() -> None:
     arguments = parse()
     if arguments.quick:
         arguments.pairs, arguments.growth = 5, [100_000, 500_000]
     torch.manual_seed(0)
     encoder = load_shape(arguments.encoder)
+    if arguments.encoder_dropout is not None:
+        set_dropout(encoder, arguments.encoder_dropout)
     step = Step(arguments, encoder, arguments.labels)
     print(describe_machine(step.device, step.trainer.settings.dtype))
     print(
@@ -122,11 +162,16 @@ def main() -> None:
         f"b = {step.trainer.settings.n_candidate_clusters}, d = {arguments.dim}, "
         f"batch {arguments.batch} x {arguments.tokens} tokens, {arguments.pairs} pairs"
     )
+    if arguments.profile:
+        print_profile(step, arguments.pairs)
+        return
     times = time_in_turn(BareStep(step, encoder), step, arguments.pairs, step.device)
     print("bare encoder:", spread(times[:, 0], " ms", 1000))
     print("LightXML:    ", spread(times[:, 1], " ms", 1000))
     print("throughput, share of the bare encoder's:", spread(times[:, 0] / times[:, 1]))
 
+    if not all(arguments.growth):
+        return
     del step
     gc.collect()
     small, large = (Step(arguments, encoder, n_labels) for n_labels in arguments.growth)
