@@ -74,9 +74,8 @@ def main() -> None:
             return bare(**inputs).last_hidden_state[:, 0].float().cpu()
 
     print(describe_machine(device, dtype))
-    print(
-        f"MiniLM ({arguments.bare}), L = {arguments.labels:,}, C = {arguments.clusters:,}, d = {arguments.dim}"
-    )
+    print(f"MiniLM, L = {arguments.labels:,}, C = {arguments.clusters:,}, d = {arguments.dim}")
+    print(f"bare encoder: {arguments.bare}")
     tokens = random_texts(arguments.batch, arguments.tokens, len(tokenizer), rng)
     batch = tokens.batch(np.arange(arguments.batch)).to(device)
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
