@@ -88,9 +88,9 @@ def _row_groups(
 class RowAdamW(torch.optim.Optimizer):
     """AdamW for tables with sparse gradients; it touches only the rows that have one.
 
-    For a row that every step takes this is AdamW. For a row taken now and then it is AdamW over
-    those steps alone: its moments do not fade, its bias correction does not advance and its
-    weights do not decay while nobody looks at it.
+    For a row that every step takes this is AdamW. A row taken now and then neither moves nor
+    decays in between, and its first moment waits for it; its second moment fades with time, as in
+    AdamW, where therefore a rare row takes longer steps.
 
     Parameters
     ----------
@@ -119,7 +119,8 @@ class RowAdamW(torch.optim.Optimizer):
                 self.state[table] = {
                     "first": torch.zeros_like(table, dtype=dtype, requires_grad=False),
                     "second": table.new_zeros(n_rows, n_columns // (dim or 1)),
-                    "n_steps": table.new_zeros(n_rows),
+                    "last_step": table.new_zeros(n_rows),
+                    "n_steps": 0,
                 }
 
     def coalesce(self) -> None:
@@ -138,12 +139,15 @@ class RowAdamW(torch.optim.Optimizer):
                     continue
                 gradient = table.grad if group["rows_are_distinct"] else table.grad.coalesce()
                 rows, gradients = gradient._indices()[0], gradient._values()
+                self.state[table]["n_steps"] += 1
+                if not len(rows):
+                    continue
                 is_cpu = table.device.type == "cpu"
                 if is_cpu and group["compact_dim"] is None and table.shape[1] >= LONG_ROW:
                     self._update_in_place(table, group, rows, gradients)
                     continue
                 # On a CPU in parts whose temporary results stay in the cache.
-                part = max(1, CACHED_ENTRIES // table.shape[1] if is_cpu else len(rows))
+                part = max(1, CACHED_ENTRIES // table.shape[1]) if is_cpu else len(rows)
                 for of_part in zip(rows.split(part), gradients.split(part), strict=True):
                     self._update(table, group, *of_part)
 
@@ -153,31 +157,40 @@ class RowAdamW(torch.optim.Optimizer):
         """Take rows out, update them, write them back."""
         beta1, beta2 = BETAS
         state = self.state[table]
-        n_steps = state["n_steps"][rows] + 1
+        fading = self._fading(state, rows)[:, None]
         mean = state["first"][rows].float().lerp_(gradient, 1 - beta1)
         square = gradient.square()
         if group["compact_dim"] is not None:
             square = square.unflatten(1, (-1, group["compact_dim"])).mean(2)
-        square = state["second"][rows].lerp_(square, 1 - beta2)
-        state["n_steps"].index_copy_(0, rows, n_steps)
+        square = state["second"][rows].mul_(fading).lerp_(square, 1 - beta2)
         state["first"].index_copy_(0, rows, mean.to(state["first"].dtype))
         state["second"].index_copy_(0, rows, square)
-        root_correction = (1 - beta2**n_steps).sqrt()[:, None]
-        step_size = (group["lr"] / (1 - beta1**n_steps))[:, None]
+        root_correction = math.sqrt(1 - beta2 ** state["n_steps"])
+        step_size = group["lr"] / (1 - beta1 ** state["n_steps"])
         scale = step_size / (square.sqrt_().div_(root_correction).add_(EPS))
         mean.unflatten(1, (scale.shape[1], -1)).mul_(scale[:, :, None])
         weights = table[rows].mul_(1 - group["lr"] * group["weight_decay"]).sub_(mean)
         table.index_copy_(0, rows, weights)
 
+    @staticmethod
+    def _fading(state: dict[str, Any], rows: torch.Tensor) -> torch.Tensor:
+        """What is left of the second moments since the rows were last taken, but for this step."""
+        missed = state["n_steps"] - 1 - state["last_step"][rows]
+        state["last_step"][rows] = float(state["n_steps"])
+        return BETAS[1] ** missed
+
     def _update_in_place(
         self, table: torch.Tensor, group: dict[str, Any], rows: torch.Tensor, gradient: torch.Tensor
     ) -> None:
         """Update long rows where they lie, each as a tensor of its own under PyTorch's AdamW."""
+        state = self.state[table]
         if table not in self.views:
-            tensors = (table.detach(), *self.state[table].values())
+            tensors = (table.detach(), state["first"], state["second"])
             self.views[table] = [tensor.unbind(0) for tensor in tensors]
         taken = rows.tolist()
-        weights, first, second, n_steps = ([v[row] for row in taken] for v in self.views[table])
+        weights, first, second = ([v[row] for row in taken] for v in self.views[table])
+        torch._foreach_mul_(second, self._fading(state, rows).tolist())
+        n_steps = list(torch.full((len(taken),), state["n_steps"] - 1.0).unbind(0))
         adamw(
             weights,
             list(gradient.unbind(0)),

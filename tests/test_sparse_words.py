@@ -114,8 +114,8 @@ def test_moments_equal_those_of_adamw(make_trainer, max_grad_norm):
     scale = expected["exp_avg"].abs().max()
     torch.testing.assert_close(found["first"] / scale, expected["exp_avg"] / scale)
     torch.testing.assert_close(found["second"] / scale**2, expected["exp_avg_sq"] / scale**2)
-    assert found["n_steps"][seen].tolist() == [1] * len(seen)
-    assert not found["n_steps"][unseen].any()
+    assert found["last_step"][seen].tolist() == [1] * len(seen)
+    assert not found["last_step"][unseen].any()
 
 
 # ---------------------------------------------------------------- in a classifier
@@ -134,4 +134,4 @@ def test_a_classifier_trains_words_sparsely(monkeypatch):
     clf = make_classifier(max_epochs=1).fit(texts, y)
     words = clf.network_.encoder.get_input_embeddings().weight
     (trainer,) = trainers
-    assert trainer.optimizers[1].state[words]["n_steps"].max() == len(texts) / clf.batch_size
+    assert trainer.optimizers[1].state[words]["n_steps"] == len(texts) / clf.batch_size
