@@ -89,10 +89,11 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         `learning_rate`, as in the paper.
     weight_decay : float, default=0.01
         On all weights but biases and layer norms.
-    label_moments : {"full", "compact"}, default="full"
+    label_moments : {"auto", "full", "compact"}, default="auto"
         What AdamW remembers of the label embeddings: "full" is two float32 numbers for each
         entry, 8 * bottleneck_dim bytes a label; "compact" is one of bfloat16 for each entry and
-        one float32 number for each label, 2 * bottleneck_dim + 4 bytes.
+        one float32 number for each label, 2 * bottleneck_dim + 4 bytes. "auto" is "compact" where
+        "full" would be more than 0.8 GB.
     warmup_fraction : float, default=0.1
         Share of all steps in which the rates rise from 0.
     lr_schedule : {"linear", "cosine", "constant"}, default="linear"
@@ -197,7 +198,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         "learning_rate": [Interval(Real, 0, None, closed="left")],
         "head_learning_rate": [Interval(Real, 0, None, closed="left"), None],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "label_moments": [StrOptions({"full", "compact"})],
+        "label_moments": [StrOptions({"auto", "full", "compact"})],
         "warmup_fraction": [Interval(Real, 0, 1, closed="both")],
         "lr_schedule": [StrOptions({"linear", "cosine", "constant"})],
         "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
@@ -236,7 +237,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         learning_rate: float = 1e-4,
         head_learning_rate: float | None = 2e-3,
         weight_decay: float = 0.01,
-        label_moments: str = "full",
+        label_moments: str = "auto",
         warmup_fraction: float = 0.1,
         lr_schedule: str = "linear",
         max_grad_norm: float | None = None,

@@ -35,7 +35,8 @@ class LabelTable(nn.Module):
     """Embeddings and biases of the labels, one row of memory a cluster.
 
     Gradients are sparse, rows of the clusters that a step has taken; `RowAdamW` writes only those.
-    The gradient of the whole table never exists.
+    The gradient of the whole table never exists. The embeddings start at whatever memory holds:
+    `start_at_priors` draws them, or a saved model brings them.
 
     Parameters
     ----------
@@ -46,7 +47,8 @@ class LabelTable(nn.Module):
     def __init__(self, n_clusters: int, cluster_size: int, dim: int) -> None:
         super().__init__()
         self.dim = dim
-        self.weight = nn.Parameter(torch.zeros(n_clusters + 1, cluster_size * dim))
+        # Not drawn here: a loaded model would only throw it away, and it may be most of the memory.
+        self.weight = nn.Parameter(torch.empty(n_clusters + 1, cluster_size * dim))
         self.bias = nn.Parameter(torch.zeros(n_clusters + 1, cluster_size))
 
     def forward(self, clusters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

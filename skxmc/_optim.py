@@ -13,6 +13,8 @@ from ._network import LightXMLNetwork
 
 BETAS = (0.9, 0.999)
 EPS = 1e-8
+# label_moments="auto" is "compact" for label tables of more entries: 0.8 GB of full moments.
+MOST_FULL_ENTRIES = 100_000_000
 # Rows of so many entries are worth a tensor of their own on a CPU.
 LONG_ROW = 4096
 # Entries that are updated at once on a CPU: 2 MB, so that what is computed stays in the cache.
@@ -25,7 +27,7 @@ def build_optimizers(
     learning_rate: float,
     head_learning_rate: float,
     weight_decay: float,
-    label_moments: str = "full",
+    label_moments: str = "auto",
 ) -> list[torch.optim.Optimizer]:
     """Optimisers of all weights, with their own rate for the heads.
 
@@ -33,7 +35,7 @@ def build_optimizers(
     save for some biases of XLNet (the paper's sentence has it the wrong way round).
     """
     row_groups = _row_groups(
-        network, learning_rate, head_learning_rate, weight_decay, label_moments == "compact"
+        network, learning_rate, head_learning_rate, weight_decay, label_moments
     )
     by_rows = {id(p) for group in row_groups for p in group["params"]}
     dense_groups = []
@@ -63,7 +65,7 @@ def _row_groups(
     learning_rate: float,
     head_learning_rate: float,
     weight_decay: float,
-    compact: bool,
+    label_moments: str,
 ) -> list[dict[str, Any]]:
     """Parameter groups of the weights with sparse gradients."""
     groups = []
@@ -72,12 +74,14 @@ def _row_groups(
         groups.append({"params": [words.weight], "lr": learning_rate, "weight_decay": weight_decay})
     if not network.direct:
         table = network.label_table
+        is_large = table.weight.numel() > MOST_FULL_ENTRIES
+        is_compact = label_moments == "compact" or (label_moments == "auto" and is_large)
         of_table = {"lr": head_learning_rate, "rows_are_distinct": True}
         groups += [
             {
                 "params": [table.weight],
                 "weight_decay": weight_decay,
-                "compact_dim": table.dim if compact else None,
+                "compact_dim": table.dim if is_compact else None,
                 **of_table,
             },
             {"params": [table.bias], "weight_decay": 0.0, **of_table},

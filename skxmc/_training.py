@@ -39,7 +39,7 @@ class TrainingSettings:
     max_grad_norm: float | None
     n_candidate_clusters: int
     dtype: torch.dtype
-    label_moments: str = "full"
+    label_moments: str = "auto"
     swa_start: int | None = None
     swa_every: int = 10
     n_iter_no_change: int | None = None  # None: no early stopping

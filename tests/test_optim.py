@@ -7,6 +7,7 @@ import pytest
 import torch
 from training_fixtures import CPU, WORDS, sparse_rows
 
+from skxmc import _optim
 from skxmc._encoder import load_encoder, use_sparse_embedding
 from skxmc._network import LightXMLNetwork
 from skxmc._optim import RowAdamW, build_optimizers, clip_gradients, schedule_factor
@@ -89,13 +90,19 @@ def test_frozen_words_alone_are_left_out(tiny_encoder):
     assert WORDS not in {name for o in optimizers for name in groups_by_name(network, o)}
 
 
-@pytest.mark.parametrize("label_moments", ["full", "compact"])
-def test_only_the_embeddings_of_labels_have_compact_moments(tiny_encoder, label_moments):
+@pytest.mark.parametrize(
+    ("label_moments", "most_full", "is_compact"),
+    [("full", 0, False), ("compact", 10**9, True), ("auto", 24, False), ("auto", 23, True)],
+)
+def test_only_the_embeddings_of_labels_have_compact_moments(
+    tiny_encoder, monkeypatch, label_moments, most_full, is_compact
+):
+    monkeypatch.setattr(_optim, "MOST_FULL_ENTRIES", most_full)
     network = make_network(tiny_encoder(), sparse_words=True)
     _, by_rows = build_optimizers(network, **RATES, label_moments=label_moments)
     compact = {id(g["params"][0]): g["compact_dim"] for g in by_rows.param_groups}
-    expected = 4 if label_moments == "compact" else None
-    assert compact.pop(id(network.label_table.weight)) == expected
+    assert network.label_table.weight.numel() == 24
+    assert compact.pop(id(network.label_table.weight)) == (4 if is_compact else None)
     assert list(compact.values()) == [None, None]
 
 

@@ -216,3 +216,14 @@ def test_a_newer_format_says_so(tmp_path):
 def test_an_unfitted_classifier_has_nothing_to_save(tmp_path):
     with pytest.raises(ValueError, match="not fitted"):
         LightXMLClassifier().save_pretrained(tmp_path / "model")
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+def test_a_model_of_a_gpu_loads_on_the_cpu(dtype, tmp_path):
+    clf = make_classifier(device="cuda").fit(X, Y)
+    clf.save_pretrained(tmp_path, dtype=dtype)
+    twin = LightXMLClassifier.from_pretrained(tmp_path).set_params(device="cpu")
+    expected, found = clf.decision_function(X).toarray(), twin.decision_function(X).toarray()
+    np.testing.assert_allclose(found, expected, atol=1e-3 if dtype == "float32" else 0.1)

@@ -133,3 +133,13 @@ def test_int8_without_quantisation_in_torch(clf, monkeypatch):
     clf.set_params(prediction_precision="int8")
     with pytest.raises(ValueError, match=r"needs torch\.ao\.quantization, which this version"):
         clf.predict_topk(X[:2])
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_copies_follow_the_network_to_another_device(clf):
+    on_cpu = serving_copy(clf.network_, torch.bfloat16)
+    clf.network_.place_on(torch.device("cuda"))
+    on_gpu = serving_copy(clf.network_, torch.bfloat16)
+    assert on_gpu is not on_cpu
+    assert {tensor.device.type for tensor in on_gpu.state_dict().values()} == {"cuda"}

@@ -110,6 +110,7 @@ def random_network(
     network = LightXMLNetwork(
         encoder, cluster_of, n_feature_layers=5, bottleneck_dim=bottleneck_dim, dropout=0.5
     )
+    torch.nn.init.normal_(network.label_table.weight, std=bottleneck_dim**-0.5)
     return network.place_on(device)
 
 

@@ -39,7 +39,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pecos", required=True, help="python of an environment with libpecos")
     parser.add_argument("--labels", type=int, default=400_000)
-    parser.add_argument("--nonzeros", type=int, default=47, help="a label")
+    parser.add_argument("--words", type=int, default=54, help="drawn for a label; some twice")
     parser.add_argument("--topics", type=int, default=5000)
     parser.add_argument("--size", type=int, default=64, help="of the largest cluster")
     parser.add_argument("--threads", type=int, default=2)
@@ -48,18 +48,18 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def made_up_features(n_labels: int, n_nonzeros: int, n_topics: int) -> sp.csr_matrix:
+def made_up_features(n_labels: int, n_drawn: int, n_topics: int) -> sp.csr_matrix:
     """TF-IDF-like rows: half of a label's words are of its topic, half of all, both Zipfian."""
     rng = np.random.default_rng(0)
     n_words = 100_000
     topic_words = rng.integers(n_words, size=(n_topics, 400))
     # Zipf: the logarithm of a word's rank is uniform.
-    shape = (n_labels, n_nonzeros)
+    shape = (n_labels, n_drawn)
     ranks = np.exp(rng.random(shape) * np.log(400)).astype(np.int64)
     of_topic = topic_words[rng.integers(n_topics, size=n_labels)[:, np.newaxis], ranks]
     of_all = np.exp(rng.random(shape) * np.log(n_words)).astype(np.int64)
     columns = np.where(rng.random(shape) < 0.5, of_topic, of_all).ravel()
-    indptr = np.arange(n_labels + 1) * n_nonzeros
+    indptr = np.arange(n_labels + 1) * n_drawn
     ones = np.ones(len(columns), dtype=np.float32)
     counts = sp.csr_matrix((ones, columns, indptr), shape=(n_labels, n_words))
     counts.sum_duplicates()
@@ -78,7 +78,7 @@ def main() -> None:
     arguments = parse()
     if arguments.quick:
         arguments.labels, arguments.pairs = arguments.labels // 10, 3
-    X = made_up_features(arguments.labels, arguments.nonzeros, arguments.topics)
+    X = made_up_features(arguments.labels, arguments.words, arguments.topics)
     print(f"{cpu_name()}, {arguments.threads} threads")
     print(f"{X.shape[0]:,} labels x {X.nnz / X.shape[0]:.0f} non-zeros, {arguments.pairs} pairs")
     times = np.empty((arguments.pairs, 2))

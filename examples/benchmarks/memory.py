@@ -28,7 +28,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--labels", type=int, nargs="+", default=[100_000, 500_000, 3_000_000])
     parser.add_argument("--encoder", choices=["minilm", "bert-base"], default="minilm")
     parser.add_argument("--dim", type=int, default=400)
-    parser.add_argument("--cluster-size", type=int, help='62 for SPEC; "auto" by default')
+    parser.add_argument("--cluster-size", type=int, help='"auto" by default')
     parser.add_argument("--label-moments", nargs="+", default=["full", "compact"])
     parser.add_argument("--dtype", nargs="+", default=["float16", "int8"], help="of the files")
     parser.add_argument("--device", default="cpu")

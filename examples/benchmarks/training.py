@@ -40,7 +40,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--labels", type=int, default=500_000)
     parser.add_argument("--clusters", type=int, default=8192)
     parser.add_argument("--dim", type=int, default=400, help="of the label embeddings")
-    parser.add_argument("--label-moments", default="full")
+    parser.add_argument("--label-moments", default="auto")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument(
