@@ -17,6 +17,7 @@ import torch
 from _common import (
     describe_machine,
     load_shape,
+    memory_of,
     random_labels,
     random_network,
     random_texts,
@@ -165,9 +166,14 @@ def main() -> None:
     if arguments.profile:
         print_profile(step, arguments.pairs)
         return
+    if step.device.type == "cuda":
+        for _ in range(3):
+            step()
+        print(f"peak memory of the GPU: {memory_of(step.device):.2f} GB")
     times = time_in_turn(BareStep(step, encoder), step, arguments.pairs, step.device)
     print("bare encoder:", spread(times[:, 0], " ms", 1000))
     print("LightXML:    ", spread(times[:, 1], " ms", 1000))
+    print("texts a second:", spread(arguments.batch / times[:, 1]))
     print("throughput, share of the bare encoder's:", spread(times[:, 0] / times[:, 1]))
 
     if not all(arguments.growth):
