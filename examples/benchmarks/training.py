@@ -81,7 +81,9 @@ class Step:
             warmup_fraction=0.1,
             lr_schedule="linear",
             max_grad_norm=None,
-            n_candidate_clusters=max(1, CANDIDATE_LABELS // -(-n_labels // n_clusters)),
+            n_candidate_clusters=min(
+                max(1, CANDIDATE_LABELS // -(-n_labels // n_clusters)), n_clusters
+            ),
             dtype=dtype,
             label_moments=arguments.label_moments,
         )
