@@ -76,10 +76,12 @@ def test_int8_has_a_scale_for_each_label(tmp_path):
     assert not found[2].any()
 
 
-@pytest.mark.parametrize("dtype", ["float16", "int8"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
 def test_training_goes_on_in_float32(dtype, tmp_path):
+    """And leaves the file alone, which may be mapped into memory."""
     clf = make_classifier(max_epochs=1, warm_start=True).fit(X, Y)
     clf.save_pretrained(tmp_path, dtype=dtype)
+    file = (tmp_path / "weights.safetensors").read_bytes()
     twin = LightXMLClassifier.from_pretrained(tmp_path)
     before = twin.network_.label_table.weight.clone()
     twin.fit(X, Y)
@@ -87,6 +89,7 @@ def test_training_goes_on_in_float32(dtype, tmp_path):
     assert after.dtype == torch.float32
     assert after.isfinite().all()
     assert (after != before.float()).any()
+    assert (tmp_path / "weights.safetensors").read_bytes() == file
 
 
 def test_pickles_keep_half_precision(tmp_path):
