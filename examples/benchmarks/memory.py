@@ -1,6 +1,6 @@
 """Measure the memory of training and of serving, and the bytes on disk, against the labels.
 
-python examples/benchmarks/memory.py [--quick] [--labels 100000 500000] [--label-moments compact]
+python examples/benchmarks/memory.py [--quick] [--labels 500000] [--label-moments full compact]
 
 Every figure is of a process of its own that uses nothing but `fit`, `save_pretrained`,
 `from_pretrained` and `predict_topk`. Texts and labels are random: enough texts that most clusters
@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from _common import MINILM, load_shape, memory_of, random_labels
 
-N_TEXTS = 512
 WORDS = 110  # some 128 tokens and more
 
 
@@ -29,10 +28,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--encoder", choices=["minilm", "bert-base"], default="minilm")
     parser.add_argument("--dim", type=int, default=400)
     parser.add_argument("--cluster-size", type=int, help='"auto" by default')
-    parser.add_argument("--label-moments", nargs="+", default=["full", "compact"])
+    parser.add_argument("--label-moments", nargs="+", default=["compact"], help="full, too")
     parser.add_argument("--dtype", nargs="+", default=["float16", "int8"], help="of the files")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--quick", action="store_true", help="100,000 labels only")
+    parser.add_argument("--texts", type=int, default=512, help="to train on")
+    parser.add_argument("--quick", action="store_true", help="100,000 labels, one file")
     parser.add_argument("--step", help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -44,7 +44,8 @@ def main() -> None:
         print(json.dumps(STEPS[arguments.step](arguments)))
         return
     if arguments.quick:
-        arguments.labels = [100_000]
+        arguments.labels, arguments.dtype = [100_000], ["float16"]
+        arguments.texts = 128
     print(f"{arguments.encoder}, d = {arguments.dim}; GB, peak of the process")
     print("an empty process with the packages imported:", run_apart(arguments, "nothing")["peak"])
     for n_labels in arguments.labels:
@@ -103,7 +104,8 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
         device=arguments.device,
         random_state=0,
     )
-    clf.fit(random_words(rng), random_labels(N_TEXTS, n_labels, 5, rng))
+    texts = random_words(arguments.texts, rng)
+    clf.fit(texts, random_labels(len(texts), n_labels, 5, rng))
     peak = memory_of(next(clf.network_.parameters()).device)
     for dtype in arguments.dtype:
         clf.save_pretrained(Path(arguments.folder) / dtype, dtype=dtype)
@@ -129,7 +131,7 @@ def serve(arguments: argparse.Namespace) -> dict[str, Any]:
     from skxmc import LightXMLClassifier
 
     clf = LightXMLClassifier.from_pretrained(arguments.folder)
-    clf.predict_topk(random_words(np.random.default_rng(1))[:64])
+    clf.predict_topk(random_words(64, np.random.default_rng(1)))
     return {"peak": memory_of(next(clf.network_.parameters()).device)}
 
 
@@ -145,11 +147,11 @@ def encoder_path(arguments: argparse.Namespace) -> str:
     return str(path)
 
 
-def random_words(rng: np.random.Generator) -> list[str]:
+def random_words(n_texts: int, rng: np.random.Generator) -> list[str]:
     """Texts of made-up words."""
     letters = np.array(list("aeioulnrst"))
     vocabulary = ["".join(rng.choice(letters, 5)) for _ in range(5000)]
-    return [" ".join(rng.choice(vocabulary, WORDS)) for _ in range(N_TEXTS)]
+    return [" ".join(rng.choice(vocabulary, WORDS)) for _ in range(n_texts)]
 
 
 STEPS = {"nothing": nothing, "train": train, "serve": serve}
