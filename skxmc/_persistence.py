@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from ._encoder import build_encoder
@@ -27,13 +28,21 @@ def network_state(network: LightXMLNetwork) -> dict[str, Any]:
 
 
 def network_from_state(state: dict[str, Any]) -> LightXMLNetwork:
-    """Rebuild a network on the CPU, in evaluation mode."""
-    # The weights drawn here are overwritten below; the global generator must not notice.
-    with torch.random.fork_rng(devices=[]):
-        network = LightXMLNetwork(
-            build_encoder(state["config"]), state["cluster_of"], **state["settings"]
-        )
+    """Rebuild a network from what `network_state` returned."""
     # Copies, as arrays that joblib maps into memory may be read-only.
     weights = {name: torch.tensor(array) for name, array in state["weights"].items()}
+    return build_network(state["config"], state["cluster_of"], state["settings"], weights)
+
+
+def build_network(
+    config: Any,
+    cluster_of: np.ndarray,
+    settings: dict[str, Any],
+    weights: dict[str, torch.Tensor],
+) -> LightXMLNetwork:
+    """Build a network around weights, on the CPU, in evaluation mode."""
+    # The weights drawn here are replaced below; the global generator must not notice.
+    with torch.random.fork_rng(devices=[]):
+        network = LightXMLNetwork(build_encoder(config), cluster_of, **settings)
     network.load_state_dict(weights, assign=True)
     return network.place_on(torch.device("cpu")).eval()

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from sklearn.base import BaseEstimator
 
 from ._clusterer import BalancedLabelClusterer
-from ._encoder import build_encoder
 from ._network import LightXMLNetwork
+from ._persistence import build_network
 
 FORMAT_VERSION = 1
 DESCRIPTION = "skxmc.json"
@@ -82,12 +82,7 @@ def load_model(cls: type, folder: str | os.PathLike[str]) -> Any:
     config = AutoConfig.from_pretrained(
         source / ENCODER, trust_remote_code=False, local_files_only=True
     )
-    with torch.random.fork_rng(devices=[]):
-        network = LightXMLNetwork(
-            build_encoder(config), clusterer.labels_, **description["network"]
-        )
-    network.load_state_dict(weights, assign=True)
-    clf.network_ = network.place_on(torch.device("cpu")).eval()
+    clf.network_ = build_network(config, clusterer.labels_, description["network"], weights)
     clf.clusterer_ = clusterer
     classes = description["classes"]
     clf.n_labels_ = len(clusterer.labels_)
