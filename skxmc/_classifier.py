@@ -21,16 +21,17 @@ from ._clusterer import BalancedLabelClusterer
 from ._device import local_seed, resolve_device, resolve_precision
 from ._encoder import check_capacity, load_encoder, set_dropout
 from ._inference import Predictor
-from ._initialization import start_at_centroids, start_at_priors
+from ._initialization import start_at_centroids, start_at_priors, start_at_random
 from ._network import LightXMLNetwork
 from ._persistence import network_from_state, network_state
 from ._preparation import cached_clusters, cached_tokens, hold_out
 from ._ranker import TextRankerMixin
 from ._saving import load_model, save_model
 from ._serving import serving_copy
+from ._stages import train_network
 from ._text import TokenStore
 from ._topk import TopK, check_k
-from ._training import Trainer, TrainingSet, TrainingSettings
+from ._training import TrainingSet, TrainingSettings
 from ._validation import Labels, check_labels, check_texts
 from .metrics import precision_at_k
 
@@ -70,12 +71,20 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         about 2,000 labels; more clusters than there are is clipped.
     bottleneck_dim : int, default=256
         Dimension of the label embeddings. No effect in the direct mode.
-    negative_sampling : {"dynamic"}, default="dynamic"
-        Which negatives the ranking learns from: those that the current generator recalls.
-    head_start : {"centroids", "random"}, default="centroids"
+    negative_sampling : {"dynamic", "static", "static-separate"}, default="dynamic"
+        Which negatives the ranking learns from. "dynamic": those that the current generator
+        recalls, both heads being trained together. "static" (S of table 5): `max_epochs` epochs of
+        recall, as many of ranking against what the trained generator recalls once, and as many in
+        which the generator follows the encoder, which stays as it is then. "static-separate" (BS):
+        the first two, with a copy of the encoder for the ranking, which then takes twice the time
+        in prediction. No effect in the direct mode.
+    head_start : {"centroids", "priors", "random"}, default="centroids"
         Where the heads start: at the centroids of the labels' texts, as the untrained encoder
-        represents them (one forward pass more), or at random as in the paper. The biases start
-        at the log priors either way.
+        represents them (one forward pass more), with biases at the log priors; at random weights
+        with these biases; or at random weights and biases of 0, as in the paper.
+    loss_reduction : {"sum", "mean"}, default="sum"
+        Of the cross-entropies of a text: their sum over clusters and over candidates, or their
+        mean, as in the paper, under which the labels move thousands of times more slowly.
     max_epochs : int, default=5
         Passes over the training texts. With few texts, or long ones, more pay.
     batch_size : int, default=32
@@ -148,9 +157,9 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     tokenizer_ : tokenizer
         The encoder's.
     history_ : list of dict
-        One for each epoch: ``epoch``, ``loss``, ``recall_loss``, ``rank_loss``,
-        ``learning_rate``, ``n_steps``, ``seconds`` of the training steps, and ``valid_p_at_5``
-        where there is a validation part.
+        One for each epoch: ``epoch``, ``objective`` ("both"; "recall" or "rank" with static
+        negatives), ``loss``, ``recall_loss``, ``rank_loss``, ``learning_rate``, ``n_steps``,
+        ``seconds`` of the training steps, and ``valid_p_at_5`` where there is a validation part.
     n_iter_ : int
         Epochs run.
     n_labels_ : int
@@ -190,8 +199,9 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         "clusterer": [BalancedLabelClusterer, None],
         "n_candidate_clusters": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "bottleneck_dim": [Interval(Integral, 1, None, closed="left")],
-        "head_start": [StrOptions({"centroids", "random"})],
-        "negative_sampling": [StrOptions({"dynamic"})],
+        "negative_sampling": [StrOptions({"dynamic", "static", "static-separate"})],
+        "head_start": [StrOptions({"centroids", "priors", "random"})],
+        "loss_reduction": [StrOptions({"sum", "mean"})],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "prediction_batch_size": [Interval(Integral, 1, None, closed="left")],
@@ -231,6 +241,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         bottleneck_dim: int = 256,
         negative_sampling: str = "dynamic",
         head_start: str = "centroids",
+        loss_reduction: str = "sum",
         max_epochs: int = 5,
         batch_size: int = 32,
         prediction_batch_size: int = 64,
@@ -266,6 +277,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         self.bottleneck_dim = bottleneck_dim
         self.negative_sampling = negative_sampling
         self.head_start = head_start
+        self.loss_reduction = loss_reduction
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.prediction_batch_size = prediction_batch_size
@@ -372,8 +384,15 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
                 validate = self._validator(held_out_tokens, held_out[1], device)
             data = TrainingSet(tokens, train[1], device)
             rng = np.random.default_rng(seed)
-            trainer = Trainer(self.network_, data, self._settings(device), rng, validate)
-            self.history_ = trainer.run()
+            self.history_ = train_network(
+                self.network_,
+                data,
+                self._settings(device),
+                rng,
+                negative_sampling=self.negative_sampling,
+                validate=validate,
+                predictor=lambda: self._predictor(self.network_, device, self.precision),
+            )
         self.n_iter_ = len(self.history_)
         return self
 
@@ -420,7 +439,10 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     def _start_heads(
         self, tokens: TokenStore, y: sp.csr_array, device: torch.device, seed: int
     ) -> None:
-        """Start the heads at the priors and, unless told otherwise, at the labels' centroids."""
+        """Start the heads where `head_start` says."""
+        if self.head_start == "random":
+            start_at_random(self.network_)
+            return
         start_at_priors(self.network_, y)
         if self.head_start == "centroids":
             predictor = self._predictor(self.network_, device, self.precision)
@@ -454,6 +476,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
             warmup_fraction=self.warmup_fraction,
             lr_schedule=self.lr_schedule,
             max_grad_norm=self.max_grad_norm,
+            loss_reduction=self.loss_reduction,
             n_candidate_clusters=self._n_candidate_clusters(self.network_),
             dtype=resolve_precision(self.precision, device),
             label_moments=self.label_moments,

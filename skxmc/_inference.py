@@ -74,7 +74,7 @@ class Predictor:
             labels, values = self.network.scores(self.network.represent(batch), n_clusters)
             return best_first(labels, values, columns.shape[1])
 
-        for rows, (labels, values) in self._batches(tokens, best):
+        for rows, (labels, values) in self.batches(tokens, best):
             columns[rows], scores[rows] = labels, values
 
     def scores(
@@ -105,7 +105,7 @@ class Predictor:
 
         counts = np.zeros(len(tokens), dtype=np.int64)
         found = []
-        for rows, (labels, values) in self._batches(tokens, candidates):
+        for rows, (labels, values) in self.batches(tokens, candidates):
             kept = (labels >= 0) & (values >= min_score)
             counts[rows] = kept.sum(axis=1)
             found.append((rows, labels[kept], values[kept]))
@@ -121,21 +121,25 @@ class Predictor:
 
     def features(self, texts: Sequence[str]) -> np.ndarray:
         """Representations e, (n, n_feature_layers * hidden) float32."""
-        dim = self.network.recall_head.in_features
-        features = np.empty((len(texts), dim), dtype=np.float32)
+        features = np.empty((len(texts), self._feature_dim), dtype=np.float32)
         for offset, chunk in self._chunks(texts):
             self._features_of_tokens(chunk, features[offset : offset + len(chunk)])
         return features
 
     def features_of_tokens(self, tokens: TokenStore) -> np.ndarray:
         """The same for texts that are tokenised already."""
-        features = np.empty((len(tokens), self.network.recall_head.in_features), dtype=np.float32)
+        features = np.empty((len(tokens), self._feature_dim), dtype=np.float32)
         self._features_of_tokens(tokens, features)
         return features
 
     def _features_of_tokens(self, tokens: TokenStore, features: np.ndarray) -> None:
-        for rows, (found,) in self._batches(tokens, lambda b: (self.network.represent(b),)):
-            features[rows] = found
+        for rows, (found,) in self.batches(tokens, lambda b: (self.network.represent(b),)):
+            features[rows] = found[:, : self._feature_dim]
+
+    @property
+    def _feature_dim(self) -> int:
+        """Columns of e; a second encoder's, if there is one, follow and are left out."""
+        return int(self.network.recall_head.in_features)
 
     def _chunks(self, texts: Sequence[str]) -> Iterator[tuple[int, TokenStore]]:
         for start in range(0, len(texts), TEXTS_PER_CHUNK):
@@ -148,7 +152,7 @@ class Predictor:
         needed = -(-k // layout.min_size)
         return min(max(self.n_candidate_clusters, needed), layout.n_clusters)
 
-    def _batches(
+    def batches(
         self, tokens: TokenStore, compute: Callable[[TokenBatch], tuple[torch.Tensor, ...]]
     ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
         """Yield the rows of each batch with what `compute` makes of it, as arrays."""

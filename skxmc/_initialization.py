@@ -45,20 +45,30 @@ CENTROID_SHIFT = -1.0
 Represent = Callable[[np.ndarray], np.ndarray]
 
 
+def start_at_random(network: LightXMLNetwork) -> None:
+    """Draw the weights of the heads; biases are 0."""
+    with torch.no_grad():
+        nn.init.normal_(network.recall_head.weight, std=0.01)
+        network.recall_head.bias.zero_()
+        if not network.direct:
+            table = network.label_table
+            nn.init.normal_(table.weight, std=1 / math.sqrt(table.dim))
+            table.bias.zero_()
+
+
 def start_at_priors(network: LightXMLNetwork, y: sp.csr_array) -> None:
     """Draw the weights at random; set the output biases to the log odds of clusters and labels.
 
     The odds are those among all texts. Those of a label within its cluster would be higher, but
     most of the labels that a text ranks are in clusters recalled wrongly.
     """
+    start_at_random(network)
     n_texts = y.shape[0]
     cluster_bias = _log_odds(_cluster_matrix(network, y).sum(axis=0), n_texts)
     with torch.no_grad():
-        nn.init.normal_(network.recall_head.weight, std=0.01)
         network.recall_head.bias.copy_(torch.from_numpy(cluster_bias))
         if not network.direct:
             table = network.label_table
-            nn.init.normal_(table.weight, std=1 / math.sqrt(table.dim))
             label_bias = _log_odds(y.sum(axis=0), n_texts)
             table.bias[network.layout.cluster_of, network.layout.slot_of] = torch.from_numpy(
                 label_bias

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ SMALLEST_SCORE = torch.finfo(torch.float32).tiny
 
 
 class Losses(NamedTuple):
-    """The two parts of eq. 6, each summed over its entries and averaged over the texts."""
+    """The two parts of eq. 6; a part that was not asked for is 0."""
 
     recall: torch.Tensor
     rank: torch.Tensor
@@ -78,6 +79,8 @@ class LightXMLNetwork(nn.Module):
         d, the dimension of the label embeddings.
     dropout : float
         On the concatenated states.
+    separate_encoders : bool, default=False
+        Whether the ranking has a copy of the encoder to itself, see `separate_encoders`.
     """
 
     feature_mean: torch.Tensor
@@ -90,14 +93,19 @@ class LightXMLNetwork(nn.Module):
         n_feature_layers: int,
         bottleneck_dim: int,
         dropout: float,
+        separate_encoders: bool = False,
     ) -> None:
         super().__init__()
         self.settings = {
             "n_feature_layers": n_feature_layers,
             "bottleneck_dim": bottleneck_dim,
             "dropout": dropout,
+            "separate_encoders": False,
         }
         self.encoder = encoder
+        self.rank_encoder: Any = None
+        if separate_encoders:
+            self.separate_encoders()
         self.n_feature_layers = n_feature_layers
         self.dropout = nn.Dropout(dropout)
         self.layout = LabelLayout(cluster_of)
@@ -113,34 +121,53 @@ class LightXMLNetwork(nn.Module):
                 self.layout.n_clusters, self.layout.max_size, bottleneck_dim
             )
 
+    @property
+    def encoders(self) -> list[Any]:
+        """The encoder, and the one of the ranking where that has its own."""
+        return [self.encoder] if self.rank_encoder is None else [self.encoder, self.rank_encoder]
+
+    def separate_encoders(self) -> None:
+        """Give the ranking a copy of the encoder to itself (BS of table 5)."""
+        self.rank_encoder = copy.deepcopy(self.encoder)
+        self.settings["separate_encoders"] = True
+
     def place_on(self, device: torch.device) -> LightXMLNetwork:
         """Move to `device`, and compute in the way that is fast there."""
-        use_fast_attention(self.encoder, device)
-        use_sparse_embedding(self.encoder, device)
+        for encoder in self.encoders:
+            use_fast_attention(encoder, device)
+            use_sparse_embedding(encoder, device)
         return self.to(device)
 
     def represent(self, batch: TokenBatch) -> torch.Tensor:
-        """Represent texts by e = [e_1, ..., e_5], e_i the [CLS] state of the i-th last layer."""
+        """Represent texts by e = [e_1, ..., e_5], e_i the [CLS] state of the i-th last layer.
+
+        Where the ranking has its own encoder, its e follows that of the recall.
+        """
         inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
         if batch.token_type_ids is not None:
             inputs["token_type_ids"] = batch.token_type_ids
-        states = self.encoder(**inputs, output_hidden_states=True).hidden_states
         rows = torch.arange(len(batch.cls_position), device=batch.cls_position.device)
-        last_first = states[: -self.n_feature_layers - 1 : -1]
-        return torch.cat([layer[rows, batch.cls_position] for layer in last_first], dim=1)
+        layers: list[torch.Tensor] = []
+        for encoder in self.encoders:
+            states = encoder(**inputs, output_hidden_states=True).hidden_states
+            layers += states[: -self.n_feature_layers - 1 : -1]
+        return torch.cat([layer[rows, batch.cls_position] for layer in layers], dim=1)
 
     def losses(
         self,
         features: torch.Tensor,
         positives: Positives,
         n_candidate_clusters: int,
+        *,
         chosen: torch.Tensor | None = None,
+        objective: str = "both",
+        reduction: str = "sum",
     ) -> Losses:
         """Compute eq. 1 and eq. 5 for a batch.
 
         Parameters
         ----------
-        features : Tensor of shape (B, n_feature_layers * hidden)
+        features : Tensor of shape (B, n_encoders * n_feature_layers * hidden)
             What `represent` returned.
         positives : Positives
             The positive labels.
@@ -148,25 +175,42 @@ class LightXMLNetwork(nn.Module):
             b, the number of clusters whose labels are ranked.
         chosen : Tensor of shape (B, b), int64, optional
             The clusters to rank; by default the current generator's (dynamic negatives).
+        objective : {"both", "recall", "rank"}, default="both"
+            Which of the two to compute.
+        reduction : {"sum", "mean"}, default="sum"
+            Over the entries of a text, clusters or candidates; over texts it is the mean.
         """
-        n_texts = len(features)
-        features = self.dropout(features - self.feature_mean)
-        recall_logits = self.recall_head(features).float()
-        cluster_targets = self.layout.cluster_targets(positives, n_texts)
-        recall_loss = (
-            F.binary_cross_entropy_with_logits(recall_logits, cluster_targets, reduction="sum")
-            / n_texts
-        )
-        if self.direct:
-            return Losses(recall_loss, recall_loss.new_zeros(()))
-        if chosen is None:
-            chosen = dynamic_clusters(recall_logits, cluster_targets, n_candidate_clusters)
-        return Losses(recall_loss, self._rank_loss(features, positives, chosen))
+        recall_features, rank_features = self._head_inputs(features)
+        no_loss = features.new_zeros((), dtype=torch.float32)
+        cluster_targets = self.layout.cluster_targets(positives, len(features))
+        recall_loss, rank_loss = no_loss, no_loss
+        if objective != "rank" or chosen is None:
+            recall_logits = self.recall_head(recall_features).float()
+        if objective != "rank":
+            recall_loss = F.binary_cross_entropy_with_logits(
+                recall_logits, cluster_targets, reduction="sum"
+            ) / (len(features) if reduction == "sum" else cluster_targets.numel())
+        if objective != "recall" and not self.direct:
+            if chosen is None:
+                chosen = dynamic_clusters(recall_logits, cluster_targets, n_candidate_clusters)
+            rank_loss, n_ranked = self._rank_loss(rank_features, positives, chosen)
+            rank_loss = rank_loss / (len(features) if reduction == "sum" else n_ranked)
+        return Losses(recall_loss, rank_loss)
+
+    def _head_inputs(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What generator and discriminator see: e less its mean, with dropout in training."""
+        by_encoder = features.unflatten(1, (len(self.encoders), -1))
+        inputs = self.dropout(by_encoder - self.feature_mean)
+        return inputs[:, 0], inputs[:, -1]
+
+    def recall_logits(self, features: torch.Tensor) -> torch.Tensor:
+        """Score the clusters by the generator: (B, C) float32."""
+        return self.recall_head(self._head_inputs(features)[0]).float()
 
     def _rank_loss(
         self, features: torch.Tensor, positives: Positives, chosen: torch.Tensor
-    ) -> torch.Tensor:
-        """Compute eq. 5: binary cross-entropy over the candidates, positives being 1.
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute eq. 5: summed binary cross-entropy over the candidates, and how many there are.
 
         A text ranks all labels of the clusters chosen for it, and its positives wherever they
         are. With softplus(x) for the cross-entropy of a negative, that of a positive is
@@ -184,7 +228,7 @@ class LightXMLNetwork(nn.Module):
         not_counted_yet = ~is_chosen[positives.rows, place]
         loss = (F.softplus(of_chosen) * is_label).sum()
         loss = loss + (F.softplus(of_positive) * not_counted_yet - of_positive).sum()
-        return loss / len(features)
+        return loss, is_label.sum() + not_counted_yet.sum()
 
     def _rank(
         self, features: torch.Tensor, candidates: Candidates
@@ -220,13 +264,13 @@ class LightXMLNetwork(nn.Module):
         scores : Tensor of shape (B, m), float32
             Positive; 0 where there is no label.
         """
-        features = features - self.feature_mean
-        recall_logits = self.recall_head(features).float()
+        recall_features, rank_features = self._head_inputs(features)
+        recall_logits = self.recall_head(recall_features).float()
         chosen = top_clusters(recall_logits, n_candidate_clusters)
         scores = recall_logits.gather(1, chosen).sigmoid()[:, :, None]
         if not self.direct:
             candidates = gather_candidates(chosen, self.layout.n_clusters)
-            scores = scores * self._rank(features, candidates)[2].sigmoid()
+            scores = scores * self._rank(rank_features, candidates)[2].sigmoid()
         labels = self.layout.labels_of[chosen].flatten(1)
         scores = scores.flatten(1).clamp_min(SMALLEST_SCORE)
         return labels, scores.masked_fill(labels < 0, 0.0)

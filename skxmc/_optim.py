@@ -46,7 +46,7 @@ def build_optimizers(
                 for name, parameter in network.named_parameters()
                 if parameter.requires_grad
                 and id(parameter) not in by_rows
-                and name.startswith("encoder.") == is_encoder
+                and name.startswith(("encoder.", "rank_encoder.")) == is_encoder
                 and (parameter.ndim > 1 and not name.endswith("bias")) == decays
             ]
             decay = weight_decay if decays else 0.0
@@ -69,10 +69,11 @@ def _row_groups(
 ) -> list[dict[str, Any]]:
     """Parameter groups of the weights with sparse gradients."""
     groups = []
-    words = sparse_embedding(network.encoder)
-    if words is not None and words.weight.requires_grad:
-        groups.append({"params": [words.weight], "lr": learning_rate, "weight_decay": weight_decay})
-    if not network.direct:
+    words = [sparse_embedding(encoder) for encoder in network.encoders]
+    trained = [table.weight for table in words if table is not None and table.weight.requires_grad]
+    if trained:
+        groups.append({"params": trained, "lr": learning_rate, "weight_decay": weight_decay})
+    if not network.direct and network.label_table.weight.requires_grad:
         table = network.label_table
         is_large = table.weight.numel() > MOST_FULL_ENTRIES
         is_compact = label_moments == "compact" or (label_moments == "auto" and is_large)

@@ -39,6 +39,7 @@ class TrainingSettings:
     max_grad_norm: float | None
     n_candidate_clusters: int
     dtype: torch.dtype
+    loss_reduction: str = "sum"
     label_moments: str = "auto"
     swa_start: int | None = None
     swa_every: int = 10
@@ -54,22 +55,31 @@ class TrainingSet:
         self.indptr = y.indptr.astype(np.int64)
         self.labels = y.indices.astype(np.int64)
         self.device = device
+        # Clusters to rank, (n_texts, b), where they are chosen before training (static negatives).
+        self.chosen: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def batch(self, rows: np.ndarray) -> tuple[TokenBatch, Positives]:
-        """Tokens and positive labels of the texts `rows`, on the device."""
+    def positives(self, rows: np.ndarray) -> Positives:
+        """Positive labels of the texts `rows`, on the CPU."""
         starts = self.indptr[rows]
         n_labels = self.indptr[rows + 1] - starts
         labels = self.labels[ranges(starts, n_labels)]
         text_of = np.repeat(np.arange(len(rows)), n_labels)
+        return Positives(torch.from_numpy(text_of), torch.from_numpy(labels))
+
+    def batch(self, rows: np.ndarray) -> tuple[TokenBatch, Positives, torch.Tensor | None]:
+        """Tokens, positive labels and chosen clusters of the texts `rows`, on the device."""
         tokens = self.tokens.batch(rows)
-        positives = Positives(torch.from_numpy(text_of), torch.from_numpy(labels))
+        positives = self.positives(rows)
         if self.device.type == "cuda":
             tokens = tokens.pin()
             positives = Positives(*(t.pin_memory() for t in positives))
-        return tokens.to(self.device), positives.to(self.device)
+        chosen = None
+        if self.chosen is not None:
+            chosen = torch.from_numpy(self.chosen[rows]).to(self.device).long()
+        return tokens.to(self.device), positives.to(self.device), chosen
 
 
 class Trainer:
@@ -87,6 +97,8 @@ class Trainer:
         Draws the batches.
     validate : callable, optional
         Takes a network, returns its P@5 on the validation part.
+    objective : {"both", "recall", "rank"}, default="both"
+        Which losses to train on. Weights that do not require a gradient stay as they are.
     """
 
     def __init__(
@@ -96,8 +108,10 @@ class Trainer:
         settings: TrainingSettings,
         rng: np.random.Generator,
         validate: Callable[[LightXMLNetwork], float] | None = None,
+        objective: str = "both",
     ) -> None:
         self.network = network
+        self.objective = objective
         self.data = data
         self.settings = settings
         self.rng = rng
@@ -180,11 +194,16 @@ class Trainer:
         for optimizer, rates in zip(self.optimizers, self.base_rates, strict=True):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
-        tokens, positives = self.data.batch(rows)
+        tokens, positives, chosen = self.data.batch(rows)
         device = self.data.device
         with autocast(device, self.settings.dtype), fast_dropout(device):
             losses = self.network.losses(
-                self.network.represent(tokens), positives, self.settings.n_candidate_clusters
+                self.network.represent(tokens),
+                positives,
+                self.settings.n_candidate_clusters,
+                chosen=chosen,
+                objective=self.objective,
+                reduction=self.settings.loss_reduction,
             )
         self.scaler.scale(losses.recall + losses.rank).backward()
         for optimizer in self.optimizers:

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 import torch
 
 from skxmc import _initialization
-from skxmc._initialization import start_at_centroids, start_at_priors
+from skxmc._initialization import start_at_centroids, start_at_priors, start_at_random
 from skxmc._network import LightXMLNetwork
 
 CLUSTER_OF = np.array([1, 0, 1, 0, 2, 1, 3, 3])  # label 5 and all of cluster 3 have no text
@@ -95,6 +95,20 @@ def test_embeddings_start_at_random_with_length_one(y):
     lengths = network.label_table.by_cluster().norm(dim=2)
     torch.testing.assert_close(lengths, torch.ones_like(lengths), rtol=0, atol=0.15)
     assert abs(network.label_table.weight.mean().item()) < 0.002
+
+
+def test_a_random_start_knows_nothing_of_the_labels(y):
+    network, other = make_network(), make_network()
+    start_at_priors(network, y)
+    for trained in (network, other):
+        torch.manual_seed(0)
+        start_at_random(trained)
+        assert not trained.recall_head.bias.any()
+        assert not trained.label_table.bias.any()
+    torch.testing.assert_close(network.state_dict(), other.state_dict())
+    assert 0 < network.recall_head.weight.abs().max() < 0.1
+    start_at_priors(other, y)
+    assert other.recall_head.weight.std().item() == pytest.approx(0.01, rel=0.2)
 
 
 def test_biases_of_the_direct_mode(y):

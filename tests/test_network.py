@@ -64,11 +64,56 @@ def test_dummy_cluster_counts_nowhere(path):
 def test_given_clusters_are_ranked(path):
     network, features = make_network(), make_features()
     chosen = torch.tensor([[0, 1], [2, 3], [4, 0], [1, 3], [2, 4], [0, 4]])
-    losses = network.losses(features, as_positives(LABELS_OF_TEXTS), 5, chosen)
+    losses = network.losses(features, as_positives(LABELS_OF_TEXTS), 5, chosen=chosen)
     recall, rank, candidates = losses_in_python(network, features, LABELS_OF_TEXTS, 5, chosen)
     assert candidates[0] == {1, 3, 8, 4, 9} | {0}
     assert losses.recall.item() == pytest.approx(recall, rel=1e-5)
     assert losses.rank.item() == pytest.approx(rank, rel=1e-5)
+
+
+@pytest.mark.parametrize("n_candidate_clusters", [1, 3])
+def test_mean_losses(path, n_candidate_clusters):
+    """Slots without a label, and positives that are candidates anyhow, count in no mean."""
+    network, features = make_network(), make_features()
+    positives = as_positives(LABELS_OF_TEXTS)
+    losses = network.losses(features, positives, n_candidate_clusters, reduction="mean")
+    recall, rank, candidates = losses_in_python(
+        network, features, LABELS_OF_TEXTS, n_candidate_clusters
+    )
+    n_ranked = sum(map(len, candidates))
+    assert losses.recall.item() == pytest.approx(recall / network.layout.n_clusters, rel=1e-5)
+    assert losses.rank.item() == pytest.approx(rank * len(features) / n_ranked, rel=1e-5)
+
+
+@pytest.mark.parametrize("objective", ["recall", "rank"])
+@pytest.mark.parametrize("chosen", [None, torch.tensor([[0, 1]] * 6)], ids=["dynamic", "static"])
+def test_one_loss_alone(objective, chosen):
+    network, features = make_network(), make_features()
+    positives = as_positives(LABELS_OF_TEXTS)
+    both = network.losses(features, positives, 2, chosen=chosen)
+    alone = network.losses(features, positives, 2, chosen=chosen, objective=objective)
+    assert getattr(alone, objective).item() == getattr(both, objective).item() > 0
+    assert getattr(alone, {"recall": "rank", "rank": "recall"}[objective]).item() == 0
+    sum(alone).backward()
+    trained = {name.split(".")[0] for name, p in network.named_parameters() if p.grad is not None}
+    assert trained == {"recall": {"recall_head"}, "rank": {"bottleneck", "label_table"}}[objective]
+
+
+def test_separate_encoders():
+    """The generator sees the representation of the encoder, the discriminator that of its own."""
+    network = make_network()
+    left, right = make_features(), make_features().flip(0)
+    of_left, of_right = (network.losses(e, as_positives(LABELS_OF_TEXTS), 2) for e in (left, right))
+    chosen = torch.tensor([[0, 1]] * 6)
+    rank = network.losses(right, as_positives(LABELS_OF_TEXTS), 2, chosen=chosen).rank
+    network.separate_encoders()
+    assert network.settings["separate_encoders"]
+    assert network.rank_encoder is not network.encoder
+    features = torch.cat([left, right], dim=1)
+    both = network.losses(features, as_positives(LABELS_OF_TEXTS), 2, chosen=chosen)
+    assert both.recall.item() == pytest.approx(of_left.recall.item(), rel=1e-6)
+    assert both.recall.item() != pytest.approx(of_right.recall.item(), rel=1e-2)
+    assert both.rank.item() == pytest.approx(rank.item(), rel=1e-6)
 
 
 def test_candidates_follow_the_generator():
@@ -149,7 +194,7 @@ def test_dropout_only_in_training():
     assert first == pytest.approx([recall, rank], rel=1e-5)
     scores = network.scores(features, 2)[1]
     torch.testing.assert_close(scores, network.scores(features, 2)[1], rtol=0, atol=0)
-    assert network.settings == {"n_feature_layers": 2, "bottleneck_dim": 4, "dropout": 0.5}
+    assert network.settings["dropout"] == 0.5
 
 
 def test_dropout_leaves_what_texts_have_in_common():

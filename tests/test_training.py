@@ -29,7 +29,8 @@ def test_batches_carry_the_labels_of_their_texts(tiny_encoder):
     y[5] = 0  # a text without labels
     data = TrainingSet(tokens, y.tocsr(), CPU)
     rows = np.array([7, 5, 3, 110])
-    batch, positives = data.batch(rows)
+    batch, positives, chosen = data.batch(rows)
+    assert chosen is None
     torch.testing.assert_close(batch.input_ids, tokens.batch(rows).input_ids)
     found = [positives.labels[positives.rows == i].tolist() for i in range(4)]
     assert found == [sorted(y[[i]].nonzero()[1].tolist()) for i in rows]

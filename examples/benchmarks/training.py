@@ -112,7 +112,7 @@ class BareStep:
 
     def __call__(self) -> None:
         step = self.step
-        tokens, _ = step.trainer.data.batch(step.batches[self.n_done % len(step.batches)])
+        tokens, *_ = step.trainer.data.batch(step.batches[self.n_done % len(step.batches)])
         with autocast(step.device, step.trainer.settings.dtype):
             states = self.encoder(tokens.input_ids, attention_mask=tokens.attention_mask)
         states.last_hidden_state[:, 0].float().square().mean().backward()
