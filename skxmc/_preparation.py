@@ -106,11 +106,70 @@ def _cluster(
 
 
 def _tfidf(texts: list[str]) -> sp.csr_matrix:
-    """TF-IDF of words; of characters where no text holds a word, one empty column at the worst."""
+    return fit_tfidf(texts)[1]
+
+
+def fit_tfidf(texts: list[str]) -> tuple[TfidfVectorizer, sp.csr_matrix]:
+    """Fit a vectorizer of words; of characters where no text holds a word.
+
+    Returns
+    -------
+    vectorizer : TfidfVectorizer
+        Fitted.
+    features : csr_matrix of shape (n_texts, n_features), float32
+        TF-IDF of the texts; one empty column where they hold no character either.
+    """
     for settings in ({}, {"analyzer": "char"}):
+        vectorizer = TfidfVectorizer(dtype=np.float32, **settings)
         try:
-            return TfidfVectorizer(dtype=np.float32, **settings).fit_transform(texts)
+            return vectorizer, vectorizer.fit_transform(texts)
         except ValueError as error:
             if "empty vocabulary" not in str(error):
                 raise
-    return sp.csr_matrix((len(texts), 1), dtype=np.float32)
+    vectorizer = TfidfVectorizer(dtype=np.float32, vocabulary=[""])  # no text has that word
+    return vectorizer, vectorizer.fit_transform(texts)
+
+
+def add_label_texts(
+    texts: list[str], y: sp.csr_array, label_texts: Any
+) -> tuple[list[str], sp.csr_array]:
+    """Append what is written about each label as a text that has this label alone.
+
+    Parameters
+    ----------
+    texts : list of str
+        As `check_texts` returns them.
+    y : csr_array of shape (n_texts, n_labels)
+        Their labels, as `check_labels` returns them.
+    label_texts : array-like of shape (n_labels,) or None
+        A text, or None, NaN or a blank one, for each label; None adds nothing.
+
+    Returns
+    -------
+    texts : list of str
+    y : csr_array
+        With a row for each text.
+
+    Raises
+    ------
+    TypeError
+        If label_texts is no sequence, or an entry is neither a text nor missing.
+    ValueError
+        If label_texts is a bare string, or not as long as there are labels.
+    """
+    if label_texts is None:
+        return texts, y
+    of_labels = check_texts(label_texts, name="label_texts", allow_empty=True, allow_missing=True)
+    n_labels = y.shape[1]
+    if len(of_labels) != n_labels:
+        raise ValueError(
+            f"label_texts has {len(of_labels)} entries, but there are {n_labels} labels. Pass one "
+            "text for each label, in the order of classes_, and None where a label has none."
+        )
+    columns = [column for column, text in enumerate(of_labels) if text.strip()]
+    rows = sp.csr_array(
+        (np.ones(len(columns), dtype=y.dtype), columns, np.arange(len(columns) + 1)),
+        shape=(len(columns), n_labels),
+    )
+    added = [of_labels[column] for column in columns]
+    return [*texts, *added], sp.vstack([y, rows], format="csr")

@@ -15,6 +15,7 @@ class TextRankerMixin:
     """Mixin of classifiers of raw texts with `predict_topk` and a sparse `decision_function`."""
 
     classes_: np.ndarray
+    threshold: float
 
     def predict_topk(self, X: Any, k: int = 5) -> TopK:
         """Predict the k best labels of each text."""
@@ -40,6 +41,24 @@ class TextRankerMixin:
             See `decision_function`.
         """
         return self.decision_function(X)
+
+    def predict(self, X: Any) -> sp.csr_matrix:
+        """Predict the labels whose score reaches `threshold`.
+
+        Parameters
+        ----------
+        X : list, tuple, ndarray, or pandas or polars column, of str, of length n_texts
+            Raw texts.
+
+        Returns
+        -------
+        csr_matrix of shape (n_texts, n_labels), int64
+            1 where a label is predicted.
+        """
+        predicted = self.decision_function(X)
+        predicted.data = predicted.data >= self.threshold
+        predicted.eliminate_zeros()
+        return predicted.astype(np.int64)
 
     def score(self, X: Any, y: Any) -> float:
         """Measure P@1: the share of texts whose best label is a true one.

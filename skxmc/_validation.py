@@ -41,7 +41,9 @@ class Labels(NamedTuple):
     n_unknown: NDArray[np.int64]
 
 
-def check_texts(X: Any, *, name: str = "X", allow_empty: bool = False) -> list[str]:
+def check_texts(
+    X: Any, *, name: str = "X", allow_empty: bool = False, allow_missing: bool = False
+) -> list[str]:
     """Check raw texts and return them as a list of ``str``.
 
     Lone surrogates become U+FFFD, the replacement character.
@@ -54,6 +56,8 @@ def check_texts(X: Any, *, name: str = "X", allow_empty: bool = False) -> list[s
         What error messages call it.
     allow_empty : bool, default=False
         Whether no text at all is fine.
+    allow_missing : bool, default=False
+        Whether None, NaN and the like stand for empty texts.
 
     Returns
     -------
@@ -82,6 +86,8 @@ def check_texts(X: Any, *, name: str = "X", allow_empty: bool = False) -> list[s
             "Pass a list of texts, in the order of their labels."
         )
     texts = _as_list(X)
+    if allow_missing:
+        texts = ["" if _is_missing(text) else text for text in texts]
     if not texts and not allow_empty:
         raise ValueError(f"{name} holds no text; at least one is needed.")
     if not set(map(type, texts)) <= {str}:

@@ -1,0 +1,459 @@
+"""LightXMLEnsemble: the weighted mean of the scores of several classifiers of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.base import ClassifierMixin, _fit_context, clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils import Bunch, get_tags
+from sklearn.utils._param_validation import Interval
+from sklearn.utils._user_interface import _print_elapsed_time
+from sklearn.utils.metaestimators import _BaseComposition
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import check_is_fitted
+
+from ._omikuji import OmikujiClassifier
+from ._ranker import TextRankerMixin
+from ._topk import TopK, check_k, rank_columns
+from ._validation import check_texts
+
+# Texts that are scored together: bounds what the members' candidates take.
+BLOCK_TEXTS = 2048
+
+
+class LightXMLEnsemble(TextRankerMixin, ClassifierMixin, _BaseComposition):
+    """Ensemble of classifiers of texts: the weighted mean of their scores.
+
+    The paper has two of them (table 4 of [1]_): on small label sets, three encoders, such as BERT,
+    RoBERTa and XLNet; on large ones, one encoder with three clusterings, that is three
+    ``random_state`` of the clusterer. Language and words together gain as much for less: a
+    `LightXMLClassifier` and an `OmikujiClassifier`.
+
+    Parameters
+    ----------
+    estimators : list of (str, estimator)
+        The members and their names. ``"drop"`` instead of a member leaves it out, as with
+        ``set_params(words="drop")``. Members are classifiers of this package, or any with
+        ``predict_proba`` that take texts, such as a ``Pipeline`` that starts with a vectorizer.
+        A ``FrozenEstimator`` is taken as it is.
+    weights : array-like of shape (n_estimators,), default=None
+        One for each member, dropped ones included; None is the same for all. They can be set
+        after `fit`.
+    n_candidates : int, default=200
+        Labels that each member proposes for a text.
+    threshold : float, default=0.5
+        Score from which `predict` takes a label.
+    n_jobs : int or None, default=None
+        Members that are fitted at a time. Leave it for members on a GPU.
+    verbose : bool, default=False
+        Whether to print the time that each member takes to be fitted.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_labels,)
+        Name or number of each label.
+    n_labels_ : int
+        Number of labels.
+    estimators_ : list of estimator
+        The fitted members, without dropped ones.
+    named_estimators_ : Bunch
+        The same by name; "drop" for dropped ones.
+
+    See Also
+    --------
+    LightXMLClassifier : Reads language.
+    OmikujiClassifier : Reads words.
+    skxmc.predict_topk : Predicts through pipelines and searches.
+
+    References
+    ----------
+    .. [1] T. Jiang, D. Wang, L. Sun, H. Yang, Z. Zhao, F. Zhuang, "LightXML: Transformer with
+       Dynamic Negative Sampling for High-Performance Extreme Multi-label Text Classification",
+       AAAI 2021.
+
+    Examples
+    --------
+    >>> from skxmc import LightXMLClassifier, LightXMLEnsemble, OmikujiClassifier
+    >>> texts = ["the cat sat on the mat", "stocks fell again", "a cat bond fell"]
+    >>> tags = [["animals"], ["finance"], ["finance", "insurance"]]
+    >>> language = LightXMLClassifier(
+    ...     "sentence-transformers/all-MiniLM-L6-v2", max_epochs=1, random_state=0
+    ... )
+    >>> ensemble = LightXMLEnsemble([("language", language), ("words", OmikujiClassifier())])
+    >>> top = ensemble.fit(texts, tags).predict_topk(["stocks and bonds"], k=2)
+    >>> top.labels.shape, top.scores.shape
+    ((1, 2), (1, 2))
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "estimators": [list],
+        "weights": ["array-like", None],
+        "n_candidates": [Interval(Integral, 1, None, closed="left")],
+        "threshold": OmikujiClassifier._parameter_constraints["threshold"],
+        "n_jobs": [Integral, None],
+        "verbose": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        estimators: list[tuple[str, Any]],
+        *,
+        weights: Any = None,
+        n_candidates: int = 200,
+        threshold: float = 0.5,
+        n_jobs: int | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.estimators = estimators
+        self.weights = weights
+        self.n_candidates = n_candidates
+        self.threshold = threshold
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+
+    # ------------------------------------------------------------------ fit
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: Any, y: Any, **fit_params: Any) -> LightXMLEnsemble:
+        """Fit a clone of each member.
+
+        Parameters
+        ----------
+        X : list, tuple, ndarray, or pandas or polars column, of str, of length n_texts
+            Raw texts.
+        y : sparse matrix, array, frame, or sequence of label collections
+            The labels of each text, in any form that all members take.
+        **fit_params : dict
+            Handed on to the `fit` of each member: ``label_names``, ``label_texts`` and so on.
+
+        Returns
+        -------
+        LightXMLEnsemble
+            self.
+
+        Raises
+        ------
+        ValueError
+            If members, their names or weights are not what they must be, or if members have come
+            to know other labels, or the same in another order.
+        TypeError
+            If a member cannot score labels.
+        """
+        members = self._check_members()
+        texts = check_texts(X)
+        fitted = Parallel(n_jobs=self.n_jobs)(
+            delayed(_fit_member)(
+                clone(member),
+                texts,
+                y,
+                fit_params,
+                f"({number} of {len(members)}) Fitting {name}" if self.verbose else None,
+            )
+            for number, (name, member) in enumerate(members.items(), start=1)
+        )
+        return self._take(dict(zip(members, fitted, strict=True)))
+
+    @classmethod
+    def from_fitted(
+        cls,
+        estimators: list[tuple[str, Any]],
+        *,
+        weights: Any = None,
+        n_candidates: int = 200,
+        threshold: float = 0.5,
+    ) -> LightXMLEnsemble:
+        """Make an ensemble of members that were fitted earlier; it needs no `fit`.
+
+        Parameters
+        ----------
+        estimators : list of (str, estimator)
+            The members, fitted to the same labels, and their names. They are not cloned.
+        weights : array-like of shape (n_estimators,), default=None
+            One for each member; None is the same for all.
+        n_candidates : int, default=200
+            Labels that each member proposes for a text.
+        threshold : float, default=0.5
+            Score from which `predict` takes a label.
+
+        Returns
+        -------
+        LightXMLEnsemble
+            Ready to predict.
+
+        Raises
+        ------
+        NotFittedError
+            If a member is not fitted.
+        ValueError
+            As in `fit`.
+        TypeError
+            As in `fit`.
+        """
+        ensemble = cls(estimators, weights=weights, n_candidates=n_candidates, threshold=threshold)
+        ensemble._validate_params()
+        members = ensemble._check_members()
+        for member in members.values():
+            check_is_fitted(member)
+        return ensemble._take(members)
+
+    def _check_members(self) -> dict[str, Any]:
+        """Check estimators and weights, and return the members that are not dropped, by name."""
+        if not self.estimators:
+            raise ValueError("estimators is empty. Pass a list of (name, estimator) pairs.")
+        for item in self.estimators:
+            if not (isinstance(item, tuple | list) and len(item) == 2 and isinstance(item[0], str)):
+                raise ValueError(
+                    f"estimators holds {item!r}. Pass a list of (name, estimator) pairs."
+                )
+        self._validate_names([name for name, _ in self.estimators])
+        members = {name: member for name, member in self.estimators if not _is_dropped(member)}
+        if not members:
+            raise ValueError("All estimators are dropped; at least one is needed.")
+        self._check_estimators_are_instances(members.values())
+        for name, member in members.items():
+            if not (_ranks_texts(member) or hasattr(member, "predict_proba")):
+                raise TypeError(
+                    f"The member {name!r}, {type(member).__name__}, cannot score labels: it is "
+                    "no classifier of this package and has no predict_proba. Leave it out."
+                )
+        self._kept_weights([name in members for name, _ in self.estimators])
+        return members
+
+    def _kept_weights(self, kept: list[bool]) -> list[float]:
+        """Weights of the members that are kept, of all; they sum to 1."""
+        weights = np.ones(len(self.estimators)) if self.weights is None else self.weights
+        weights = np.asarray(weights, dtype=np.float64)
+        if weights.shape != (len(self.estimators),):
+            raise ValueError(
+                f"weights is of shape {weights.shape}, but there are {len(self.estimators)} "
+                "estimators. Pass one weight for each, also for those that are dropped."
+            )
+        if not np.isfinite(weights).all() or (weights < 0).any():
+            raise ValueError(f"weights is {self.weights}; weights must be finite, from 0.")
+        weights = weights[kept]
+        if not weights.any():
+            raise ValueError(
+                f"weights is {self.weights}, 0 for all members that are not dropped; at least one "
+                "must be above 0."
+            )
+        weights = weights / weights.max()
+        return (weights / weights.sum()).tolist()
+
+    def _take(self, members: dict[str, Any]) -> LightXMLEnsemble:
+        """Keep fitted members, if they know the same labels in the same order."""
+        classes: dict[str, Any] = {
+            name: getattr(member, "classes_", None) for name, member in members.items()
+        }
+        first, *others = members
+        for name in members:
+            if getattr(classes[name], "ndim", None) != 1:
+                raise ValueError(f"The member {name!r} has no one-dimensional array classes_.")
+        for name in others:
+            if not np.array_equal(classes[name], classes[first]):
+                raise ValueError(
+                    f"The members {first!r} and {name!r} differ in classes_: "
+                    f"{_difference(classes[first], classes[name])}. Fit them to the same y."
+                )
+        self.classes_ = classes[first]
+        self.n_labels_ = len(self.classes_)
+        self.estimators_ = list(members.values())
+        self.named_estimators_ = Bunch(
+            **{name: members.get(name, "drop") for name, _ in self.estimators}
+        )
+        self._kept = [name in members for name, _ in self.estimators]
+        return self
+
+    # ------------------------------------------------------------------ predict
+
+    def predict_topk(self, X: Any, k: int = 5) -> TopK:
+        """Predict the k best labels of each text.
+
+        Parameters
+        ----------
+        X : list, tuple, ndarray, or pandas or polars column, of str, of length n_texts
+            Raw texts.
+        k : int, default=5
+            Labels a text, at most the number of labels. Where it is above `n_candidates`, each
+            member proposes k.
+
+        Returns
+        -------
+        TopK
+            Named tuple ``(labels, scores)`` of two arrays of shape (n_texts, k), best first:
+            entries of `classes_`, and float32 scores from 0 to 1, above 0 but where a member that
+            is not of this package left too many labels at 0.
+
+        Raises
+        ------
+        ValueError
+            If k is not a whole number from 1 to the number of labels.
+        """
+        check_is_fitted(self)
+        k = check_k(k, self.n_labels_)
+        columns = [np.empty((0, k), dtype=np.int64)]
+        scores = [np.empty((0, k), dtype=np.float32)]
+        for block in self._score_blocks(X, k):
+            columns.append(rank_columns(block, k, self.n_labels_))
+            scores.append(_gather(block, columns[-1]))
+        return TopK(self.classes_[np.concatenate(columns)], np.concatenate(scores))
+
+    def decision_function(self, X: Any, *, top_k: int | None = None) -> sp.csr_matrix:
+        """Score the labels that a member proposes for each text.
+
+        Parameters
+        ----------
+        X : list, tuple, ndarray, or pandas or polars column, of str, of length n_texts
+            Raw texts.
+        top_k : int, default=None
+            Keep only the best so many labels of each text, so that memory stays bounded.
+
+        Returns
+        -------
+        csr_matrix of shape (n_texts, n_labels), float32
+            Weighted mean of the members' scores, in (0, 1]; 0 counts where a member does not
+            propose the label. Labels that no member proposes are absent.
+        """
+        check_is_fitted(self)
+        if top_k is not None:
+            top_k = check_k(top_k, self.n_labels_, "top_k")
+        blocks = [sp.csr_matrix((0, self.n_labels_), dtype=np.float32)]
+        for block in self._score_blocks(X, top_k or 1):
+            blocks.append(block if top_k is None else _keep_best(block, top_k))
+        return sp.vstack(blocks, format="csr")
+
+    def _score_blocks(self, X: Any, k: int) -> Iterator[sp.csr_matrix]:
+        """Scores of block after block of texts, of k labels a member or more."""
+        texts = check_texts(X, allow_empty=True)
+        n_candidates = min(max(self.n_candidates, k), self.n_labels_)
+        names = [name for name, member in self.named_estimators_.items() if not _is_dropped(member)]
+        weights = self._kept_weights(self._kept)
+        members = list(zip(names, self.estimators_, weights, strict=True))
+        for start in range(0, len(texts), BLOCK_TEXTS):
+            block = texts[start : start + BLOCK_TEXTS]
+            total = sp.csr_matrix((len(block), self.n_labels_))
+            for name, member, weight in members:
+                if weight:
+                    scores = self._member_scores(name, member, block, n_candidates)
+                    total = total + scores.astype(np.float64) * weight
+            total = total.astype(np.float32)
+            total.eliminate_zeros()
+            yield total
+
+    def _member_scores(
+        self, name: str, member: Any, texts: list[str], n_candidates: int
+    ) -> sp.csr_matrix:
+        if _ranks_texts(member):
+            return member.decision_function(texts, top_k=n_candidates)
+        scores = member.predict_proba(texts)
+        shape = getattr(scores, "shape", None)
+        if shape != (len(texts), self.n_labels_):
+            raise ValueError(
+                f"predict_proba of the member {name!r} returns {type(scores).__name__} of shape "
+                f"{shape}, but there are {len(texts)} texts and {self.n_labels_} labels. Leave it "
+                "out, or wrap it in OneVsRestClassifier."
+            )
+        return _keep_best(sp.csr_matrix(scores) if sp.issparse(scores) else scores, n_candidates)
+
+    # ------------------------------------------------------------------ sklearn
+
+    @property
+    def named_estimators(self) -> Bunch:
+        """The members, not fitted, by name.
+
+        Returns
+        -------
+        Bunch
+        """
+        return Bunch(**dict(self.estimators))
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Get the parameters of the ensemble, its members by name, and their parameters.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to give the members and their parameters too.
+
+        Returns
+        -------
+        dict
+            Values by name, such as ``words`` and ``words__C``.
+        """
+        return self._get_params("estimators", deep=deep)
+
+    def set_params(self, **params: Any) -> LightXMLEnsemble:
+        """Set parameters of the ensemble or of its members, or replace members.
+
+        Parameters
+        ----------
+        **params : dict
+            Such as ``n_candidates=100``, ``words__C=2``, ``words=OmikujiClassifier()`` or
+            ``words="drop"``.
+
+        Returns
+        -------
+        LightXMLEnsemble
+            self.
+        """
+        self._set_params("estimators", **params)
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        with suppress(TypeError, ValueError, AttributeError):  # of estimators that fit refuses
+            tags.non_deterministic = any(
+                get_tags(member).non_deterministic
+                for _, member in self.estimators
+                if not _is_dropped(member)
+            )
+        return tags
+
+
+def _is_dropped(member: Any) -> bool:
+    return isinstance(member, str) and member == "drop"
+
+
+def _ranks_texts(member: Any) -> bool:
+    if isinstance(member, FrozenEstimator):
+        return _ranks_texts(member.estimator)
+    return isinstance(member, TextRankerMixin)
+
+
+def _difference(left: np.ndarray, right: np.ndarray) -> str:
+    if len(left) != len(right):
+        return f"{len(left)} and {len(right)} labels"
+    pairs = enumerate(zip(left.tolist(), right.tolist(), strict=True))
+    place, (one, other) = next(item for item in pairs if item[1][0] != item[1][1])
+    return f"at position {place} are {one!r} and {other!r}"
+
+
+def _fit_member(
+    member: Any, texts: list[str], y: Any, fit_params: dict[str, Any], message: str | None
+) -> Any:
+    with _print_elapsed_time("LightXMLEnsemble", message):
+        return member.fit(texts, y, **fit_params)
+
+
+def _gather(scores: Any, columns: np.ndarray) -> np.ndarray:
+    """Scores at `columns` of each row, as a dense array of their shape."""
+    found = scores[np.arange(len(columns))[:, np.newaxis], columns]
+    return found.toarray() if sp.issparse(found) else np.asarray(found)
+
+
+def _keep_best(scores: Any, k: int) -> sp.csr_matrix:
+    """The k best of each row of a sparse or dense matrix, less those that are 0."""
+    n_rows, n_labels = scores.shape
+    columns = rank_columns(scores, k, n_labels)
+    starts = np.arange(0, n_rows * k + 1, k)
+    best = sp.csr_matrix(
+        (_gather(scores, columns).ravel(), columns.ravel(), starts), shape=scores.shape
+    )
+    best.sort_indices()
+    best.eliminate_zeros()
+    return best

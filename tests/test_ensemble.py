@@ -1,0 +1,540 @@
+"""LightXMLEnsemble: means of scores, members by name, what is refused, and model selection."""
+
+import copy
+import pickle
+import re
+
+import joblib
+import numpy as np
+import pytest
+from classifier_fixtures import dataset, fitted, make_classifier
+from scipy import sparse
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.exceptions import NotFittedError
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.naive_bayes import MultinomialNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import LinearSVC
+from sklearn.utils import Bunch, get_tags
+
+import skxmc
+from skxmc import LightXMLEnsemble, OmikujiClassifier, _ensemble
+from skxmc._ranker import TextRankerMixin
+from skxmc._topk import TopK
+from skxmc.metrics import precision_at_k, precision_at_k_scorer
+
+pytest.importorskip("omikuji")
+
+X, Y = dataset()
+SHAPE = (64, 30)
+
+
+class Fixed(TextRankerMixin, ClassifierMixin, BaseEstimator):
+    """Gives texts the scores of a table, whose row is the number that the text is."""
+
+    def __init__(self, scores=None, classes=None):
+        self.scores = scores
+        self.classes = classes
+
+    def fit(self, X, y, **params):
+        self.params_ = params
+        n_labels = np.shape(self.scores)[1]
+        self.classes_ = np.arange(n_labels) if self.classes is None else np.asarray(self.classes)
+        return self
+
+    def decision_function(self, X, *, top_k=None):
+        self.asked_ = [*getattr(self, "asked_", []), (len(X), top_k)]
+        scores = np.array(self.scores, dtype=np.float32)[[int(text) for text in X]]
+        return _ensemble._keep_best(sparse.csr_matrix(scores), top_k)
+
+
+class Proba(ClassifierMixin, BaseEstimator):
+    """The same by way of `predict_proba` only, in the form that `convert` gives."""
+
+    def __init__(self, scores=None, convert=np.asarray):
+        self.scores = scores
+        self.convert = convert
+
+    def fit(self, X, y):
+        self.classes_ = np.arange(np.shape(self.scores)[1])
+        return self
+
+    def predict_proba(self, X):
+        return self.convert(np.array(self.scores)[[int(text) for text in X]])
+
+
+LEFT = Fixed([[0.8, 0.4, 0.0, 0.2], [0.0, 0.0, 1.0, 0.5]])
+RIGHT = Fixed([[0.0, 0.6, 0.0, 0.4], [1.0, 0.0, 1.0, 0.0]])
+PAIR = [("left", LEFT), ("right", RIGHT)]
+TEXTS, LABELS = ["0", "1"], np.eye(2, 4)
+MEAN = [[0.4, 0.5, 0.0, 0.3], [0.5, 0.0, 1.0, 0.25]]
+
+
+def fit(estimators=PAIR, **params):
+    return LightXMLEnsemble(estimators, **params).fit(TEXTS, LABELS)
+
+
+@pytest.fixture(scope="module")
+def both():
+    """Language and words, fitted. Shared: copy it before changing it."""
+    members = [("language", fitted()), ("words", OmikujiClassifier().fit(X, Y))]
+    return LightXMLEnsemble.from_fitted(members)
+
+
+# ---------------------------------------------------------------- the mean
+
+
+def test_absent_scores_count_0():
+    scores = fit().decision_function(TEXTS)
+    np.testing.assert_allclose(scores.toarray(), MEAN, rtol=1e-6)
+    assert scores.nnz == 6
+
+
+@pytest.mark.parametrize("weights", [[3, 1], (0.75, 0.25), np.array([1.5e308, 0.5e308])], ids=repr)
+def test_weights(weights):
+    scores = fit(weights=weights).decision_function(TEXTS).toarray()
+    np.testing.assert_allclose(scores, [[0.6, 0.45, 0, 0.25], [0.25, 0, 1, 0.375]], rtol=1e-6)
+
+
+def test_a_weight_of_0_leaves_a_member_out():
+    ensemble = fit(weights=[0, 2])
+    scores = ensemble.decision_function(TEXTS)
+    np.testing.assert_allclose(scores.toarray(), RIGHT.scores, rtol=1e-6)
+    assert scores.nnz == 4
+    assert len(ensemble.estimators_) == 2
+    assert not hasattr(ensemble.estimators_[0], "asked_")
+
+
+def test_weights_can_be_set_after_fit():
+    ensemble = fit().set_params(weights=[0, 1])
+    np.testing.assert_allclose(ensemble.decision_function(TEXTS).toarray(), RIGHT.scores, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"weights is of shape \(3,\)"):
+        ensemble.set_params(weights=[1, 1, 1]).predict_topk(TEXTS, 1)
+
+
+def test_a_dropped_member_is_left_out_with_its_weight():
+    ensemble = fit([("first", "drop"), *PAIR], weights=[7, 3, 1])
+    expected = fit(weights=[3, 1]).decision_function(TEXTS)
+    assert (ensemble.decision_function(TEXTS) != expected).nnz == 0
+    assert len(ensemble.estimators_) == 2
+    assert ensemble.named_estimators_["first"] == "drop"
+
+
+@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_matrix, sparse.coo_array])
+def test_members_with_predict_proba_only(convert):
+    dense = Proba(RIGHT.scores, convert)
+    ensemble = fit([("left", LEFT), ("right", dense)], n_candidates=1)
+    expected = [[0.4, 0.3, 0, 0], [0.5, 0, 0.5, 0]]  # ties go to the lower column
+    np.testing.assert_allclose(ensemble.decision_function(TEXTS).toarray(), expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        ensemble.set_params(n_candidates=9).decision_function(TEXTS).toarray(), MEAN, rtol=1e-6
+    )
+
+
+def test_n_candidates_are_asked_for():
+    ensemble = fit(n_candidates=2)
+    scores = ensemble.decision_function(TEXTS)
+    expected = [[0.4, 0.5, 0, 0.2], [0.5, 0, 1, 0.25]]
+    np.testing.assert_allclose(scores.toarray(), expected, rtol=1e-6)
+    ensemble.predict_topk(TEXTS, 1)
+    ensemble.predict_topk(TEXTS, 3)
+    ensemble.decision_function(TEXTS, top_k=4)
+    fit().predict_topk(TEXTS, 3)
+    assert ensemble.estimators_[0].asked_ == [(2, 2), (2, 2), (2, 3), (2, 4)]
+    assert fit().set_params(n_candidates=99).fit(TEXTS, LABELS).decision_function(TEXTS).nnz == 6
+
+
+def test_stored_scores_are_above_0_and_at_most_1(both):
+    sure = Fixed([[1.0, 1e-44, 0.0]])
+    for n in (3, 6, 7):
+        ensemble = LightXMLEnsemble([(f"m{i}", sure) for i in range(n)], weights=np.full(n, 0.1))
+        scores = ensemble.fit(["0"], np.eye(1, 3)).decision_function(["0"])
+        assert scores[0, 0] == 1
+    rare = LightXMLEnsemble([("a", sure), ("b", Fixed([[1.0, 0, 0]]))], weights=[1e-9, 1])
+    assert rare.fit(["0"], np.eye(1, 3)).decision_function(["0"]).indices.tolist() == [0]
+    for scores in (both.decision_function(X), both.decision_function(X, top_k=3)):
+        assert isinstance(scores, sparse.csr_matrix)
+        assert scores.shape == SHAPE
+        assert scores.dtype == np.float32
+        assert (scores.data > 0).all()
+        assert (scores.data <= 1).all()
+        assert scores.has_canonical_format
+
+
+def test_mean_of_real_members(both):
+    language, words = (member.decision_function(X, top_k=30) for member in both.estimators_)
+    expected = (language.toarray() + words.toarray()) / 2
+    np.testing.assert_allclose(both.decision_function(X).toarray(), expected, rtol=1e-5)
+
+
+# ---------------------------------------------------------------- predict_topk and the rest
+
+
+@pytest.mark.parametrize("k", [1, 5, 30, np.int64(2)])
+@pytest.mark.parametrize("n_candidates", [1, 4, 200])
+def test_exactly_k_labels_best_first(both, k, n_candidates):
+    ensemble = copy.copy(both).set_params(n_candidates=n_candidates)
+    best = ensemble.predict_topk([*X, ""], k)
+    assert isinstance(best, TopK)
+    assert best.labels.shape == best.scores.shape == (65, k)
+    assert best.scores.dtype == np.float32
+    assert (best.scores > 0).all()
+    assert (best.scores <= 1).all()
+    assert (np.diff(best.scores, axis=1) <= 0).all()
+    assert all(len(set(row)) == k for row in best.labels.tolist())
+    stored = ensemble.decision_function([*X, ""], top_k=k).toarray()
+    np.testing.assert_array_equal(np.take_along_axis(stored, best.labels, axis=1), best.scores)
+    assert ((stored > 0).sum(axis=1) == k).all()
+
+
+def test_k_labels_also_where_members_give_fewer():
+    assert fit().decision_function(TEXTS, top_k=4).nnz == 6
+    best = fit().predict_topk(TEXTS, 4)
+    assert best.labels.tolist() == [[1, 0, 3, 2], [2, 0, 3, 1]]
+    np.testing.assert_allclose(best.scores, [[0.5, 0.4, 0.3, 0], [1, 0.5, 0.25, 0]], rtol=1e-6)
+
+
+def test_labels_are_those_of_the_members():
+    named = [("left", clone(LEFT).set_params(classes=list("wxyz")))]
+    ensemble = fit(named)
+    assert ensemble.classes_.tolist() == list("wxyz")
+    assert ensemble.n_labels_ == 4
+    assert ensemble.predict_topk(TEXTS, 1).labels.tolist() == [["w"], ["y"]]
+
+
+def test_long_input_goes_in_blocks(both, monkeypatch):
+    expected = (
+        both.predict_topk(X, 4),
+        both.decision_function(X),
+        both.decision_function(X, top_k=2),
+    )
+    monkeypatch.setattr(_ensemble, "BLOCK_TEXTS", 10)
+    found = both.predict_topk(X, 4), both.decision_function(X), both.decision_function(X, top_k=2)
+    np.testing.assert_array_equal(found[0].labels, expected[0].labels)
+    for left, right in zip(found[1:], expected[1:], strict=True):
+        np.testing.assert_allclose(left.toarray(), right.toarray(), atol=1e-6)
+    ensemble = fit()
+    ensemble.predict_topk(["0"] * 25, 2)
+    assert [n for n, _ in ensemble.estimators_[1].asked_] == [10, 10, 5]
+
+
+def test_no_texts_at_all(both):
+    assert both.predict_topk([], 3).labels.shape == (0, 3)
+    assert both.decision_function([]).shape == (0, 30)
+    assert both.predict([]).shape == (0, 30)
+
+
+def test_predict_score_and_predict_proba(both):
+    scores = both.decision_function(X)
+    assert (both.predict_proba(X) != scores).nnz == 0
+    predicted = copy.copy(both).set_params(threshold=0.3).predict(X)
+    assert predicted.dtype == np.int64
+    np.testing.assert_array_equal(predicted.toarray(), scores.toarray() >= np.float32(0.3))
+    assert both.score(X, Y) == precision_at_k(Y, both.predict_topk(X, 1), k=1)
+
+
+def test_predict_topk_function(both):
+    best = skxmc.predict_topk(both, X, 3)
+    np.testing.assert_array_equal(best.labels, both.predict_topk(X, 3).labels)
+
+
+def test_ensembles_nest():
+    inner = LightXMLEnsemble(PAIR, weights=[1, 3])
+    scores = fit([("inner", inner), ("left", LEFT)]).decision_function(TEXTS).toarray()
+    expected = (5 * np.array(LEFT.scores) + 3 * np.array(RIGHT.scores)) / 8
+    np.testing.assert_allclose(scores, expected, rtol=1e-6)
+
+
+# ---------------------------------------------------------------- fit
+
+
+def test_members_are_cloned_and_given_fit_params():
+    left = clone(LEFT)
+    ensemble = LightXMLEnsemble([("left", left), ("right", RIGHT)])
+    assert ensemble.fit(TEXTS, LABELS, label_names=list("abcd")) is ensemble
+    assert not hasattr(left, "classes_")
+    assert [member.params_ for member in ensemble.estimators_] == [
+        {"label_names": list("abcd")}
+    ] * 2
+    assert ensemble.named_estimators_ == dict(
+        zip(("left", "right"), ensemble.estimators_, strict=True)
+    )
+    assert isinstance(ensemble.named_estimators_, Bunch)
+    assert ensemble.named_estimators_.right is ensemble.estimators_[1]
+
+
+def test_names_and_texts_of_labels_reach_the_members():
+    names = [f"tag {i}" for i in range(30)]
+    members = [("one", OmikujiClassifier()), ("two", OmikujiClassifier(n_trees=1))]
+    ensemble = LightXMLEnsemble(members)
+    ensemble.fit(X, Y, label_names=names, label_texts=["zyzzyva"] + [None] * 29)
+    assert ensemble.classes_.tolist() == names
+    for member in ensemble.estimators_:
+        assert "zyzzyva" in member.vectorizer_.vocabulary_
+
+
+def test_language_and_words_and_scikit_learn():
+    nb = make_pipeline(TfidfVectorizer(), OneVsRestClassifier(MultinomialNB()))
+    y = np.hstack([Y.toarray()[:, Y.sum(axis=0) > 1]])
+    ensemble = LightXMLEnsemble(
+        [
+            ("language", make_classifier(max_epochs=1)),
+            ("words", OmikujiClassifier()),
+            ("bayes", nb),
+            ("search", GridSearchCV(OmikujiClassifier(n_trees=1), {"C": [0.5, 1.0]}, cv=2)),
+        ]
+    )
+    ensemble.fit(X, y)
+    parts = [ensemble.estimators_[i].decision_function(X) for i in (0, 1)]
+    parts += [ensemble.estimators_[i].predict_proba(X) for i in (2, 3)]
+    expected = sum(np.asarray(p.todense() if sparse.issparse(p) else p) for p in parts) / 4
+    full = ensemble.set_params(n_candidates=y.shape[1]).decision_function(X).toarray()
+    np.testing.assert_allclose(full[expected > 0.05], expected[expected > 0.05], atol=0.05)
+    assert ensemble.predict_topk(X, 7).labels.shape == (64, 7)
+
+
+def test_fit_in_parallel_is_the_same():
+    members = [("a", make_classifier(max_epochs=1)), ("b", make_classifier("direct", max_epochs=1))]
+    one = LightXMLEnsemble(members).fit(X, Y).decision_function(X)
+    with joblib.parallel_backend("threading"):
+        two = LightXMLEnsemble(PAIR, n_jobs=2).fit(TEXTS, LABELS).decision_function(TEXTS)
+    np.testing.assert_allclose(two.toarray(), MEAN, rtol=1e-6)
+    again = LightXMLEnsemble(members).fit(X, Y).decision_function(X)
+    assert (one != again).nnz == 0
+
+
+def test_frozen_members_stay_as_they_are():
+    words = OmikujiClassifier().fit(X, Y)
+    ensemble = LightXMLEnsemble(
+        [("words", FrozenEstimator(words)), ("language", FrozenEstimator(fitted()))]
+    ).fit(X[:3], Y[:3])
+    assert ensemble.estimators_[0].estimator is words
+    expected = LightXMLEnsemble.from_fitted([("words", words), ("language", fitted())])
+    assert (ensemble.decision_function(X) != expected.decision_function(X)).nnz == 0
+
+
+def test_frozen_members_are_asked_for_few_labels():
+    ensemble = fit([("left", FrozenEstimator(clone(LEFT).fit(TEXTS, LABELS)))], n_candidates=2)
+    ensemble.predict_topk(TEXTS, 1)
+    assert ensemble.estimators_[0].asked_ == [(2, 2)]
+
+
+def test_verbose(capsys):
+    fit()
+    assert capsys.readouterr().out == ""
+    fit(verbose=True)
+    assert re.search(r"\(2 of 2\) Fitting right, total=", capsys.readouterr().out)
+
+
+# ---------------------------------------------------------------- from_fitted
+
+
+def test_from_fitted():
+    left, right = clone(LEFT).fit(TEXTS, LABELS), clone(RIGHT).fit(TEXTS, LABELS)
+    ensemble = LightXMLEnsemble.from_fitted(
+        [("left", left), ("right", right)], weights=[1, 3], n_candidates=3, threshold=0.25
+    )
+    assert ensemble.estimators_[0] is left
+    assert ensemble.named_estimators_.right is right
+    assert ensemble.get_params(deep=False) == {
+        "estimators": [("left", left), ("right", right)],
+        "weights": [1, 3],
+        "n_candidates": 3,
+        "threshold": 0.25,
+        "n_jobs": None,
+        "verbose": False,
+    }
+    expected = fit(weights=[1, 3], n_candidates=3).decision_function(TEXTS)
+    assert (ensemble.decision_function(TEXTS) != expected).nnz == 0
+    assert not hasattr(clone(ensemble), "estimators_")
+
+
+def test_from_fitted_needs_fitted_members():
+    with pytest.raises(NotFittedError, match="OmikujiClassifier"):
+        LightXMLEnsemble.from_fitted([("words", OmikujiClassifier())])
+    with pytest.raises(ValueError, match="'threshold' parameter"):
+        LightXMLEnsemble.from_fitted([("left", clone(LEFT).fit(TEXTS, LABELS))], threshold=2)
+
+
+def test_from_files(both, tmp_path):
+    for name, member in both.estimators:
+        joblib.dump(member, tmp_path / name)
+    loaded = [(name, joblib.load(tmp_path / name)) for name, _ in both.estimators]
+    ensemble = LightXMLEnsemble.from_fitted(loaded)
+    assert (ensemble.decision_function(X) != both.decision_function(X)).nnz == 0
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    ("estimators", "params", "error", "message"),
+    [
+        ([], {}, ValueError, "estimators is empty. Pass a list of (name, estimator) pairs"),
+        ([LEFT], {}, ValueError, "estimators holds Fixed("),
+        ([("a", LEFT, 1)], {}, ValueError, "estimators holds ('a', "),
+        ([(1, LEFT)], {}, ValueError, "estimators holds (1, "),
+        ((("a", LEFT),), {}, ValueError, "'estimators' parameter of LightXMLEnsemble must be"),
+        ([("a", "drop")], {}, ValueError, "All estimators are dropped; at least one is needed"),
+        ([("a", LEFT), ("a", RIGHT)], {}, ValueError, "Names provided are not unique"),
+        ([("a__b", LEFT)], {}, ValueError, "Estimator names must not contain __"),
+        ([("weights", LEFT)], {}, ValueError, "Estimator names conflict with constructor"),
+        ([("a", Fixed)], {}, TypeError, "Expected an estimator instance (Fixed())"),
+        ([("a", LEFT), ("svm", LinearSVC())], {}, TypeError, "The member 'svm', LinearSVC, cannot"),
+        ([("a", None)], {}, TypeError, "The member 'a', NoneType, cannot score labels"),
+        (PAIR, {"weights": [1]}, ValueError, "weights is of shape (1,), but there are 2 estim"),
+        (PAIR, {"weights": [[1, 2]]}, ValueError, "weights is of shape (1, 2), but there are 2"),
+        (PAIR, {"weights": [1, -1]}, ValueError, "weights is [1, -1]; weights must be finite"),
+        (PAIR, {"weights": [1, np.nan]}, ValueError, "weights must be finite, from 0"),
+        (PAIR, {"weights": [0, 0]}, ValueError, "weights is [0, 0], 0 for all members"),
+        ([*PAIR, ("a", "drop")], {"weights": [0, 0, 1]}, ValueError, "0 for all members that are"),
+        (PAIR, {"weights": 2}, ValueError, "'weights' parameter of LightXMLEnsemble"),
+        (PAIR, {"n_candidates": 0}, ValueError, "'n_candidates' parameter of LightXMLEnsemble"),
+        (PAIR, {"threshold": -0.1}, ValueError, "'threshold' parameter of LightXMLEnsemble"),
+        (PAIR, {"n_jobs": "all"}, ValueError, "'n_jobs' parameter of LightXMLEnsemble"),
+        (PAIR, {"verbose": "yes"}, ValueError, "'verbose' parameter of LightXMLEnsemble"),
+    ],
+    ids=lambda value: "" if isinstance(value, type | list | tuple | dict) else value[:30],
+)
+def test_bad_parameters(estimators, params, error, message):
+    ensemble = LightXMLEnsemble(estimators, **params)
+    with pytest.raises(error, match=re.escape(message)):
+        ensemble.fit(TEXTS, LABELS)
+    assert not hasattr(ensemble, "estimators_")
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ([0, 1, 3, 2], "at position 2 are 2 and 3. Fit them to the same y"),
+        (list("abcd"), "at position 0 are 0 and 'a'"),
+        ([0, 1, 2], "4 and 3 labels"),
+    ],
+)
+def test_members_that_differ_in_their_labels(classes, message):
+    other = Fixed(np.ones((2, len(classes))), np.array(classes, dtype=object))
+    estimators = [*PAIR, ("other", other)]
+    message = re.escape(f"The members 'left' and 'other' differ in classes_: {message}")
+    with pytest.raises(ValueError, match=message):
+        fit(estimators)
+    members = [(name, member.fit(TEXTS, LABELS)) for name, member in clone_all(estimators)]
+    with pytest.raises(ValueError, match=message):
+        LightXMLEnsemble.from_fitted(members)
+
+
+def clone_all(estimators):
+    return [(name, clone(member)) for name, member in estimators]
+
+
+def test_members_of_other_interfaces():
+    y = Y.toarray()[:, Y.sum(axis=0) > 1]
+    neighbours = make_pipeline(TfidfVectorizer(), KNeighborsClassifier())
+    with pytest.raises(
+        ValueError, match=r"The member 'near' has no one-dimensional array classes_"
+    ):
+        LightXMLEnsemble([("near", neighbours)]).fit(X, y)
+    for convert, message in (
+        (lambda scores: scores[:, :3], r"returns ndarray of shape \(2, 3\), but there are 2 texts"),
+        (list, "returns list of shape None"),
+    ):
+        with pytest.raises(ValueError, match=f"predict_proba of the member 'odd' {message}"):
+            fit([("odd", Proba(LEFT.scores, convert))]).decision_function(TEXTS)
+
+
+@pytest.mark.parametrize("k", [0, -1, 31, True, 2.0, None])
+def test_k_out_of_range(both, k):
+    with pytest.raises(ValueError, match=r"k is .*(must be a whole number|only 30 labels)"):
+        both.predict_topk(X, k)
+    if k is not None:
+        with pytest.raises(ValueError, match=r"top_k is .*(must be a whole|only 30 labels)"):
+            both.decision_function(X, top_k=k)
+
+
+def test_bad_texts(both):
+    for call in (both.predict, both.predict_topk, lambda X: LightXMLEnsemble(PAIR).fit(X, LABELS)):
+        with pytest.raises(ValueError, match="Iterable over raw text documents expected"):
+            call("a text")
+        with pytest.raises(ValueError, match=r"missing value .* at row 1"):
+            call(["a", None])
+
+
+def test_unfitted_methods_say_so():
+    for method in ("predict", "predict_topk", "predict_proba", "decision_function"):
+        with pytest.raises(NotFittedError, match="not fitted yet"):
+            getattr(LightXMLEnsemble(PAIR), method)(TEXTS)
+
+
+# ---------------------------------------------------------------- scikit-learn
+
+
+def test_members_by_name():
+    words = OmikujiClassifier(C=2.0)
+    ensemble = LightXMLEnsemble([("words", words), ("left", LEFT)])
+    params = ensemble.get_params()
+    assert params["words"] is words
+    assert params["words__C"] == 2.0
+    assert "words" not in ensemble.get_params(deep=False)
+    ensemble.set_params(words__C=3.0, n_candidates=5)
+    assert words.C == 3.0
+    assert ensemble.n_candidates == 5
+    assert ensemble.set_params(words="drop").estimators == [("words", "drop"), ("left", LEFT)]
+    assert ensemble.named_estimators == {"words": "drop", "left": LEFT}
+    other = OmikujiClassifier()
+    assert ensemble.set_params(words=other, words__n_trees=1).named_estimators.words is other
+    assert other.n_trees == 1
+    with pytest.raises(ValueError, match="Invalid parameter 'speed'"):
+        ensemble.set_params(speed=1)
+
+
+def test_clone_and_repr(both):
+    ensemble = LightXMLEnsemble([("words", OmikujiClassifier(C=2.0))], weights=[1], n_jobs=2)
+    cloned = clone(ensemble)
+    assert repr(cloned) == repr(ensemble)
+    assert repr(ensemble).startswith("LightXMLEnsemble(estimators=[('words', OmikujiClassifier(C=2")
+    assert "OmikujiClassifier" in ensemble._repr_html_()
+    assert cloned.estimators[0][1] is not ensemble.estimators[0][1]
+    assert not hasattr(clone(both), "classes_")
+
+
+def test_pickle(both, tmp_path):
+    joblib.dump(both, tmp_path / "both")
+    for loaded in (pickle.loads(pickle.dumps(both)), joblib.load(tmp_path / "both")):
+        assert (loaded.decision_function(X) != both.decision_function(X)).nnz == 0
+        np.testing.assert_array_equal(
+            loaded.predict_topk(X, 4).labels, both.predict_topk(X, 4).labels
+        )
+
+
+def test_tags():
+    tags = get_tags(LightXMLEnsemble([("left", LEFT), ("right", "drop")]))
+    assert tags.estimator_type == "classifier"
+    assert tags.input_tags.string
+    assert not tags.input_tags.two_d_array
+    assert tags.classifier_tags.multi_label
+    assert not tags.non_deterministic
+    assert get_tags(LightXMLEnsemble([("words", OmikujiClassifier())])).non_deterministic
+    for broken in (None, 3, [LEFT], [("a", 1)]):
+        assert not get_tags(LightXMLEnsemble(broken)).non_deterministic
+
+
+def test_grid_search_over_weights_and_members():
+    tags = [[f"tag {column}" for column in row.indices] for row in Y]
+    texts = [*X, *X]  # so that each half holds all labels
+    ensemble = LightXMLEnsemble(
+        [("language", make_classifier(max_epochs=1)), ("words", OmikujiClassifier())]
+    )
+    grid = {"weights": [None, [1, 3]], "words": ["drop", OmikujiClassifier(n_trees=1)]}
+    search = GridSearchCV(ensemble, grid, scoring=precision_at_k_scorer(k=3), cv=KFold(2))
+    search.fit(texts, [*tags, *tags])
+    results = search.cv_results_
+    assert np.isfinite(results["mean_test_score"]).all()
+    words_score = max(results["mean_test_score"][[1, 3]])
+    assert words_score > results["mean_test_score"][0] == results["mean_test_score"][2]
+    assert isinstance(search.best_params_["words"], OmikujiClassifier)
+    best = skxmc.predict_topk(search, X, 3)
+    assert set(best.labels.ravel()) <= {tag for row in tags for tag in row}
+    assert len(search.best_estimator_.estimators_) == 2

@@ -1,0 +1,116 @@
+"""What is written about a label becomes a text that has this label alone."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from classifier_fixtures import MODES, assert_same_predictions, dataset, make_classifier
+from scipy import sparse
+
+from skxmc import LightXMLEnsemble
+from skxmc._preparation import add_label_texts
+from skxmc._validation import check_labels
+
+TEXTS = ["red fruit", "blue car"]
+Y = check_labels([["apple"], ["car", "sky"]]).matrix
+
+
+def test_each_text_has_its_label_alone():
+    texts, y = add_label_texts(TEXTS, Y, ["an apple", "a car", "the sky"])
+    assert texts == [*TEXTS, "an apple", "a car", "the sky"]
+    expected = np.vstack([Y.toarray(), np.eye(3)])
+    np.testing.assert_array_equal(y.toarray(), expected)
+
+
+@pytest.mark.parametrize(
+    "label_texts",
+    [
+        [None, "a car", ""],
+        (None, "a car", " \n"),
+        np.array([None, "a car", np.nan], dtype=object),
+        pd.Series([None, "a car", float("nan")]),
+        pd.Series([pd.NA, "a car", ""], dtype="string"),
+    ],
+    ids=["list", "tuple", "array", "series", "strings"],
+)
+def test_labels_without_a_text_add_nothing(label_texts):
+    texts, y = add_label_texts(TEXTS, Y, label_texts)
+    assert texts == [*TEXTS, "a car"]
+    assert y.shape == (3, 3)
+    assert y[[2]].toarray().tolist() == [[0, 1, 0]]
+
+
+def test_the_matrix_stays_canonical():
+    _, y = add_label_texts(TEXTS, Y, ["an apple", None, "the sky"])
+    assert y.dtype == Y.dtype
+    assert type(y) is type(Y)
+    assert y.has_canonical_format
+    y.check_format(full_check=True)
+    assert set(y.data) == {1}
+
+
+def test_what_was_given_is_not_changed():
+    texts, before = list(TEXTS), Y.copy()
+    add_label_texts(texts, Y, ["an apple", "a car", "the sky"])
+    assert texts == TEXTS
+    assert (before != Y).nnz == 0
+
+
+def test_none_at_all():
+    texts, y = add_label_texts(TEXTS, Y, None)
+    assert texts is TEXTS
+    assert y is Y
+    texts, y = add_label_texts(TEXTS, Y, [None] * 3)
+    assert texts == TEXTS
+    assert y.shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("label_texts", "error", "message"),
+    [
+        (["a"], ValueError, "label_texts has 1 entries, but there are 3 labels. Pass one text"),
+        ([], ValueError, "label_texts has 0 entries, but there are 3 labels"),
+        (["a", "b", "c", "d"], ValueError, "in the order of classes_, and None where a label has"),
+        (["a", None, 3], TypeError, "label_texts must hold str only, but row 2 is 3 of type int"),
+        (["a", b"b", "c"], TypeError, "row 1 is b'b' of type bytes. Decode it"),
+        ("abc", ValueError, "string object received. Pass a list: label_texts=[text]"),
+        ({"apple": "a", "car": "b", "sky": "c"}, TypeError, "label_texts must be a list, tuple"),
+        (iter("abc"), TypeError, "label_texts must be a list, tuple"),
+        (3, TypeError, "label_texts must be a list, tuple"),
+        (pd.DataFrame({"a": [1], "b": [1], "c": [1]}), ValueError, "must be one-dimensional"),
+    ],
+    ids=["short", "empty", "long", "number", "bytes", "string", "dict", "iterator", "int", "frame"],
+)
+def test_bad_label_texts(label_texts, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        add_label_texts(TEXTS, Y, label_texts)
+
+
+# ---------------------------------------------------------------- in fit
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_fit_trains_on_them_as_on_any_text(mode):
+    X, Y = dataset()
+    label_texts = [f"w{label} w{label + 1}" for label in range(Y.shape[1])]
+    clf = make_classifier(mode).fit(X, Y, label_texts=label_texts)
+    eye = sparse.eye_array(Y.shape[1], format="csr", dtype=Y.dtype)
+    by_hand = make_classifier(mode).fit([*X, *label_texts], sparse.vstack([Y, eye]).tocsr())
+    assert_same_predictions(clf, by_hand)
+
+
+def test_they_are_never_held_out():
+    X, Y = dataset()
+    params = {"early_stopping": True, "batch_size": 1, "max_epochs": 1, "validation_fraction": 0.5}
+    clf = make_classifier(**params).fit(X, Y, label_texts=["a text"] * Y.shape[1])
+    assert clf.history_[0]["n_steps"] == len(X) // 2 + Y.shape[1]
+
+
+def test_ensembles_hand_them_on():
+    X, Y = dataset()
+    label_texts = [f"w{label}" for label in range(Y.shape[1])]
+    ensemble = LightXMLEnsemble([("a", make_classifier()), ("b", make_classifier())])
+    ensemble.fit(X, Y, label_texts=label_texts)
+    alone = make_classifier().fit(X, Y, label_texts=label_texts)
+    assert_same_predictions(ensemble.estimators_[1], alone)

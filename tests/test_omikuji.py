@@ -1,0 +1,568 @@
+"""OmikujiClassifier: labels and scores, odd input, files, quiet, and scikit-learn's manners."""
+
+import copy
+import os
+import pickle
+import re
+import subprocess
+import sys
+import threading
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from sklearn.base import BaseEstimator, clone
+from sklearn.datasets import load_svmlight_file
+from sklearn.exceptions import NotFittedError
+from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
+from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.utils import get_tags
+from sklearn.utils.estimator_checks import check_param_validation
+
+import skxmc
+from skxmc import OmikujiClassifier, _omikuji, _preparation
+from skxmc._validation import check_labels
+from skxmc.datasets import make_xmc
+from skxmc.metrics import precision_at_k, precision_at_k_scorer
+
+omikuji = pytest.importorskip("omikuji")
+
+# Labels 0-2 have no text.
+X, Y = make_xmc(300, 60, n_labels_per_sample=2, n_noise_words=2, random_state=0)
+Y = sparse.csr_array(Y.toarray() * (np.arange(60) > 2))
+WITHOUT_TEXT = sorted(set(range(60)) - set(Y.indices.tolist()))
+
+
+@pytest.fixture(scope="module")
+def clf():
+    """Fitted; several layers deep. Shared: copy it before changing it."""
+    return OmikujiClassifier(min_branch_size=4, beam_size=2).fit(X, Y)
+
+
+def assert_same(left, right, texts=X):
+    left, right = left.decision_function(texts), right.decision_function(texts)
+    assert (left != right).nnz == 0
+    assert left.nnz == right.nnz > 0
+
+
+# ---------------------------------------------------------------- what it learns
+
+
+def test_it_learns(clf):
+    best = clf.predict_topk(X, 1)
+    assert precision_at_k(Y, best, k=1) > 0.9
+    assert clf.score(X, Y) == precision_at_k(Y, best, k=1)
+
+
+def test_fitted_attributes(clf):
+    np.testing.assert_array_equal(clf.classes_, np.arange(60))
+    assert clf.n_labels_ == 60
+    assert isinstance(clf.model_, omikuji.Model)
+    assert clf.model_.n_trees == 3
+    assert isinstance(clf.vectorizer_, TfidfVectorizer)
+    assert clf.model_.n_features == len(clf.vectorizer_.vocabulary_)
+
+
+@pytest.mark.parametrize("loss", ["hinge", "log"])
+def test_parameters_reach_omikuji(monkeypatch, loss):
+    seen = {}
+
+    def train(path, settings, n_threads):
+        seen.update({name: getattr(settings, name) for name in dir(settings)}, threads=n_threads)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(omikuji.Model, "train_on_data", train)
+    with pytest.raises(KeyboardInterrupt):
+        OmikujiClassifier(
+            n_trees=2,
+            C=0.5,
+            loss=loss,
+            min_branch_size=7,
+            collapse_every_n_layers=5,
+            weight_threshold=0.25,
+            n_jobs=2,
+        ).fit(X, Y)
+    expected = {
+        "n_trees": 2,
+        "linear_c": 0.5,
+        "linear_loss_type": {"hinge": 0, "log": 1}[loss],
+        "min_branch_size": 7,
+        "collapse_every_n_layers": 5,
+        "linear_weight_threshold": 0.25,
+        "threads": 2,
+    }
+    assert {name: seen[name] for name in expected} == expected
+
+
+def test_defaults_are_those_of_omikuji():
+    defaults, params = omikuji.Model.default_hyper_param(), OmikujiClassifier().get_params()
+    for ours, theirs in {
+        "n_trees": "n_trees",
+        "C": "linear_c",
+        "min_branch_size": "min_branch_size",
+        "collapse_every_n_layers": "collapse_every_n_layers",
+        "weight_threshold": "linear_weight_threshold",
+    }.items():
+        assert params[ours] == pytest.approx(getattr(defaults, theirs))
+    assert omikuji.LossType[params["loss"].upper()].value == defaults.linear_loss_type
+
+
+def test_label_texts_are_learned():
+    names = ["cat", "dog", "zebra"]
+    y = [["cat"], ["dog"], ["cat", "zebra"]] * 5
+    texts = ["meow purr", "bark growl", "purr hoof"] * 5
+    clf = OmikujiClassifier().fit(texts, y, label_texts=[None, "", "stripes"])
+    assert "stripes" in clf.vectorizer_.vocabulary_
+    assert clf.classes_.tolist() == names
+    assert clf.predict_topk(["stripes"], 1).labels.tolist() == [["zebra"]]
+    with pytest.raises(ValueError, match="label_texts has 2 entries, but there are 3 labels"):
+        OmikujiClassifier().fit(texts, y, label_texts=["a", "b"])
+
+
+def test_forms_of_texts_and_labels():
+    lists = [[f"tag {column}" for column in row.indices] for row in Y]
+    frame = pd.DataFrame(Y.toarray(), columns=[f"tag {i}" for i in range(60)])
+    for texts, y, names in (
+        (tuple(X), lists, None),
+        (np.array(X), Y.toarray(), list(frame.columns)),
+        (pd.Series(X), frame, None),
+        (X, sparse.lil_matrix(Y), np.array(frame.columns)),
+    ):
+        clf = OmikujiClassifier(n_trees=1).fit(texts, y, label_names=names)
+        assert set(clf.classes_) <= set(frame.columns)
+        assert clf.predict_topk(texts, 1).labels[0, 0] in frame.columns
+
+
+def test_vectorizer():
+    vectorizer = CountVectorizer(ngram_range=(1, 2))
+    clf = OmikujiClassifier(vectorizer=vectorizer).fit(X, Y)
+    assert not hasattr(vectorizer, "vocabulary_")
+    assert max(len(word.split()) for word in clf.vectorizer_.vocabulary_) == 2
+    clf.set_params(vectorizer=HashingVectorizer(n_features=1000)).fit(X, Y)
+    assert clf.model_.n_features == 1000
+    assert clf.score(X, Y) > 0.8
+
+
+def test_fit_tfidf_gives_the_vectorizer_of_its_features():
+    for texts, shape in ((["?!", "!-", ""], (3, 3)), (["?! word", ""], (2, 1)), (["", ""], (2, 1))):
+        vectorizer, features = _preparation.fit_tfidf(texts)
+        assert features.shape == shape
+        assert features.dtype == np.float32
+        assert (vectorizer.transform(texts) != features).nnz == 0
+
+
+# ---------------------------------------------------------------- predict_topk
+
+
+@pytest.mark.parametrize("k", [1, 5, 57, 60, np.int64(3)])
+def test_exactly_k_labels_best_first(clf, k):
+    labels, scores = clf.predict_topk([*X, "", "unheard-of"], k)
+    assert labels.shape == scores.shape == (302, k)
+    assert scores.dtype == np.float32
+    assert (scores > 0).all()
+    assert (scores <= 1).all()
+    assert (np.diff(scores, axis=1) <= 0).all()
+    assert all(len(set(row)) == k for row in labels.tolist())
+
+
+def test_a_beam_too_narrow_is_widened(clf):
+    n_recalled = np.diff(clf.decision_function(X).indptr)
+    k = int(n_recalled.min()) + 5
+    scores = clf.predict_topk(X, k).scores
+    assert (scores > _omikuji.LEAST_SCORE).all()
+
+
+def test_labels_without_a_text_come_last_the_rest_by_frequency(clf):
+    assert WITHOUT_TEXT[:3] == [0, 1, 2]
+    labels, scores = clf.predict_topk(X, 60)
+    n_known = 60 - len(WITHOUT_TEXT)
+    assert set(labels[:, n_known:].ravel().tolist()) == set(WITHOUT_TEXT)
+    assert (scores[:, n_known:] == np.finfo(np.float32).tiny).all()
+    assert (scores[:, n_known - 1] >= scores[:, n_known]).all()
+
+
+def test_filled_in_order_of_frequency(clf, monkeypatch):
+    blind = copy.copy(clf)
+    monkeypatch.setattr(blind, "_beam", lambda *_: (np.array([7]), np.array([0.5], np.float32)))
+    counts = np.bincount(Y.indices, minlength=60)
+    expected = [column for column in np.argsort(-counts, kind="stable") if column != 7]
+    assert blind.predict_topk(["a"], 60).labels.tolist() == [[7, *expected]]
+
+
+def test_best_entries_of_the_decision_function(clf):
+    wide = copy.deepcopy(clf).set_params(beam_size=100)
+    stored = wide.decision_function(X).toarray()
+    for k in (1, 5, 20):
+        labels, scores = wide.predict_topk(X, k)
+        np.testing.assert_array_equal(np.take_along_axis(stored, labels, axis=1), scores)
+        expected = np.argsort(-stored, axis=1, kind="stable")[:, :k]
+        np.testing.assert_array_equal(labels, expected)
+
+
+def test_equal_scores_are_in_order_of_their_columns():
+    # Without weights all scores are equal, and omikuji gives them in any order.
+    clf = OmikujiClassifier(weight_threshold=1e9, beam_size=40)
+    clf.fit(["a b c", "words here"], np.ones((2, 40)))
+    for k in (1, 3, 15, 40):
+        labels, scores = clf.predict_topk(["words", ""], k)
+        assert labels.tolist() == [list(range(k))] * 2
+        assert len(np.unique(scores)) == 1
+
+
+def test_a_wider_beam_can_be_set_after_fit(clf):
+    narrow, wide = copy.deepcopy(clf), copy.deepcopy(clf)
+    n_narrow = narrow.set_params(beam_size=1).decision_function(X).nnz
+    n_wide = wide.set_params(beam_size=10**18).decision_function(X).nnz
+    assert n_narrow < n_wide == 300 * (60 - len(WITHOUT_TEXT))
+
+
+# ---------------------------------------------------------------- decision_function, predict
+
+
+def test_decision_function(clf):
+    scores = clf.decision_function(X)
+    assert isinstance(scores, sparse.csr_matrix)
+    assert scores.shape == (300, 60)
+    assert scores.dtype == np.float32
+    assert 0 < scores.nnz < 300 * 57
+    assert (scores.data > 0).all()
+    assert (scores.data <= 1).all()
+    assert scores.has_canonical_format
+    assert (clf.predict_proba(X) != scores).nnz == 0
+
+
+@pytest.mark.parametrize("k", [1, 4, 60])
+def test_top_k_of_the_decision_function(clf, k):
+    stored = clf.decision_function(X, top_k=k)
+    best = clf.predict_topk(X, k)
+    assert set(np.diff(stored.indptr)) == {k}
+    expected = np.zeros((300, 60), dtype=np.float32)
+    np.put_along_axis(expected, best.labels, best.scores, axis=1)
+    np.testing.assert_array_equal(stored.toarray(), expected)
+
+
+def test_all_recalled_labels_are_given_however_many():
+    y = sparse.eye_array(1500, format="csr")
+    clf = OmikujiClassifier(n_trees=1, min_branch_size=2000, beam_size=1500)
+    clf.fit([f"w{i}" for i in range(1500)], y)
+    assert clf.decision_function(["w7"]).nnz == 1500
+
+
+def test_predict(clf):
+    predicted = clf.predict(X)
+    assert predicted.dtype == np.int64
+    assert predicted.shape == (300, 60)
+    scores = clf.decision_function(X).toarray()
+    np.testing.assert_array_equal(predicted.toarray(), scores >= 0.5)
+    assert 0 < predicted.nnz == predicted.sum()
+    everything = copy.copy(clf).set_params(threshold=0.0).predict(X)
+    assert everything.nnz == clf.decision_function(X).nnz
+
+
+def test_no_texts_at_all(clf):
+    assert clf.predict_topk([], 3).labels.shape == (0, 3)
+    assert clf.decision_function([]).shape == (0, 60)
+    assert clf.predict([]).shape == (0, 60)
+
+
+def test_texts_are_scored_alone(clf):
+    together = clf.decision_function(X[:20])
+    alone = sparse.vstack([clf.decision_function([text]) for text in X[:20]])
+    assert (together != alone).nnz == 0
+    threaded = copy.deepcopy(clf).set_params(n_jobs=2)
+    assert_same(threaded, clf)
+
+
+# ---------------------------------------------------------------- odd input; none may abort
+
+
+@pytest.mark.parametrize(
+    ("texts", "y"),
+    [
+        (["a text"], [["x"]]),
+        (["a text"], [["x", "y"]]),
+        (["one two", "three four"], [["x"], ["y"]]),
+        (["", ""], [["x"], ["y"]]),
+        (["?!", "-"], [["x"], ["y"]]),
+        (["", "a text", " "], [["x"], ["y"], ["z"]]),
+        (["a text", "a text", "other"], [[], ["y"], []]),
+        (["same text"] * 30, [[f"l{i}"] for i in range(30)]),
+        (["naïve 日本語 🎉", "\x00\ud800 bell\x07"], [["x"], ["y"]]),
+    ],
+    ids=["L1", "L2 n1", "L2", "empty", "marks", "some empty", "unlabelled", "same", "unicode"],
+)
+@pytest.mark.parametrize("min_branch_size", [2, 100])
+def test_odd_training_data(texts, y, min_branch_size):
+    clf = OmikujiClassifier(min_branch_size=min_branch_size).fit(texts, y)
+    n = clf.n_labels_
+    labels, scores = clf.predict_topk([*texts, "", "unheard-of"], n)
+    assert all(sorted(row) == clf.classes_.tolist() for row in labels.tolist())
+    assert (scores > 0).all()
+    assert np.isfinite(scores).all()
+    assert_same(pickle.loads(pickle.dumps(clf)), clf, texts)
+
+
+class Factor(BaseEstimator):
+    """A vectorizer of the counts of a and b, zeros included, times a factor."""
+
+    def __init__(self, factor=1.0):
+        self.factor = factor
+
+    def fit_transform(self, texts):
+        return self.transform(texts)
+
+    def transform(self, texts):
+        counts = np.array([text.count(letter) for text in texts for letter in "ab"])
+        columns, starts = np.tile([0, 1], len(texts)), np.arange(0, 2 * len(texts) + 1, 2)
+        return sparse.csr_array((counts * self.factor, columns, starts), shape=(len(texts), 2))
+
+
+@pytest.mark.parametrize("factor", [-1.0, 0.0, 1e-40, 1e38])
+def test_extreme_features(factor):
+    texts = ["a b", "b b a", ""]
+    clf = OmikujiClassifier(vectorizer=Factor(), min_branch_size=2)
+    clf.fit(texts, [["x"], ["y"], ["y", "z"]])
+    expected = clf.decision_function(texts[-1:] * 3 if factor == 0 else texts).toarray()
+    clf.vectorizer_.factor = factor
+    scores = clf.decision_function(texts).toarray()
+    if factor != -1:
+        np.testing.assert_allclose(scores, expected, rtol=1e-3)
+        assert (scores < 1).all()  # as they were if omikuji divided by a length of 0
+    clf.set_params(vectorizer__factor=factor).fit(texts, [["x"], ["y"], ["y", "z"]])
+    scores = clf.predict_topk(texts, 3).scores
+    assert ((scores > 0) & (scores <= 1)).all()
+
+
+@pytest.mark.parametrize("factor", [np.nan, np.inf])
+def test_features_that_are_not_finite_are_refused(factor):
+    fitted = OmikujiClassifier(vectorizer=Factor()).fit(["a", "b"], [["x"], ["y"]])
+    fitted.vectorizer_.factor = factor
+    for call in (
+        lambda: fitted.predict_topk(["a b"], 1),
+        lambda: OmikujiClassifier(vectorizer=Factor(factor)).fit(["a b"], [["x"]]),
+    ):
+        with pytest.raises(ValueError, match="vectorizer gives features that are NaN or infinite"):
+            call()
+
+
+def test_training_file(tmp_path):
+    path = tmp_path / "train.txt"
+    features = sparse.csr_matrix(np.array([[0.5, 0, 1 / 3], [0, 0, 0], [0, 1, 0], [0, 0, 0]]))
+    labels = check_labels(np.array([[1, 0, 1], [0, 1, 0], [0, 0, 0], [0, 0, 0]])).matrix
+    _omikuji._write_training_file(str(path), features, labels)
+    header, *lines = path.read_text().splitlines()
+    assert header == "4 3 3"
+    assert [line.split(" ")[0] for line in lines] == ["0,2", "1", "", ""]
+    assert all(re.fullmatch(r"[\d,]*( \d+:[\d.e-]+)+", line) for line in lines)
+    path.write_text("\n".join(lines))
+    read, read_labels = load_svmlight_file(path, n_features=3, multilabel=True, zero_based=True)
+    np.testing.assert_allclose(read.toarray(), features.toarray(), rtol=1e-15)
+    assert read_labels == [(0, 2), (1,), (), ()]
+
+
+@pytest.mark.parametrize(
+    ("texts", "y", "error", "message"),
+    [
+        ("a text", Y[:1], ValueError, r"Iterable over raw text documents expected.*X=\[text\]"),
+        (["a", None], Y[:2], ValueError, r"X holds a missing value \(None\) at row 1"),
+        ([], Y[:0], ValueError, "X holds no text"),
+        (X[:3], Y[:2], ValueError, "y has 2 rows, but there are 3 texts"),
+        (X[:2], Y[:2] * 0, ValueError, "y holds no positive label at all"),
+        (X[:2], ["a", "b"], ValueError, "row 0 of y is 'a', not a collection of labels"),
+    ],
+)
+def test_bad_texts_and_labels(texts, y, error, message):
+    clf = OmikujiClassifier()
+    with pytest.raises(error, match=message):
+        clf.fit(texts, y)
+    assert not hasattr(clf, "model_")
+
+
+def test_a_failed_fit_leaves_the_fitted_model_alone(clf):
+    same = copy.deepcopy(clf)
+    with pytest.raises(ValueError, match="y has"):
+        same.fit(X[:3], Y[:2])
+    assert_same(same, clf)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"n_trees": 0},
+        {"C": 0},
+        {"loss": "squared"},
+        {"min_branch_size": 1},
+        {"collapse_every_n_layers": -1},
+        {"weight_threshold": -1},
+        {"beam_size": 0},
+        {"threshold": 1.5},
+        {"vectorizer": "tfidf"},
+        {"n_jobs": "all"},
+        {"verbose": -1},
+    ],
+    ids=str,
+)
+def test_bad_parameters(params):
+    with pytest.raises(ValueError, match=f"'{next(iter(params))}' parameter of OmikujiClassifier"):
+        OmikujiClassifier(**params).fit(X, Y)
+
+
+@pytest.mark.parametrize("k", [0, -1, 61, True, 2.0, None])
+def test_k_out_of_range(clf, k):
+    with pytest.raises(ValueError, match=r"k is .*(must be a whole number|only 60 labels)"):
+        clf.predict_topk(X, k)
+    if k is not None:
+        with pytest.raises(ValueError, match=r"top_k is .*(must be a whole|only 60 labels)"):
+            clf.decision_function(X, top_k=k)
+
+
+def test_unfitted_methods_say_so():
+    for method in ("predict", "predict_topk", "predict_proba", "decision_function"):
+        with pytest.raises(NotFittedError, match="not fitted yet"):
+            getattr(OmikujiClassifier(), method)(["a"])
+
+
+def test_omikuji_is_missing(monkeypatch, clf):
+    stored = pickle.dumps(clf)
+    monkeypatch.setitem(sys.modules, "omikuji", None)
+    for call in (lambda: OmikujiClassifier().fit(X, Y), lambda: pickle.loads(stored)):
+        with pytest.raises(ImportError, match=re.escape('pip install "skxmc[linear]"')):
+            call()
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_pickle(clf, tmp_path):
+    path = tmp_path / "clf.joblib"
+    joblib.dump(clf, path)
+    for loaded in (pickle.loads(pickle.dumps(clf)), joblib.load(path), copy.deepcopy(clf)):
+        assert loaded.model_ is not clf.model_
+        assert_same(loaded, clf)
+        again = pickle.loads(pickle.dumps(loaded))
+        assert _omikuji._model_files(again.model_) == _omikuji._model_files(clf.model_)
+    unfitted = pickle.loads(pickle.dumps(OmikujiClassifier(C=2)))
+    assert unfitted.C == 2
+    assert not hasattr(unfitted, "model_")
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0], [0, 2, 1]], ids=str)
+def test_loaded_trees_keep_their_order_however_folders_are_listed(clf, monkeypatch, order):
+    # The listing is stood in for; what omikuji would read at each place is looked at instead.
+    files = _omikuji._model_files(clf.model_)
+    names = ["settings.json", *(f"tree{number}.cbor" for number in order)]
+    monkeypatch.setattr(_omikuji.os, "listdir", lambda _: names)
+    seen = []
+
+    def load(folder):
+        seen.extend((_omikuji.Path(folder) / name).read_bytes() for name in names[1:])
+
+    monkeypatch.setattr(omikuji.Model, "load", load)
+    _omikuji._model_of_files(files)
+    assert seen == [files[f"tree{number}.cbor"] for number in range(3)]
+
+
+def test_another_process_predicts_the_same_and_needs_no_open_output(clf, tmp_path):
+    code = (
+        "import joblib, os, sys; from skxmc import OmikujiClassifier;"
+        "sys.stdin = sys.stdout = sys.stderr = None; os.close(0); os.close(1); os.close(2);"
+        "clf, texts = joblib.load(sys.argv[1]), joblib.load(sys.argv[2]);"
+        "joblib.dump(clf.decision_function(texts), sys.argv[3]);"
+        "clf = OmikujiClassifier().fit(['a text', 'more'], [['x'], ['y']]);"
+        "sys.exit(0 if clf.predict_topk(['text'], 1).labels[0, 0] == 'x' else 3)"
+    )
+    paths = [str(tmp_path / name) for name in ("clf.joblib", "texts", "scores")]
+    joblib.dump(clf, paths[0])
+    joblib.dump(X, paths[1])
+    run = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, timeout=120)
+    assert (run.returncode, run.stdout) == (0, b"")
+    assert (joblib.load(paths[2]) != clf.decision_function(X)).nnz == 0
+
+
+# ---------------------------------------------------------------- quiet
+
+
+def test_quiet_unless_verbose(capfd, clf):
+    pickle.loads(pickle.dumps(OmikujiClassifier().fit(X[:20], Y[:20])))
+    assert capfd.readouterr() == ("", "")
+    OmikujiClassifier(verbose=1).fit(X[:20], Y[:20])
+    out, err = capfd.readouterr()
+    assert "Training model" in out
+    assert "%" in err
+
+
+def test_output_is_open_again_afterwards(capfd):
+    def fit():
+        OmikujiClassifier().fit(X[:20], Y[:20])
+
+    threads = [threading.Thread(target=fit) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with pytest.raises(RuntimeError, match="inside"), _omikuji._quiet():
+        raise RuntimeError("inside")
+    os.write(1, b"out")
+    os.write(2, b"err")
+    assert capfd.readouterr() == ("out", "err")
+
+
+def test_no_descriptors_leak(clf):
+    folder = "/proc/self/fd"
+    if not os.path.isdir(folder):
+        pytest.skip("lists descriptors of Linux")
+    before = len(os.listdir(folder))
+    copy.deepcopy(clf)
+    assert len(os.listdir(folder)) == before
+
+
+# ---------------------------------------------------------------- scikit-learn
+
+
+def test_clone_params_and_repr(clf):
+    params = {"vectorizer": TfidfVectorizer(min_df=2), "C": 2.0, "loss": "log"}
+    original = OmikujiClassifier(**params)
+    assert repr(original) == (
+        "OmikujiClassifier(C=2.0, loss='log', vectorizer=TfidfVectorizer(min_df=2))"
+    )
+    cloned = clone(original)
+    assert cloned.get_params(deep=False).keys() == original.get_params(deep=False).keys()
+    assert cloned.vectorizer is not original.vectorizer
+    assert cloned.set_params(vectorizer__min_df=3).vectorizer.min_df == 3
+    assert not hasattr(clone(clf), "model_")
+
+
+def test_tags():
+    tags = get_tags(OmikujiClassifier())
+    assert tags.estimator_type == "classifier"
+    assert tags.input_tags.string
+    assert not tags.input_tags.two_d_array
+    assert tags.classifier_tags.multi_label
+    assert tags.non_deterministic
+    assert not tags.no_validation
+
+
+def test_parameters_are_validated():
+    class Adapter(OmikujiClassifier):
+        def fit(self, X, y):
+            return super().fit(["a"] * len(X), [["x"]] * len(X))
+
+        def __sklearn_tags__(self):
+            tags = super().__sklearn_tags__()
+            tags.target_tags.two_d_labels = False  # sklearn passes no X where it is set
+            return tags
+
+    check_param_validation("Adapter", Adapter())
+
+
+def test_grid_search():
+    search = GridSearchCV(
+        OmikujiClassifier(n_trees=1),
+        {"C": [0.1, 1.0], "vectorizer": [None, TfidfVectorizer(ngram_range=(1, 2))]},
+        scoring=precision_at_k_scorer(k=3),
+        cv=KFold(2),
+    ).fit(X, Y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert skxmc.predict_topk(search, X, 3).labels.shape == (300, 3)
