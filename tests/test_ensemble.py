@@ -1,4 +1,4 @@
-"""LightXMLEnsemble: means of scores, members by name, what is refused, and model selection."""
+"""LightXMLEnsemble: means of scores, members by name, and model selection."""
 
 import copy
 import pickle
@@ -8,22 +8,20 @@ import joblib
 import numpy as np
 import pytest
 from classifier_fixtures import dataset, fitted, make_classifier
+from ensemble_members import LABELS, LEFT, MEAN, PAIR, RIGHT, TEXTS, Fixed, Proba, fit
 from scipy import sparse
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import MultinomialNB
-from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.svm import LinearSVC
 from sklearn.utils import Bunch, get_tags
 
 import skxmc
 from skxmc import LightXMLEnsemble, OmikujiClassifier, _ensemble
-from skxmc._ranker import TextRankerMixin
 from skxmc._topk import TopK
 from skxmc.metrics import precision_at_k, precision_at_k_scorer
 
@@ -31,51 +29,6 @@ pytest.importorskip("omikuji")
 
 X, Y = dataset()
 SHAPE = (64, 30)
-
-
-class Fixed(TextRankerMixin, ClassifierMixin, BaseEstimator):
-    """Gives texts the scores of a table, whose row is the number that the text is."""
-
-    def __init__(self, scores=None, classes=None):
-        self.scores = scores
-        self.classes = classes
-
-    def fit(self, X, y, **params):
-        self.params_ = params
-        n_labels = np.shape(self.scores)[1]
-        self.classes_ = np.arange(n_labels) if self.classes is None else np.asarray(self.classes)
-        return self
-
-    def decision_function(self, X, *, top_k=None):
-        self.asked_ = [*getattr(self, "asked_", []), (len(X), top_k)]
-        scores = np.array(self.scores, dtype=np.float32)[[int(text) for text in X]]
-        return _ensemble._keep_best(sparse.csr_matrix(scores), top_k)
-
-
-class Proba(ClassifierMixin, BaseEstimator):
-    """The same by way of `predict_proba` only, in the form that `convert` gives."""
-
-    def __init__(self, scores=None, convert=np.asarray):
-        self.scores = scores
-        self.convert = convert
-
-    def fit(self, X, y):
-        self.classes_ = np.arange(np.shape(self.scores)[1])
-        return self
-
-    def predict_proba(self, X):
-        return self.convert(np.array(self.scores)[[int(text) for text in X]])
-
-
-LEFT = Fixed([[0.8, 0.4, 0.0, 0.2], [0.0, 0.0, 1.0, 0.5]])
-RIGHT = Fixed([[0.0, 0.6, 0.0, 0.4], [1.0, 0.0, 1.0, 0.0]])
-PAIR = [("left", LEFT), ("right", RIGHT)]
-TEXTS, LABELS = ["0", "1"], np.eye(2, 4)
-MEAN = [[0.4, 0.5, 0.0, 0.3], [0.5, 0.0, 1.0, 0.25]]
-
-
-def fit(estimators=PAIR, **params):
-    return LightXMLEnsemble(estimators, **params).fit(TEXTS, LABELS)
 
 
 @pytest.fixture(scope="module")
@@ -366,106 +319,6 @@ def test_from_files(both, tmp_path):
     loaded = [(name, joblib.load(tmp_path / name)) for name, _ in both.estimators]
     ensemble = LightXMLEnsemble.from_fitted(loaded)
     assert (ensemble.decision_function(X) != both.decision_function(X)).nnz == 0
-
-
-# ---------------------------------------------------------------- what is refused
-
-
-@pytest.mark.parametrize(
-    ("estimators", "params", "error", "message"),
-    [
-        ([], {}, ValueError, "estimators is empty. Pass a list of (name, estimator) pairs"),
-        ([LEFT], {}, ValueError, "estimators holds Fixed("),
-        ([("a", LEFT, 1)], {}, ValueError, "estimators holds ('a', "),
-        ([(1, LEFT)], {}, ValueError, "estimators holds (1, "),
-        ((("a", LEFT),), {}, ValueError, "'estimators' parameter of LightXMLEnsemble must be"),
-        ([("a", "drop")], {}, ValueError, "All estimators are dropped; at least one is needed"),
-        ([("a", LEFT), ("a", RIGHT)], {}, ValueError, "Names provided are not unique"),
-        ([("a__b", LEFT)], {}, ValueError, "Estimator names must not contain __"),
-        ([("weights", LEFT)], {}, ValueError, "Estimator names conflict with constructor"),
-        ([("a", Fixed)], {}, TypeError, "Expected an estimator instance (Fixed())"),
-        ([("a", LEFT), ("svm", LinearSVC())], {}, TypeError, "The member 'svm', LinearSVC, cannot"),
-        ([("a", None)], {}, TypeError, "The member 'a', NoneType, cannot score labels"),
-        (PAIR, {"weights": [1]}, ValueError, "weights is of shape (1,), but there are 2 estim"),
-        (PAIR, {"weights": [[1, 2]]}, ValueError, "weights is of shape (1, 2), but there are 2"),
-        (PAIR, {"weights": [1, -1]}, ValueError, "weights is [1, -1]; weights must be finite"),
-        (PAIR, {"weights": [1, np.nan]}, ValueError, "weights must be finite, from 0"),
-        (PAIR, {"weights": [0, 0]}, ValueError, "weights is [0, 0], 0 for all members"),
-        ([*PAIR, ("a", "drop")], {"weights": [0, 0, 1]}, ValueError, "0 for all members that are"),
-        (PAIR, {"weights": 2}, ValueError, "'weights' parameter of LightXMLEnsemble"),
-        (PAIR, {"n_candidates": 0}, ValueError, "'n_candidates' parameter of LightXMLEnsemble"),
-        (PAIR, {"threshold": -0.1}, ValueError, "'threshold' parameter of LightXMLEnsemble"),
-        (PAIR, {"n_jobs": "all"}, ValueError, "'n_jobs' parameter of LightXMLEnsemble"),
-        (PAIR, {"verbose": "yes"}, ValueError, "'verbose' parameter of LightXMLEnsemble"),
-    ],
-    ids=lambda value: "" if isinstance(value, type | list | tuple | dict) else value[:30],
-)
-def test_bad_parameters(estimators, params, error, message):
-    ensemble = LightXMLEnsemble(estimators, **params)
-    with pytest.raises(error, match=re.escape(message)):
-        ensemble.fit(TEXTS, LABELS)
-    assert not hasattr(ensemble, "estimators_")
-
-
-@pytest.mark.parametrize(
-    ("classes", "message"),
-    [
-        ([0, 1, 3, 2], "at position 2 are 2 and 3. Fit them to the same y"),
-        (list("abcd"), "at position 0 are 0 and 'a'"),
-        ([0, 1, 2], "4 and 3 labels"),
-    ],
-)
-def test_members_that_differ_in_their_labels(classes, message):
-    other = Fixed(np.ones((2, len(classes))), np.array(classes, dtype=object))
-    estimators = [*PAIR, ("other", other)]
-    message = re.escape(f"The members 'left' and 'other' differ in classes_: {message}")
-    with pytest.raises(ValueError, match=message):
-        fit(estimators)
-    members = [(name, member.fit(TEXTS, LABELS)) for name, member in clone_all(estimators)]
-    with pytest.raises(ValueError, match=message):
-        LightXMLEnsemble.from_fitted(members)
-
-
-def clone_all(estimators):
-    return [(name, clone(member)) for name, member in estimators]
-
-
-def test_members_of_other_interfaces():
-    y = Y.toarray()[:, Y.sum(axis=0) > 1]
-    neighbours = make_pipeline(TfidfVectorizer(), KNeighborsClassifier())
-    with pytest.raises(
-        ValueError, match=r"The member 'near' has no one-dimensional array classes_"
-    ):
-        LightXMLEnsemble([("near", neighbours)]).fit(X, y)
-    for convert, message in (
-        (lambda scores: scores[:, :3], r"returns ndarray of shape \(2, 3\), but there are 2 texts"),
-        (list, "returns list of shape None"),
-    ):
-        with pytest.raises(ValueError, match=f"predict_proba of the member 'odd' {message}"):
-            fit([("odd", Proba(LEFT.scores, convert))]).decision_function(TEXTS)
-
-
-@pytest.mark.parametrize("k", [0, -1, 31, True, 2.0, None])
-def test_k_out_of_range(both, k):
-    with pytest.raises(ValueError, match=r"k is .*(must be a whole number|only 30 labels)"):
-        both.predict_topk(X, k)
-    if k is not None:
-        with pytest.raises(ValueError, match=r"top_k is .*(must be a whole|only 30 labels)"):
-            both.decision_function(X, top_k=k)
-
-
-def test_bad_texts(both):
-    for call in (both.predict, both.predict_topk, lambda X: LightXMLEnsemble(PAIR).fit(X, LABELS)):
-        with pytest.raises(ValueError, match="Iterable over raw text documents expected"):
-            call("a text")
-        with pytest.raises(ValueError, match=r"missing value .* at row 1"):
-            call(["a", None])
-
-
-def test_unfitted_methods_say_so():
-    for method in ("predict", "predict_topk", "predict_proba", "decision_function"):
-        with pytest.raises(NotFittedError, match="not fitted yet"):
-            getattr(LightXMLEnsemble(PAIR), method)(TEXTS)
 
 
 # ---------------------------------------------------------------- scikit-learn
