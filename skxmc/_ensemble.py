@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._omikuji import OmikujiClassifier
 from ._ranker import TextRankerMixin
-from ._topk import TopK, check_k, rank_columns
+from ._topk import TopK, check_k, innermost, rank_columns
 from ._validation import check_texts
 
 # Texts that are scored together: bounds what the members' candidates take.
@@ -32,7 +32,7 @@ class LightXMLEnsemble(TextRankerMixin, ClassifierMixin, _BaseComposition):
 
     The paper has two of them (table 4 of [1]_): on small label sets, three encoders, such as BERT,
     RoBERTa and XLNet; on large ones, one encoder with three clusterings, that is three
-    ``random_state`` of the clusterer. Language and words together gain as much for less: a
+    ``random_state`` of the clusterer. Language and words together gain more for less: a
     `LightXMLClassifier` and an `OmikujiClassifier`.
 
     Parameters
@@ -44,7 +44,8 @@ class LightXMLEnsemble(TextRankerMixin, ClassifierMixin, _BaseComposition):
         A ``FrozenEstimator`` is taken as it is.
     weights : array-like of shape (n_estimators,), default=None
         One for each member, dropped ones included; None is the same for all. They can be set
-        after `fit`.
+        after `fit`. A member with an attribute ``label_weights_``, such as an `OmikujiClassifier`,
+        has that share of its weight for each label.
     n_candidates : int, default=200
         Labels that each member proposes for a text.
     threshold : float, default=0.5
@@ -332,18 +333,29 @@ class LightXMLEnsemble(TextRankerMixin, ClassifierMixin, _BaseComposition):
         texts = check_texts(X, allow_empty=True)
         n_candidates = min(max(self.n_candidates, k), self.n_labels_)
         names = [name for name, member in self.named_estimators_.items() if not _is_dropped(member)]
-        weights = self._kept_weights(self._kept)
-        members = list(zip(names, self.estimators_, weights, strict=True))
+        members = list(zip(names, self.estimators_, self._weights_of_labels(), strict=True))
         for start in range(0, len(texts), BLOCK_TEXTS):
             block = texts[start : start + BLOCK_TEXTS]
-            total = sp.csr_matrix((len(block), self.n_labels_))
-            for name, member, weight in members:
-                if weight:
+            total = sp.csr_matrix((len(block), self.n_labels_), dtype=np.float64)
+            for name, member, weights in members:
+                if weights.any():
                     scores = self._member_scores(name, member, block, n_candidates)
-                    total = total + scores.astype(np.float64) * weight
+                    weighted = scores.astype(np.float64)
+                    weighted.data *= weights[scores.indices]
+                    total = total + weighted
             total = total.astype(np.float32)
             total.eliminate_zeros()
             yield total
+
+    def _weights_of_labels(self) -> list[np.ndarray]:
+        """Weight of each member for each label, of all members 1: (n_labels,) each."""
+        weights = [
+            weight
+            * np.broadcast_to(getattr(innermost(member), "label_weights_", 1.0), self.n_labels_)
+            for member, weight in zip(self.estimators_, self._kept_weights(self._kept), strict=True)
+        ]
+        total = np.sum(weights, axis=0)
+        return [weight / total for weight in weights]
 
     def _member_scores(
         self, name: str, member: Any, texts: list[str], n_candidates: int
