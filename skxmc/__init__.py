@@ -5,6 +5,7 @@ from ._clusterer import BalancedLabelClusterer, label_features
 from ._ensemble import LightXMLEnsemble
 from ._omikuji import OmikujiClassifier
 from ._paper import paper_params
+from ._propensity import PropensityRanker
 from ._topk import predict_topk
 
 __version__ = "0.1.0.dev0"
@@ -14,6 +15,7 @@ __all__ = [
     "LightXMLClassifier",
     "LightXMLEnsemble",
     "OmikujiClassifier",
+    "PropensityRanker",
     "__version__",
     "label_features",
     "paper_params",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 from numbers import Integral
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from sklearn.base import ClassifierMixin, _fit_context, clone
-from sklearn.frozen import FrozenEstimator
 from sklearn.utils import Bunch, get_tags
 from sklearn.utils._param_validation import Interval
 from sklearn.utils._user_interface import _print_elapsed_time
@@ -19,15 +17,12 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from ._omikuji import OmikujiClassifier
-from ._ranker import TextRankerMixin
-from ._topk import TopK, check_k, innermost, rank_columns
+from ._rescoring import RescorerMixin, candidate_scores, ranks_texts
+from ._topk import innermost
 from ._validation import check_texts
 
-# Texts that are scored together: bounds what the members' candidates take.
-BLOCK_TEXTS = 2048
 
-
-class LightXMLEnsemble(TextRankerMixin, ClassifierMixin, _BaseComposition):
+class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
     """Ensemble of classifiers of texts: the weighted mean of their scores.
 
     The paper has two of them (table 4 of [1]_): on small label sets, three encoders, such as BERT,
@@ -218,7 +213,7 @@ class LightXMLEnsemble(TextRankerMixin, ClassifierMixin, _BaseComposition):
             raise ValueError("All estimators are dropped; at least one is needed.")
         self._check_estimators_are_instances(members.values())
         for name, member in members.items():
-            if not (_ranks_texts(member) or hasattr(member, "predict_proba")):
+            if not (ranks_texts(member) or hasattr(member, "predict_proba")):
                 raise TypeError(
                     f"The member {name!r}, {type(member).__name__}, cannot score labels: it is "
                     "no classifier of this package and has no predict_proba. Leave it out."
@@ -272,80 +267,18 @@ class LightXMLEnsemble(TextRankerMixin, ClassifierMixin, _BaseComposition):
 
     # ------------------------------------------------------------------ predict
 
-    def predict_topk(self, X: Any, k: int = 5) -> TopK:
-        """Predict the k best labels of each text.
-
-        Parameters
-        ----------
-        X : list, tuple, ndarray, or pandas or polars column, of str, of length n_texts
-            Raw texts.
-        k : int, default=5
-            Labels a text, at most the number of labels. Where it is above `n_candidates`, each
-            member proposes k.
-
-        Returns
-        -------
-        TopK
-            Named tuple ``(labels, scores)`` of two arrays of shape (n_texts, k), best first:
-            entries of `classes_`, and float32 scores from 0 to 1, above 0 but where a member that
-            is not of this package left too many labels at 0.
-
-        Raises
-        ------
-        ValueError
-            If k is not a whole number from 1 to the number of labels.
-        """
-        check_is_fitted(self)
-        k = check_k(k, self.n_labels_)
-        columns = [np.empty((0, k), dtype=np.int64)]
-        scores = [np.empty((0, k), dtype=np.float32)]
-        for block in self._score_blocks(X, k):
-            columns.append(rank_columns(block, k, self.n_labels_))
-            scores.append(_gather(block, columns[-1]))
-        return TopK(self.classes_[np.concatenate(columns)], np.concatenate(scores))
-
-    def decision_function(self, X: Any, *, top_k: int | None = None) -> sp.csr_matrix:
-        """Score the labels that a member proposes for each text.
-
-        Parameters
-        ----------
-        X : list, tuple, ndarray, or pandas or polars column, of str, of length n_texts
-            Raw texts.
-        top_k : int, default=None
-            Keep only the best so many labels of each text, so that memory stays bounded.
-
-        Returns
-        -------
-        csr_matrix of shape (n_texts, n_labels), float32
-            Weighted mean of the members' scores, in (0, 1]; 0 counts where a member does not
-            propose the label. Labels that no member proposes are absent.
-        """
-        check_is_fitted(self)
-        if top_k is not None:
-            top_k = check_k(top_k, self.n_labels_, "top_k")
-        blocks = [sp.csr_matrix((0, self.n_labels_), dtype=np.float32)]
-        for block in self._score_blocks(X, top_k or 1):
-            blocks.append(block if top_k is None else _keep_best(block, top_k))
-        return sp.vstack(blocks, format="csr")
-
-    def _score_blocks(self, X: Any, k: int) -> Iterator[sp.csr_matrix]:
-        """Scores of block after block of texts, of k labels a member or more."""
-        texts = check_texts(X, allow_empty=True)
-        n_candidates = min(max(self.n_candidates, k), self.n_labels_)
+    def _scores(self, texts: list[str], n_candidates: int) -> sp.csr_matrix:
         names = [name for name, member in self.named_estimators_.items() if not _is_dropped(member)]
-        members = list(zip(names, self.estimators_, self._weights_of_labels(), strict=True))
-        for start in range(0, len(texts), BLOCK_TEXTS):
-            block = texts[start : start + BLOCK_TEXTS]
-            total = sp.csr_matrix((len(block), self.n_labels_), dtype=np.float64)
-            for name, member, weights in members:
-                if weights.any():
-                    scores = self._member_scores(name, member, block, n_candidates)
-                    weighted = scores.astype(np.float64)
-                    weighted.data *= weights[scores.indices]
-                    total = total + weighted
-            total = total.astype(np.float32)
-            total.eliminate_zeros()
-            yield total
+        total = sp.csr_matrix((len(texts), self.n_labels_), dtype=np.float64)
+        for name, member, weights in zip(
+            names, self.estimators_, self._weights_of_labels(), strict=True
+        ):
+            if weights.any():
+                scores = candidate_scores(f"The member {name!r}", member, texts, n_candidates)
+                weighted = scores.astype(np.float64)
+                weighted.data *= weights[scores.indices]
+                total = total + weighted
+        return total.astype(np.float32)
 
     def _weights_of_labels(self) -> list[np.ndarray]:
         """Weight of each member for each label, of all members 1: (n_labels,) each."""
@@ -356,21 +289,6 @@ class LightXMLEnsemble(TextRankerMixin, ClassifierMixin, _BaseComposition):
         ]
         total = np.sum(weights, axis=0)
         return [weight / total for weight in weights]
-
-    def _member_scores(
-        self, name: str, member: Any, texts: list[str], n_candidates: int
-    ) -> sp.csr_matrix:
-        if _ranks_texts(member):
-            return member.decision_function(texts, top_k=n_candidates)
-        scores = member.predict_proba(texts)
-        shape = getattr(scores, "shape", None)
-        if shape != (len(texts), self.n_labels_):
-            raise ValueError(
-                f"predict_proba of the member {name!r} returns {type(scores).__name__} of shape "
-                f"{shape}, but there are {len(texts)} texts and {self.n_labels_} labels. Leave it "
-                "out, or wrap it in OneVsRestClassifier."
-            )
-        return _keep_best(sp.csr_matrix(scores) if sp.issparse(scores) else scores, n_candidates)
 
     # ------------------------------------------------------------------ sklearn
 
@@ -431,12 +349,6 @@ def _is_dropped(member: Any) -> bool:
     return isinstance(member, str) and member == "drop"
 
 
-def _ranks_texts(member: Any) -> bool:
-    if isinstance(member, FrozenEstimator):
-        return _ranks_texts(member.estimator)
-    return isinstance(member, TextRankerMixin)
-
-
 def _difference(left: np.ndarray, right: np.ndarray) -> str:
     if len(left) != len(right):
         return f"{len(left)} and {len(right)} labels"
@@ -450,22 +362,3 @@ def _fit_member(
 ) -> Any:
     with _print_elapsed_time("LightXMLEnsemble", message):
         return member.fit(texts, y, **fit_params)
-
-
-def _gather(scores: Any, columns: np.ndarray) -> np.ndarray:
-    """Scores at `columns` of each row, as a dense array of their shape."""
-    found = scores[np.arange(len(columns))[:, np.newaxis], columns]
-    return found.toarray() if sp.issparse(found) else np.asarray(found)
-
-
-def _keep_best(scores: Any, k: int) -> sp.csr_matrix:
-    """The k best of each row of a sparse or dense matrix, less those that are 0."""
-    n_rows, n_labels = scores.shape
-    columns = rank_columns(scores, k, n_labels)
-    starts = np.arange(0, n_rows * k + 1, k)
-    best = sp.csr_matrix(
-        (_gather(scores, columns).ravel(), columns.ravel(), starts), shape=scores.shape
-    )
-    best.sort_indices()
-    best.eliminate_zeros()
-    return best

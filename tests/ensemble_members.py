@@ -4,8 +4,9 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 
-from skxmc import LightXMLEnsemble, _ensemble
+from skxmc import LightXMLEnsemble
 from skxmc._ranker import TextRankerMixin
+from skxmc._rescoring import keep_best
 
 
 class Fixed(TextRankerMixin, ClassifierMixin, BaseEstimator):
@@ -24,7 +25,7 @@ class Fixed(TextRankerMixin, ClassifierMixin, BaseEstimator):
     def decision_function(self, X, *, top_k=None):
         self.asked_ = [*getattr(self, "asked_", []), (len(X), top_k)]
         scores = np.array(self.scores, dtype=np.float32)[[int(text) for text in X]]
-        return _ensemble._keep_best(sparse.csr_matrix(scores), top_k)
+        return keep_best(sparse.csr_matrix(scores), top_k)
 
 
 class Proba(ClassifierMixin, BaseEstimator):

@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import Bunch, get_tags
 
 import skxmc
-from skxmc import LightXMLEnsemble, OmikujiClassifier, _ensemble
+from skxmc import LightXMLEnsemble, OmikujiClassifier, _rescoring
 from skxmc._topk import TopK
 from skxmc.metrics import precision_at_k, precision_at_k_scorer
 
@@ -185,7 +185,7 @@ def test_long_input_goes_in_blocks(both, monkeypatch):
         both.decision_function(X),
         both.decision_function(X, top_k=2),
     )
-    monkeypatch.setattr(_ensemble, "BLOCK_TEXTS", 10)
+    monkeypatch.setattr(_rescoring, "BLOCK_TEXTS", 10)
     found = both.predict_topk(X, 4), both.decision_function(X), both.decision_function(X, top_k=2)
     np.testing.assert_array_equal(found[0].labels, expected[0].labels)
     for left, right in zip(found[1:], expected[1:], strict=True):

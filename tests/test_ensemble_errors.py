@@ -101,7 +101,9 @@ def test_members_of_other_interfaces():
         (lambda scores: scores[:, :3], r"returns ndarray of shape \(2, 3\), but there are 2 texts"),
         (list, "returns list of shape None"),
     ):
-        with pytest.raises(ValueError, match=f"predict_proba of the member 'odd' {message}"):
+        with pytest.raises(
+            ValueError, match=f"The member 'odd' has a predict_proba that {message}"
+        ):
             fit([("odd", Proba(LEFT.scores, convert))]).decision_function(TEXTS)
 
 

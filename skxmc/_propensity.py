@@ -1,0 +1,154 @@
+"""PropensityRanker: rare labels move up, by how likely a true label is to be recorded."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fit_context, clone
+from sklearn.utils import get_tags
+from sklearn.utils._param_validation import HasMethods, Interval
+
+from ._rescoring import RescorerMixin, candidate_scores
+from ._validation import check_labels, check_texts
+from .metrics import label_propensities
+
+
+class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+    """Rank by score / propensity ** exponent, which brings rare labels up.
+
+    The propensity of a label is the probability that it is recorded where it is true, by the model
+    of [1]_, which the propensity-scored metrics share: low for rare labels. Where scores are
+    probabilities, exponent 1 is the best order for PSP@k and 0, the scores themselves, that for
+    P@k; a little goes a long way. It changes only what is predicted, not what is learnt, and can be
+    set after `fit`.
+
+    Parameters
+    ----------
+    estimator : estimator
+        What scores labels: a classifier or an ensemble of this package, or any with
+        ``predict_proba`` that takes texts. A ``FrozenEstimator`` is taken as it is; it was fitted
+        to the labels of the `y` that `fit` is given.
+    exponent : float, default=0.25
+        0 changes nothing, 1 divides by the propensity.
+    a, b : float, default=0.55 and 1.5
+        Of the model of propensities, see `skxmc.metrics.label_propensities`.
+    n_candidates : int, default=200
+        Labels of each text that are ranked anew.
+    threshold : float, default=0.5
+        Score from which `predict` takes a label.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_labels,)
+        Name or number of each label.
+    n_labels_ : int
+        Number of labels.
+    estimator_ : estimator
+        The fitted one.
+    propensities_ : ndarray of shape (n_labels,), float64
+        In (0, 1].
+
+    See Also
+    --------
+    skxmc.metrics.psp_at_k : The metric that this order is for.
+
+    References
+    ----------
+    .. [1] H. Jain, Y. Prabhu, M. Varma, "Extreme Multi-label Loss Functions for Recommendation,
+       Tagging, Ranking & Other Missing Label Applications", KDD 2016.
+
+    Examples
+    --------
+    >>> from skxmc import OmikujiClassifier, PropensityRanker
+    >>> texts = ["the cat sat on the mat", "stocks fell again", "a cat bond fell"]
+    >>> tags = [["animals"], ["finance"], ["finance", "insurance"]]
+    >>> ranker = PropensityRanker(OmikujiClassifier(), exponent=1).fit(texts, tags)
+    >>> ranker.predict_topk(["stocks and bonds"], k=2).labels.shape
+    (1, 2)
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "estimator": [HasMethods(["fit"])],
+        "exponent": [Interval(Real, 0, None, closed="left")],
+        "a": [Interval(Real, 0, None, closed="neither")],
+        "b": [Interval(Real, 0, None, closed="neither")],
+        "n_candidates": [Interval(Integral, 1, None, closed="left")],
+        "threshold": [Interval(Real, 0, 1, closed="both")],
+    }
+
+    def __init__(
+        self,
+        estimator: Any,
+        *,
+        exponent: float = 0.25,
+        a: float = 0.55,
+        b: float = 1.5,
+        n_candidates: int = 200,
+        threshold: float = 0.5,
+    ) -> None:
+        self.estimator = estimator
+        self.exponent = exponent
+        self.a = a
+        self.b = b
+        self.n_candidates = n_candidates
+        self.threshold = threshold
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(
+        self, X: Any, y: Any, *, label_names: Any = None, **fit_params: Any
+    ) -> PropensityRanker:
+        """Fit the estimator, and count the texts of each label.
+
+        Parameters
+        ----------
+        X : list, tuple, ndarray, or pandas or polars column, of str, of length n_texts
+            Raw texts.
+        y : sparse matrix, array, frame, or sequence of label collections
+            The labels of each text, in any form that the estimator takes.
+        label_names : array-like of shape (n_labels,), default=None
+            Names of the columns of a matrix, handed on to the estimator.
+        **fit_params : dict
+            Handed on to the `fit` of the estimator.
+
+        Returns
+        -------
+        PropensityRanker
+            self.
+
+        Raises
+        ------
+        ValueError
+            If texts or labels are not what they must be, or the estimator has other labels.
+        """
+        texts = check_texts(X)
+        labels = check_labels(y, label_names=label_names, n_texts=len(texts), require_positive=True)
+        if label_names is not None:
+            fit_params["label_names"] = label_names
+        fitted = clone(self.estimator).fit(texts, y, **fit_params)
+        if not np.array_equal(fitted.classes_, labels.classes):
+            raise ValueError(
+                f"{type(fitted).__name__} has other labels than y, or in another order. Fit it to "
+                "the same labels, by the same names."
+            )
+        self.estimator_ = fitted
+        self.classes_ = labels.classes
+        self.n_labels_ = len(labels.classes)
+        self.propensities_ = label_propensities(labels.matrix, a=self.a, b=self.b)
+        return self
+
+    def _scores(self, texts: list[str], n_candidates: int) -> sp.csr_matrix:
+        what = f"estimator, {type(self.estimator_).__name__},"
+        scores = candidate_scores(what, self.estimator_, texts, n_candidates)
+        # By the rarest label, so that scores stay at most 1.
+        factors = (self.propensities_.min() / self.propensities_) ** self.exponent
+        weighted = scores.data * factors[scores.indices]
+        scores.data = np.maximum(weighted, np.finfo(np.float32).tiny).astype(np.float32)
+        return scores
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.non_deterministic = get_tags(self.estimator).non_deterministic
+        return tags

@@ -1,0 +1,134 @@
+"""PropensityRanker: score / propensity ** exponent, of any estimator that scores labels."""
+
+import pickle
+
+import numpy as np
+import pytest
+from classifier_fixtures import assert_same_predictions, dataset, fitted, make_classifier
+from ensemble_members import LABELS, LEFT, TEXTS, Proba
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.utils import get_tags
+
+from skxmc import OmikujiClassifier, PropensityRanker, predict_topk
+from skxmc.metrics import label_propensities, make_at_k_scorer, psp_at_k
+
+X, Y = dataset()
+P = label_propensities(Y)
+
+
+def frozen(**params):
+    """The shared classifier, ranked by propensities."""
+    return PropensityRanker(FrozenEstimator(fitted()), **params).fit(X, Y)
+
+
+@pytest.mark.parametrize("exponent", [0, 0.25, 1, 3])
+def test_scores_are_divided_by_powers_of_propensities(exponent):
+    ranker = frozen(exponent=exponent)
+    np.testing.assert_allclose(ranker.propensities_, P)
+    scores = fitted().decision_function(X, top_k=30).toarray()
+    expected = scores * (P.min() / P) ** exponent
+    found = ranker.decision_function(X)
+    np.testing.assert_allclose(found.toarray(), expected, rtol=1e-5)
+    assert found.dtype == np.float32
+    assert (found.data > 0).all()
+    assert (found.data <= 1).all()
+    order = np.argsort(-expected, axis=1, kind="stable")[:, :7]
+    top = ranker.predict_topk(X, 7)
+    np.testing.assert_array_equal(top.labels, order)
+    np.testing.assert_allclose(top.scores, np.take_along_axis(expected, order, 1), rtol=1e-5)
+
+
+def test_rare_labels_come_up():
+    n_texts = np.asarray(Y.sum(axis=0)).ravel()
+    counts = [n_texts[frozen(exponent=e).predict_topk(X, 3).labels].mean() for e in (0, 0.5, 2)]
+    assert counts[0] > counts[1] > counts[2]
+
+
+def test_parameters_of_the_model_of_propensities():
+    ranker = frozen(a=0.4, b=2.6)
+    np.testing.assert_allclose(ranker.propensities_, label_propensities(Y, a=0.4, b=2.6))
+
+
+def test_only_candidates_are_ranked():
+    ranker = frozen(n_candidates=3, exponent=1)
+    candidates = fitted().predict_topk(X, 3).labels
+    assert np.array_equal(np.sort(ranker.predict_topk(X, 3).labels), np.sort(candidates))
+    assert ranker.predict_topk(X, 9).labels.shape == (64, 9)  # where k needs more, there are more
+    assert (np.diff(ranker.decision_function(X).indptr) == 3).all()
+
+
+def test_scores_that_round_to_nothing_stay_candidates():
+    ranker = frozen(exponent=400)
+    assert (ranker.decision_function(X).data > 0).all()
+    top = ranker.predict_topk(X, 30)
+    assert (np.sort(top.labels) == np.arange(30)).all()
+
+
+def test_fit_hands_on_what_it_is_given():
+    names = [f"label {i}" for i in range(30)]
+    label_texts = [f"w{i}" for i in range(30)]
+    ranker = PropensityRanker(make_classifier()).fit(
+        X, Y, label_names=names, label_texts=label_texts
+    )
+    assert ranker.classes_.tolist() == names
+    assert ranker.n_labels_ == 30
+    alone = make_classifier().fit(X, Y, label_names=names, label_texts=label_texts)
+    assert_same_predictions(ranker.estimator_, alone)
+    assert ranker.predict_topk(X[:2], 1).labels[0, 0] in names
+
+
+def test_any_predict_proba():
+    ranker = PropensityRanker(Proba(LEFT.scores), exponent=0).fit(TEXTS, LABELS)
+    np.testing.assert_allclose(ranker.decision_function(TEXTS).toarray(), LEFT.scores, rtol=1e-6)
+
+
+def test_other_labels_are_refused():
+    with pytest.raises(ValueError, match="FrozenEstimator has other labels than y, or in another"):
+        PropensityRanker(FrozenEstimator(fitted())).fit(X, Y, label_names=range(1, 31))
+    with pytest.raises(ValueError, match="other labels than y"):
+        PropensityRanker(FrozenEstimator(fitted())).fit(X, Y[:, :12])
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"exponent": -1}, {"n_candidates": 0}, {"a": 0}, {"b": -1}, {"estimator": 3}],
+    ids=str,
+)
+def test_bad_parameters(params):
+    ranker = PropensityRanker(make_classifier()).set_params(**params)
+    with pytest.raises(ValueError, match=f"'{next(iter(params))}' parameter of PropensityRanker"):
+        ranker.fit(X, Y)
+
+
+def test_manners():
+    ranker = PropensityRanker(make_classifier())
+    with pytest.raises(NotFittedError):
+        ranker.predict_topk(X)
+    ranker.set_params(estimator__max_epochs=1, exponent=0.5)
+    assert clone(ranker).get_params()["estimator__max_epochs"] == 1
+    ranker.fit(X, Y)
+    assert_same_predictions(pickle.loads(pickle.dumps(ranker)), ranker)
+    assert predict_topk(ranker, X[:3], 4).labels.shape == (3, 4)
+    assert ranker.predict(X).shape == Y.shape
+    assert get_tags(ranker).input_tags.string
+    assert not get_tags(ranker).non_deterministic
+    assert get_tags(PropensityRanker(OmikujiClassifier())).non_deterministic
+
+
+def test_the_exponent_can_be_searched():
+    scorer = make_at_k_scorer(psp_at_k, k=3, propensities=P)
+    tags = [Y[[i]].indices.tolist() for i in range(Y.shape[0])]
+    tags[0] = list(range(30))  # all labels in each part
+    tags[1] = tags[63] = tags[0]
+    search = GridSearchCV(
+        PropensityRanker(OmikujiClassifier()),
+        {"exponent": [0, 0.5]},
+        scoring=scorer,
+        cv=KFold(3),
+        error_score="raise",
+    )
+    search.fit(X, tags)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
