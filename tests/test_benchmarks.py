@@ -12,6 +12,7 @@ from skxmc.datasets import make_xmc
 
 FOLDER = Path(__file__).parent.parent / "examples" / "benchmarks"
 SMALL = ["--labels", "600", "--clusters", "32", "--dim", "8", "--batch", "2", "--tokens", "8"]
+SETTINGS = ["--set", "max_epochs=1", "--set", "max_length=8"]
 
 
 @pytest.mark.parametrize(
@@ -38,20 +39,40 @@ def test_benchmarks_run(command, expected):
         assert words in shown
 
 
-def test_accuracy_of_words_language_and_both(tmp_path):
+@pytest.fixture
+def data_set(tmp_path):
+    """Folder of a small data set."""
     texts, y = make_xmc(60, 12, n_labels_per_sample=2, n_words=40, random_state=0)
     for part, rows in (("trn", slice(0, 50)), ("tst", slice(50, 60))):
         write(tmp_path / f"X.{part}.txt", lines(texts[rows]))
         write_npz(tmp_path / f"Y.{part}.npz", y[rows].toarray())
-    settings = ["--set", "max_epochs=1", "--set", "max_length=8"]
-    shown = run(["accuracy.py", str(tmp_path), *settings])
+    return str(tmp_path)
+
+
+def names_of_rows(shown):
+    return [line.split("|")[1].strip() for line in shown.splitlines() if line.startswith("| ")]
+
+
+def test_accuracy_of_words_language_and_both(data_set):
+    shown = run(["accuracy.py", data_set, *SETTINGS, "--exponents", "0.5"])
     assert ": 50 texts, 12 labels, 10 to test" in shown
-    rows = [line.split("|")[1].strip() for line in shown.splitlines() if line.startswith("| ")]
-    assert rows == ["what", "words", "language", "both"]
+    rows = ["what", "words", "language", "both", "the last, exponent 0.5"]
+    assert names_of_rows(shown) == rows
+
+
+def test_accuracy_of_the_papers_recipe_on_held_out_texts(data_set):
     options = ["--hold-out", "8", "--texts", "30", "--paper", "--no-words"]
-    shown = run(["accuracy.py", str(tmp_path), *settings, *options])
+    shown = run(["accuracy.py", data_set, *SETTINGS, *options])
     assert ": 30 texts, 12 labels, 8 to test" in shown
     assert "loss_reduction='mean'" in shown
+    assert names_of_rows(shown) == ["what", "language"]
+
+
+def test_ablations(data_set):
+    shown = run(["ablations.py", data_set, *SETTINGS, "--max-cluster-size", "4"])
+    rows = names_of_rows(shown)
+    assert len(rows) == 11
+    assert rows[-1] == "ensemble of three clusterings"
 
 
 def run(command):

@@ -1,0 +1,111 @@
+"""What the benchmarks of accuracy share: the data, the classifier asked for, a row of figures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from skxmc import BalancedLabelClusterer, LightXMLClassifier
+from skxmc.datasets import load_icd10cm, load_xmc
+from skxmc.metrics import label_propensities, precision_at_k, psp_at_k
+
+# Labels by their number of training texts.
+FREQUENCIES = {"<= 5": (0, 5), "6-50": (6, 50), "> 50": (51, np.inf)}
+HEADER = (
+    "| what | P@1/3/5 | PSP@1/3/5 | "
+    + " | ".join(f"labels of {name} texts" for name in FREQUENCIES)
+    + " | minutes of training | ms a text |\n|"
+    + "---|" * (5 + len(FREQUENCIES))
+)
+
+
+class Data(NamedTuple):
+    """Texts and labels to train on and to measure on."""
+
+    X_train: list[str]
+    y_train: sp.csr_array
+    X_test: list[str]
+    y_test: sp.csr_array
+    label_names: Any
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that say what is trained on what."""
+    parser.add_argument("data", help="folder of the data set, or icd10cm")
+    parser.add_argument("--encoder", default="sentence-transformers/all-MiniLM-L6-v2")
+    parser.add_argument("--max-cluster-size", type=int, help="1 is the direct mode")
+    parser.add_argument("--hold-out", type=int, help="measure on so many training texts")
+    parser.add_argument("--texts", type=int, help="train on so many texts only")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a parameter of LightXMLClassifier; repeat for more",
+    )
+
+
+def make_classifier(arguments: argparse.Namespace, **defaults: Any) -> LightXMLClassifier:
+    """The classifier that the arguments ask for."""
+    parameters = {"random_state": 0, "verbose": 1, **defaults, "encoder": arguments.encoder}
+    parameters |= {name: value_of(text) for name, text in (s.split("=", 1) for s in arguments.set)}
+    if arguments.max_cluster_size:
+        parameters["clusterer"] = BalancedLabelClusterer(arguments.max_cluster_size)
+    return LightXMLClassifier(**parameters)
+
+
+def value_of(text: str) -> Any:
+    """A value of JSON, or else the text itself."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def load(arguments: argparse.Namespace) -> Data:
+    """Load the data set, and hold out or leave out texts as asked, always the same ones."""
+    data = load_icd10cm() if arguments.data == "icd10cm" else load_xmc(arguments.data)
+    X_train, y_train = list(data.X_train), sp.csr_array(data.y_train)
+    X_test, y_test = list(data.X_test), sp.csr_array(data.y_test)
+    order = np.random.default_rng(0).permutation(len(X_train))
+    if arguments.hold_out:
+        held_out, order = order[: arguments.hold_out], order[arguments.hold_out :]
+        X_test, y_test = [X_train[i] for i in held_out], y_train[held_out]
+    if arguments.hold_out or arguments.texts:
+        order = order[: arguments.texts]
+        X_train, y_train = [X_train[i] for i in order], y_train[order]
+    print(
+        f"{Path(arguments.data).name}: {len(X_train):,} texts, {y_train.shape[1]:,} labels, "
+        f"{len(X_test):,} to test"
+    )
+    return Data(X_train, y_train, X_test, y_test, data.label_names)
+
+
+def row(what: str, model: Any, data: Data, minutes: float) -> str:
+    """A row of the table: P@k, PSP@k, the share of mentions found by frequency, times.
+
+    A mention is a label of a test text; it is found where it is among the best 5.
+    """
+    started = time.perf_counter()
+    top = model.predict_topk(data.X_test, k=5)
+    milliseconds = 1000 * (time.perf_counter() - started) / len(data.X_test)
+    p = [precision_at_k(data.y_test, top, k=k) for k in (1, 3, 5)]
+    propensities = label_propensities(data.y_train)
+    psp = [psp_at_k(data.y_test, top, k=k, propensities=propensities) for k in (1, 3, 5)]
+    cells = [" / ".join(f"{100 * x:.1f}" for x in figures) for figures in (p, psp)]
+
+    n_texts = data.y_train.sum(axis=0)
+    rows = np.repeat(np.arange(len(top.labels)), 5)
+    predicted = sp.csr_array((np.ones(rows.size), (rows, top.labels.ravel())), data.y_test.shape)
+    found = predicted.multiply(data.y_test).sum(axis=0)
+    mentions = data.y_test.sum(axis=0)
+    for least, most in FREQUENCIES.values():
+        part = (n_texts >= least) & (n_texts <= most)
+        cells.append(f"{100 * found[part].sum() / max(1, mentions[part].sum()):.1f} %")
+    return f"| {what} | {' | '.join(cells)} | {minutes:.1f} | {milliseconds:.2f} |"
