@@ -1,29 +1,33 @@
-"""LightXMLEnsemble: the weighted mean of the scores of several classifiers of texts."""
+"""LightXMLEnsemble: several classifiers of texts, whose scores become one."""
 
 from __future__ import annotations
 
 from contextlib import suppress
-from numbers import Integral
+from itertools import compress
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.base import ClassifierMixin, _fit_context, clone
-from sklearn.utils import Bunch, get_tags
-from sklearn.utils._param_validation import Interval
+from sklearn.utils import Bunch, check_random_state, get_tags
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils._user_interface import _print_elapsed_time
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
-from ._omikuji import OmikujiClassifier
+from ._fusion import LearnedFusion
+from ._preparation import hold_out
 from ._rescoring import RescorerMixin, candidate_scores, ranks_texts
-from ._topk import innermost
-from ._validation import check_texts
+from ._validation import check_labels, check_texts
+
+# Texts that members are not trained on are at most so many: more teach the fusion nothing.
+MOST_HELD_OUT = 2000
 
 
 class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
-    """Ensemble of classifiers of texts: the weighted mean of their scores.
+    """Ensemble of classifiers of texts: the mean of their scores, or what is learnt from them.
 
     The paper has two of them (table 4 of [1]_): on small label sets, three encoders, such as BERT,
     RoBERTa and XLNet; on large ones, one encoder with three clusterings, that is three
@@ -39,12 +43,21 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         A ``FrozenEstimator`` is taken as it is.
     weights : array-like of shape (n_estimators,), default=None
         One for each member, dropped ones included; None is the same for all. They can be set
-        after `fit`. A member with an attribute ``label_weights_``, such as an `OmikujiClassifier`,
-        has that share of its weight for each label.
-    n_candidates : int, default=200
+        after `fit`. No effect with ``fusion="learned"``.
+    fusion : {"mean", "learned"}, default="mean"
+        "mean" is the weighted mean of the members' scores, an absent one counting 0. "learned" is
+        the probability that a label is true, given all scores and the label's number of texts, by
+        gradient-boosted trees that are fitted to the members' scores of held-out texts. It gains
+        the most where members differ in kind, as language and words do, and on rare labels.
+    validation_fraction : float, default=0.05
+        Share of the texts, at most 2,000, that members are not trained on, for
+        ``fusion="learned"``.
+    n_candidates : int, default=100
         Labels that each member proposes for a text.
     threshold : float, default=0.5
         Score from which `predict` takes a label.
+    random_state : int, RandomState instance or None, default=None
+        Draws the held-out texts of ``fusion="learned"``. The members have their own.
     n_jobs : int or None, default=None
         Members that are fitted at a time. Leave it for members on a GPU.
     verbose : bool, default=False
@@ -90,8 +103,11 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
     _parameter_constraints: dict[str, list[Any]] = {
         "estimators": [list],
         "weights": ["array-like", None],
+        "fusion": [StrOptions({"mean", "learned"})],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_candidates": [Interval(Integral, 1, None, closed="left")],
-        "threshold": OmikujiClassifier._parameter_constraints["threshold"],
+        "threshold": [Interval(Real, 0, 1, closed="both")],
+        "random_state": ["random_state"],
         "n_jobs": [Integral, None],
         "verbose": ["boolean"],
     }
@@ -101,22 +117,35 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         estimators: list[tuple[str, Any]],
         *,
         weights: Any = None,
-        n_candidates: int = 200,
+        fusion: str = "mean",
+        validation_fraction: float = 0.05,
+        n_candidates: int = 100,
         threshold: float = 0.5,
+        random_state: Any = None,
         n_jobs: int | None = None,
         verbose: bool = False,
     ) -> None:
         self.estimators = estimators
         self.weights = weights
+        self.fusion = fusion
+        self.validation_fraction = validation_fraction
         self.n_candidates = n_candidates
         self.threshold = threshold
+        self.random_state = random_state
         self.n_jobs = n_jobs
         self.verbose = verbose
 
     # ------------------------------------------------------------------ fit
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: Any, y: Any, **fit_params: Any) -> LightXMLEnsemble:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        validation_data: tuple[Any, Any] | None = None,
+        **fit_params: Any,
+    ) -> LightXMLEnsemble:
         """Fit a clone of each member.
 
         Parameters
@@ -125,6 +154,8 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
             Raw texts.
         y : sparse matrix, array, frame, or sequence of label collections
             The labels of each text, in any form that all members take.
+        validation_data : tuple (X, y), default=None
+            What ``fusion="learned"`` learns from, instead of held-out texts. No effect otherwise.
         **fit_params : dict
             Handed on to the `fit` of each member: ``label_names``, ``label_texts`` and so on.
 
@@ -143,6 +174,29 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         """
         members = self._check_members()
         texts = check_texts(X)
+        if self.fusion == "mean":
+            self._fusion = None
+            return self._take(self._fit_members(members, texts, y, fit_params))
+        label_names = fit_params.get("label_names")
+        labels = check_labels(y, label_names=label_names, n_texts=len(texts), require_positive=True)
+        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        fraction = min(self.validation_fraction, MOST_HELD_OUT / len(texts))
+        train, held_out = hold_out(texts, labels, validation_data, fraction, seed)
+        assert held_out is not None
+        # A label may be on held-out texts alone: members are told all there are.
+        if labels.classes.dtype == object or label_names is not None:
+            fit_params["label_names"] = labels.classes
+        self._take(self._fit_members(members, *train, fit_params))
+        counts = np.bincount(train[1].indices, minlength=self.n_labels_)
+        n_candidates = min(self.n_candidates, self.n_labels_)
+        self._fusion = LearnedFusion(counts, seed).fit(
+            self._scores_of_members(held_out[0], n_candidates), held_out[1].matrix
+        )
+        return self
+
+    def _fit_members(
+        self, members: dict[str, Any], texts: list[str], y: Any, fit_params: dict[str, Any]
+    ) -> dict[str, Any]:
         fitted = Parallel(n_jobs=self.n_jobs)(
             delayed(_fit_member)(
                 clone(member),
@@ -153,7 +207,7 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
             )
             for number, (name, member) in enumerate(members.items(), start=1)
         )
-        return self._take(dict(zip(members, fitted, strict=True)))
+        return dict(zip(members, fitted, strict=True))
 
     @classmethod
     def from_fitted(
@@ -161,10 +215,14 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         estimators: list[tuple[str, Any]],
         *,
         weights: Any = None,
-        n_candidates: int = 200,
+        n_candidates: int = 100,
         threshold: float = 0.5,
     ) -> LightXMLEnsemble:
-        """Make an ensemble of members that were fitted earlier; it needs no `fit`.
+        """Make the mean of members that were fitted earlier; it needs no `fit`.
+
+        For ``fusion="learned"``, which needs labelled texts, wrap the members in
+        ``FrozenEstimator`` and call `fit` with the texts they were trained on, and with
+        `validation_data` that they were not trained on.
 
         Parameters
         ----------
@@ -172,7 +230,7 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
             The members, fitted to the same labels, and their names. They are not cloned.
         weights : array-like of shape (n_estimators,), default=None
             One for each member; None is the same for all.
-        n_candidates : int, default=200
+        n_candidates : int, default=100
             Labels that each member proposes for a text.
         threshold : float, default=0.5
             Score from which `predict` takes a label.
@@ -196,6 +254,7 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         members = ensemble._check_members()
         for member in members.values():
             check_is_fitted(member)
+        ensemble._fusion = None
         return ensemble._take(members)
 
     def _check_members(self) -> dict[str, Any]:
@@ -268,27 +327,26 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
     # ------------------------------------------------------------------ predict
 
     def _scores(self, texts: list[str], n_candidates: int) -> sp.csr_matrix:
-        names = [name for name, member in self.named_estimators_.items() if not _is_dropped(member)]
+        if self._fusion is not None:
+            return self._fusion(self._scores_of_members(texts, n_candidates))
+        weights = self._kept_weights(self._kept)
+        used = [weight > 0 for weight in weights]
         total = sp.csr_matrix((len(texts), self.n_labels_), dtype=np.float64)
-        for name, member, weights in zip(
-            names, self.estimators_, self._weights_of_labels(), strict=True
-        ):
-            if weights.any():
-                scores = candidate_scores(f"The member {name!r}", member, texts, n_candidates)
-                weighted = scores.astype(np.float64)
-                weighted.data *= weights[scores.indices]
-                total = total + weighted
+        matrices = self._scores_of_members(texts, n_candidates, used)
+        for matrix, weight in zip(matrices, compress(weights, used), strict=True):
+            total = total + matrix.astype(np.float64) * weight
         return total.astype(np.float32)
 
-    def _weights_of_labels(self) -> list[np.ndarray]:
-        """Weight of each member for each label, of all members 1: (n_labels,) each."""
-        weights = [
-            weight
-            * np.broadcast_to(getattr(innermost(member), "label_weights_", 1.0), self.n_labels_)
-            for member, weight in zip(self.estimators_, self._kept_weights(self._kept), strict=True)
+    def _scores_of_members(
+        self, texts: list[str], n_candidates: int, used: list[bool] | None = None
+    ) -> list[sp.csr_matrix]:
+        """Scores by each member, or by those that are used."""
+        names = [name for name, member in self.named_estimators_.items() if not _is_dropped(member)]
+        members = list(zip(names, self.estimators_, strict=True))
+        return [
+            candidate_scores(f"The member {name!r}", member, texts, n_candidates)
+            for name, member in (members if used is None else compress(members, used))
         ]
-        total = np.sum(weights, axis=0)
-        return [weight / total for weight in weights]
 
     # ------------------------------------------------------------------ sklearn
 

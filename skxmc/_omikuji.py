@@ -60,10 +60,6 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         Nodes of each layer that are followed in prediction. It can be set after `fit`.
     threshold : float, default=0.5
         Score from which `predict` takes a label.
-    rare_label_discount : float, default=50
-        In a `LightXMLEnsemble` a label of n training texts has n / (n + rare_label_discount) of
-        this model's weight: of labels with few texts, words tell less than language. 0 is the
-        full weight for all. No effect on this model's own scores.
     n_jobs : int or None, default=None
         Threads; None is 1 and -1 all.
     verbose : int, default=0
@@ -76,8 +72,6 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         Name or number of each label.
     n_labels_ : int
         Number of labels.
-    label_weights_ : ndarray of shape (n_labels,), float64
-        Share of its weight in an ensemble that the model has for each label.
     vectorizer_ : transformer
         The fitted vectorizer.
     model_ : omikuji.Model
@@ -119,7 +113,6 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         "weight_threshold": [Interval(Real, 0, None, closed="left")],
         "beam_size": [Interval(Integral, 1, None, closed="left")],
         "threshold": [Interval(Real, 0, 1, closed="both")],
-        "rare_label_discount": [Interval(Real, 0, None, closed="left")],
         "n_jobs": [Integral, None],
         "verbose": ["verbose"],
     }
@@ -136,7 +129,6 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         weight_threshold: float = 0.1,
         beam_size: int = 10,
         threshold: float = 0.5,
-        rare_label_discount: float = 50,
         n_jobs: int | None = None,
         verbose: int = 0,
     ) -> None:
@@ -149,7 +141,6 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         self.weight_threshold = weight_threshold
         self.beam_size = beam_size
         self.threshold = threshold
-        self.rare_label_discount = rare_label_discount
         self.n_jobs = n_jobs
         self.verbose = verbose
 
@@ -218,9 +209,6 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         self.classes_ = labels.classes
         self.n_labels_ = len(labels.classes)
         n_texts = np.bincount(y.indices, minlength=self.n_labels_)
-        # Labels without a text count as those with one: a weight of 0 would make their mean 0 / 0.
-        counted = np.maximum(n_texts, 1)
-        self.label_weights_ = counted / (counted + self.rare_label_discount)
         self._n_known_labels = int(np.count_nonzero(n_texts))
         self._by_frequency = np.argsort(-n_texts, kind="stable")
         return self

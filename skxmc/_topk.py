@@ -72,7 +72,7 @@ def predict_topk(estimator: Any, X: Any, k: int = 5) -> TopK:
         return estimator.predict_topk(X, k=k)
     if hasattr(estimator, "best_estimator_"):
         return predict_topk(estimator.best_estimator_, X, k)
-    if hasattr(estimator, "steps") and hasattr(innermost(estimator), "predict_topk"):
+    if hasattr(estimator, "steps") and hasattr(_innermost(estimator), "predict_topk"):
         for _, transformer in estimator.steps[:-1]:
             X = X if transformer in (None, "passthrough") else transformer.transform(X)
         return predict_topk(estimator.steps[-1][1], X, k)
@@ -93,7 +93,7 @@ def predict_topk(estimator: Any, X: Any, k: int = 5) -> TopK:
     return TopK(classes[columns], values)
 
 
-def innermost(estimator: Any) -> Any:
+def _innermost(estimator: Any) -> Any:
     """The estimator inside pipelines and searches, however nested."""
     while True:
         if hasattr(estimator, "best_estimator_"):

@@ -118,32 +118,6 @@ def test_stored_scores_are_above_0_and_at_most_1(both):
         assert scores.has_canonical_format
 
 
-def test_a_member_says_what_it_knows_of_each_label():
-    ensemble = fit(weights=[1, 2])
-    ensemble.estimators_[1].label_weights_ = np.array([1, 0.5, 1, 0.25])
-    expected = [[0.8 / 3, (0.4 + 0.6) / 2, 0, (0.2 + 0.5 * 0.4) / 1.5]]
-    expected.append([2 / 3, 0, 1, 0.5 / 1.5])
-    np.testing.assert_allclose(
-        ensemble.decision_function(TEXTS).toarray(), np.array(expected), rtol=1e-6
-    )
-    ensemble.set_params(weights=[0, 1])
-    np.testing.assert_allclose(ensemble.decision_function(TEXTS).toarray(), RIGHT.scores, rtol=1e-6)
-
-
-def test_words_know_little_of_rare_labels(both):
-    words = both.named_estimators_["words"]
-    n_texts = np.maximum(np.asarray(Y.sum(axis=0)).ravel(), 1)
-    np.testing.assert_allclose(words.label_weights_, n_texts / (n_texts + 50))
-    discounted = both.decision_function(X).toarray()
-    language, of_words = (
-        member.decision_function(X, top_k=30).toarray() for member in both.estimators_
-    )
-    expected = (language + words.label_weights_ * of_words) / (1 + words.label_weights_)
-    np.testing.assert_allclose(discounted, expected, rtol=1e-5)
-    full = OmikujiClassifier(rare_label_discount=0).fit(X, Y)
-    assert (full.label_weights_ == 1).all()
-
-
 # ---------------------------------------------------------------- predict_topk and the rest
 
 
@@ -256,7 +230,7 @@ def test_language_and_words_and_scikit_learn():
     ensemble = LightXMLEnsemble(
         [
             ("language", make_classifier(max_epochs=1)),
-            ("words", OmikujiClassifier(rare_label_discount=0)),
+            ("words", OmikujiClassifier()),
             ("bayes", nb),
             ("search", GridSearchCV(OmikujiClassifier(n_trees=1), {"C": [0.5, 1.0]}, cv=2)),
         ]
@@ -264,10 +238,7 @@ def test_language_and_words_and_scikit_learn():
     ensemble.fit(X, y)
     parts = [ensemble.estimators_[i].decision_function(X) for i in (0, 1)]
     parts += [ensemble.estimators_[i].predict_proba(X) for i in (2, 3)]
-    weights = [1, 1, 1, ensemble.estimators_[3].best_estimator_.label_weights_]
-    assert weights[3].max() < 0.5
-    parts = [np.asarray(p.todense() if sparse.issparse(p) else p) for p in parts]
-    expected = sum(w * p for w, p in zip(weights, parts, strict=True)) / sum(weights)
+    expected = sum(np.asarray(p.todense() if sparse.issparse(p) else p) for p in parts) / 4
     full = ensemble.set_params(n_candidates=y.shape[1]).decision_function(X).toarray()
     np.testing.assert_allclose(full[expected > 0.05], expected[expected > 0.05], atol=0.05)
     assert ensemble.predict_topk(X, 7).labels.shape == (64, 7)
@@ -323,6 +294,9 @@ def test_from_fitted():
         "threshold": 0.25,
         "n_jobs": None,
         "verbose": False,
+        "fusion": "mean",
+        "validation_fraction": 0.05,
+        "random_state": None,
     }
     expected = fit(weights=[1, 3], n_candidates=3).decision_function(TEXTS)
     assert (ensemble.decision_function(TEXTS) != expected).nnz == 0

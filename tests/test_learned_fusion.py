@@ -1,0 +1,178 @@
+"""LightXMLEnsemble(fusion="learned"): what it learns, from which texts, and its manners."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+from classifier_fixtures import assert_same_predictions, dataset, make_classifier
+from ensemble_members import Fixed
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+
+from skxmc import LightXMLEnsemble, OmikujiClassifier
+from skxmc._fusion import LearnedFusion
+from skxmc.metrics import precision_at_k
+
+X, Y = dataset()
+N, L = 400, 20
+RNG = np.random.default_rng(0)
+TRUE = RNG.random((N, L)) < 0.2
+COUNTS = np.where(np.arange(L) < 10, 3, 300)  # ten rare labels and ten frequent ones
+
+
+def noisy(quality):
+    """Scores that tell true labels from others the better, the higher the quality of the label."""
+    logits = quality * (2 * TRUE - 1) + RNG.normal(size=TRUE.shape)
+    return sparse.csr_matrix((1 / (1 + np.exp(-logits))).astype(np.float32))
+
+
+def p_at_3(scores, rows=slice(200, None)):
+    return precision_at_k(TRUE[rows].astype(int), scores.tocsr()[rows].toarray(), k=3)
+
+
+# ---------------------------------------------------------------- the fusion itself
+
+
+def test_it_learns_which_member_to_trust():
+    good, bad = noisy(np.full(L, 1.5)), noisy(np.zeros(L))
+    fusion = LearnedFusion(COUNTS, 0).fit([good[:200], bad[:200]], sparse.csr_array(TRUE[:200]))
+    fused = fusion([good, bad])
+    assert p_at_3(fused) > p_at_3(good + bad) + 0.05
+    assert p_at_3(fused) > p_at_3(good) - 0.02
+
+
+def test_it_learns_which_member_to_trust_for_rare_labels():
+    """One member knows the rare labels, the other the frequent ones."""
+    rare = noisy(np.where(COUNTS < 10, 2.0, 0.0))
+    frequent = noisy(np.where(COUNTS < 10, 0.0, 2.0))
+    parts = [rare[:200], frequent[:200]]
+    y = sparse.csr_array(TRUE[:200])
+    fused = LearnedFusion(COUNTS, 0).fit(parts, y)([rare, frequent])
+    blind = LearnedFusion(np.full(L, 9), 0).fit(parts, y)([rare, frequent])
+    assert p_at_3(fused) > p_at_3(blind) + 0.02
+
+
+def test_scores_are_probabilities():
+    scores = [noisy(np.full(L, 1.0)), noisy(np.full(L, 0.5))]
+    fused = LearnedFusion(COUNTS, 0).fit(scores, sparse.csr_array(TRUE))(scores).toarray()
+    for low, high in ((0, 0.1), (0.1, 0.3), (0.3, 0.6), (0.6, 1)):
+        part = (fused >= low) & (fused < high)
+        assert TRUE[part].mean() == pytest.approx(fused[part].mean(), abs=0.05)
+
+
+def test_a_higher_score_never_lowers_the_result():
+    scores = [noisy(np.full(L, 1.0)), noisy(np.zeros(L))]
+    fusion = LearnedFusion(COUNTS, 0).fit(scores, sparse.csr_array(TRUE))
+    grid = np.linspace(0.001, 0.999, 200, dtype=np.float32)
+    for fixed in (0.1, 0.9):
+        for column in (0, 19):
+            one, other = np.zeros((200, L), np.float32), np.zeros((200, L), np.float32)
+            one[:, column], other[:, column] = grid, fixed
+            for pair in ([one, other], [other, one]):
+                found = fusion([sparse.csr_matrix(m) for m in pair]).toarray()[:, column]
+                assert (np.diff(found) > 0).all()  # and equal leaves are told apart
+
+
+def test_candidates_are_those_of_any_member():
+    left = sparse.csr_matrix(np.array([[0.5, 0, 0.2, 0]], dtype=np.float32))
+    right = sparse.csr_matrix(np.array([[0, 0, 0.3, 0.1]], dtype=np.float32))
+    scores = [sparse.vstack([m] * 200, format="csr") for m in (left, right)]
+    y = sparse.csr_array((np.arange(800).reshape(200, 4) % 3 == 0).astype(int))
+    fusion = LearnedFusion(np.ones(4), 0).fit(scores, y)
+    fused = fusion(scores)
+    assert fused[[0]].toarray().astype(bool).tolist() == [[True, False, True, True]]
+    assert fused.dtype == np.float32
+    nothing = sparse.csr_matrix((2, 4), dtype=np.float32)
+    assert fusion([nothing, nothing]).nnz == 0
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_too_little_to_learn_from(value):
+    scores = [sparse.csr_matrix(np.full((3, 2), s, dtype=np.float32)) for s in (0.2, 0.6)]
+    fusion = LearnedFusion(np.ones(2), 0)
+    with pytest.warns(RuntimeWarning, match="held-out texts are too few .* mean is taken"):
+        fusion.fit(scores, sparse.csr_array(np.full((3, 2), value)))
+    np.testing.assert_allclose(fusion(scores).toarray(), 0.4, rtol=1e-6)
+
+
+# ---------------------------------------------------------------- in the ensemble
+
+
+def ensemble(**params):
+    members = [("language", make_classifier(max_epochs=1)), ("words", OmikujiClassifier())]
+    return LightXMLEnsemble(members, fusion="learned", random_state=0, **params)
+
+
+def test_members_do_not_see_the_held_out_texts():
+    member = Fixed(np.tile(np.linspace(0.1, 0.9, 30, dtype=np.float32), (N, 1)))
+    seen = {}
+
+    class Noting(Fixed):
+        def fit(self, X, y, **params):
+            seen.update(texts=X, y=y, params=params)
+            return super().fit(X, y)
+
+        def decision_function(self, X, *, top_k=None):
+            seen.setdefault("scored", X)
+            return super().decision_function(X, top_k=top_k)
+
+    member = Noting(member.scores)
+    texts = [str(i) for i in range(len(X))]
+    LightXMLEnsemble([("a", member)], fusion="learned", validation_fraction=0.25).fit(texts, Y)
+    assert len(seen["scored"]) == 16
+    assert set(seen["scored"]) | set(seen["texts"]) == set(texts)
+    assert len(seen["texts"]) == 48
+    order = [int(text) for text in seen["texts"]]
+    assert (seen["y"] != Y.tocsr()[order]).nnz == 0
+    assert "label_names" not in seen["params"]
+
+
+def test_labels_on_held_out_texts_alone_stay_known():
+    tags = [[f"tag {i}"] for i in range(20)]
+    texts = [f"text {i}" for i in range(20)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # too little to learn from
+        model = ensemble(validation_fraction=0.5).fit(texts, tags)
+    assert model.classes_.tolist() == sorted(f"tag {i}" for i in range(20))
+    assert model.predict_topk(texts, 20).labels.shape == (20, 20)
+
+
+def test_validation_data_is_what_it_learns_from():
+    fitted = [
+        (name, FrozenEstimator(clone(member).fit(X, Y))) for name, member in ensemble().estimators
+    ]
+    model = LightXMLEnsemble(fitted, fusion="learned", random_state=0)
+    model.fit(X, Y, validation_data=(X[:40], Y[:40]))
+    scores = [m.decision_function(X, top_k=30) for _, m in fitted]
+    counts = np.asarray(Y.sum(axis=0)).ravel()
+    by_hand = LearnedFusion(counts, model._fusion.random_state)
+    by_hand.fit([s[:40] for s in scores], Y.tocsr()[:40])
+    np.testing.assert_array_equal(model.decision_function(X).toarray(), by_hand(scores).toarray())
+
+
+def test_manners():
+    model = ensemble(validation_fraction=0.3).fit(X, Y, label_names=[f"l{i}" for i in range(30)])
+    assert_same_predictions(pickle.loads(pickle.dumps(model)), model)
+    top = model.predict_topk(X, 30)
+    assert all(len(set(row)) == 30 for row in top.labels)
+    assert (np.diff(top.scores) <= 0).all()
+    assert (top.scores > 0).all()
+    assert (top.scores <= 1).all()
+    scores = model.decision_function(X)
+    np.testing.assert_allclose(-np.sort(-scores.toarray(), axis=1)[:, :5], top.scores[:, :5])
+    again = ensemble(validation_fraction=0.3).set_params(words="drop").fit(X, Y)
+    assert_same_predictions(again, clone(again).fit(X, Y))
+    model.set_params(fusion="mean").fit(X, Y)
+    language, words = (m.decision_function(X, top_k=30) for m in model.estimators_)
+    np.testing.assert_allclose(
+        model.decision_function(X).toarray(), (language + words).toarray() / 2, rtol=1e-5
+    )
+
+
+def test_at_most_2000_texts_are_held_out(monkeypatch):
+    monkeypatch.setattr("skxmc._ensemble.MOST_HELD_OUT", 7)
+    model = ensemble(validation_fraction=0.5, verbose=False).set_params(words="drop")
+    model.fit(X, Y)
+    assert model.estimators_[0].history_[0]["n_steps"] == -(-(64 - 7) // 16)
