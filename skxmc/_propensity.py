@@ -31,7 +31,7 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         What scores labels: a classifier or an ensemble of this package, or any with
         ``predict_proba`` that takes texts. A ``FrozenEstimator`` is taken as it is; it was fitted
         to the labels of the `y` that `fit` is given.
-    exponent : float, default=0.25
+    exponent : float, default=0.1
         0 changes nothing, 1 divides by the propensity.
     a, b : float, default=0.55 and 1.5
         Of the model of propensities, see `skxmc.metrics.label_propensities`.
@@ -83,7 +83,7 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         self,
         estimator: Any,
         *,
-        exponent: float = 0.25,
+        exponent: float = 0.1,
         a: float = 0.55,
         b: float = 1.5,
         n_candidates: int = 200,
