@@ -195,7 +195,7 @@ def test_dropout_of_an_encoder_goes_through_it(tiny_encoder, calls, family):
 def test_training_steps_take_it(make_trainer, calls):
     trainer = make_trainer()
     take_step(trainer, np.arange(16))
-    assert ((16, 32), 0.1, True) in calls  # the representation
+    assert ((16, 1, 32), 0.1, True) in calls  # the representation
     assert sum(len(shape) == 4 for shape, _, _ in calls) == 2  # attention
     n_calls = len(calls)
     F.dropout(torch.ones(8), 0.5)

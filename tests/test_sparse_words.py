@@ -6,7 +6,7 @@ import torch
 from classifier_fixtures import dataset, make_classifier
 from training_fixtures import CPU, WORDS, take_step, weights
 
-from skxmc import _classifier
+from skxmc import _stages
 from skxmc._encoder import (
     load_encoder,
     sparse_embedding,
@@ -125,12 +125,12 @@ def test_a_classifier_trains_words_sparsely(monkeypatch):
     texts, y = dataset()
     trainers = []
 
-    class NotedTrainer(_classifier.Trainer):
+    class NotedTrainer(_stages.Trainer):
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **kwargs)
             trainers.append(self)
 
-    monkeypatch.setattr(_classifier, "Trainer", NotedTrainer)
+    monkeypatch.setattr(_stages, "Trainer", NotedTrainer)
     clf = make_classifier(max_epochs=1).fit(texts, y)
     words = clf.network_.encoder.get_input_embeddings().weight
     (trainer,) = trainers
