@@ -37,6 +37,9 @@ from .metrics import precision_at_k
 
 # n_candidate_clusters="auto" recalls clusters until they hold about this many labels.
 AUTO_CANDIDATE_LABELS = 2000
+# max_epochs="auto" is the root of so many texts by those there are, but no more than this.
+AUTO_TEXTS = 600_000
+MOST_AUTO_EPOCHS = 10
 
 
 class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
@@ -85,8 +88,9 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     loss_reduction : {"sum", "mean"}, default="sum"
         Of the cross-entropies of a text: their sum over clusters and over candidates, or their
         mean, as in the paper, under which the labels move thousands of times more slowly.
-    max_epochs : int, default=5
-        Passes over the training texts. With few texts, or long ones, more pay.
+    max_epochs : int or "auto", default="auto"
+        Passes over the training texts. "auto" is the root of 600,000 / texts, rounded, from 1 to
+        10: 10 for 5,000 texts, 5 for 20,000, 2 for 200,000, 1 from 270,000 on.
     batch_size : int, default=32
         Texts a training step.
     prediction_batch_size : int, default=64
@@ -202,7 +206,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         "negative_sampling": [StrOptions({"dynamic", "static", "static-separate"})],
         "head_start": [StrOptions({"centroids", "priors", "random"})],
         "loss_reduction": [StrOptions({"sum", "mean"})],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "prediction_batch_size": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="left")],
@@ -242,7 +246,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         negative_sampling: str = "dynamic",
         head_start: str = "centroids",
         loss_reduction: str = "sum",
-        max_epochs: int = 5,
+        max_epochs: int | str = "auto",
         batch_size: int = 32,
         prediction_batch_size: int = 64,
         learning_rate: float = 1e-4,
@@ -393,7 +397,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
             self.history_ = train_network(
                 self.network_,
                 data,
-                self._settings(device),
+                self._settings(device, len(data)),
                 rng,
                 negative_sampling=self.negative_sampling,
                 validate=validate,
@@ -471,10 +475,14 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
 
         return validate
 
-    def _settings(self, device: torch.device) -> TrainingSettings:
+    def _settings(self, device: torch.device, n_texts: int) -> TrainingSettings:
         head_rate = self.head_learning_rate
+        max_epochs = self.max_epochs
+        if max_epochs == "auto":
+            max_epochs = round(math.sqrt(AUTO_TEXTS / n_texts))
+            max_epochs = min(max(max_epochs, 1), MOST_AUTO_EPOCHS)
         return TrainingSettings(
-            max_epochs=self.max_epochs,
+            max_epochs=int(max_epochs),
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             head_learning_rate=self.learning_rate if head_rate is None else head_rate,

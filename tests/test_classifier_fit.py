@@ -230,6 +230,17 @@ def test_every_parameter_of_training_has_an_effect(params):
     assert differ(make_classifier(**params).fit(X, Y), fitted())
 
 
+@pytest.mark.parametrize(("n_at_one_epoch", "epochs"), [(64, 1), (9 * 64, 3), (12 * 64, 3), (1, 1)])
+def test_epochs_are_fewer_the_more_texts_there_are(n_at_one_epoch, epochs, monkeypatch):
+    monkeypatch.setattr(_classifier, "AUTO_TEXTS", n_at_one_epoch)
+    assert make_classifier(max_epochs="auto").fit(X, Y).n_iter_ == epochs
+
+
+def test_no_more_than_ten_epochs_unless_asked_for():
+    assert LightXMLClassifier().max_epochs == "auto"
+    assert make_classifier(max_epochs="auto").fit(X, Y).n_iter_ == 10
+
+
 def test_head_learning_rate_none_is_the_learning_rate():
     left = make_classifier(learning_rate=3e-3, head_learning_rate=None).fit(X, Y)
     right = make_classifier(learning_rate=3e-3, head_learning_rate=3e-3).fit(X, Y)

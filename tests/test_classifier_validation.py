@@ -154,7 +154,7 @@ def test_bad_texts_and_labels(texts, y, error, message):
         ({"device": "toaster"}, r"device='toaster' is no device; use \"auto\""),
         ({"n_feature_layers": 3}, "n_feature_layers=3, but .* has only 2 hidden states. Lower it"),
         ({"max_length": 65}, "max_length=65, but .* takes at most 64 tokens. Lower it"),
-        ({"max_epochs": 0}, "'max_epochs' parameter of LightXMLClassifier must be an int"),
+        ({"max_epochs": 0}, "'max_epochs' parameter of LightXMLClassifier must be a str"),
         ({"dropout": 1.0}, "'dropout' parameter"),
         ({"encoder": None}, "'encoder' parameter"),
         ({"clusterer": "kmeans"}, "'clusterer' parameter"),

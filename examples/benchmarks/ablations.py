@@ -39,8 +39,8 @@ def main() -> None:
         print(row(what, model, data, minutes), flush=True)
         return model, minutes
 
-    epochs = base.max_epochs
-    first, minutes = run(f"dynamic negatives, {epochs} epochs")
+    first, minutes = run("dynamic negatives")
+    epochs = first.n_iter_
     if "negatives" in arguments.only:
         run(f"dynamic negatives, {2 * epochs} epochs", max_epochs=2 * epochs)
         run(f"BS, {epochs} epochs for each head", negative_sampling="static-separate")
