@@ -30,7 +30,7 @@ from ._saving import load_model, save_model
 from ._serving import serving_copy
 from ._stages import train_network
 from ._text import TokenStore
-from ._topk import TopK, check_k
+from ._topk import TopK
 from ._training import TrainingSet, TrainingSettings
 from ._validation import Labels, check_labels, check_texts
 from .metrics import precision_at_k
@@ -168,6 +168,12 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         Epochs run.
     n_labels_ : int
         Number of labels.
+
+    Notes
+    -----
+    The score of a label is ``sigmoid(E_l . z) * sigmoid(g_cluster(l))``, its own by the
+    discriminator and its cluster's by the generator; in the direct mode, the generator's alone.
+    Where the recalled clusters hold fewer labels than are asked for, more are recalled.
 
     See Also
     --------
@@ -510,74 +516,13 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
 
     # ------------------------------------------------------------------ predict
 
-    def predict_topk(self, X: Any, k: int = 5) -> TopK:
-        """Predict the k best labels of each text.
+    def _top_k(self, texts: list[str], k: int) -> tuple[np.ndarray, np.ndarray]:
+        return self._predictor().top_k(texts, k)
 
-        Scores are ``sigmoid(E_l . z) * sigmoid(g_cluster(l))``. Where the recalled clusters hold
-        fewer than k labels, more are recalled.
-
-        Parameters
-        ----------
-        X : list, tuple, ndarray, or pandas or polars column, of str, of length n_texts
-            Raw texts.
-        k : int, default=5
-            Labels a text, at most the number of labels.
-
-        Returns
-        -------
-        TopK
-            Named tuple ``(labels, scores)`` of two arrays of shape (n_texts, k), best first:
-            entries of `classes_`, and float32 scores in (0, 1].
-
-        Raises
-        ------
-        ValueError
-            If k is not a whole number from 1 to the number of labels.
-        """
-        check_is_fitted(self)
-        columns, scores = self._predictor().top_k(
-            check_texts(X, allow_empty=True), check_k(k, self.n_labels_)
-        )
-        return TopK(self.classes_[columns], scores)
-
-    def decision_function(self, X: Any, *, top_k: int | None = None) -> sp.csr_matrix:
-        """Score the recalled labels of each text.
-
-        Parameters
-        ----------
-        X : list, tuple, ndarray, or pandas or polars column, of str, of length n_texts
-            Raw texts.
-        top_k : int, default=None
-            Keep only the best so many labels of each text, so that memory stays bounded.
-
-        Returns
-        -------
-        csr_matrix of shape (n_texts, n_labels), float32
-            Scores in (0, 1]. Labels that were not recalled are absent: 0, below all others.
-        """
-        check_is_fitted(self)
-        if top_k is not None:
-            top_k = check_k(top_k, self.n_labels_, "top_k")
-        return self._predictor().scores(check_texts(X, allow_empty=True), top_k=top_k)
-
-    def predict(self, X: Any) -> sp.csr_matrix:
-        """Predict the labels whose score reaches `threshold`.
-
-        Parameters
-        ----------
-        X : list, tuple, ndarray, or pandas or polars column, of str, of length n_texts
-            Raw texts.
-
-        Returns
-        -------
-        csr_matrix of shape (n_texts, n_labels), int64
-            1 where a label is predicted.
-        """
-        check_is_fitted(self)
-        texts = check_texts(X, allow_empty=True)
-        predicted = self._predictor().scores(texts, min_score=self.threshold)
-        predicted.data = np.ones(predicted.nnz)
-        return predicted.astype(np.int64)
+    def _scores(
+        self, texts: list[str], *, top_k: int | None = None, min_score: float = 0.0
+    ) -> sp.csr_matrix:
+        return self._predictor().scores(texts, top_k=top_k, min_score=min_score)
 
     def encode(self, X: Any) -> np.ndarray:
         """Represent texts by e, the [CLS] states of the last layers, the last layer first.

@@ -326,7 +326,7 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
 
     # ------------------------------------------------------------------ predict
 
-    def _scores(self, texts: list[str], n_candidates: int) -> sp.csr_matrix:
+    def _rescore(self, texts: list[str], n_candidates: int) -> sp.csr_matrix:
         if self._fusion is not None:
             return self._fusion(self._scores_of_members(texts, n_candidates))
         weights = self._kept_weights(self._kept)

@@ -19,11 +19,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
 from sklearn.datasets import dump_svmlight_file
 from sklearn.preprocessing import normalize
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
 from ._preparation import add_label_texts, fit_tfidf
-from ._ranker import TextRankerMixin
-from ._topk import TopK, check_k
+from ._ranker import TextRankerMixin, from_score_on
 from ._validation import check_labels, check_texts
 
 # Scores that round to 0, and those of labels that no beam finds: stored entries must be positive.
@@ -85,7 +83,9 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     Notes
     -----
     omikuji draws from the system's entropy and takes no seed: two fits to the same data differ a
-    little. Predictions of one fitted model do not.
+    little. Predictions of one fitted model do not. Where the beam recalls fewer labels than are
+    asked for, it is widened; labels that had no text in `fit` come last, by the lowest score there
+    is.
 
     References
     ----------
@@ -215,61 +215,20 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
 
     # ------------------------------------------------------------------ predict
 
-    def predict_topk(self, X: Any, k: int = 5) -> TopK:
-        """Predict the k best labels of each text.
+    def _top_k(self, texts: list[str], k: int) -> tuple[np.ndarray, np.ndarray]:
+        columns, scores, _ = self._recall(texts, k)
+        return columns.reshape(-1, k), scores.reshape(-1, k)
 
-        Where the beam recalls fewer than k labels, it is widened; labels that had no text in
-        `fit` come last, by the lowest score there is.
-
-        Parameters
-        ----------
-        X : list, tuple, ndarray, or pandas or polars column, of str, of length n_texts
-            Raw texts.
-        k : int, default=5
-            Labels a text, at most the number of labels.
-
-        Returns
-        -------
-        TopK
-            Named tuple ``(labels, scores)`` of two arrays of shape (n_texts, k), best first:
-            entries of `classes_`, and float32 scores in (0, 1].
-
-        Raises
-        ------
-        ValueError
-            If k is not a whole number from 1 to the number of labels.
-        """
-        check_is_fitted(self)
-        columns, scores, _ = self._recall(X, check_k(k, self.n_labels_))
-        return TopK(self.classes_[columns].reshape(-1, k), scores.reshape(-1, k))
-
-    def decision_function(self, X: Any, *, top_k: int | None = None) -> sp.csr_matrix:
-        """Score the recalled labels of each text.
-
-        Parameters
-        ----------
-        X : list, tuple, ndarray, or pandas or polars column, of str, of length n_texts
-            Raw texts.
-        top_k : int, default=None
-            Give the best so many labels of each text, as `predict_topk` does, instead of all that
-            the beam recalls.
-
-        Returns
-        -------
-        csr_matrix of shape (n_texts, n_labels), float32
-            Scores in (0, 1]. Labels that were not recalled are absent: 0, below all others.
-        """
-        check_is_fitted(self)
-        if top_k is not None:
-            top_k = check_k(top_k, self.n_labels_, "top_k")
-        columns, scores, starts = self._recall(X, top_k)
-        matrix = sp.csr_matrix((scores, columns, starts), shape=(len(starts) - 1, self.n_labels_))
+    def _scores(
+        self, texts: list[str], *, top_k: int | None = None, min_score: float = 0.0
+    ) -> sp.csr_matrix:
+        columns, scores, starts = self._recall(texts, top_k)
+        matrix = sp.csr_matrix((scores, columns, starts), shape=(len(texts), self.n_labels_))
         matrix.sort_indices()
-        return matrix
+        return from_score_on(matrix, min_score)
 
-    def _recall(self, X: Any, k: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _recall(self, texts: list[str], k: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Columns and scores of the k best labels, or of all recalled, and where texts start."""
-        texts = check_texts(X, allow_empty=True)
         columns: list[np.ndarray] = []
         scores: list[np.ndarray] = []
         if texts:

@@ -139,7 +139,7 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         self.propensities_ = label_propensities(labels.matrix, a=self.a, b=self.b)
         return self
 
-    def _scores(self, texts: list[str], n_candidates: int) -> sp.csr_matrix:
+    def _rescore(self, texts: list[str], n_candidates: int) -> sp.csr_matrix:
         what = f"estimator, {type(self.estimator_).__name__},"
         scores = candidate_scores(what, self.estimator_, texts, n_candidates)
         # By the rarest label, so that scores stay at most 1.

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn.utils.validation import check_is_fitted
 
-from ._topk import TopK
+from ._topk import TopK, check_k
+from ._validation import check_texts
 from .metrics import precision_at_k
 
 
@@ -15,15 +17,64 @@ class TextRankerMixin:
     """Mixin of classifiers of raw texts with `predict_topk` and a sparse `decision_function`."""
 
     classes_: np.ndarray
+    n_labels_: int
     threshold: float
 
+    def _top_k(self, texts: list[str], k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Columns and scores of the k best labels, best first, (n_texts, k) each."""
+        raise AttributeError(f"{type(self).__name__} must define _top_k.")
+
+    def _scores(
+        self, texts: list[str], *, top_k: int | None = None, min_score: float = 0.0
+    ) -> sp.csr_matrix:
+        """Scores of the best `top_k` labels, or of all recalled, from `min_score` on."""
+        raise AttributeError(f"{type(self).__name__} must define _scores.")
+
     def predict_topk(self, X: Any, k: int = 5) -> TopK:
-        """Predict the k best labels of each text."""
-        raise AttributeError(f"{type(self).__name__} must define predict_topk.")
+        """Predict the k best labels of each text.
+
+        Parameters
+        ----------
+        X : list, tuple, ndarray, or pandas or polars column, of str, of length n_texts
+            Raw texts.
+        k : int, default=5
+            Labels a text, at most the number of labels.
+
+        Returns
+        -------
+        TopK
+            Named tuple ``(labels, scores)`` of two arrays of shape (n_texts, k), best first:
+            entries of `classes_`, and float32 scores in (0, 1].
+
+        Raises
+        ------
+        ValueError
+            If k is not a whole number from 1 to the number of labels.
+        """
+        check_is_fitted(self)
+        k = check_k(k, self.n_labels_)
+        columns, scores = self._top_k(check_texts(X, allow_empty=True), k)
+        return TopK(self.classes_[columns], scores)
 
     def decision_function(self, X: Any, *, top_k: int | None = None) -> sp.csr_matrix:
-        """Score the labels of each text."""
-        raise AttributeError(f"{type(self).__name__} must define decision_function.")
+        """Score the recalled labels of each text.
+
+        Parameters
+        ----------
+        X : list, tuple, ndarray, or pandas or polars column, of str, of length n_texts
+            Raw texts.
+        top_k : int, default=None
+            Keep only the best so many labels of each text, so that memory stays bounded.
+
+        Returns
+        -------
+        csr_matrix of shape (n_texts, n_labels), float32
+            Scores in (0, 1]. Labels that were not recalled are absent: 0, below all others.
+        """
+        check_is_fitted(self)
+        if top_k is not None:
+            top_k = check_k(top_k, self.n_labels_, "top_k")
+        return self._scores(check_texts(X, allow_empty=True), top_k=top_k)
 
     def predict_proba(self, X: Any) -> sp.csr_matrix:
         """Score the recalled labels of each text; the same as `decision_function`.
@@ -55,9 +106,9 @@ class TextRankerMixin:
         csr_matrix of shape (n_texts, n_labels), int64
             1 where a label is predicted.
         """
-        predicted = self.decision_function(X)
-        predicted.data = predicted.data >= self.threshold
-        predicted.eliminate_zeros()
+        check_is_fitted(self)
+        predicted = self._scores(check_texts(X, allow_empty=True), min_score=self.threshold)
+        predicted.data = np.ones(predicted.nnz)
         return predicted.astype(np.int64)
 
     def score(self, X: Any, y: Any) -> float:
@@ -91,3 +142,11 @@ class TextRankerMixin:
         tags.classifier_tags.multi_label = True
         tags.classifier_tags.multi_class = False
         return tags
+
+
+def from_score_on(scores: sp.csr_matrix, min_score: float) -> sp.csr_matrix:
+    """Drop the entries below `min_score`."""
+    if min_score > 0:
+        scores.data[scores.data < min_score] = 0
+    scores.eliminate_zeros()
+    return scores
