@@ -37,6 +37,8 @@ from .metrics import precision_at_k
 
 # n_candidate_clusters="auto" recalls clusters until they hold about this many labels.
 AUTO_CANDIDATE_LABELS = 2000
+# learning_rate="auto" is this by the width of the encoder.
+AUTO_RATE_BY_WIDTH = 1e-4 * 768
 # max_epochs="auto" is the root of so many texts by those there are, but no more than this.
 AUTO_TEXTS = 600_000
 MOST_AUTO_EPOCHS = 10
@@ -95,8 +97,9 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         Texts a training step.
     prediction_batch_size : int, default=64
         Texts a prediction step. Predictions do not depend on it.
-    learning_rate : float, default=1e-4
-        Peak rate of the encoder.
+    learning_rate : float or "auto", default="auto"
+        Peak rate of the encoder. "auto" is 1e-4 for one of width 768, such as BERT-base, and falls
+        with the width: 2e-4 for MiniLM, of width 384.
     head_learning_rate : float or None, default=2e-3
         Peak rate of everything after the encoder, which starts with nothing learned; None means
         `learning_rate`, as in the paper.
@@ -215,7 +218,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         "max_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "prediction_batch_size": [Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [Interval(Real, 0, None, closed="left")],
+        "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "head_learning_rate": [Interval(Real, 0, None, closed="left"), None],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "label_moments": [StrOptions({"auto", "full", "compact"})],
@@ -255,7 +258,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         max_epochs: int | str = "auto",
         batch_size: int = 32,
         prediction_batch_size: int = 64,
-        learning_rate: float = 1e-4,
+        learning_rate: float | str = "auto",
         head_learning_rate: float | None = 2e-3,
         weight_decay: float = 0.01,
         label_moments: str = "auto",
@@ -482,7 +485,9 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         return validate
 
     def _settings(self, device: torch.device, n_texts: int) -> TrainingSettings:
-        head_rate = self.head_learning_rate
+        rate, head_rate = self.learning_rate, self.head_learning_rate
+        if rate == "auto":
+            rate = AUTO_RATE_BY_WIDTH / self.network_.encoder.config.hidden_size
         max_epochs = self.max_epochs
         if max_epochs == "auto":
             max_epochs = round(math.sqrt(AUTO_TEXTS / n_texts))
@@ -490,8 +495,8 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         return TrainingSettings(
             max_epochs=int(max_epochs),
             batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            head_learning_rate=self.learning_rate if head_rate is None else head_rate,
+            learning_rate=float(rate),
+            head_learning_rate=float(rate if head_rate is None else head_rate),
             weight_decay=self.weight_decay,
             warmup_fraction=self.warmup_fraction,
             lr_schedule=self.lr_schedule,

@@ -241,6 +241,15 @@ def test_no_more_than_ten_epochs_unless_asked_for():
     assert make_classifier(max_epochs="auto").fit(X, Y).n_iter_ == 10
 
 
+def test_wider_encoders_learn_at_lower_rates():
+    assert LightXMLClassifier().learning_rate == "auto"
+    clf = make_classifier(learning_rate="auto", lr_schedule="constant").fit(X, Y)
+    width = clf.network_.encoder.config.hidden_size
+    assert clf.history_[-1]["learning_rate"] == pytest.approx(1e-4 * 768 / width)
+    by_hand = clone(clf).set_params(learning_rate=1e-4 * 768 / width).fit(X, Y)
+    assert_same_predictions(clf, by_hand)
+
+
 def test_head_learning_rate_none_is_the_learning_rate():
     left = make_classifier(learning_rate=3e-3, head_learning_rate=None).fit(X, Y)
     right = make_classifier(learning_rate=3e-3, head_learning_rate=3e-3).fit(X, Y)
