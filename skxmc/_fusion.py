@@ -10,6 +10,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 # Scores nearer to 0 or 1 than this are taken for it; an absent one is 0.
 SMALLEST_PROBABILITY = 1e-4
+# True labels among the members' candidates, and others, that it takes to learn anything.
+LEAST_EXAMPLES = 20
 # Share of a probability that the mean score may take away.
 TIE_BREAK = 1e-3
 
@@ -39,7 +41,7 @@ class LearnedFusion:
         proposed = _union(scores)
         rows = np.repeat(np.arange(proposed.shape[0]), np.diff(proposed.indptr))
         is_true = _values_at(sp.csr_matrix(y), rows, proposed.indices) > 0
-        if is_true.all() or not is_true.any():
+        if min(np.count_nonzero(is_true), np.count_nonzero(~is_true)) < LEAST_EXAMPLES:
             warnings.warn(
                 "The held-out texts are too few to learn how members go together; their mean is "
                 "taken. Hold out more, by validation_fraction or validation_data.",

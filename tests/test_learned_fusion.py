@@ -88,13 +88,20 @@ def test_candidates_are_those_of_any_member():
     assert fusion([nothing, nothing]).nnz == 0
 
 
-@pytest.mark.parametrize("value", [0, 1])
-def test_too_little_to_learn_from(value):
-    scores = [sparse.csr_matrix(np.full((3, 2), s, dtype=np.float32)) for s in (0.2, 0.6)]
+@pytest.mark.parametrize("n_true", [0, 19, 81, 100])
+def test_too_little_to_learn_from(n_true):
+    scores = [sparse.csr_matrix(np.full((50, 2), s, dtype=np.float32)) for s in (0.2, 0.6)]
+    y = sparse.csr_array((np.arange(100) < n_true).astype(int).reshape(50, 2))
     fusion = LearnedFusion(np.ones(2), 0)
     with pytest.warns(RuntimeWarning, match="held-out texts are too few .* mean is taken"):
-        fusion.fit(scores, sparse.csr_array(np.full((3, 2), value)))
+        fusion.fit(scores, y)
     np.testing.assert_allclose(fusion(scores).toarray(), 0.4, rtol=1e-6)
+
+
+def test_twenty_of_each_are_enough():
+    scores = [sparse.csr_matrix(np.full((20, 2), s, dtype=np.float32)) for s in (0.2, 0.6)]
+    fusion = LearnedFusion(np.ones(2), 0).fit(scores, sparse.csr_array(np.eye(2)[[0] * 20]))
+    np.testing.assert_allclose(fusion(scores).toarray(), 0.5, rtol=1e-3)
 
 
 # ---------------------------------------------------------------- in the ensemble
@@ -172,7 +179,7 @@ def test_manners():
 
 
 def test_at_most_2000_texts_are_held_out(monkeypatch):
-    monkeypatch.setattr("skxmc._ensemble.MOST_HELD_OUT", 7)
-    model = ensemble(validation_fraction=0.5, verbose=False).set_params(words="drop")
+    monkeypatch.setattr("skxmc._ensemble.MOST_HELD_OUT", 15)
+    model = ensemble(validation_fraction=0.5).set_params(words="drop", language__batch_size=1)
     model.fit(X, Y)
-    assert model.estimators_[0].history_[0]["n_steps"] == -(-(64 - 7) // 16)
+    assert model.estimators_[0].history_[0]["n_steps"] == 64 - 15
