@@ -91,7 +91,8 @@ def make_model(arguments: argparse.Namespace) -> LightXMLClassifier | LightXMLEn
     changes = {name: value_of(text) for name, text in (s.split("=", 1) for s in arguments.set)}
     encoders = arguments.encoder or list(ENCODERS)
     clf = LightXMLClassifier(**paper_params(arguments.dataset))
-    clf.set_params(random_state=arguments.seed, verbose=1, encoder=encoders[0], **changes)
+    defaults = {"random_state": arguments.seed, "verbose": 1, "encoder": encoders[0]}
+    clf.set_params(**{**defaults, **changes})
     if not arguments.ensemble:
         return clf
     if clf.clusterer.max_cluster_size == 1:

@@ -9,7 +9,14 @@ from classifier_fixtures import encoder_path
 from dataset_files import WRITERS, write_lightxml
 
 SCRIPT = Path(__file__).parent.parent / "examples" / "reproduce_paper.py"
-SMALL = ["max_epochs=1", "max_length=32", "n_feature_layers=2", "device=cpu", "bottleneck_dim=4"]
+SMALL = [
+    "max_epochs=1",
+    "max_length=32",
+    "n_feature_layers=2",
+    "device=cpu",
+    "bottleneck_dim=4",
+    "verbose=0",
+]
 
 
 @pytest.fixture
