@@ -184,7 +184,7 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         train, held_out = hold_out(texts, labels, validation_data, fraction, seed)
         assert held_out is not None
         # A label may be on held-out texts alone: members are told all there are.
-        if labels.classes.dtype == object or label_names is not None:
+        if not np.array_equal(labels.classes, np.arange(len(labels.classes))):
             fit_params["label_names"] = labels.classes
         self._take(self._fit_members(members, *train, fit_params))
         counts = np.bincount(train[1].indices, minlength=self.n_labels_)

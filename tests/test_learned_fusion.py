@@ -146,6 +146,14 @@ def test_labels_on_held_out_texts_alone_stay_known():
     assert model.predict_topk(texts, 20).labels.shape == (20, 20)
 
 
+def test_labels_that_are_numbers_keep_their_numbers():
+    tags = [(10 + 7 * Y[[row]].indices).tolist() for row in range(Y.shape[0])]
+    known = LightXMLEnsemble([("words", OmikujiClassifier())]).fit(X, tags).classes_
+    assert known.max() > 30
+    model = ensemble(validation_fraction=0.3).set_params(language="drop").fit(X, tags)
+    np.testing.assert_array_equal(model.classes_, known)
+
+
 def test_validation_data_is_what_it_learns_from():
     fitted = [
         (name, FrozenEstimator(clone(member).fit(X, Y))) for name, member in ensemble().estimators
