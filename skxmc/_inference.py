@@ -146,8 +146,8 @@ class Predictor:
             features = self.network.represent(batch)
             parts = self.network.score_parts(features, n_scored)
             scores = parts.scores()
-            recalled = (part[:, :n_recalled].flatten(1) for part in (parts.labels, scores))
-            columns, _ = best_first(*recalled, k)
+            labels = parts.labels[:, :n_recalled].flatten(1)
+            columns, _ = best_first(labels, scores[:, :n_recalled].flatten(1), k)
             features = features[:, : self._feature_dim]
             return features, columns, parts.clusters, parts.recall[:, :, 0], parts.rank, scores
 
