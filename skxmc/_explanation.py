@@ -26,7 +26,7 @@ VECTORS_AT_ONCE = 1024
 TERMINAL_WIDTH = 100
 NOTEBOOK_WIDTH = 300
 # Columns for the end of a truncated text, and for the numbers of the labels that a text carries.
-END_WIDTH = 40
+END_WIDTH = 25
 CARRIED_WIDTH = 15
 
 
