@@ -3,6 +3,7 @@
 from ._classifier import LightXMLClassifier
 from ._clusterer import BalancedLabelClusterer, label_features
 from ._ensemble import LightXMLEnsemble
+from ._explanation import TopKExplanation
 from ._omikuji import OmikujiClassifier
 from ._paper import paper_params
 from ._propensity import PropensityRanker
@@ -16,6 +17,7 @@ __all__ = [
     "LightXMLEnsemble",
     "OmikujiClassifier",
     "PropensityRanker",
+    "TopKExplanation",
     "__version__",
     "label_features",
     "paper_params",

@@ -20,6 +20,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted, check_memory
 from ._clusterer import BalancedLabelClusterer
 from ._device import local_seed, resolve_device, resolve_precision
 from ._encoder import check_capacity, load_encoder, set_dropout
+from ._explanation import TopKExplanation, explain
 from ._inference import Predictor
 from ._initialization import start_at_centroids, start_at_priors, start_at_random
 from ._network import LightXMLNetwork
@@ -544,6 +545,80 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         return self._predictor().features(check_texts(X, allow_empty=True))
+
+    def explain_topk(
+        self,
+        text: str,
+        k: int = 5,
+        *,
+        n_neighbors: int = 3,
+        texts: Any = None,
+        y: Any = None,
+        representations: Any = None,
+    ) -> TopKExplanation:
+        """Say what the k best labels of one text owe to which head, and what lies near.
+
+        Parameters
+        ----------
+        text : str
+            Raw text.
+        k : int, default=5
+            Labels, at most the number of labels; those that `predict_topk` gives the text alone.
+        n_neighbors : int, default=3
+            How many nearest labels of each label, and nearest texts; fewer where there are fewer.
+        texts : list, tuple, ndarray, or pandas or polars column, of str, default=None
+            Texts, such as those of `fit`, whose nearest to `text` are shown.
+        y : sparse matrix, array, frame, or sequence of label collections, default=None
+            Labels of `texts`, in any form that `fit` takes: which of the k labels each carries.
+        representations : ndarray of shape (n_texts, n_feature_layers * hidden), default=None
+            ``encode(texts)``, which takes most of the time: compute it once for many explanations.
+
+        Returns
+        -------
+        TopKExplanation
+            Prints as a table, in notebooks too; its attributes are plain values.
+
+        Raises
+        ------
+        TypeError
+            If `text` is not one text.
+        ValueError
+            If `k` or `n_neighbors` is out of range, if `texts`, `y` and `representations` do not
+            fit each other, or if there are no texts to the other two.
+
+        Notes
+        -----
+        Labels are compared by the cosine of their embeddings, texts by that of e less what all
+        texts have in common, as the heads see it.
+
+        The classifier explains what it is given. Inside a pipeline that changes texts first, change
+        them too: ``pipeline[-1].explain_topk(pipeline[:-1].transform([text])[0])``; of a search,
+        take ``best_estimator_``.
+
+        Examples
+        --------
+        >>> from skxmc import LightXMLClassifier
+        >>> texts = ["the cat sat on the mat", "stocks fell again", "a cat bond fell"]
+        >>> tags = [["animals"], ["finance"], ["finance", "insurance"]]
+        >>> clf = LightXMLClassifier(
+        ...     "sentence-transformers/all-MiniLM-L6-v2", max_epochs=1, random_state=0
+        ... ).fit(texts, tags)
+        >>> explanation = clf.explain_topk("stocks fell", k=2, texts=texts, y=tags)
+        >>> [len(label.neighbors) for label in explanation.labels]
+        [2, 2]
+        >>> explanation.neighbors[0].text
+        'stocks fell again'
+        """
+        check_is_fitted(self)
+        return explain(
+            self,
+            text,
+            k,
+            n_neighbors=n_neighbors,
+            texts=texts,
+            y=y,
+            representations=representations,
+        )
 
     def _predictor(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,6 +17,23 @@ from ._text import TokenBatch, TokenStore, prediction_batches, ranges, tokenize
 
 # Texts tokenised at once: memory for tokens stays bounded however many texts there are.
 TEXTS_PER_CHUNK = 65_536
+
+
+class ScoredText(NamedTuple):
+    """One text, its best labels, and what the scores of all candidates are made of.
+
+    Candidates are the labels of m clusters, in an array the slots of one cluster after another's,
+    as `LabelLayout` numbers them.
+    """
+
+    token_ids: np.ndarray  # (T,) int32, as the encoder takes them
+    representation: np.ndarray  # (n_feature_layers * hidden,) float32, e
+    columns: np.ndarray  # (k,) int64, the best labels, best first
+    n_recalled: int  # clusters that the best labels were sought in, the first of the m
+    clusters: np.ndarray  # (m,) int64, best first
+    recall: np.ndarray  # (m,) float32, scores of the clusters by the generator
+    rank: np.ndarray  # (m, s) float32, scores of their labels by the discriminator
+    scores: np.ndarray  # (m, s) float32, of both
 
 
 @dataclass
@@ -118,6 +135,26 @@ class Predictor:
             indices[places], data[places] = labels, values
         shape = (len(tokens), self.network.layout.n_labels)
         return sp.csr_matrix((data, indices, indptr), shape=shape)
+
+    def scored_text(self, text: str, k: int) -> ScoredText:
+        """What the k best labels of one text, those that `top_k` finds, owe to which head."""
+        n_recalled = self._clusters_for(k)
+        # In the direct mode each cluster has its score already: any label may be asked for.
+        n_scored = self.network.layout.n_clusters if self.network.direct else n_recalled
+
+        def compute(batch: TokenBatch) -> tuple[torch.Tensor, ...]:
+            features = self.network.represent(batch)
+            parts = self.network.score_parts(features, n_scored)
+            scores = parts.scores()
+            labels = parts.labels[:, :n_recalled].flatten(1)
+            columns, _ = best_first(labels, scores[:, :n_recalled].flatten(1), k)
+            features = features[:, : self._feature_dim]
+            return features, columns, parts.clusters, parts.recall[:, :, 0], parts.rank, scores
+
+        tokens = tokenize(self.tokenizer, [text], self.max_length)
+        ((_, arrays),) = self.batches(tokens, compute)
+        representation, columns, *parts = (array[0] for array in arrays)
+        return ScoredText(tokens.ids, representation, columns, n_recalled, *parts)
 
     def features(self, texts: Sequence[str]) -> np.ndarray:
         """Representations e, (n, n_feature_layers * hidden) float32."""

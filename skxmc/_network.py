@@ -32,6 +32,20 @@ class Losses(NamedTuple):
     rank: torch.Tensor
 
 
+class ScoreParts(NamedTuple):
+    """The labels of the clusters that texts recall, and the two factors of their scores."""
+
+    clusters: torch.Tensor  # (B, b) int64, the best first
+    labels: torch.Tensor  # (B, b, s) int64, -1 where a cluster has a label less than the largest
+    recall: torch.Tensor  # (B, b, 1) float32, sigmoid(g_cluster(l))
+    rank: torch.Tensor  # (B, b, s) float32, sigmoid(E_l . z); 1 in the direct mode
+
+    def scores(self) -> torch.Tensor:
+        """Multiply the two: (B, b, s) float32, positive, 0 where there is no label."""
+        scores = (self.recall * self.rank).clamp_min(SMALLEST_SCORE)
+        return scores.masked_fill(self.labels < 0, 0.0)
+
+
 class LabelTable(nn.Module):
     """Embeddings and biases of the labels, one row of memory a cluster.
 
@@ -264,13 +278,18 @@ class LightXMLNetwork(nn.Module):
         scores : Tensor of shape (B, m), float32
             Positive; 0 where there is no label.
         """
+        parts = self.score_parts(features, n_candidate_clusters)
+        return parts.labels.flatten(1), parts.scores().flatten(1)
+
+    def score_parts(self, features: torch.Tensor, n_candidate_clusters: int) -> ScoreParts:
+        """Score the best clusters, and the labels in them, each by its head."""
         recall_features, rank_features = self._head_inputs(features)
         recall_logits = self.recall_head(recall_features).float()
         chosen = top_clusters(recall_logits, n_candidate_clusters)
-        scores = recall_logits.gather(1, chosen).sigmoid()[:, :, None]
-        if not self.direct:
+        recall = recall_logits.gather(1, chosen).sigmoid()[:, :, None]
+        if self.direct:
+            rank = torch.ones_like(recall)
+        else:
             candidates = gather_candidates(chosen, self.layout.n_clusters)
-            scores = scores * self._rank(rank_features, candidates)[2].sigmoid()
-        labels = self.layout.labels_of[chosen].flatten(1)
-        scores = scores.flatten(1).clamp_min(SMALLEST_SCORE)
-        return labels, scores.masked_fill(labels < 0, 0.0)
+            rank = self._rank(rank_features, candidates)[2].sigmoid()
+        return ScoreParts(chosen, self.layout.labels_of[chosen], recall, rank)

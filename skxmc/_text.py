@@ -156,6 +156,11 @@ def tokenize(tokenizer: Any, texts: Sequence[str], max_length: int) -> TokenStor
     )
 
 
+def count_tokens(tokenizer: Any, text: str) -> int:
+    """Count the tokens of a text, special ones included, were it not truncated."""
+    return len(tokenizer(text, truncation=False, verbose=False)["input_ids"])
+
+
 def _flat(rows: list[list[int]], dtype: type) -> np.ndarray:
     return np.fromiter((token for row in rows for token in row), dtype=dtype)
 

@@ -1,0 +1,376 @@
+"""One prediction explained: which head gave which score, and what lies near in each space."""
+
+from __future__ import annotations
+
+import html
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, NamedTuple
+from unicodedata import east_asian_width
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils import gen_batches
+
+from ._inference import ScoredText
+from ._network import LightXMLNetwork
+from ._text import count_tokens
+from ._topk import check_k
+from ._validation import check_labels, check_texts
+
+# Vectors compared at once: no copy of all of them is made.
+VECTORS_AT_ONCE = 1024
+# Columns of a terminal; and of a name or a text in a notebook, which breaks lines itself.
+TERMINAL_WIDTH = 100
+NOTEBOOK_WIDTH = 300
+# Columns for the end of a truncated text, and for the numbers of the labels that a text carries.
+END_WIDTH = 25
+CARRIED_WIDTH = 15
+
+
+class NeighborLabel(NamedTuple):
+    """A label near a predicted one."""
+
+    label: Any  # an entry of `classes_`
+    cosine: float  # of label embeddings; of the generator's weights in the direct mode
+    score: float  # for the text that is explained
+
+
+class NeighborText(NamedTuple):
+    """A text near the one that is explained."""
+
+    text: str
+    row: int  # where in `texts`
+    cosine: float  # of representations, less what all texts have in common
+    labels: tuple[Any, ...] | None  # the predicted labels that it carries; None without `y`
+
+
+class ExplainedLabel(NamedTuple):
+    """A predicted label; in the direct mode, all that is about ranking and clusters is None."""
+
+    label: Any  # an entry of `classes_`
+    score: float  # that of `predict_topk`: recall_score * rank_score
+    recall_score: float  # of its cluster, by the generator; of itself in the direct mode
+    rank_score: float | None  # of itself, by the discriminator
+    cluster: int | None  # an entry of `clusterer_.labels_`
+    cluster_place: int | None  # among the recalled clusters, the best being 1
+    cluster_size: int | None  # labels in it
+    neighbors: tuple[NeighborLabel, ...]  # nearest first
+
+
+class _Table(NamedTuple):
+    """Cells as text, the last one of a row of any length; and which rows belong to one above."""
+
+    header: list[str]
+    rows: list[list[str]]
+    indented: list[bool]
+
+
+@dataclass(frozen=True, repr=False)
+class TopKExplanation:
+    """Why a text gets the labels that it gets; `LightXMLClassifier.explain_topk` returns it.
+
+    Printed, it is a table of at most 100 columns; a notebook shows it as HTML. Everything in it is
+    a plain value or a named tuple, so that ``pandas.DataFrame(explanation.labels)`` works.
+
+    Parameters
+    ----------
+    text : str
+        The text that is explained.
+    text_read : str
+        What the model read of it, as the tokenizer spells it.
+    n_tokens : int
+        Tokens of the whole text, special ones included.
+    n_tokens_read : int
+        Those that the model read; the others were cut, see `max_length`.
+    n_recalled : int or None
+        Clusters recalled for the text; None in the direct mode.
+    labels : tuple of ExplainedLabel
+        The predicted labels, best first, each a named tuple ``(label, score, recall_score,
+        rank_score, cluster, cluster_place, cluster_size, neighbors)``. Its `neighbors` are the
+        nearest labels of its cluster, named tuples ``(label, cosine, score)``. In the direct mode
+        they are the nearest of all, and what is about ranking and clusters is None.
+    neighbors : tuple of NeighborText
+        The nearest texts, nearest first, each a named tuple ``(text, row, cosine, labels)`` with
+        the predicted labels that it carries; empty where no texts were given.
+
+    Examples
+    --------
+    >>> from skxmc import TopKExplanation
+    >>> from skxmc._explanation import ExplainedLabel, NeighborLabel
+    >>> near = NeighborLabel("insurance", cosine=0.75, score=0.125)
+    >>> label = ExplainedLabel("finance", 0.375, 0.75, 0.5, 2, 1, 16, (near,))
+    >>> print(TopKExplanation("Bonds fell", "bonds fell", 4, 4, 32, (label,)))
+    The best label of 'Bonds fell'
+    The model read all of its 4 tokens.
+    score = recall of the cluster, by the generator, x rank of the label, by the discriminator
+    #  score  recall   rank  cluster  place  size  cosine  label
+    1  0.375   0.750  0.500        2   1/32    16          finance
+       0.125                                        0.750    insurance
+    """
+
+    text: str
+    text_read: str
+    n_tokens: int
+    n_tokens_read: int
+    n_recalled: int | None
+    labels: tuple[ExplainedLabel, ...]
+    neighbors: tuple[NeighborText, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [*self._summary(TERMINAL_WIDTH), *_lines(self._label_table())]
+        if self.neighbors:
+            lines += ["Nearest texts", *_lines(self._text_table())]
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        parts = [f"<p>{html.escape(line)}</p>" for line in self._summary(NOTEBOOK_WIDTH)]
+        parts.append(_html_table(self._label_table()))
+        if self.neighbors:
+            parts += ["<p>Nearest texts</p>", _html_table(self._text_table())]
+        return "<div>\n" + "\n".join(parts) + "\n</div>"
+
+    def _summary(self, width: int) -> list[str]:
+        """Say what is explained, what of it was read, and what the scores are made of."""
+        k = len(self.labels)
+        title = f"The {k} best labels of " if k > 1 else "The best label of "
+        title += f"'{_shortened(self.text, width - len(title) - 2)}'"
+        if self.n_tokens_read == self.n_tokens:
+            read = f"The model read all of its {self.n_tokens} tokens."
+        else:
+            # Shortened from behind, as its end is what matters.
+            end = _shortened(self.text_read[::-1], END_WIDTH)[::-1]
+            read = (
+                f"The model read {self.n_tokens_read} of its {self.n_tokens} tokens, up to "
+                f"'{end}'; the rest was cut."
+            )
+        if self.n_recalled is None:
+            return [title, read, "score = recall of the label, by the generator (direct mode)"]
+        factors = "recall of the cluster, by the generator, x rank of the label, by the"
+        return [title, read, f"score = {factors} discriminator"]
+
+    def _label_table(self) -> _Table:
+        header = ["#", "score", "recall", "rank", "cluster", "place", "size"]
+        if self.n_recalled is None:
+            header = header[:2]
+        table = _Table([*header, "cosine", "label"], [], [])
+        for number, label in enumerate(self.labels, 1):
+            cells = [str(number), f"{label.score:.3f}"]
+            if self.n_recalled is not None:
+                cells += [f"{label.recall_score:.3f}", f"{label.rank_score:.3f}"]
+                cells += [str(label.cluster), f"{label.cluster_place}/{self.n_recalled}"]
+                cells += [str(label.cluster_size)]
+            table.rows.append([*cells, "", str(label.label)])
+            for near in label.neighbors:
+                cells = ["", f"{near.score:.3f}"] + [""] * (len(header) - 2)
+                table.rows.append([*cells, f"{near.cosine:.3f}", str(near.label)])
+            table.indented.extend([False] + [True] * len(label.neighbors))
+        return table
+
+    def _text_table(self) -> _Table:
+        """The labels that a text carries are the numbers that they have in the label table."""
+        number_of = {label.label: str(number) for number, label in enumerate(self.labels, 1)}
+        has_labels = self.neighbors[0].labels is not None
+        header = ["row", "cosine", *(["has #"] if has_labels else []), "text"]
+        table = _Table(header, [], [False] * len(self.neighbors))
+        for near in self.neighbors:
+            cells = [str(near.row), f"{near.cosine:.3f}"]
+            if near.labels is not None:
+                carried = " ".join(number_of[label] for label in near.labels)
+                cells.append(_shortened(carried, CARRIED_WIDTH) or "none")
+            table.rows.append([*cells, near.text])
+        return table
+
+
+def _shortened(text: str, width: int) -> str:
+    """Make a line of at most `width` columns of any text, control characters left out."""
+    plain = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    ends = list(accumulate(2 if east_asian_width(c) in "WF" else 1 for c in plain))
+    if not ends or ends[-1] <= width:
+        return plain
+    return plain[: bisect_right(ends, width - 3)] + "..."
+
+
+def _lines(table: _Table) -> list[str]:
+    """Align a table for a terminal."""
+    rows = [table.header, *table.rows]
+    widths = [max(map(len, column)) for column in zip(*(row[:-1] for row in rows), strict=True)]
+    room = TERMINAL_WIDTH - sum(widths) - 2 * len(widths)
+    lines = []
+    for cells, is_indented in zip(rows, [False, *table.indented], strict=True):
+        indent = "  " if is_indented else ""
+        aligned = [cell.rjust(width) for cell, width in zip(cells[:-1], widths, strict=True)]
+        lines.append("  ".join([*aligned, indent + _shortened(cells[-1], room - len(indent))]))
+    return [line.rstrip() for line in lines]
+
+
+def _html_table(table: _Table) -> str:
+    """Lay a table out for a notebook: no colours, so that it is readable on light and dark."""
+    lines = [_html_row("th", table.header, "")]
+    for cells, is_indented in zip(table.rows, table.indented, strict=True):
+        lines.append(_html_row("td", cells, "; padding-left: 2em" if is_indented else ""))
+    return "\n".join(["<table>", *lines, "</table>"])
+
+
+def _html_row(tag: str, cells: list[str], indent: str) -> str:
+    escaped = [html.escape(_shortened(cell, NOTEBOOK_WIDTH)) for cell in cells]
+    numbers = [f'<{tag} style="text-align: right">{cell}</{tag}>' for cell in escaped[:-1]]
+    name = f'<{tag} style="text-align: left{indent}">{escaped[-1]}</{tag}>'
+    return f"<tr>{''.join(numbers)}{name}</tr>"
+
+
+def explain(
+    clf: Any,
+    text: Any,
+    k: Any,
+    *,
+    n_neighbors: Any,
+    texts: Any = None,
+    y: Any = None,
+    representations: Any = None,
+) -> TopKExplanation:
+    """Do what `LightXMLClassifier.explain_topk` says, for a fitted classifier `clf`."""
+    if not isinstance(text, str):
+        raise TypeError(
+            f"text must be one str, got {type(text).__name__}. Explain one text at a time, such as "
+            "X[0]."
+        )
+    text = check_texts([text], name="text")[0]
+    k = check_k(k, clf.n_labels_)
+    n_neighbors = check_k(n_neighbors, name="n_neighbors")
+    corpus = _check_corpus(clf, texts, y, representations)
+    scored = clf._predictor().scored_text(text, k)
+    n_read = len(scored.token_ids)
+    is_short = n_read < clf.max_length
+    return TopKExplanation(
+        text=text,
+        text_read=clf.tokenizer_.decode(scored.token_ids.tolist(), skip_special_tokens=True),
+        n_tokens=n_read if is_short else count_tokens(clf.tokenizer_, text),
+        n_tokens_read=n_read,
+        n_recalled=None if clf.network_.direct else scored.n_recalled,
+        labels=_explain_labels(clf, scored, n_neighbors),
+        neighbors=() if corpus is None else _nearest_texts(clf, scored, corpus, n_neighbors),
+    )
+
+
+class _Corpus(NamedTuple):
+    """Texts to compare with, checked."""
+
+    texts: list[str]
+    labels: sp.csr_array | None  # of shape (n_texts, n_labels)
+    representations: np.ndarray  # (n_texts, n_feature_layers * hidden)
+
+
+def _check_corpus(clf: Any, texts: Any, y: Any, representations: Any) -> _Corpus | None:
+    if texts is None:
+        for name, value in (("y", y), ("representations", representations)):
+            if value is not None:
+                raise ValueError(f"{name} was given without texts. Pass the texts that it is of.")
+        return None
+    texts = check_texts(texts, name="texts")
+    labels = None
+    if y is not None:
+        labels = check_labels(y, classes=clf.classes_, n_texts=len(texts)).matrix
+    if representations is None:
+        return _Corpus(texts, labels, clf.encode(texts))
+    vectors = np.asarray(representations)
+    expected = (len(texts), clf.network_.recall_head.in_features)
+    if vectors.shape != expected or vectors.dtype.kind != "f":
+        raise ValueError(
+            f"representations must be floats of shape {expected}, a row for each of the texts, but "
+            f"is of {vectors.dtype} and shape {vectors.shape}. Pass encode(texts) of this "
+            "classifier."
+        )
+    return _Corpus(texts, labels, vectors)
+
+
+def _explain_labels(clf: Any, scored: ScoredText, n_neighbors: int) -> tuple[ExplainedLabel, ...]:
+    layout = clf.network_.layout
+    cluster_of, slot_of = layout.cluster_of.cpu().numpy(), layout.slot_of.cpu().numpy()
+    place_of = np.full(layout.n_clusters, -1)
+    place_of[scored.clusters] = np.arange(len(scored.clusters))
+
+    def score(columns: np.ndarray) -> np.ndarray:
+        return scored.scores[place_of[cluster_of[columns]], slot_of[columns]]
+
+    def explained(column: int) -> ExplainedLabel:
+        near, cosines = _nearest_labels(clf.network_, column, n_neighbors)
+        names = clf.classes_[[column, *near]].tolist()
+        cluster, slot = cluster_of[column], slot_of[column]
+        place = place_of[cluster]
+        label = ExplainedLabel(
+            label=names[0],
+            score=float(scored.scores[place, slot]),
+            recall_score=float(scored.recall[place]),
+            rank_score=None,
+            cluster=None,
+            cluster_place=None,
+            cluster_size=None,
+            neighbors=tuple(map(NeighborLabel, names[1:], cosines.tolist(), score(near).tolist())),
+        )
+        if clf.network_.direct:
+            return label
+        return label._replace(
+            rank_score=float(scored.rank[place, slot]),
+            cluster=int(cluster),
+            cluster_place=int(place) + 1,
+            cluster_size=int((layout.labels_of[cluster] >= 0).sum()),
+        )
+
+    return tuple(map(explained, scored.columns.tolist()))
+
+
+def _nearest_labels(network: LightXMLNetwork, column: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Columns and cosines of the labels nearest to one, in its cluster or, direct, of all."""
+    layout = network.layout
+    cluster = layout.cluster_of[column]
+    if network.direct:
+        labels, embeddings = layout.labels_of[:-1, 0], network.recall_head.weight
+    else:
+        is_label = layout.labels_of[cluster] >= 0
+        labels = layout.labels_of[cluster][is_label]
+        embeddings = network.label_table.by_cluster()[cluster][is_label]
+    columns, vectors = labels.cpu().numpy(), embeddings.detach().float().cpu().numpy()
+    own = np.flatnonzero(columns == column)[0]
+    cosines = _cosines(vectors, vectors[own])
+    order = np.argsort(-cosines, kind="stable")
+    # An embedding of 0 is near none.
+    order = order[(order != own) & (cosines[order] != 0)][:n]
+    return columns[order], cosines[order]
+
+
+def _nearest_texts(
+    clf: Any, scored: ScoredText, corpus: _Corpus, n: int
+) -> tuple[NeighborText, ...]:
+    # As the heads see it. The [CLS] states of all texts have so much in common that without this
+    # the cosine of any two texts is above 0.9.
+    mean = clf.network_.feature_mean.cpu().numpy()
+    cosines = _cosines(corpus.representations, scored.representation, mean)
+    if not np.isfinite(cosines).all():
+        raise ValueError(
+            "representations holds NaN or infinite numbers. Pass encode(texts) of this classifier."
+        )
+    rows = np.argsort(-cosines, kind="stable")[:n]
+    carried: Sequence[Any] = [None] * len(rows)
+    if corpus.labels is not None:
+        has = corpus.labels[rows][:, scored.columns].toarray() > 0
+        carried = [tuple(clf.classes_[scored.columns[of_row]].tolist()) for of_row in has]
+    return tuple(
+        NeighborText(corpus.texts[row], int(row), float(cosines[row]), labels)
+        for row, labels in zip(rows, carried, strict=True)
+    )
+
+
+def _cosines(vectors: np.ndarray, to: np.ndarray, origin: np.ndarray | float = 0.0) -> np.ndarray:
+    """Cosine of each row to one vector, seen from `origin`; 0 where either is 0."""
+    to = (to - origin).astype(np.float32)
+    cosines = np.empty(len(vectors), dtype=np.float32)
+    for part in gen_batches(len(vectors), VECTORS_AT_ONCE):
+        centred = (vectors[part] - origin).astype(np.float32)
+        norms = np.sqrt(np.einsum("ij,ij->i", centred, centred) * (to @ to))
+        cosines[part] = centred @ to / np.maximum(norms, np.finfo(np.float32).tiny)
+    return cosines

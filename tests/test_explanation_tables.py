@@ -1,0 +1,156 @@
+"""TopKExplanation: a table in a terminal, another in a notebook, and a plain value in a program."""
+
+import dataclasses
+import pickle
+from html.parser import HTMLParser
+from unicodedata import east_asian_width
+
+import pytest
+from classifier_fixtures import MODES, dataset, fitted, make_classifier
+
+import skxmc
+from skxmc import TopKExplanation
+from skxmc._explanation import ExplainedLabel, NeighborLabel, NeighborText
+
+X, Y = dataset()
+TEXT = X[3]
+
+
+# ---------------------------------------------------------------- tables
+
+
+def example(**changes):
+    near = (NeighborLabel("near", 0.5, 0.25),)
+    labels = (
+        ExplainedLabel("first", 0.375, 0.75, 0.5, 12, 1, 16, near),
+        ExplainedLabel("second", 0.0625, 0.25, 0.25, 3, 10, 8, ()),
+    )
+    neighbors = (
+        NeighborText("a text", 1234, 0.875, ("first", "second")),
+        NeighborText("another", 5, -0.125, ()),
+    )
+    explanation = TopKExplanation("the text", "the text", 4, 4, 32, labels, neighbors)
+    return dataclasses.replace(explanation, **changes)
+
+
+def test_table():
+    expected = """\
+The 2 best labels of 'the text'
+The model read all of its 4 tokens.
+score = recall of the cluster, by the generator, x rank of the label, by the discriminator
+#  score  recall   rank  cluster  place  size  cosine  label
+1  0.375   0.750  0.500       12   1/32    16          first
+   0.250                                        0.500    near
+2  0.062   0.250  0.250        3  10/32     8          second
+Nearest texts
+ row  cosine  has #  text
+1234   0.875    1 2  a text
+   5  -0.125   none  another"""
+    assert str(example()) == repr(example()) == expected
+    without_y = tuple(near._replace(labels=None) for near in example().neighbors)
+    assert str(example(neighbors=without_y)).split("Nearest texts\n")[1] == (
+        " row  cosine  text\n1234   0.875  a text\n   5  -0.125  another"
+    )
+    assert "Nearest" not in str(example(neighbors=()))
+
+
+def test_table_of_the_direct_mode():
+    lines = str(fitted("direct").explain_topk(TEXT, 2, n_neighbors=1)).split("\n")
+    assert lines[2] == "score = recall of the label, by the generator (direct mode)"
+    assert lines[3] == "#  score  cosine  label"
+    assert len(lines) == 4 + 2 * 2
+    assert "None" not in "\n".join(lines)
+
+
+def columns_of(line):
+    return sum(2 if east_asian_width(c) in "WF" else 1 for c in line)
+
+
+@pytest.mark.parametrize("kind", MODES)
+@pytest.mark.parametrize("name", ["label " * 40, "日本語" * 50, "a\n\tb\x1b[31m\u202e" * 40])
+def test_tables_fit_a_terminal(kind, name):
+    names = [f"{name}{i}" for i in range(30)]
+    clf = make_classifier(kind, max_epochs=1).fit(X, Y, label_names=names)
+    text = name * 20
+    explanation = clf.explain_topk(text, 30, texts=[text, *X], y=[names, *([[]] * len(X))])
+    lines = str(explanation).split("\n")
+    assert max(map(columns_of, lines)) <= 100
+    assert columns_of(lines[0]) >= 97  # and use it
+    assert "".join(lines).isprintable()
+    assert "1 2 3 4 5 6 ...  " in str(explanation)
+
+
+class Elements(HTMLParser):
+    """What a browser sees: tags in order, and the text between them."""
+
+    def __init__(self, markup):
+        super().__init__()
+        self.tags, self.open, self.data = [], [], []
+        self.feed(markup)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.data.append(data)
+
+
+EVIL = "<script>alert('x')</script>&amp;\"<img src=x onerror=y>"
+
+
+def test_html_is_escaped():
+    names = [f"{EVIL} {i}" for i in range(30)]
+    clf = make_classifier(max_epochs=1).fit(X, Y, label_names=names)
+    explanation = clf.explain_topk(EVIL * 20, 2, texts=[EVIL, *X], y=[names, *([[]] * len(X))])
+    markup = explanation._repr_html_()
+    seen = Elements(markup)
+    assert not seen.open
+    assert set(seen.tags) == {"div", "p", "table", "tr", "th", "td"}
+    assert seen.tags.count("table") == 2
+    labels = [*explanation.labels, *(n for label in explanation.labels for n in label.neighbors)]
+    for label in labels:
+        assert label.label in seen.data
+    assert EVIL in seen.data
+    assert f"'{EVIL}{EVIL}" in "".join(seen.data)
+
+
+def test_html_shows_what_the_table_shows():
+    seen = Elements(example()._repr_html_())
+    words = " ".join(seen.data).replace("'", " ").split()
+    assert words == str(example()).replace("'", " ").split()
+    # Readable on light and dark, and nothing is fetched.
+    markup = example()._repr_html_()
+    assert not [word for word in ("color", "background", "src", "href", "url") if word in markup]
+    assert "Nearest" not in example(neighbors=())._repr_html_()
+    long = example(text="long " * 1000)._repr_html_()
+    assert 300 < len(Elements(long).data[1]) + 40 < 400
+
+
+# ---------------------------------------------------------------- a plain value
+
+
+def test_plain_and_immutable():
+    assert skxmc.TopKExplanation is TopKExplanation
+    explanation = fitted().explain_topk(TEXT, 3, texts=X, y=Y)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        explanation.text = "another"
+    with pytest.raises(AttributeError):
+        explanation.labels[0].score = 1.0
+    assert pickle.loads(pickle.dumps(explanation)) == explanation
+    assert hash(explanation) == hash(fitted().explain_topk(TEXT, 3, texts=X, y=Y))
+    label, near = explanation.labels[0], explanation.neighbors[0]
+    values = [*label[:7], *label.neighbors[0], *near[:3], *near.labels]
+    assert {type(value) for value in values} == {int, float, str}
+
+
+def test_as_a_frame():
+    pandas = pytest.importorskip("pandas")
+    explanation = fitted().explain_topk(TEXT, 3, texts=X, y=Y)
+    frame = pandas.DataFrame(explanation.labels)
+    assert list(frame.columns) == list(ExplainedLabel._fields)
+    assert frame["score"].tolist() == [label.score for label in explanation.labels]
+    assert pandas.DataFrame(explanation.neighbors)["text"][0] == TEXT
