@@ -52,6 +52,14 @@ def test_what_is_drawn():
     assert {"1", "2", "5"} <= ticks
 
 
+def test_ticks_of_many_clusters():
+    ax = RecallCeilingDisplay(np.linspace(0.5, 1, 4096), 64).plot().ax_
+    ax.figure.draw_without_rendering()
+    ticks = [tick.get_text() for tick in ax.get_xticklabels()]
+    assert ticks[-2:] == ["1,000", "10,000"] or ticks[-3:-1] == ["1,000", "10,000"]
+    assert not {"2", "500"} & set(ticks)
+
+
 def test_all_clusters_in_use():
     display = draw(fitted(), X, Y)  # "auto" recalls all of them
     assert display.n_candidate_clusters == 8

@@ -123,6 +123,19 @@ def test_models_in_the_same_axes():
     assert high.lines_["learning_rate"].get_color() != low.lines_["learning_rate"].get_color()
 
 
+def test_epochs_are_whole_numbers():
+    for n_epochs in (1, 2, 30):
+        display = TrainingHistoryDisplay(history(["both"] * n_epochs)).plot()
+        display.figure_.draw_without_rendering()
+        left, right = display.ax_[-1].get_xlim()
+        ticks = [t for t in display.ax_[-1].get_xticks() if left <= t <= right]
+        assert ticks
+        assert all(tick == round(tick) for tick in ticks)
+        assert left < 1 <= n_epochs < right
+    short = TrainingHistoryDisplay(history(["both"])).plot(display.ax_)
+    assert short.ax_[0].get_xlim()[1] > 30
+
+
 def test_line_options():
     display = TrainingHistoryDisplay(history(["both"])).plot(color="black", linewidth=3)
     assert {line.get_color() for line in display.lines_.values()} == {"black"}

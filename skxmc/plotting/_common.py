@@ -64,10 +64,11 @@ def draw_line(ax: Axes, x: Any, y: Any, defaults: dict[str, Any], line_kw: Any) 
 
 
 def show_counts(log_axis: Axis) -> None:
-    """Ticks at 1, 2, 5, 10, 20 and so on, as whole numbers."""
+    """Ticks at 1, 10, 100 and so on, as whole numbers; also at 2 and 5 where there is room."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    log_axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    least, most = log_axis.get_data_interval()
+    log_axis.set_major_locator(LogLocator(subs=(1, 2, 5) if most < 1000 * least else (1,)))
     log_axis.set_major_formatter("{x:,.0f}")
     log_axis.set_minor_formatter(NullFormatter())
 

@@ -273,6 +273,8 @@ class LabelClustersDisplay:
 
     def _place_name(self, ax: Axes, cluster: int, distance: float) -> Annotation | None:
         """Write the name beside its cluster, where there is room for it and it hides the least."""
+        from matplotlib.patheffects import withStroke
+
         taken = [name.get_window_extent() for name in self.names_.values()]
         points = ax.transData.transform(self.coordinates)
         best, least_hidden = None, np.inf
@@ -285,6 +287,7 @@ class LabelClustersDisplay:
                 ha=horizontal,
                 va=vertical,
                 fontsize="small",
+                path_effects=[withStroke(linewidth=2, foreground="white")],  # legible on points
             )
             box = name.get_window_extent().padded(2)
             inside = ax.bbox.count_contains(box.corners()) == 4

@@ -263,8 +263,9 @@ class LabelFrequencyDisplay:
             If `metric` is not known, or `ax` shows other bins.
         """
         check_choice("metric", [metric], ["both", *METRICS])
-        (ax,) = axes_for(type(self).__name__, ax, ["frequency"], figsize=(8, 4.8))
         ticks = self._tick_labels()
+        size = (max(6.4, 1 + 0.9 * len(ticks)), 4.8)
+        (ax,) = axes_for(type(self).__name__, ax, ["frequency"], figsize=size)
         shown = [tick.get_text() for tick in ax.get_xticklabels()]
         if ax.get_lines() and shown != ticks:
             raise ValueError(
@@ -284,7 +285,7 @@ class LabelFrequencyDisplay:
             if self.lines_:
                 defaults["color"] = next(iter(self.lines_.values())).get_color()
             self.lines_[key] = draw_line(ax, positions, values, defaults, line_kw)
-        ax.set_xticks(positions, ticks)
+        ax.set_xticks(positions, ticks, fontsize="small")
         ax.set_xlabel("Training texts of a label (in brackets: number of labels)")
         names = dict.fromkeys(METRICS[key][0] for key in self.lines_)
         ax.set_ylabel(" and ".join(f"{letter}@{self.k}" for letter in names))

@@ -157,7 +157,8 @@ class TrainingHistoryDisplay:
             for key in LOSSES if panel == "loss" else [panel]:
                 self._draw(axis, key, line_kw)
             axis.set_ylabel(AXIS_LABELS[panel])
-            axis.xaxis.get_major_locator().set_params(integer=True)
+            axis.set_xlim(0.5, max(len(self.history) + 0.5, axis.get_xlim()[1]))
+            axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
             if panel != "valid_p_at_5":
                 axis.set_ylim(bottom=0, auto=True)  # still room for other models
             if panel == "learning_rate":
@@ -165,7 +166,7 @@ class TrainingHistoryDisplay:
             if panel == "loss" or self.name is not None:
                 # Above the axes: lines may run anywhere inside.
                 place = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0}
-                axis.legend(ncols=3, frameon=False, **place)
+                axis.legend(ncols=3 if self.name is None else 2, frameon=False, **place)
         self._name_stages(axes)
         axes[-1].set_xlabel("Epoch")
         self.ax_, self.figure_ = axes, axes[0].figure
