@@ -138,7 +138,7 @@ def test_names_from_texts_and_from_classes():
     assert words == {"label", *(tag.lower() for tag in clf.classes_[1:])}
     with pytest.raises(ValueError, match=r"label_texts has 2 entries, but there are \d+ labels"):
         draw(clf, tags, label_texts=["a", "b"])
-    with pytest.raises(ValueError, match="k is 0"):
+    with pytest.raises(ValueError, match="n_words is 0"):
         draw(clf, tags, n_words=0)
 
 

@@ -194,7 +194,9 @@ class LabelClustersDisplay:
             n_texts=np.bincount(texts_by_cluster.indices, minlength=membership.shape[1]),
             n_labels=np.bincount(cluster_of),
             names=_names(
-                _checked_label_texts(label_texts, classifier.classes_), membership, check_k(n_words)
+                _checked_label_texts(label_texts, classifier.classes_),
+                membership,
+                check_k(n_words, name="n_words"),
             ),
         )
         return display.plot(ax, panels=panels, n_names=n_names)
