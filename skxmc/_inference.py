@@ -173,6 +173,36 @@ class Predictor:
         for rows, (found,) in self.batches(tokens, lambda b: (self.network.represent(b),)):
             features[rows] = found[:, : self._feature_dim]
 
+    def true_labels_by_rank(self, texts: Sequence[str], y: sp.csr_array) -> np.ndarray:
+        """Count the true labels in the clusters that the generator ranks first, second and so on.
+
+        Parameters
+        ----------
+        texts : sequence of str
+        y : csr_array of shape (n_texts, n_labels)
+            Their true labels.
+
+        Returns
+        -------
+        ndarray of shape (n_clusters,), int64
+            Over all texts.
+        """
+        layout = self.network.layout
+        cluster_of = layout.cluster_of.cpu().numpy()
+        counts = np.zeros(layout.n_clusters, dtype=np.int64)
+
+        def ranks(batch: TokenBatch) -> tuple[torch.Tensor]:
+            logits = self.network.recall_logits(self.network.represent(batch))
+            return (logits.argsort(dim=1, descending=True, stable=True).argsort(dim=1),)
+
+        for offset, chunk in self._chunks(texts):
+            for rows, (rank_of,) in self.batches(chunk, ranks):
+                true = y[offset + rows]
+                text_of = np.repeat(np.arange(len(rows)), np.diff(true.indptr))
+                found = rank_of[text_of, cluster_of[true.indices]]
+                counts += np.bincount(found, minlength=layout.n_clusters)
+        return counts
+
     @property
     def _feature_dim(self) -> int:
         """Columns of e; a second encoder's, if there is one, follow and are left out."""

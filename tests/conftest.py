@@ -1,4 +1,4 @@
-"""Shared settings of the tests: offline, and on two threads at most; tiny encoders."""
+"""Shared settings of the tests: offline, no windows, two threads at most; tiny encoders."""
 
 import functools
 import os
@@ -6,6 +6,7 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ["MPLBACKEND"] = "Agg"  # draws to memory
 
 import pytest
 

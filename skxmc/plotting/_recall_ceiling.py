@@ -1,0 +1,177 @@
+"""RecallCeilingDisplay: what the generator leaves to the ranking."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skxmc._validation import check_labels, check_texts
+from skxmc.plotting._common import (
+    axes_for,
+    check_two_stage,
+    draw_line,
+    import_pyplot,
+    reach_classifier,
+    show_counts,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+
+class RecallCeilingDisplay:
+    """Recall of the generator, the ceiling of the ranking, by the number of clusters recalled.
+
+    The recall with b clusters is the share of the true labels of all texts that lie in the b
+    clusters which the generator scores highest for their text. Labels of other clusters are not
+    ranked, so that no ranking finds more. A true label that the model does not know counts as
+    missed.
+
+    Parameters
+    ----------
+    recall : ndarray of shape (n_clusters,), float64
+        With 1, 2, ... and all clusters recalled.
+    n_candidate_clusters : int
+        How many the model recalls.
+    name : str, default="Classifier"
+        Of the model, for the legend.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        What is drawn in.
+    figure_ : matplotlib Figure
+        What holds it.
+    line_ : matplotlib Line2D
+        The recall.
+    mark_ : matplotlib Line2D
+        The point at the number of clusters in use.
+
+    See Also
+    --------
+    skxmc.LightXMLClassifier : ``n_candidate_clusters`` can be set after `fit`.
+
+    Examples
+    --------
+    >>> from skxmc.plotting import RecallCeilingDisplay
+    >>> display = RecallCeilingDisplay([0.6, 0.8, 0.9, 1.0], 2).plot()
+    >>> display.mark_.get_xydata()
+    array([[2. , 0.8]])
+    """
+
+    ax_: Axes
+    figure_: Figure
+    line_: Line2D
+    mark_: Line2D
+
+    def __init__(
+        self,
+        recall: NDArray[np.float64],
+        n_candidate_clusters: int,
+        *,
+        name: str = "Classifier",
+    ) -> None:
+        self.recall = recall
+        self.n_candidate_clusters = n_candidate_clusters
+        self.name = name
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        *,
+        name: str | None = None,
+        ax: Any = None,
+        **line_kw: Any,
+    ) -> RecallCeilingDisplay:
+        """Recall clusters for texts, in one pass, and draw how many of the true labels they hold.
+
+        Parameters
+        ----------
+        estimator : LightXMLClassifier, or a pipeline or search with one
+            Fitted, with clusters of more than one label.
+        X : array-like of shape (n_texts,)
+            Raw texts; not those of the training, whose recall is higher.
+        y : sparse matrix, array, frame, or sequence of label collections
+            Their true labels, in any form that ``fit`` takes.
+        name : str, default=None
+            Of the model, for the legend; None is the name of its class.
+        ax, **line_kw
+            As for `plot`.
+
+        Returns
+        -------
+        RecallCeilingDisplay
+            Drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        NotFittedError
+            If `estimator` is not fitted.
+        TypeError, ValueError
+            If `estimator` holds no `LightXMLClassifier`, or one in the direct mode, if texts or
+            labels are not what they must be, or no text has a label that the model knows.
+        """
+        import_pyplot(cls.__name__)
+        classifier, X = reach_classifier(cls.__name__, estimator, X)
+        check_two_stage(cls.__name__, classifier)
+        texts = check_texts(X)
+        true = check_labels(
+            y, classes=classifier.classes_, n_texts=len(texts), require_positive=True
+        )
+        predictor = classifier._predictor()
+        n_found = predictor.true_labels_by_rank(texts, true.matrix).cumsum()
+        return cls(
+            n_found / (true.matrix.nnz + true.n_unknown.sum()),
+            predictor.n_candidate_clusters,
+            name=type(estimator).__name__ if name is None else name,
+        ).plot(ax, **line_kw)
+
+    def plot(self, ax: Any = None, **line_kw: Any) -> RecallCeilingDisplay:
+        """Draw; several models into one axes, to compare them.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            None makes a figure.
+        **line_kw
+            Handed on to ``Axes.plot``, for the line.
+
+        Returns
+        -------
+        RecallCeilingDisplay
+            self.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        (ax,) = axes_for(type(self).__name__, ax, ["recall"])
+        recall = np.asarray(self.recall)
+        n_recalled = np.arange(1, len(recall) + 1)
+        self.line_ = draw_line(ax, n_recalled, recall, {"label": self.name}, line_kw)
+        in_use = recall[self.n_candidate_clusters - 1]
+        (self.mark_,) = ax.plot(
+            [self.n_candidate_clusters],
+            [in_use],
+            marker="o",
+            linestyle="none",
+            color=self.line_.get_color(),
+            label=f"in use: {self.n_candidate_clusters:,} clusters, recall {in_use:.3f}",
+        )
+        ax.set_xscale("log")
+        show_counts(ax.xaxis)
+        ax.set_xlabel("Clusters recalled for a text")
+        ax.set_ylabel("Recall of true labels")
+        ax.legend()
+        self.ax_, self.figure_ = ax, ax.figure
+        return self

@@ -1,0 +1,136 @@
+"""What all displays do: matplotlib only where drawn, axes that are given, models inside others."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from classifier_fixtures import dataset, fitted, make_classifier
+from scipy import sparse
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from skxmc import PropensityRanker
+from skxmc.plotting import (
+    LabelClustersDisplay,
+    LabelFrequencyDisplay,
+    RecallCeilingDisplay,
+    TrainingHistoryDisplay,
+)
+from skxmc.plotting._common import reach_classifier
+
+plt = pytest.importorskip("matplotlib.pyplot")
+
+X, Y = dataset()
+DRAW = {
+    TrainingHistoryDisplay: lambda model, **kw: TrainingHistoryDisplay.from_estimator(model, **kw),
+    LabelFrequencyDisplay: lambda model, **kw: LabelFrequencyDisplay.from_estimator(
+        model, X, Y, y_train=Y, **kw
+    ),
+    RecallCeilingDisplay: lambda model, **kw: RecallCeilingDisplay.from_estimator(
+        model, X, Y, **kw
+    ),
+    LabelClustersDisplay: lambda model, **kw: LabelClustersDisplay.from_estimator(model, Y, **kw),
+}
+all_displays = pytest.mark.parametrize("display", DRAW, ids=lambda d: d.__name__)
+of_lightxml = [display for display in DRAW if display is not LabelFrequencyDisplay]
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
+
+def backwards(texts):
+    return [text[::-1] for text in texts]
+
+
+def test_import_does_not_import_matplotlib():
+    code = "import sys, skxmc, skxmc.plotting; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@all_displays
+def test_without_matplotlib(display, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    # Before anything is computed: the model is not looked at.
+    match = rf'{display.__name__} draws with matplotlib.*pip install "skxmc\[plot\]"'
+    with pytest.raises(ImportError, match=match):
+        DRAW[display](None)
+
+
+@all_displays
+def test_not_fitted(display):
+    with pytest.raises(NotFittedError):
+        DRAW[display](make_classifier())
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("display", of_lightxml, ids=lambda d: d.__name__)
+def test_other_estimators(display):
+    ranker = PropensityRanker(make_classifier(max_epochs=1)).fit(X, Y)
+    with pytest.raises(TypeError, match=r"got PropensityRanker\. .* its estimator_"):
+        DRAW[display](ranker)
+    assert display is type(DRAW[display](ranker.estimator_))
+
+
+@pytest.mark.parametrize(
+    "display", [RecallCeilingDisplay, LabelClustersDisplay], ids=lambda d: d.__name__
+)
+def test_direct_mode_has_no_clusters(display):
+    match = rf"{display.__name__} .* direct mode.*BalancedLabelClusterer\(max_cluster_size=16\)"
+    with pytest.raises(ValueError, match=match):
+        DRAW[display](fitted("direct"))
+
+
+@all_displays
+def test_new_axes(display):
+    drawn = DRAW[display](fitted())
+    assert plt.get_fignums() == [drawn.figure_.number]
+    assert list(np.ravel(drawn.ax_)) == drawn.figure_.axes
+    assert all(ax.get_ylabel() for ax in drawn.figure_.axes)
+    assert drawn.figure_.axes[-1].get_xlabel()
+
+
+@all_displays
+def test_given_axes(display):
+    n_panels = len(DRAW[display](fitted()).figure_.axes)
+    figure, axes = plt.subplots(1, n_panels)
+    drawn = DRAW[display](fitted(), ax=axes)
+    assert np.ravel(drawn.ax_).tolist() == np.ravel(axes).tolist()
+    assert drawn.figure_ is figure
+    assert len(plt.get_fignums()) == 2
+    with pytest.raises(ValueError, match=rf"ax must be {n_panels} Axes.* got {n_panels + 1}\."):
+        DRAW[display](fitted(), ax=plt.subplots(1, n_panels + 1)[1])
+
+
+@pytest.mark.parametrize(
+    "display", [TrainingHistoryDisplay, LabelClustersDisplay], ids=lambda d: d.__name__
+)
+@pytest.mark.parametrize("panels", [["no such"], [], ["map", "map"], ["loss", "loss"]], ids=repr)
+def test_unknown_panels(display, panels):
+    with pytest.raises(ValueError, match=r"panels is \[.*\], but must be one or more of"):
+        DRAW[display](fitted(), panels=panels)
+
+
+def test_models_in_searches_and_pipelines():
+    pipeline = Pipeline(
+        [("turn", FunctionTransformer(backwards)), ("no", None), ("clf", make_classifier())]
+    )
+    search = GridSearchCV(pipeline, {"clf__max_epochs": [1]}, cv=2, scoring=lambda *_: 0.0)
+    with pytest.raises(NotFittedError):
+        reach_classifier("It", search, X)
+    search.fit(X, sparse.csr_array(Y))
+    inner = search.best_estimator_.steps[-1][1]
+    assert reach_classifier("It", search)[0] is inner
+    assert reach_classifier("It", search, X)[1] == backwards(X)
+    through = RecallCeilingDisplay.from_estimator(search, X, Y)
+    alone = RecallCeilingDisplay.from_estimator(inner, backwards(X), Y)
+    np.testing.assert_array_equal(through.recall, alone.recall)
+    assert (through.name, alone.name) == ("GridSearchCV", "LightXMLClassifier")
+    for draw in DRAW.values():
+        draw(search)
