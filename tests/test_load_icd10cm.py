@@ -66,6 +66,38 @@ def test_icd_random_state(icd):
     assert other.X_train[:46_881] == icd.X_train[:46_881]
 
 
+def test_icd_some_chapters(icd):
+    part = load_icd10cm(chapters=[9, "4"])
+    columns = np.flatnonzero(np.isin(icd.label_names, ["4", "9"]))
+    descriptions = icd.y_train[:46_881]
+    rows = np.flatnonzero(descriptions[:, columns].sum(axis=1))
+    assert part.X_train[: len(rows)] == [icd.X_train[row] for row in rows]
+    # Other synonyms are for training, so other codes occur twice.
+    in_both = set(part.label_names) & set(icd.label_names)
+    for number, row in enumerate(rows[::20]):
+        of_part = part.label_names[part.y_train[[20 * number]].indices]
+        assert in_both & set(of_part) == in_both & set(icd.label_names[descriptions[[row]].indices])
+    assert 1_000 < len(part.X_train) < 5_000
+    assert len(part.X_test) > 100
+    assert part.label_texts[part.label_names == "9"].tolist() == [
+        "Diseases of the circulatory system (I00-I99)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("chapters", "message"),
+    [
+        ([9, 23, "x"], "chapters holds 23, x; chapters are numbers from 1 to 22"),
+        ([], "chapters is empty; chapters are numbers from 1 to 22"),
+        (9, r"chapters must be a list, got 9. Pass \[9\]"),
+        ("9", r"chapters must be a list, got '9'. Pass \['9'\]"),
+    ],
+)
+def test_icd_chapters_that_are_not_there(chapters, message):
+    with pytest.raises(ValueError, match=message):
+        load_icd10cm(chapters=chapters)
+
+
 def test_icd_missing_package(monkeypatch):
     real_import = builtins.__import__
 

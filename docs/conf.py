@@ -1,0 +1,51 @@
+"""Sphinx configuration of the documentation: `make docs` builds it."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the examples' encoder comes with [demo]
+
+from sphinx_gallery.sorting import FileNameSortKey
+
+import skxmc
+
+project = "skxmc"
+author = "the skxmc developers"
+version = release = skxmc.__version__
+
+templates_path = ["_templates"]
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.viewcode",
+    "numpydoc",
+    "myst_parser",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build", "gallery/GALLERY_HEADER.rst", "sg_execution_times.rst"]
+nitpicky = False
+default_role = "autolink"
+
+html_theme = "furo"
+html_title = f"skxmc {release}"
+html_theme_options = {"navigation_with_keys": True}
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+autosummary_generate = True
+autodoc_typehints = "none"  # numpydoc says them in words
+numpydoc_show_class_members = False  # the template of a class lists them, each on its page
+numpydoc_class_members_toctree = False
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples/gallery",
+    "gallery_dirs": "gallery",
+    "filename_pattern": "plot_",
+    "within_subsection_order": FileNameSortKey,
+    "abort_on_example_error": True,
+    "show_memory": False,
+    "download_all_examples": False,
+    "doc_module": ("skxmc",),
+    "backreferences_dir": "generated/backreferences",
+    "remove_config_comments": True,
+}
