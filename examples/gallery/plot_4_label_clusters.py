@@ -1,0 +1,53 @@
+"""
+Clusters of labels, and what they cost
+======================================
+
+With many labels, a generator recalls clusters of labels and only the labels in them are ranked. A look at
+the clusters, and at how many have to be recalled.
+"""
+
+# %%
+# Clusters alone
+# --------------
+# Labels are clustered by the words of their texts. The clusterer is an estimator of its own.
+
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from skxmc import BalancedLabelClusterer, LightXMLClassifier, label_features
+from skxmc.datasets import load_icd10cm
+
+data = load_icd10cm(chapters=[9])
+features = label_features(data.y_train, TfidfVectorizer().fit_transform(data.X_train))
+clusterer = BalancedLabelClusterer(max_cluster_size=16, random_state=0).fit(features)
+print(f"{len(clusterer.labels_)} labels in {clusterer.n_clusters_} clusters; the last one holds")
+for label in (clusterer.labels_ == clusterer.n_clusters_ - 1).nonzero()[0]:
+    print(f"  {data.label_names[label]:8} {data.label_texts[label]}")
+
+# %%
+# In a classifier
+# ---------------
+
+from skxmc.plotting import LabelClustersDisplay, RecallCeilingDisplay
+
+clf = LightXMLClassifier(
+    "sentence-transformers/all-MiniLM-L6-v2",
+    clusterer=BalancedLabelClusterer(max_cluster_size=16),
+    n_candidate_clusters=16,
+    max_length=32,
+    max_epochs=3,
+    random_state=0,
+)
+clf.fit(data.X_train, data.y_train)
+
+# %%
+# Where the clusters lie, by their labels' embeddings, and the words that name them:
+
+LabelClustersDisplay.from_estimator(clf, data.y_train, label_texts=data.label_texts)
+
+# %%
+# How many clusters?
+# ------------------
+# A label whose cluster is not recalled cannot be predicted: the recall of the generator is the ceiling of the
+# ranking. The line marks the number in use.
+
+RecallCeilingDisplay.from_estimator(clf, data.X_test, data.y_test)

@@ -1,0 +1,103 @@
+"""
+Behind an HTTP endpoint
+=======================
+
+A trained model, saved to a folder, served by another process that needs neither network nor GPU nor the
+extra it was trained with. The server is Python's own; FastAPI and the like take the same two lines.
+"""
+
+# %%
+# Train and save
+# --------------
+# No pickle: JSON, safetensors and the tokenizer, in half precision.
+
+import tempfile
+from pathlib import Path
+
+from skxmc import LightXMLClassifier
+from skxmc.datasets import load_icd10cm
+
+data = load_icd10cm(chapters=[4])
+clf = LightXMLClassifier(
+    "sentence-transformers/all-MiniLM-L6-v2", max_length=32, max_epochs=2, random_state=0
+)
+clf.fit(data.X_train, data.y_train, label_names=data.label_names)
+folder = tempfile.TemporaryDirectory()
+model = Path(folder.name) / "model"
+clf.save_pretrained(model, dtype="float16")
+print(f"{sum(path.stat().st_size for path in model.iterdir()) / 1e6:.0f} MB")
+
+# %%
+# The server
+# ----------
+# This is all of it. It loads the model, warms it up with a text, prints its port, and answers.
+
+SERVER = '''
+import json, sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from skxmc import LightXMLClassifier
+
+clf = LightXMLClassifier.from_pretrained(sys.argv[1])
+clf.predict_topk(["warm up"], k=1)
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        texts = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        labels, scores = clf.predict_topk(texts, k=3)
+        answer = [dict(zip(*row)) for row in zip(labels.tolist(), scores.round(4).tolist())]
+        body = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+print(server.server_port, flush=True)
+server.serve_forever()
+'''
+script = Path(folder.name) / "serve.py"
+script.write_text(SERVER)
+
+# %%
+# A client
+# --------
+
+import json
+import subprocess
+import sys
+import time
+from urllib.request import Request, urlopen
+
+server = subprocess.Popen([sys.executable, script, model], stdout=subprocess.PIPE, text=True)
+port = int(server.stdout.readline())
+
+
+def ask(texts):
+    return json.load(urlopen(Request(f"http://127.0.0.1:{port}", json.dumps(texts).encode())))
+
+
+texts = ["sugar disease", "too much water in the body"]
+for text, answer in zip(texts, ask(texts), strict=True):
+    print(text, answer)
+
+# %%
+# The time of an answer, one text a request:
+
+times = []
+for text in data.X_test[:100]:
+    started = time.perf_counter()
+    ask([text])
+    times.append(1000 * (time.perf_counter() - started))
+print(f"median {sorted(times)[50]:.0f} ms, slowest {max(times):.0f} ms")
+
+server.terminate()
+server.wait()
+server.stdout.close()
+folder.cleanup()
