@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -34,13 +34,7 @@ def save_model(clf: Any, folder: str | os.PathLike[str], dtype: str) -> None:
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(map(repr, DTYPES))}, got {dtype!r}.")
     target = Path(folder)
-    if target.exists() and not (target / DESCRIPTION).is_file():
-        is_empty = target.is_dir() and not any(target.iterdir())
-        if not is_empty:
-            raise ValueError(
-                f"{str(target)!r} is there already and is no saved model; it is left alone. "
-                "Give a new folder."
-            )
+    check_target(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as aside:
         written = Path(aside) / "new"
@@ -51,11 +45,19 @@ def save_model(clf: Any, folder: str | os.PathLike[str], dtype: str) -> None:
         os.replace(written, target)
 
 
-def load_model(cls: type, folder: str | os.PathLike[str]) -> Any:
-    """Read a classifier that `save_model` wrote, onto the CPU."""
-    from transformers import AutoConfig, AutoTokenizer
+def check_target(folder: Path) -> None:
+    """Refuse a folder that is there and holds something else than a saved model."""
+    if folder.exists() and not (folder / DESCRIPTION).is_file():
+        is_empty = folder.is_dir() and not any(folder.iterdir())
+        if not is_empty:
+            raise ValueError(
+                f"{str(folder)!r} is there already and is no saved model; it is left alone. "
+                "Give a new folder."
+            )
 
-    source = Path(folder)
+
+def read_description(source: Path) -> dict[str, Any]:
+    """Read all of a saved model that is in JSON: parameters, labels, history."""
     if not (source / DESCRIPTION).is_file():
         raise ValueError(
             f"{str(source)!r} is no saved model: it has no {DESCRIPTION}. Give a folder that "
@@ -67,6 +69,15 @@ def load_model(cls: type, folder: str | os.PathLike[str]) -> Any:
             f"{str(source)!r} was written by skxmc {description['skxmc_version']}, in a format "
             "newer than this version reads. Install that version or a later one."
         )
+    return cast("dict[str, Any]", description)
+
+
+def load_model(cls: type, folder: str | os.PathLike[str]) -> Any:
+    """Read a classifier that `save_model` wrote, onto the CPU."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    source = Path(folder)
+    description = read_description(source)
     weights = _read_weights(source / WEIGHTS)
     clusterer = BalancedLabelClusterer(**description["clusterer"]["params"])
     clusterer.labels_ = weights.pop("clusters").numpy().astype(np.int64)
