@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from sklearn.base import BaseEstimator
 
@@ -63,13 +65,31 @@ def read_description(source: Path) -> dict[str, Any]:
             f"{str(source)!r} is no saved model: it has no {DESCRIPTION}. Give a folder that "
             "save_pretrained has written."
         )
-    description = json.loads((source / DESCRIPTION).read_text(encoding="utf-8"))
-    if description["format_version"] > FORMAT_VERSION:
+    try:
+        description = json.loads((source / DESCRIPTION).read_text(encoding="utf-8"))
+        is_newer = description["format_version"] > FORMAT_VERSION
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(_damaged(source / DESCRIPTION, error)) from error
+    if is_newer:
         raise ValueError(
             f"{str(source)!r} was written by skxmc {description['skxmc_version']}, in a format "
             "newer than this version reads. Install that version or a later one."
         )
     return cast("dict[str, Any]", description)
+
+
+@contextlib.contextmanager
+def open_weights(source: Path) -> Iterator[Any]:
+    """Open the tensors of a saved model, none of which is read yet."""
+    try:
+        with safe_open(source / WEIGHTS, framework="pt") as file:
+            yield file
+    except SafetensorError as error:
+        raise ValueError(_damaged(source / WEIGHTS, error)) from error
+
+
+def _damaged(file: Path, error: Exception) -> str:
+    return f"{str(file)!r} is damaged ({error!r}). Copy it again, or save the model again."
 
 
 def load_model(cls: type, folder: str | os.PathLike[str]) -> Any:
@@ -78,7 +98,7 @@ def load_model(cls: type, folder: str | os.PathLike[str]) -> Any:
 
     source = Path(folder)
     description = read_description(source)
-    weights = _read_weights(source / WEIGHTS)
+    weights = _read_weights(source)
     clusterer = BalancedLabelClusterer(**description["clusterer"]["params"])
     clusterer.labels_ = weights.pop("clusters").numpy().astype(np.int64)
     for name, value in description["clusterer"]["fitted"].items():
@@ -165,14 +185,14 @@ def _stored(
     return {name: stored}
 
 
-def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+def _read_weights(source: Path) -> dict[str, torch.Tensor]:
     """All tensors as they were before `_stored`, as float32.
 
     Label embeddings stay in half precision unless they are float32 in the file: most of a large
     model is they, and they are only looked up.
     """
     weights = {}
-    with safe_open(path, framework="pt") as file:
+    with open_weights(source) as file:
         names = set(file.keys())
         for name in sorted(names):
             if name.endswith(SCALE):
