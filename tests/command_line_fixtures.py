@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +78,27 @@ def feed(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
 
 
-def start(*arguments: Any, **options: Any) -> subprocess.Popen[str]:
-    """The command as a process of its own, with all its streams as pipes."""
-    return subprocess.Popen(
+@contextlib.contextmanager
+def process(*arguments: Any) -> Iterator[subprocess.Popen[str]]:
+    """The command as a process of its own, streams piped, killed after a minute.
+
+    Its output is buffered and its locale knows no Unicode, whatever those of the tests are.
+    """
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    environment.pop("PYTHONUNBUFFERED", None)
+    with subprocess.Popen(
         [sys.executable, "-m", "skxmc", *map(str, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",
-        **options,
-    )
+        env=environment,
+    ) as started:
+        timer = threading.Timer(60, started.kill)
+        timer.start()
+        try:
+            yield started
+        finally:
+            timer.cancel()
+            started.kill()

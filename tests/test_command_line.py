@@ -19,9 +19,9 @@ from command_line_fixtures import (
     N_LABELS,
     feed,
     names,
+    process,
     run_main,
     same_classifier,
-    start,
     train_arguments,
     write_data,
 )
@@ -411,31 +411,31 @@ def test_help_imports_nothing_slow():
 
 
 def test_lines_are_answered_as_they_come_until_ctrl_c(model):
-    process = start("predict", model, "--json", "--chunk-size", 1, "-k", 1)
-    for _ in range(2):
-        process.stdin.write("bife\n")
-        process.stdin.flush()
-        assert len(json.loads(process.stdout.readline())["labels"]) == 1
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (130, "", "\nskxmc: interrupted\n")
+    with process("predict", model, "--json", "--chunk-size", 1, "-k", 1) as command:
+        for _ in range(2):
+            command.stdin.write("bife\n")
+            command.stdin.flush()
+            (label,) = json.loads(command.stdout.readline())["labels"]
+            assert label.startswith("état ")
+        command.send_signal(signal.SIGINT)
+        out, err = command.communicate()
+        assert (command.returncode, out, err) == (130, "", "\nskxmc: interrupted\n")
 
 
 def test_a_reader_that_has_seen_enough(model, tmp_path):
     """As `skxmc predict ... | head -1` in a shell."""
     (tmp_path / "texts.txt").write_text("bife\n" * 20_000)
-    process = start("predict", model, tmp_path / "texts.txt", "--json", "--chunk-size", 100)
-    assert json.loads(process.stdout.readline())["labels"]
-    process.stdout.close()
-    assert process.wait(timeout=60) == 141
-    assert process.stderr.read() == ""
-    process.stdin.close()
-    process.stderr.close()
+    arguments = ["predict", model, tmp_path / "texts.txt", "--json", "--chunk-size", 100]
+    with process(*arguments) as command:
+        assert json.loads(command.stdout.readline())["labels"]
+        command.stdout.close()
+        assert command.stderr.read() == ""
+        assert command.wait() == 141
 
 
 def test_a_process_that_fails(tmp_path):
-    process = start("inspect", tmp_path)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (1, "")
-    assert err.startswith(f"skxmc: error: {tmp_path} holds none of the layouts")
-    assert err.count("\n") == 1
+    with process("inspect", tmp_path) as command:
+        out, err = command.communicate()
+        assert (command.returncode, out) == (1, "")
+        assert err.startswith(f"skxmc: error: {tmp_path} holds none of the layouts")
+        assert err.count("\n") == 1

@@ -104,8 +104,9 @@ def test_labels_are_matched_by_name(model, tmp_path, run):
     folder = write_data(tmp_path)
     order = np.random.default_rng(0).permutation(N_LABELS)
     renamed = np.array(names(), dtype=object)
-    used = np.flatnonzero(load_xmc(folder).y_test.sum(axis=0))[:2]
-    renamed[used] = ["new 1", "new 2"]
+    counts = load_xmc(folder).y_test.sum(axis=0)
+    used, unused = np.flatnonzero(counts)[:2], np.flatnonzero(counts == 0)[0]
+    renamed[[*used, unused]] = ["new 1", "new 2", "new, but in no test text"]
     for part in ("trn", "tst"):
         y = sparse.load_npz(folder / f"Y.{part}.npz").tocsc()[:, order]
         sparse.save_npz(folder / f"Y.{part}.npz", sparse.csr_matrix(y))
