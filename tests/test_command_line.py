@@ -425,8 +425,9 @@ def test_lines_are_answered_as_they_come_until_ctrl_c(model):
 def test_a_reader_that_has_seen_enough(model, tmp_path):
     """As `skxmc predict ... | head -1` in a shell."""
     (tmp_path / "texts.txt").write_text("bife\n" * 20_000)
-    arguments = ["predict", model, tmp_path / "texts.txt", "--json", "--chunk-size", 100]
-    with process(*arguments) as command:
+    # Chunks that fit the buffer: what cannot be written is still in it when the process ends.
+    arguments = ["--json", "--chunk-size", 50, "-k", 1]
+    with process("predict", model, tmp_path / "texts.txt", *arguments) as command:
         assert json.loads(command.stdout.readline())["labels"]
         command.stdout.close()
         assert command.stderr.read() == ""
