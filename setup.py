@@ -36,6 +36,7 @@ setup(
         "numpy>=1.26",
         "joblib>=1.3",
     ],
+    entry_points={"console_scripts": ["skxmc=skxmc._command_line:main"]},
     extras_require={"demo": DEMO, "linear": LINEAR, "plot": PLOT, "test": TEST, "docs": DOCS},
     classifiers=[
         "Development Status :: 3 - Alpha",

@@ -1,13 +1,17 @@
 """Extreme multi-label text classification with scikit-learn manners."""
 
-from ._classifier import LightXMLClassifier
-from ._clusterer import BalancedLabelClusterer, label_features
-from ._ensemble import LightXMLEnsemble
-from ._explanation import TopKExplanation
-from ._omikuji import OmikujiClassifier
-from ._paper import paper_params
-from ._propensity import PropensityRanker
-from ._topk import predict_topk
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._classifier import LightXMLClassifier
+    from ._clusterer import BalancedLabelClusterer, label_features
+    from ._ensemble import LightXMLEnsemble
+    from ._explanation import TopKExplanation
+    from ._omikuji import OmikujiClassifier
+    from ._paper import paper_params
+    from ._propensity import PropensityRanker
+    from ._topk import predict_topk
 
 __version__ = "0.1.0.dev0"
 
@@ -23,3 +27,31 @@ __all__ = [
     "paper_params",
     "predict_topk",
 ]
+
+# Imported when first asked for: torch takes seconds, for which `skxmc --help` should not wait.
+_MODULES = {
+    "BalancedLabelClusterer": "_clusterer",
+    "LightXMLClassifier": "_classifier",
+    "LightXMLEnsemble": "_ensemble",
+    "OmikujiClassifier": "_omikuji",
+    "PropensityRanker": "_propensity",
+    "TopKExplanation": "_explanation",
+    "label_features": "_clusterer",
+    "paper_params": "_paper",
+    "predict_topk": "_topk",
+}
+_SUBPACKAGES = ("datasets", "metrics", "plotting")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBPACKAGES:
+        return import_module(f"{__name__}.{name}")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_SUBPACKAGES})

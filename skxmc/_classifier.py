@@ -45,6 +45,11 @@ AUTO_TEXTS = 600_000
 MOST_AUTO_EPOCHS = 10
 
 
+def auto_epochs(n_texts: int) -> int:
+    """Epochs of max_epochs="auto"."""
+    return min(max(round(math.sqrt(AUTO_TEXTS / n_texts)), 1), MOST_AUTO_EPOCHS)
+
+
 class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     """Extreme multi-label text classifier: LightXML, end to end from raw text.
 
@@ -489,10 +494,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         rate, head_rate = self.learning_rate, self.head_learning_rate
         if rate == "auto":
             rate = AUTO_RATE_BY_WIDTH / self.network_.encoder.config.hidden_size
-        max_epochs = self.max_epochs
-        if max_epochs == "auto":
-            max_epochs = round(math.sqrt(AUTO_TEXTS / n_texts))
-            max_epochs = min(max(max_epochs, 1), MOST_AUTO_EPOCHS)
+        max_epochs = auto_epochs(n_texts) if self.max_epochs == "auto" else self.max_epochs
         return TrainingSettings(
             max_epochs=int(max_epochs),
             batch_size=self.batch_size,

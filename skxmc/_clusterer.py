@@ -83,6 +83,22 @@ def label_features(Y: Any, X: Any) -> Any:
     return sp.csr_matrix(features) if sp.issparse(features) else features
 
 
+def largest_cluster(max_cluster_size: int | str, n_labels: int) -> int:
+    """Most labels in a cluster, where "auto" depends on how many labels there are."""
+    if max_cluster_size != "auto":
+        return int(max_cluster_size)
+    if n_labels < AUTO_DIRECT_LIMIT:
+        return 1
+    return max(AUTO_CLUSTER_SIZE, -(-n_labels // AUTO_MOST_CLUSTERS))
+
+
+def count_clusters(max_cluster_size: int, n_labels: int) -> int:
+    """How many clusters of at most so many labels: a power of two, but one a label for 1."""
+    if max_cluster_size == 1:
+        return n_labels
+    return 1 << (-(-n_labels // max_cluster_size) - 1).bit_length()
+
+
 class BalancedLabelClusterer(
     ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, BaseEstimator
 ):
@@ -186,14 +202,11 @@ class BalancedLabelClusterer(
         """
         self._rows = self._unit_rows(X, reset=True)
         n_labels = self._rows.shape[0]
-        size = self.max_cluster_size
-        if size == "auto":
-            size = max(AUTO_CLUSTER_SIZE, -(-n_labels // AUTO_MOST_CLUSTERS))
-            size = 1 if n_labels < AUTO_DIRECT_LIMIT else size
-        depth = 0 if size == 1 else (-(-n_labels // int(size)) - 1).bit_length()
-        self.n_iter_ = self._grow(depth)
-        self.labels_ = np.arange(n_labels) if size == 1 else self._tree.nodes - 2**depth
-        self.n_clusters_ = self._n_features_out = n_labels if size == 1 else 2**depth
+        size = largest_cluster(self.max_cluster_size, n_labels)
+        n_clusters = count_clusters(size, n_labels)
+        self.n_iter_ = self._grow(0 if size == 1 else n_clusters.bit_length() - 1)
+        self.labels_ = np.arange(n_labels) if size == 1 else self._tree.nodes - n_clusters
+        self.n_clusters_ = self._n_features_out = n_clusters
         return self
 
     def _grow(self, depth: int) -> int:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from sklearn.base import BaseEstimator
 
@@ -34,13 +36,7 @@ def save_model(clf: Any, folder: str | os.PathLike[str], dtype: str) -> None:
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(map(repr, DTYPES))}, got {dtype!r}.")
     target = Path(folder)
-    if target.exists() and not (target / DESCRIPTION).is_file():
-        is_empty = target.is_dir() and not any(target.iterdir())
-        if not is_empty:
-            raise ValueError(
-                f"{str(target)!r} is there already and is no saved model; it is left alone. "
-                "Give a new folder."
-            )
+    check_target(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as aside:
         written = Path(aside) / "new"
@@ -51,23 +47,58 @@ def save_model(clf: Any, folder: str | os.PathLike[str], dtype: str) -> None:
         os.replace(written, target)
 
 
-def load_model(cls: type, folder: str | os.PathLike[str]) -> Any:
-    """Read a classifier that `save_model` wrote, onto the CPU."""
-    from transformers import AutoConfig, AutoTokenizer
+def check_target(folder: Path) -> None:
+    """Refuse a folder that is there and holds something else than a saved model."""
+    if folder.exists() and not (folder / DESCRIPTION).is_file():
+        is_empty = folder.is_dir() and not any(folder.iterdir())
+        if not is_empty:
+            raise ValueError(
+                f"{str(folder)!r} is there already and is no saved model; it is left alone. "
+                "Give a new folder."
+            )
 
-    source = Path(folder)
+
+def read_description(source: Path) -> dict[str, Any]:
+    """Read all of a saved model that is in JSON: parameters, labels, history."""
     if not (source / DESCRIPTION).is_file():
         raise ValueError(
             f"{str(source)!r} is no saved model: it has no {DESCRIPTION}. Give a folder that "
             "save_pretrained has written."
         )
-    description = json.loads((source / DESCRIPTION).read_text(encoding="utf-8"))
-    if description["format_version"] > FORMAT_VERSION:
+    try:
+        description = json.loads((source / DESCRIPTION).read_text(encoding="utf-8"))
+        is_newer = description["format_version"] > FORMAT_VERSION
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(_damaged(source / DESCRIPTION, error)) from error
+    if is_newer:
         raise ValueError(
             f"{str(source)!r} was written by skxmc {description['skxmc_version']}, in a format "
             "newer than this version reads. Install that version or a later one."
         )
-    weights = _read_weights(source / WEIGHTS)
+    return cast("dict[str, Any]", description)
+
+
+@contextlib.contextmanager
+def open_weights(source: Path) -> Iterator[Any]:
+    """Open the tensors of a saved model, none of which is read yet."""
+    try:
+        with safe_open(source / WEIGHTS, framework="pt") as file:
+            yield file
+    except SafetensorError as error:
+        raise ValueError(_damaged(source / WEIGHTS, error)) from error
+
+
+def _damaged(file: Path, error: Exception) -> str:
+    return f"{str(file)!r} is damaged ({error!r}). Copy it again, or save the model again."
+
+
+def load_model(cls: type, folder: str | os.PathLike[str]) -> Any:
+    """Read a classifier that `save_model` wrote, onto the CPU."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    source = Path(folder)
+    description = read_description(source)
+    weights = _read_weights(source)
     clusterer = BalancedLabelClusterer(**description["clusterer"]["params"])
     clusterer.labels_ = weights.pop("clusters").numpy().astype(np.int64)
     for name, value in description["clusterer"]["fitted"].items():
@@ -154,14 +185,14 @@ def _stored(
     return {name: stored}
 
 
-def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+def _read_weights(source: Path) -> dict[str, torch.Tensor]:
     """All tensors as they were before `_stored`, as float32.
 
     Label embeddings stay in half precision unless they are float32 in the file: most of a large
     model is they, and they are only looked up.
     """
     weights = {}
-    with safe_open(path, framework="pt") as file:
+    with open_weights(source) as file:
         names = set(file.keys())
         for name in sorted(names):
             if name.endswith(SCALE):

@@ -108,7 +108,8 @@ def check_labels(
 
     Parameters
     ----------
-    y : sparse matrix or array, 2-D array, frame, or sequence of collections
+    y : Labels, sparse matrix or array, 2-D array, frame, or sequence of collections
+        - what this function has returned, which is returned again;
         - scipy sparse matrix or array of any format, or a dense array, of shape
           (n_texts, n_labels), bool, int or float, that holds 0 and 1 only;
         - pandas or polars frame of such columns, whose names are the labels;
@@ -138,6 +139,8 @@ def check_labels(
         If shapes disagree, an indicator is not binary, a sparse matrix is broken, names are not
         distinct or mixed in kind, or nothing is left to learn from.
     """
+    if isinstance(y, Labels):
+        return y
     names: NDArray[Any] | None
     if sparse.issparse(y):
         matrix, names = checked_csr(y, name), None

@@ -2,8 +2,8 @@
 Phrases in, diagnosis codes out
 ===============================
 
-A classifier of texts learns one chapter of ICD-10-CM, diseases of the circulatory system, from the
-descriptions of its codes and half of their synonyms, and is asked for the other half.
+A classifier of texts learns one chapter of ICD-10-CM, diseases of the circulatory system, from
+the descriptions of its codes and half of their synonyms, and is asked for the other half.
 """
 
 # %%
@@ -20,8 +20,8 @@ print(data.X_train[5], "->", *data.label_names[data.y_train[[5]].indices])
 # %%
 # Training
 # --------
-# The encoder is a small one that comes with ``[demo]``. Any other from the Hugging Face hub goes the
-# same way.
+# The encoder is a small one that comes with ``[demo]``. Any other from the Hugging Face hub goes
+# the same way.
 
 from skxmc import LightXMLClassifier
 

@@ -2,15 +2,16 @@
 How large should the bottleneck be?
 ===================================
 
-With two stages, each label has an embedding of ``bottleneck_dim`` numbers, which decide the size of the
-model: a search over them, and over the size of the clusters, as scikit-learn does it.
+With two stages, each label has an embedding of ``bottleneck_dim`` numbers, which decide the
+size of the model: a search over them, and over the size of the clusters, as scikit-learn does
+it.
 """
 
 # %%
 # A search
 # --------
-# Parameters of the clusterer are reached by two underscores. ``memory`` keeps tokens and clusters, so
-# that they are computed once and not for each candidate.
+# Parameters of the clusterer are reached by two underscores. ``memory`` keeps tokens and
+# clusters, so that they are computed once and not for each candidate.
 
 import tempfile
 

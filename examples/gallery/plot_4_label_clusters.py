@@ -2,8 +2,8 @@
 Clusters of labels, and what they cost
 ======================================
 
-With many labels, a generator recalls clusters of labels and only the labels in them are ranked. A look at
-the clusters, and at how many have to be recalled.
+With many labels, a generator recalls clusters of labels and only the labels in them are ranked.
+A look at the clusters, and at how many have to be recalled.
 """
 
 # %%
@@ -47,7 +47,7 @@ LabelClustersDisplay.from_estimator(clf, data.y_train, label_texts=data.label_te
 # %%
 # How many clusters?
 # ------------------
-# A label whose cluster is not recalled cannot be predicted: the recall of the generator is the ceiling of the
-# ranking. The line marks the number in use.
+# A label whose cluster is not recalled cannot be predicted: the recall of the generator is the
+# ceiling of the ranking. The line marks the number in use.
 
 RecallCeilingDisplay.from_estimator(clf, data.X_test, data.y_test)

@@ -2,8 +2,8 @@
 Rare labels
 ===========
 
-Half of the labels of a large label set have a handful of texts. How well are they found, and what brings them
-up?
+Half of the labels of a large label set have a handful of texts. How well are they found, and
+what brings them up?
 """
 
 # %%
@@ -27,9 +27,9 @@ LabelFrequencyDisplay.from_estimator(clf, data.X_test, data.y_test, y_train=data
 # %%
 # Propensities
 # ------------
-# Who assigns labels forgets some, rare ones most. The propensity of a label is the probability that it is
-# assigned where it belongs. Propensity-scored precision, PSP@k, weighs each hit by its inverse; and
-# `PropensityRanker` ranks by the score, divided by a power of the propensity.
+# Who assigns labels forgets some, rare ones most. The propensity of a label is the probability
+# that it is assigned where it belongs. Propensity-scored precision, PSP@k, weighs each hit by its
+# inverse; and `PropensityRanker` ranks by the score, divided by a power of the propensity.
 
 propensities = label_propensities(data.y_train)
 print("exponent   P@1   P@5  PSP@1  PSP@5")
@@ -43,8 +43,8 @@ for exponent in (0, 0.1, 0.25, 1):
     print(f"{exponent:8}  {p[0]:.2f}  {p[1]:.2f}   {psp[0]:.2f}   {psp[1]:.2f}")
 
 # %%
-# A small exponent costs little at the head and gains at the tail; an exponent of 1 is the optimum of PSP@k,
-# at the cost of the head.
+# A small exponent costs little at the head and gains at the tail; an exponent of 1 is the optimum
+# of PSP@k, at the cost of the head.
 
 display = None
 for exponent in (0, 0.1, 1):

@@ -2,15 +2,15 @@
 Language and words together
 ===========================
 
-Transformers read meaning, linear models read rare words. Which is better, where, and what do both
-together reach?
+Transformers read meaning, linear models read rare words. Which is better, where, and what do
+both together reach?
 """
 
 # %%
 # Three models
 # ------------
-# `OmikujiClassifier` is a linear model on TF-IDF; with ``fusion="learned"`` the ensemble holds out a
-# twentieth of the texts and learns from them whom to trust.
+# `OmikujiClassifier` is a linear model on TF-IDF; with ``fusion="learned"`` the ensemble holds
+# out a twentieth of the texts and learns from them whom to trust.
 
 from skxmc import LightXMLClassifier, LightXMLEnsemble, OmikujiClassifier
 from skxmc.datasets import load_icd10cm

@@ -2,8 +2,9 @@
 Behind an HTTP endpoint
 =======================
 
-A trained model, saved to a folder, served by another process that needs neither network nor GPU nor the
-extra it was trained with. The server is Python's own; FastAPI and the like take the same two lines.
+A trained model, saved to a folder, served by another process that needs neither network nor GPU
+nor the extra it was trained with. The server is Python's own; FastAPI and the like take the
+same two lines.
 """
 
 # %%
@@ -32,7 +33,7 @@ print(f"{sum(path.stat().st_size for path in model.iterdir()) / 1e6:.0f} MB")
 # ----------
 # This is all of it. It loads the model, warms it up with a text, prints its port, and answers.
 
-SERVER = '''
+SERVER = """
 import json, sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -61,7 +62,7 @@ class Handler(BaseHTTPRequestHandler):
 server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 print(server.server_port, flush=True)
 server.serve_forever()
-'''
+"""
 script = Path(folder.name) / "serve.py"
 script.write_text(SERVER)
 

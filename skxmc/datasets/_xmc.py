@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from os import PathLike
@@ -18,6 +16,7 @@ from scipy import sparse
 from sklearn.utils import Bunch
 
 from skxmc.datasets._csr import Integers, binary_csr, flatten
+from skxmc.datasets._lines import read_lines
 
 _MAX_LABELS = np.iinfo(np.int32).max
 _LOOKED_FOR = """\
@@ -121,17 +120,27 @@ def load_xmc(
            [1., 1., 0.]], dtype=float32)
     """
     folder = Path(path)
+    layout = layout_of(folder)
+    if layout == "PECOS":
+        return _load_pecos(folder, encoding)
+    if layout == "LightXML":
+        return _load_lightxml(folder, encoding)
+    names = (fields,) if isinstance(fields, str) else tuple(fields)
+    return _load_repository(folder, names, encoding)
+
+
+def layout_of(folder: Path) -> str:
+    """Which of the layouts a folder has: "PECOS", "LightXML" or "Repository"."""
     if not folder.is_dir():
         raise FileNotFoundError(
             f"{folder} is not a folder; give the folder that holds the unpacked data set."
         )
     if _find(folder, "Y.trn.npz"):
-        return _load_pecos(folder, encoding)
+        return "PECOS"
     if _find(folder, "train_labels.txt"):
-        return _load_lightxml(folder, encoding)
+        return "LightXML"
     if _find(folder, "trn.json", "trn.raw.json"):
-        names = (fields,) if isinstance(fields, str) else tuple(fields)
-        return _load_repository(folder, names, encoding)
+        return "Repository"
     raise FileNotFoundError(
         f"{folder} holds none of the layouts that load_xmc knows. Looked for\n{_LOOKED_FOR};\n"
         "give the folder in which these files lie, not one above it."
@@ -143,7 +152,7 @@ def _load_pecos(folder: Path, encoding: str) -> Bunch:
         files = _pair(folder, text_names, (label_name,))
         if files is None:
             return None
-        return _Part(list(_lines(files[0], encoding)), files[0], _read_npz(files[1]), files[1])
+        return _Part(list(read_lines(files[0], encoding)), files[0], _read_npz(files[1]), files[1])
 
     train = part(("X.trn.txt", "train_raw_texts.txt"), "Y.trn.npz")
     test = part(("X.tst.txt", "test_raw_texts.txt"), "Y.tst.npz")
@@ -157,7 +166,7 @@ def _load_pecos(folder: Path, encoding: str) -> Bunch:
     name_file = _find(folder, "output-items.txt", "label_map.txt")
     names = list(map(str, range(n_labels)))
     if name_file:
-        names = list(_lines(name_file, encoding))
+        names = list(read_lines(name_file, encoding))
         if len(names) != n_labels:
             raise ValueError(
                 f"{name_file} has {len(names)} lines, but {train.label_file} has {n_labels} "
@@ -170,21 +179,21 @@ def _load_lightxml(folder: Path, encoding: str) -> Bunch:
     files = _pair(folder, ("train_raw_texts.txt", "train_texts.txt"), ("train_labels.txt",))
     test_files = _pair(folder, ("test_raw_texts.txt", "test_texts.txt"), ("test_labels.txt",))
     assert files is not None  # its labels are what the layout was known by
-    names = sorted({label for line in _lines(files[1], encoding) for label in line.split()})
+    names = sorted({label for line in read_lines(files[1], encoding) for label in line.split()})
     column = {name: j for j, name in enumerate(names)}
 
     def part(text_file: Path, label_file: Path) -> _Part:
         n_unknown = []
 
         def rows() -> Iterator[list[int]]:
-            for line in _lines(label_file, encoding):
+            for line in read_lines(label_file, encoding):
                 labels = set(line.split())
                 known = [column[label] for label in labels if label in column]
                 n_unknown.append(len(labels) - len(known))
                 yield known
 
         y = binary_csr(*flatten(rows()), len(names))
-        texts = list(_lines(text_file, encoding))
+        texts = list(read_lines(text_file, encoding))
         return _Part(texts, text_file, y, label_file, np.array(n_unknown, dtype=np.int64))
 
     return _bunch(part(*files), part(*test_files) if test_files else None, names)
@@ -201,7 +210,7 @@ def _load_repository(folder: Path, fields: tuple[str, ...], encoding: str) -> Bu
             for number, record in _records(name_file, encoding)
         ]
     elif name_file := _find(folder, "lbl.raw.txt", "Yf.txt", "labels.txt"):
-        names = list(_lines(name_file, encoding))
+        names = list(read_lines(name_file, encoding))
     limit = _MAX_LABELS if names is None else len(names)
 
     def read(file: Path) -> tuple[list[str], Integers, Integers]:
@@ -279,33 +288,6 @@ def _pair(
     return None
 
 
-def _lines(file: Path, encoding: str) -> Iterator[str]:
-    """The lines of a file, split at line feeds only.
-
-    Text mode would also split at lone carriage returns, and `str.splitlines` at form feeds, at
-    U+0085 and U+2028; texts of the web contain them all, and one of them is enough to set all
-    further texts beside the wrong labels.
-    """
-    with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
-        try:
-            for number, line in enumerate(stream, start=1):
-                yield _decode(file, number, line, encoding)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise ValueError(
-                f"{file} is not a complete gzip file ({error}); fetch it again."
-            ) from error
-
-
-def _decode(file: Path, number: int, line: bytes, encoding: str) -> str:
-    try:
-        return line.decode(encoding).rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{file}, line {number}: not {encoding} ({error.reason}); name the right one by "
-            "encoding=, for instance encoding='latin-1'."
-        ) from error
-
-
 def _read_npz(file: Path) -> sparse.csr_array:
     try:
         if not zipfile.is_zipfile(file):  # numpy would ask to load it unsafely
@@ -335,7 +317,7 @@ def _read_npz(file: Path) -> sparse.csr_array:
 
 def _records(file: Path, encoding: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line numbers, from 1, and the JSON objects that stand there."""
-    for number, line in enumerate(_lines(file, encoding), start=1):
+    for number, line in enumerate(read_lines(file, encoding), start=1):
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:

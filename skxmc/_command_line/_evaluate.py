@@ -1,0 +1,111 @@
+"""``skxmc evaluate``: a model on the test part of a data folder."""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from skxmc._classifier import LightXMLClassifier
+from skxmc._command_line._model import choose_k, load_model
+from skxmc._command_line._report import print_json, print_lines
+from skxmc._topk import TopK
+from skxmc._validation import Labels
+from skxmc.datasets import load_xmc
+from skxmc.metrics import label_propensities, ndcg_at_k, precision_at_k, psp_at_k, recall_at_k
+
+RANKS = (1, 3, 5)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Load model and data, match their labels, predict, measure."""
+    clf = load_model(args)
+    k = choose_k(args.k, clf.n_labels_)
+    data = load_xmc(args.data, fields=args.fields, encoding=args.encoding)
+    if not data.X_test:
+        raise ValueError(
+            f"{args.data} has no test part, or no text in it. Add the files of the test part, or "
+            "name a data folder that has them."
+        )
+    is_known = np.isin(data.label_names, clf.classes_.astype(str))
+    if not is_known.any():
+        raise ValueError(
+            f"{args.data} and the model have no label in common: one has labels such as "
+            f"{data.label_names[0]!r}, the other such as {clf.classes_[0]!r}. Evaluate on the data "
+            "set that the model was trained on, or on one with the same label names."
+        )
+    true = match_labels(data.y_test, data.label_names, clf.classes_, data.n_unknown_test)
+    train = match_labels(data.y_train, data.label_names, clf.classes_)
+    used = np.bincount(data.y_test.indices, minlength=len(data.label_names)) > 0
+    n_missed = int(true.n_unknown.sum())
+    report = {
+        "texts": len(data.X_test),
+        "labels_of_the_model": clf.n_labels_,
+        "labels_in_the_test_part": int(used.sum()),
+        "labels_unknown_to_the_model": int((used & ~is_known).sum()),
+        "true_labels": true.matrix.nnz + n_missed,
+        "true_labels_unknown_to_the_model": n_missed,
+    }
+    if n_missed:
+        warnings.warn(
+            f"{n_missed:,} of {report['true_labels']:,} true labels are unknown to the model and "
+            "count as missed.",
+            stacklevel=1,
+        )
+    top, milliseconds = predict_timed(clf, data.X_test, max(k, min(clf.n_labels_, max(RANKS))))
+    propensities = label_propensities(train.matrix, a=args.propensity[0], b=args.propensity[1])
+    report |= measure(true, top, k, clf.classes_, propensities)
+    report["ms_per_text"] = milliseconds
+    (print_json if args.json else print_lines)(report)
+
+
+def match_labels(y: Any, names: Any, classes: Any, n_unknown: Any = 0) -> Labels:
+    """Bring the columns `names` of an indicator into the order of `classes`.
+
+    Parameters
+    ----------
+    y : csr_array of shape (n_texts, n_names)
+    names : array of str, of shape (n_names,)
+        Labels of the data.
+    classes : array of shape (n_labels,)
+        Labels of the model; numbers are matched with the names that spell them.
+    n_unknown : array of shape (n_texts,), default=0
+        True labels that have no column.
+
+    Returns
+    -------
+    Labels
+        Those that are not among `classes` are counted in its `n_unknown`.
+    """
+    column_of = {str(label): column for column, label in enumerate(classes.tolist())}
+    columns = np.array([column_of.get(name, -1) for name in names], dtype=np.int64)[y.indices]
+    rows = np.repeat(np.arange(y.shape[0]), np.diff(y.indptr))
+    known = columns >= 0
+    matrix = sparse.csr_array(
+        (np.ones(known.sum(), dtype=np.float32), (rows[known], columns[known])),
+        shape=(y.shape[0], len(classes)),
+    )
+    return Labels(matrix, classes, n_unknown + np.bincount(rows[~known], minlength=y.shape[0]))
+
+
+def predict_timed(clf: LightXMLClassifier, texts: list[str], k: int) -> tuple[TopK, float]:
+    """Predict, and measure the milliseconds a text, tokenising included."""
+    clf.predict_topk(texts[: clf.prediction_batch_size], k)  # the first time, weights are converted
+    started = time.perf_counter()
+    top = clf.predict_topk(texts, k)
+    return top, 1000 * (time.perf_counter() - started) / len(texts)
+
+
+def measure(true: Labels, top: TopK, k: int, classes: Any, propensities: Any) -> dict[str, float]:
+    """All metrics: at 1, 3 and 5, as far as there are so many labels, and at k."""
+    ranks = [rank for rank in RANKS if rank <= top.labels.shape[1]]
+    measured = {f"P@{r}": precision_at_k(true, top, k=r, classes=classes) for r in ranks}
+    for r in ranks:
+        measured[f"PSP@{r}"] = psp_at_k(true, top, k=r, classes=classes, propensities=propensities)
+    measured[f"R@{k}"] = recall_at_k(true, top, k=k, classes=classes)
+    measured[f"nDCG@{k}"] = ndcg_at_k(true, top, k=k, classes=classes)
+    return measured

@@ -1,0 +1,146 @@
+"""``skxmc inspect``: what is in a data folder or a model folder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils import Bunch
+
+from skxmc._classifier import LightXMLClassifier, auto_epochs
+from skxmc._clusterer import BalancedLabelClusterer, count_clusters, largest_cluster
+from skxmc._command_line._report import distribution, folder_size, print_json, print_lines
+from skxmc._encoder import load_encoder
+from skxmc._saving import DESCRIPTION, ENCODER, WEIGHTS, open_weights, read_description
+from skxmc._text import TOKENIZER_CHUNK, tokenize
+from skxmc.datasets import load_xmc
+from skxmc.datasets._xmc import layout_of
+
+# The names that safetensors has for what save_pretrained calls dtype.
+DTYPES = {"F32": "float32", "F16": "float16", "I8": "int8"}
+# More tokens than any text has: nothing is truncated, which would be counted wrong.
+ANY_LENGTH = 2**31 - 1
+
+
+def run(args: argparse.Namespace) -> None:
+    """Describe a model where there is one, else data."""
+    folder = Path(args.folder)
+    if (folder / DESCRIPTION).is_file():
+        report = describe_model(folder)
+    else:
+        tokenizer = None if args.encoder is None else load_encoder(args.encoder).tokenizer
+        layout = layout_of(folder)
+        data = load_xmc(folder, fields=args.fields, encoding=args.encoding)
+        report = {"kind": "data", "layout": layout} | describe_data(data, tokenizer)
+    (print_json if args.json else print_lines)(report)
+
+
+# ---------------------------------------------------------------------- data
+
+
+def describe_data(data: Bunch, tokenizer: Any = None) -> dict[str, Any]:
+    """Count what matters to training, in both parts."""
+    texts_a_label = np.bincount(data.y_train.indices, minlength=len(data.label_names))
+    report = {
+        "labels": len(data.label_names),
+        "labels_without_training_text": int((texts_a_label == 0).sum()),
+        "training_texts_a_label": distribution(texts_a_label),
+        "training": _describe_part(data.X_train, data.y_train, 0, tokenizer),
+        "test": None,
+    }
+    if data.X_test is not None:
+        known = set(data.X_train)
+        report["test"] = {
+            **_describe_part(data.X_test, data.y_test, data.n_unknown_test, tokenizer),
+            "texts_that_are_in_training": sum(text in known for text in data.X_test),
+            "true_labels_unknown_in_training": int(data.n_unknown_test.sum()),
+        }
+    report["LightXMLClassifier_would_choose"] = choices(*data.y_train.shape)
+    return report
+
+
+def choices(n_texts: int, n_labels: int) -> dict[str, Any] | None:
+    """What the parameters "auto" come to; None where there is nothing to learn."""
+    if not (n_texts and n_labels):
+        return None
+    size = largest_cluster(BalancedLabelClusterer().max_cluster_size, n_labels)
+    return {
+        "mode": mode_of(count_clusters(size, n_labels), n_labels),
+        "clusters": count_clusters(size, n_labels),
+        "max_epochs": auto_epochs(n_texts),
+    }
+
+
+def mode_of(n_clusters: int, n_labels: int) -> str:
+    """Name the mode: direct where clusters are of one label."""
+    return "direct" if n_clusters == n_labels else "two-stage"
+
+
+def _describe_part(
+    texts: list[str], y: sparse.csr_array, n_unknown: Any, tokenizer: Any
+) -> dict[str, Any]:
+    labels_a_text = np.diff(y.indptr) + n_unknown
+    report = {
+        "texts": len(texts),
+        "empty_texts": sum(not text.strip() for text in texts),
+        "texts_without_label": int((labels_a_text == 0).sum()),
+        "labels_a_text": distribution(labels_a_text),
+        "words_a_text": distribution([len(text.split()) for text in texts]),
+    }
+    if tokenizer is not None:
+        lengths = [
+            tokenize(tokenizer, texts[start : start + TOKENIZER_CHUNK], ANY_LENGTH).lengths
+            for start in range(0, len(texts), TOKENIZER_CHUNK)
+        ]
+        report["tokens_a_text"] = distribution(np.concatenate([[], *lengths]).astype(int))
+    return report
+
+
+# ---------------------------------------------------------------------- models
+
+
+def describe_model(folder: Path) -> dict[str, Any]:
+    """Describe a model without loading its weights."""
+    description = read_description(folder)
+    config = json.loads((folder / ENCODER / "config.json").read_text(encoding="utf-8"))
+    with open_weights(folder) as weights:
+        n_labels = weights.get_slice("clusters").get_shape()[0]
+        dtype = weights.get_slice("recall_head.weight").get_dtype()
+    n_clusters = description["clusterer"]["fitted"]["n_clusters_"]
+    classes = description["classes"]
+    return {
+        "kind": "model",
+        "skxmc_version": description["skxmc_version"],
+        "encoder": description["params"]["encoder"],
+        "encoder_type": config["model_type"],
+        "labels": n_labels,
+        "first_labels": list(range(min(3, n_labels))) if classes is None else classes[:3],
+        "mode": mode_of(n_clusters, n_labels),
+        "clusters": n_clusters,
+        "weights": DTYPES.get(dtype, dtype),
+        "weights_bytes": (folder / WEIGHTS).stat().st_size,
+        "all_files_bytes": folder_size(folder),
+        "parameters_not_at_their_default": changed_params(description["params"]),
+        "history": description["history"],
+    }
+
+
+def changed_params(params: dict[str, Any]) -> dict[str, Any]:
+    """Parameters other than the encoder that differ from their defaults, as --param takes them."""
+    defaults = LightXMLClassifier().get_params()
+    clusterer_defaults = BalancedLabelClusterer().get_params()
+    changed: dict[str, Any] = {}
+    for name, value in params.items():
+        if name == "clusterer" and value is not None:
+            changed |= {
+                f"clusterer__{inner}": inner_value
+                for inner, inner_value in value.items()
+                if inner_value != clusterer_defaults[inner]
+            }
+        elif name != "encoder" and value != defaults[name]:
+            changed[name] = value
+    return changed

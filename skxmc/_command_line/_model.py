@@ -1,0 +1,29 @@
+"""Models as prediction and evaluation load them."""
+
+from __future__ import annotations
+
+import argparse
+
+from skxmc._classifier import LightXMLClassifier
+from skxmc._device import resolve_device
+from skxmc._topk import check_k
+
+DEFAULT_K = 5
+
+
+def load_model(args: argparse.Namespace) -> LightXMLClassifier:
+    """Load the model, with --device and --precision in the place of its own."""
+    changed = {"device": args.device, "prediction_precision": args.precision}
+    changed = {name: value for name, value in changed.items() if value is not None}
+    try:
+        LightXMLClassifier(**changed)._validate_params()
+        if args.device is not None:  # a model's own may be another machine's, that is no error
+            resolve_device(args.device)
+    except ValueError as error:
+        raise argparse.ArgumentError(None, str(error)) from error
+    return LightXMLClassifier.from_pretrained(args.model).set_params(**changed)
+
+
+def choose_k(k: int | None, n_labels: int) -> int:
+    """The k asked for, or the default, which no model has too few labels for."""
+    return min(DEFAULT_K, n_labels) if k is None else check_k(k, n_labels)

@@ -1,0 +1,64 @@
+"""``skxmc predict``: texts in, one a line; labels and scores out, chunk by chunk."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+from skxmc._command_line._model import choose_k, load_model
+from skxmc.datasets._lines import decode_lines, read_lines
+
+# Characters of a text that the readable output shows.
+SHOWN_CHARACTERS = 100
+
+
+def run(args: argparse.Namespace) -> None:
+    """Predict chunk by chunk, so that memory is bounded in the number of texts."""
+    clf = load_model(args)
+    k = choose_k(args.k, clf.n_labels_)
+    format_text = _as_json if args.json else _as_columns
+    for texts in _chunks(_read_texts(args.texts, args.encoding), args.chunk_size):
+        top = clf.predict_topk(texts, k)
+        for text, labels, scores in zip(texts, top.labels.tolist(), top.scores, strict=True):
+            n_kept = int((scores >= args.threshold).sum())
+            # As many digits as float32 has, not those that it has as a float64.
+            kept = [float(f"{score:.7g}") for score in scores[:n_kept]]
+            print(format_text(text, labels[:n_kept], kept))
+        sys.stdout.flush()
+
+
+def _read_texts(file: str, encoding: str) -> Iterator[str]:
+    if file != "-":
+        return read_lines(Path(file), encoding)
+    if sys.stdin.isatty():
+        print("Texts, one a line; Ctrl-D ends them.", file=sys.stderr)
+    return decode_lines(sys.stdin.buffer, "standard input", encoding)
+
+
+def _chunks(texts: Iterable[str], size: int) -> Iterator[list[str]]:
+    remaining = iter(texts)
+    while chunk := list(islice(remaining, size)):
+        yield chunk
+
+
+def _as_json(text: str, labels: list[str | int], scores: list[float]) -> str:
+    return json.dumps({"labels": labels, "scores": scores}, ensure_ascii=False)
+
+
+def _as_columns(text: str, labels: list[str | int], scores: list[float]) -> str:
+    shown = _in_one_line(text)
+    if len(shown) > SHOWN_CHARACTERS:
+        shown = shown[: SHOWN_CHARACTERS - 3] + "..."
+    rows = [
+        f"  {score:.3f}  {_in_one_line(str(label))}"
+        for label, score in zip(labels, scores, strict=True)
+    ]
+    return "\n".join([shown or "(empty text)", *(rows or ["  (no label)"]), ""])
+
+
+def _in_one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,75 @@
+"""Reports of `evaluate` and `inspect`: nested dicts, printed as JSON or as lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+QUANTILES = {"min": 0.0, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "max": 1.0}
+
+
+def distribution(counts: Any) -> dict[str, float] | None:
+    """Mean and quantiles of counts; None where there are none."""
+    counts = np.asarray(counts)
+    if counts.size == 0:
+        return None
+    values = np.quantile(counts, list(QUANTILES.values()), method="lower").tolist()
+    return {"mean": round(float(counts.mean()), 2), **dict(zip(QUANTILES, values, strict=True))}
+
+
+def folder_size(folder: Path) -> int:
+    """Bytes of all files in a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def megabytes(n_bytes: int) -> str:
+    """Size as people read it."""
+    return f"{n_bytes / 1e6:,.1f} MB"
+
+
+def print_json(report: dict[str, Any]) -> None:
+    """Print a report as one JSON object."""
+    print(json.dumps(report, ensure_ascii=False, indent=1))
+
+
+def print_lines(report: dict[str, Any]) -> None:
+    """Print a report as a line for each value, names on the left."""
+    rows = list(_rows(report, ""))
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        print(f"{name:{width}}  {value}".rstrip())
+
+
+def _rows(report: dict[str, Any], indent: str) -> Iterator[tuple[str, str]]:
+    for key, value in report.items():
+        name = indent + key
+        if isinstance(value, dict) and "median" not in value:
+            yield name, "" if value else "none"
+            yield from _rows(value, indent + "  ")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            yield name, ""
+            for number, entry in enumerate(value, start=1):
+                pairs = (f"{key} {_shown(key, part)}" for key, part in entry.items())
+                yield f"{indent}  {number}", ", ".join(pairs)
+        else:
+            yield name, _shown(key, value)
+
+
+def _shown(key: str, value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {number:,}" for name, number in value.items())
+    if value is None:
+        return "none"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, bool | str):
+        return str(value)
+    if key.endswith("bytes"):
+        return megabytes(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{100 * value:.1f} %" if "@" in key else f"{value:.4g}"

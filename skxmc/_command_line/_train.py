@@ -1,0 +1,104 @@
+"""``skxmc train``: from a data folder to a model folder."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from sklearn.utils import Bunch
+
+from skxmc._classifier import LightXMLClassifier
+from skxmc._clusterer import BalancedLabelClusterer
+from skxmc._command_line._report import folder_size, megabytes
+from skxmc._device import resolve_device
+from skxmc._saving import DESCRIPTION, check_target
+from skxmc.datasets import load_xmc
+
+# Parameters that --param does not set, and what does.
+SET_ELSEWHERE = {
+    "encoder": "use --encoder",
+    "verbose": "use --quiet",
+    "clusterer": "set its own parameters, such as clusterer__max_cluster_size",
+    "warm_start": "training always starts anew",
+}
+
+
+def run(args: argparse.Namespace) -> None:
+    """Check all that is cheap to check, train, save."""
+    clf = make_classifier(args.encoder, args.params)
+    folder = Path(args.model).resolve()
+    check_writable(folder, args.overwrite)
+    data = load_xmc(args.data, fields=args.fields, encoding=args.encoding)
+    if not args.quiet:
+        print(f"{len(data.X_train):,} texts, {len(data.label_names):,} labels", file=sys.stderr)
+    started = time.perf_counter()
+    _fit(clf.set_params(verbose=0 if args.quiet else 1), data, args.label_texts)
+    seconds = time.perf_counter() - started
+    clf.set_params(verbose=0).save_pretrained(folder, dtype=args.dtype)
+    if not args.quiet:
+        size = megabytes(folder_size(folder))
+        print(
+            f"{clf.n_iter_} epochs in {seconds:,.0f} s; saved to {args.model} ({size})",
+            file=sys.stderr,
+        )
+
+
+def make_classifier(encoder: str | None, params: list[tuple[str, Any]]) -> LightXMLClassifier:
+    """Make a classifier whose parameters are there and in range, or say which there are."""
+    known = LightXMLClassifier(clusterer=BalancedLabelClusterer()).get_params()
+    known = sorted(set(known) - set(SET_ELSEWHERE))
+    for name, _ in params:
+        if name in SET_ELSEWHERE:
+            raise argparse.ArgumentError(None, f"--param {name}: {SET_ELSEWHERE[name]}")
+        if name not in known:
+            guess = difflib.get_close_matches(name, known, n=1)
+            hint = f"Did you mean {guess[0]}? " if guess else ""
+            raise argparse.ArgumentError(
+                None, f"--param {name}: unknown. {hint}There are {', '.join(known)}"
+            )
+    clf = LightXMLClassifier()
+    if encoder is not None:
+        clf.encoder = encoder
+    if any(name.startswith("clusterer__") for name, _ in params):
+        clf.clusterer = BalancedLabelClusterer()
+    try:
+        clf.set_params(**dict(params))
+        for estimator in (clf, clf.clusterer):
+            if estimator is not None:
+                estimator._validate_params()
+        resolve_device(clf.device)
+    except (ValueError, TypeError) as error:
+        raise argparse.ArgumentError(None, f"--param: {error}") from error
+    return clf
+
+
+def check_writable(folder: Path, overwrite: bool) -> None:
+    """Check that a model can be written to `folder` in the end."""
+    check_target(folder)
+    if (folder / DESCRIPTION).is_file() and not overwrite:
+        raise ValueError(
+            f"{str(folder)!r} holds a model. Give another folder, or --overwrite to replace it."
+        )
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent).cleanup()
+    except OSError as error:
+        raise ValueError(
+            f"{str(folder)!r} cannot be written ({error}). Give another folder as --model."
+        ) from error
+
+
+def _fit(clf: LightXMLClassifier, data: Bunch, label_texts: bool) -> None:
+    with contextlib.redirect_stdout(sys.stderr):  # of validation while the bar runs
+        clf.fit(
+            data.X_train,
+            data.y_train,
+            label_names=data.label_names,
+            label_texts=data.label_names if label_texts else None,
+        )

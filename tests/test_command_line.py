@@ -1,0 +1,442 @@
+"""The command line: train, predict, and what all subcommands have in common."""
+
+import argparse
+import gzip
+import importlib.metadata
+import inspect
+import json
+import runpy
+import signal
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from classifier_fixtures import assert_same_predictions
+from command_line_fixtures import (
+    N_LABELS,
+    feed,
+    names,
+    process,
+    run_main,
+    same_classifier,
+    train_arguments,
+    write_data,
+)
+
+import skxmc
+from skxmc import LightXMLClassifier
+from skxmc._command_line import _describe, _predict, main
+from skxmc._command_line._arguments import build_parser
+from skxmc.datasets import load_xmc
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def model(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "model"
+    assert main(train_arguments(data, folder, "--quiet")) == 0
+    return folder
+
+
+@pytest.fixture
+def run(capsys):
+    return lambda *arguments: run_main(capsys, *arguments)
+
+
+@pytest.fixture
+def no_fit(monkeypatch):
+    """Fails the test if training is begun."""
+
+    def fit(*_, **__):
+        pytest.fail("trained before the check")
+
+    monkeypatch.setattr(LightXMLClassifier, "fit", fit)
+
+
+# ---------------------------------------------------------------------- train
+
+
+@pytest.mark.parametrize("label_texts", [False, True])
+def test_train_is_fit(label_texts, data, tmp_path, run):
+    """With the names of the labels, and with the progress on standard error."""
+    flags = ["--label-texts"] * label_texts
+    code, out, err = run(*train_arguments(data, tmp_path / "model", *flags))
+    assert (code, out) == (0, "")
+    assert err.startswith(f"64 texts, {N_LABELS} labels\n")
+    assert "epoch 2/2" in err
+    assert "2 epochs in " in err
+    found = LightXMLClassifier.from_pretrained(tmp_path / "model")
+    assert found.classes_.tolist() == names()
+    read = load_xmc(data)
+    expected = same_classifier().fit(
+        read.X_train,
+        read.y_train,
+        label_names=read.label_names,
+        label_texts=names() if label_texts else None,
+    )
+    assert_same_predictions(found, expected, read.X_test)
+    assert repr(found) == repr(expected)
+
+
+def test_quiet(data, tmp_path, run):
+    assert run(*train_arguments(data, tmp_path / "model", "--quiet")) == (0, "", "")
+
+
+def test_validation_does_not_go_to_standard_output(data, tmp_path, run):
+    arguments = [*train_arguments(data, tmp_path / "model"), "early_stopping=true"]
+    code, out, err = run(*arguments)
+    assert (code, out) == (0, "")
+    assert "validation P@5" in err
+
+
+def test_an_existing_model_is_replaced_only_if_told(data, tmp_path, run, no_fit):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "skxmc.json").write_text("{}")
+    code, _, err = run(*train_arguments(data, folder))
+    assert code == 1
+    assert "holds a model. Give another folder, or --overwrite" in err
+    with pytest.raises(pytest.fail.Exception, match="trained before"):
+        run(*train_arguments(data, folder, "--overwrite"))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("data", "is there already and is no saved model; it is left alone"),
+        ("data/X.trn.txt/model", "cannot be written"),
+    ],
+)
+def test_folders_that_cannot_be_written(model, message, tmp_path, run, no_fit):
+    write_data(tmp_path / "data")
+    code, out, err = run(*train_arguments(tmp_path / "data", tmp_path / model))
+    assert (code, out) == (1, "")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("param", "message"),
+    [
+        ("max_epoch=3", "max_epoch: unknown. Did you mean max_epochs? There are batch_size, bo"),
+        ("max_epochs=0", "'max_epochs' parameter of LightXMLClassifier must be a str among"),
+        ("clusterer__max_cluster_size=0", "'max_cluster_size' parameter of Balanced"),
+        ("clusterer__size=4", "clusterer__size: unknown"),
+        ("clusterer=4", "set its own parameters, such as clusterer__max_cluster_size"),
+        ("encoder=x", "use --encoder"),
+        ("verbose=1", "use --quiet"),
+        ("warm_start=true", "training always starts anew"),
+        ("device=tpu", "device='tpu' is no device"),
+        ("max_grad_norm=None", "values are JSON; write max_grad_norm=null"),
+        ("max_epochs", "'max_epochs' is not name=value"),
+    ],
+)
+def test_wrong_parameters(param, message, data, tmp_path, run, no_fit):
+    code, out, err = run(*train_arguments(data, tmp_path / "model"), param)
+    assert (code, out) == (2, "")
+    assert err.startswith("usage: skxmc train")
+    assert message in err.splitlines()[-1]
+
+
+def test_values_are_json_or_plain_words():
+    pairs = ["a=1", "b=1.5", "c=null", "d=true", 'e="x"', "f=auto", "g=x=y", "h="]
+    arguments = ["train", "data", "--model", "m", "--param", *pairs[:4], "--param", *pairs[4:]]
+    found = build_parser().parse_args(arguments).params
+    values = [1, 1.5, None, True, "x", "auto", "x=y", ""]
+    assert found == list(zip("abcdefgh", values, strict=True))
+
+
+def test_help_names_the_default_encoder(run):
+    default = inspect.signature(LightXMLClassifier).parameters["encoder"].default
+    assert f"(default: {default})" in " ".join(run("train", "--help")[1].split())
+
+
+def test_no_such_data_and_no_such_encoder(data, tmp_path, run):
+    code, _, err = run(*train_arguments(tmp_path / "nowhere", tmp_path / "model"))
+    assert (code, err) == (
+        1,
+        f"skxmc: error: {tmp_path / 'nowhere'} is not a folder; give the folder that holds the "
+        "unpacked data set.\n",
+    )
+    arguments = train_arguments(data, tmp_path / "model", "--quiet")
+    arguments[arguments.index("--encoder") + 1] = str(tmp_path / "no encoder")
+    code, _, err = run(*arguments)
+    assert code == 1
+    assert "could not be loaded" in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "model").exists()
+
+
+# ---------------------------------------------------------------------- predict
+
+TEXTS = ["bife bemo bire", "", "biki\u2028beza\x0cbeku", "bido " * 60]
+# Also with the line ends of Windows, and without one at the end of the file.
+CONTENT = "\r\n".join(TEXTS).encode()
+
+
+def expected_top(model, k):
+    top = LightXMLClassifier.from_pretrained(model).predict_topk(TEXTS, k)
+    return top.labels.tolist(), top.scores
+
+
+def json_lines(out):
+    return [json.loads(line) for line in out.splitlines()]
+
+
+@pytest.mark.parametrize("source", ["file", "gz", "stdin"])
+@pytest.mark.parametrize("chunk_size", [1, 3, 4096])
+def test_predict_json(source, chunk_size, model, tmp_path, run, monkeypatch):
+    """One object a text, empty ones too, whatever the chunks are."""
+    file = tmp_path / "texts.txt"
+    if source == "gz":
+        file = tmp_path / "texts.txt.gz"
+        file.write_bytes(gzip.compress(CONTENT))
+    else:
+        file.write_bytes(CONTENT)
+    feed(monkeypatch, CONTENT)
+    arguments = ["predict", model, *([] if source == "stdin" else [file])]
+    code, out, err = run(*arguments, "--json", "-k", 3, "--chunk-size", chunk_size)
+    assert (code, err) == (0, "")
+    labels, scores = expected_top(model, 3)
+    found = json_lines(out)
+    assert [line["labels"] for line in found] == labels
+    np.testing.assert_allclose([line["scores"] for line in found], scores, rtol=1e-5)
+    assert "état" in out  # as it is, not escaped
+
+
+def test_predict_columns(model, run, monkeypatch):
+    feed(monkeypatch, CONTENT)
+    code, out, _ = run("predict", model, "-k", 2)
+    assert code == 0
+    labels, scores = expected_top(model, 2)
+    heads = ["bife bemo bire", "(empty text)", "biki beza beku", ("bido " * 60)[:97] + "..."]
+    blocks = [
+        "\n".join(
+            [head, *(f"  {s:.3f}  {label}" for label, s in zip(row, best, strict=True)), "\n"]
+        )
+        for head, row, best in zip(heads, labels, scores, strict=True)
+    ]
+    assert out == "".join(blocks)
+
+
+def test_threshold(model, run, monkeypatch):
+    """Of the k labels, those from the threshold on."""
+    _, scores = expected_top(model, N_LABELS)
+    middle = float(scores[0, 2])
+    feed(monkeypatch, CONTENT)
+    _, out, _ = run("predict", model, "--json", "-k", 10, "--threshold", middle)
+    assert [len(line["labels"]) for line in json_lines(out)] == [
+        min(10, int((row >= middle).sum())) for row in scores
+    ]
+    assert len(json_lines(out)[0]["scores"]) == 3
+    feed(monkeypatch, b"bife\n")
+    assert run("predict", model, "--threshold", 1)[1] == "bife\n  (no label)\n\n"
+
+
+def test_k_and_what_it_defaults_to(model, run, monkeypatch):
+    feed(monkeypatch, b"bife\n")
+    assert len(json_lines(run("predict", model, "--json")[1])[0]["labels"]) == 5
+    feed(monkeypatch, b"bife\n")
+    code, out, err = run("predict", model, "-k", N_LABELS + 1)
+    assert (code, out) == (1, "")
+    assert err == "skxmc: error: k is 31, but there are only 30 labels. Lower k.\n"
+
+
+def test_a_model_of_few_labels_gives_them_all(tmp_path, run, monkeypatch):
+    same_classifier().fit(["a b", "c"], [["x"], ["y"]]).save_pretrained(tmp_path)
+    feed(monkeypatch, b"a\n")
+    assert sorted(json_lines(run("predict", tmp_path, "--json")[1])[0]["labels"]) == ["x", "y"]
+
+
+def test_no_text_no_line(model, run, monkeypatch):
+    feed(monkeypatch, b"")
+    assert run("predict", model) == (0, "", "")
+
+
+def test_encoding(model, run, monkeypatch):
+    feed(monkeypatch, b"bife\nb\xe9\n")
+    code, _, err = run("predict", model)
+    assert code == 1
+    assert "standard input, line 2: not utf-8" in err
+    feed(monkeypatch, b"bife\nb\xe9\n")
+    code, out, _ = run("predict", model, "--encoding", "latin-1")
+    assert code == 0
+    assert "\nbé\n" in out
+
+
+def test_precision_and_device(model, run, monkeypatch):
+    feed(monkeypatch, CONTENT)
+    _, exact, _ = run("predict", model, "--json")
+    feed(monkeypatch, CONTENT)
+    code, rough, _ = run("predict", model, "--json", "--precision", "bf16", "--device", "cpu")
+    assert code == 0
+    assert rough != exact
+    first = [json_lines(out)[0]["scores"] for out in (exact, rough)]
+    np.testing.assert_allclose(*first, atol=0.1)
+
+
+def test_a_terminal_is_told_what_to_do(model, run, monkeypatch):
+    feed(monkeypatch, b"bife\n")
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    assert run("predict", model)[2] == "Texts, one a line; Ctrl-D ends them.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-k", "0"], "'0' is no whole number from 1"),
+        (["--chunk-size", "x"], "'x' is no whole number from 1"),
+        (["--threshold", "2"], "'2' is no number from 0 to 1"),
+        (["--threshold", "x"], "'x' is no number from 0 to 1"),
+        (["--encoding", "utf-9"], "unknown encoding: utf-9; try utf-8"),
+        (["--precision", "fp8"], "'prediction_precision' parameter"),
+        (["--device", "cuda:99"], "is not there"),
+    ],
+)
+def test_wrong_usage_of_predict(arguments, message, model, run):
+    code, out, err = run("predict", model, *arguments)
+    assert (code, out) == (2, "")
+    assert message in err.splitlines()[-1]
+
+
+def test_damaged_models(model, tmp_path, run):
+    for name, size in [("weights.safetensors", 1000), ("skxmc.json", 300)]:
+        folder = tmp_path / name
+        folder.mkdir()
+        for file in model.rglob("*"):
+            if file.is_file():
+                target = folder / file.relative_to(model)
+                target.parent.mkdir(exist_ok=True)
+                target.write_bytes(file.read_bytes()[: size if file.name == name else None])
+        for command in ("predict", "inspect"):
+            code, out, err = run(command, folder)
+            assert (code, out) == (1, "")
+            assert f"{name}' is damaged (" in err
+            assert err.endswith("Copy it again, or save the model again.\n")
+
+
+# ---------------------------------------------------------------------- all subcommands
+
+
+def test_version(run):
+    assert run("--version") == (0, f"skxmc {skxmc.__version__}\n", "")
+
+
+def test_no_command_is_wrong_usage(run):
+    code, _, err = run()
+    assert code == 2
+    assert "the following arguments are required: COMMAND" in err
+
+
+def test_debug_shows_the_traceback(tmp_path, run):
+    plain = run("inspect", tmp_path / "nowhere")
+    code, out, err = run("inspect", tmp_path / "nowhere", "--debug")
+    assert plain[:2] == (code, out) == (1, "")
+    assert err.startswith("Traceback")
+    assert err.endswith(plain[2])
+    assert "Traceback" not in plain[2]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ValueError("two\n lines"), "two lines"),
+        (FileNotFoundError(2, "No such file", "x.txt"), "x.txt: No such file"),
+        (OSError("disk full"), "disk full"),
+        (KeyError("params"), "KeyError: 'params' (--debug shows where)"),
+        (ValueError(), "ValueError:  (--debug shows where)"),
+    ],
+)
+def test_errors_are_one_line(error, words):
+    assert _describe(error) == words
+
+
+@pytest.mark.filterwarnings("always")
+def test_warnings_are_one_line_on_standard_error(run, model, monkeypatch):
+    monkeypatch.setattr(_predict, "run", lambda _: warnings.warn("odd\nthing", stacklevel=1))
+    shown = warnings.showwarning
+    assert run("predict", model) == (0, "", "skxmc: warning: odd thing\n")
+    assert warnings.showwarning is shown
+
+
+def test_interrupt(run, model, monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_predict, "run", interrupted)
+    assert run("predict", model) == (130, "", "\nskxmc: interrupted\n")
+
+
+def test_wrong_usage_found_late(run, model, monkeypatch):
+    def misused(_):
+        raise argparse.ArgumentError(None, "not so")
+
+    monkeypatch.setattr(_predict, "run", misused)
+    code, _, err = run("predict", model)
+    assert code == 2
+    assert err.endswith("skxmc predict: error: not so\n")
+
+
+def test_entry_point(monkeypatch):
+    """What setup.py declares is there and is the command."""
+    declared = {}
+    monkeypatch.setattr("setuptools.setup", lambda **keywords: declared.update(keywords))
+    runpy.run_path(str(Path(__file__).parent.parent / "setup.py"))
+    (script,) = declared["entry_points"]["console_scripts"]
+    name, _, value = script.partition("=")
+    assert name == "skxmc"
+    assert importlib.metadata.EntryPoint(name, value, "console_scripts").load() is main
+    assert "skxmc._command_line" in declared["packages"]
+
+
+def test_help_imports_nothing_slow():
+    script = (
+        "import sys\nfrom skxmc._command_line import main\n"
+        "try: main(['train', '--help'])\n"
+        "finally: assert not {'torch', 'sklearn', 'numpy'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: skxmc train")
+
+
+# ---------------------------------------------------------------------- processes
+
+
+def test_lines_are_answered_as_they_come_until_ctrl_c(model):
+    with process("predict", model, "--json", "--chunk-size", 1, "-k", 1) as command:
+        for _ in range(2):
+            command.stdin.write("bife\n")
+            command.stdin.flush()
+            (label,) = json.loads(command.stdout.readline())["labels"]
+            assert label.startswith("état ")
+        command.send_signal(signal.SIGINT)
+        out, err = command.communicate()
+        assert (command.returncode, out, err) == (130, "", "\nskxmc: interrupted\n")
+
+
+def test_a_reader_that_has_seen_enough(model, tmp_path):
+    """As `skxmc predict ... | head -1` in a shell."""
+    (tmp_path / "texts.txt").write_text("bife\n" * 20_000)
+    # Chunks that fit the buffer: what cannot be written is still in it when the process ends.
+    arguments = ["--json", "--chunk-size", 50, "-k", 1]
+    with process("predict", model, tmp_path / "texts.txt", *arguments) as command:
+        assert json.loads(command.stdout.readline())["labels"]
+        command.stdout.close()
+        assert command.stderr.read() == ""
+        assert command.wait() == 141
+
+
+def test_a_process_that_fails(tmp_path):
+    with process("inspect", tmp_path) as command:
+        out, err = command.communicate()
+        assert (command.returncode, out) == (1, "")
+        assert err.startswith(f"skxmc: error: {tmp_path} holds none of the layouts")
+        assert err.count("\n") == 1

@@ -1,0 +1,389 @@
+"""`skxmc evaluate` and `skxmc inspect`."""
+
+import json
+
+import numpy as np
+import pytest
+from classifier_fixtures import dataset, encoder_path, fitted
+from command_line_fixtures import (
+    N_LABELS,
+    PARAMS,
+    names,
+    run_main,
+    same_classifier,
+    train_arguments,
+    write_data,
+)
+from dataset_files import WRITERS, lines, write, write_lightxml
+from scipy import sparse
+
+from skxmc import BalancedLabelClusterer, LightXMLClassifier
+from skxmc._command_line import main
+from skxmc._command_line._evaluate import match_labels, predict_timed
+from skxmc._command_line._inspect import changed_params, choices
+from skxmc._command_line._report import distribution, print_lines
+from skxmc._text import tokenize
+from skxmc._validation import check_labels
+from skxmc.datasets import load_xmc
+from skxmc.metrics import label_propensities, ndcg_at_k, precision_at_k, psp_at_k, recall_at_k
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def model(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "model"
+    assert main(train_arguments(data, folder, "--quiet", "--dtype", "float16")) == 0
+    return folder
+
+
+@pytest.fixture
+def run(capsys):
+    return lambda *arguments: run_main(capsys, *arguments)
+
+
+def collections(y, label_names):
+    """Label lists, as users of the library would pass them."""
+    return [label_names[row].tolist() for row in np.split(y.indices, y.indptr[1:-1])]
+
+
+def expected_report(model, folder, k=5, a=0.55, b=1.5):
+    """The same numbers by the public functions, labels matched by name."""
+    clf, read = LightXMLClassifier.from_pretrained(model), load_xmc(folder)
+    true = collections(read.y_test, read.label_names)
+    classes = clf.classes_
+    train = check_labels(collections(read.y_train, read.label_names), classes=classes).matrix
+    top = clf.predict_topk(read.X_test, 10)
+    p = label_propensities(train, a=a, b=b)
+    report = {f"P@{r}": precision_at_k(true, top, k=r, classes=classes) for r in (1, 3, 5)}
+    for r in (1, 3, 5):
+        report[f"PSP@{r}"] = psp_at_k(true, top, k=r, classes=classes, propensities=p)
+    report[f"R@{k}"] = recall_at_k(true, top, k=k, classes=classes)
+    report[f"nDCG@{k}"] = ndcg_at_k(true, top, k=k, classes=classes)
+    return report
+
+
+def measured(report):
+    return {name: value for name, value in report.items() if "@" in name}
+
+
+# ---------------------------------------------------------------------- evaluate
+
+
+@pytest.mark.parametrize(("k", "ab"), [(5, (0.55, 1.5)), (7, (0.5, 0.4))])
+def test_evaluate(k, ab, data, model, run):
+    code, out, err = run("evaluate", model, data, "--json", "-k", k, "--propensity", *ab)
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert measured(report) == pytest.approx(expected_report(model, data, k, *ab))
+    assert min(measured(report).values()) > 0
+    y_test = load_xmc(data).y_test
+    assert report["texts"] == 32
+    assert report["labels_of_the_model"] == N_LABELS
+    assert report["labels_in_the_test_part"] == np.count_nonzero(y_test.sum(axis=0))
+    assert report["labels_unknown_to_the_model"] == 0
+    assert report["true_labels"] == y_test.nnz
+    assert 0 < report["ms_per_text"] < 1000
+
+
+def test_evaluate_in_lines(data, model, run):
+    code, out, _ = run("evaluate", model, data)
+    assert code == 0
+    shown = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert shown["texts"] == "32"
+    for name, value in expected_report(model, data).items():
+        assert shown[name] == f"{100 * value:.1f} %"
+
+
+@pytest.mark.filterwarnings("always")
+def test_labels_are_matched_by_name(model, tmp_path, run):
+    """Columns in another order, and two labels that the model does not know."""
+    folder = write_data(tmp_path)
+    order = np.random.default_rng(0).permutation(N_LABELS)
+    renamed = np.array(names(), dtype=object)
+    counts = load_xmc(folder).y_test.sum(axis=0)
+    used, unused = np.flatnonzero(counts)[:2], np.flatnonzero(counts == 0)[0]
+    renamed[[*used, unused]] = ["new 1", "new 2", "new, but in no test text"]
+    for part in ("trn", "tst"):
+        y = sparse.load_npz(folder / f"Y.{part}.npz").tocsc()[:, order]
+        sparse.save_npz(folder / f"Y.{part}.npz", sparse.csr_matrix(y))
+    write(folder / "output-items.txt", lines(renamed[order]))
+    code, out, err = run("evaluate", model, folder, "--json")
+    assert code == 0
+    report = json.loads(out)
+    assert report["labels_unknown_to_the_model"] == 2
+    y_test = load_xmc(folder).y_test
+    column = list(order).index
+    n_missed = int(y_test[:, [column(used[0]), column(used[1])]].sum())
+    assert report["true_labels_unknown_to_the_model"] == n_missed
+    assert report["true_labels"] == y_test.nnz
+    assert err == (
+        f"skxmc: warning: {n_missed} of {y_test.nnz} true labels are unknown to the model and "
+        "count as missed.\n"
+    )
+    assert measured(report) == pytest.approx(expected_report(model, folder))
+
+
+def test_match_labels():
+    y = sparse.csr_array(np.array([[1, 0, 1, 1], [0, 1, 0, 0], [0, 0, 0, 0]], dtype=np.float32))
+    found = match_labels(y, ["7", "x", "2", "5"], np.array([2, 5, 7, 9]), np.array([0, 0, 3]))
+    np.testing.assert_array_equal(found.matrix.toarray(), [[1, 1, 1, 0], [0] * 4, [0] * 4])
+    assert found.matrix.has_canonical_format
+    assert found.n_unknown.tolist() == [0, 1, 3]
+    assert check_labels(found) is found
+
+
+@pytest.mark.filterwarnings("always")
+def test_labels_of_the_test_part_alone_count_as_missed(tmp_path, run):
+    """The layout of LightXML has no columns for them."""
+    write_lightxml(tmp_path)
+    clf = same_classifier().fit(["first", "odd", "ends"], [["a", "c"], ["b"], ["a"]])
+    clf.save_pretrained(tmp_path / "model")
+    code, out, err = run("evaluate", tmp_path / "model", tmp_path, "--json")
+    assert code == 0
+    report = json.loads(out)
+    # "zz c b" and "yy yy xx": two of five are known, and three labels are all the model has.
+    assert report["true_labels"] == 5
+    assert report["true_labels_unknown_to_the_model"] == 3
+    assert "3 of 5 true labels are unknown" in err
+    assert report["R@3"] == pytest.approx((2 / 3 + 0) / 2)
+    assert "P@5" not in report
+
+
+def test_no_label_in_common(data, tmp_path, run):
+    fitted().save_pretrained(tmp_path)
+    code, out, err = run("evaluate", tmp_path, data)
+    assert (code, out) == (1, "")
+    assert "the model have no label in common: one has labels such as 'état 0', the other" in err
+
+
+def test_no_test_part(model, tmp_path, run):
+    write_data(tmp_path)
+    for file in tmp_path.glob("*tst*"):
+        file.unlink()
+    code, _, err = run("evaluate", model, tmp_path)
+    assert code == 1
+    assert "has no test part" in err
+
+
+def test_time_leaves_the_first_batch_out():
+    """Which converts weights; and all texts are predicted afterwards."""
+    calls = []
+
+    class Recorder:
+        prediction_batch_size = 2
+
+        def predict_topk(self, texts, k):
+            calls.append((len(texts), k))
+            return "top"
+
+    top, milliseconds = predict_timed(Recorder(), ["a", "b", "c"], 4)
+    assert (top, calls) == ("top", [(2, 4), (3, 4)])
+    assert milliseconds > 0
+
+
+# ---------------------------------------------------------------------- inspect: data
+
+
+@pytest.mark.parametrize("compress", [False, True], ids=["plain", "gz"])
+@pytest.mark.parametrize("writer", WRITERS)
+def test_inspect_data(writer, compress, tmp_path, run):
+    writer(tmp_path, compress)
+    code, out, err = run("inspect", tmp_path, "--json")
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    is_lightxml = writer is write_lightxml
+    layout = {"write_pecos": "PECOS", "write_lightxml": "LightXML"}
+    assert report["layout"] == layout.get(writer.__name__, "Repository")
+    assert report["labels"] == 3
+    assert report["training"] == {
+        "texts": 4,
+        "empty_texts": 1,
+        "texts_without_label": 1,
+        "labels_a_text": distribution([2, 1, 0, 3]),
+        "words_a_text": distribution([2, 3, 0, 2]),
+    }
+    assert report["test"] == {
+        "texts": 2,
+        "empty_texts": 0,
+        "texts_without_label": 0 if is_lightxml else 1,
+        "labels_a_text": distribution([3, 2] if is_lightxml else [2, 0]),
+        "words_a_text": distribution([1, 1]),
+        "texts_that_are_in_training": 0,
+        "true_labels_unknown_in_training": 3 if is_lightxml else 0,
+    }
+    assert report["LightXMLClassifier_would_choose"] == {
+        "mode": "direct",
+        "clusters": 3,
+        "max_epochs": 10,
+    }
+
+
+def test_inspect_counts_duplicates_and_labels_without_text(tmp_path, run):
+    write_data(tmp_path)
+    texts = (tmp_path / "X.trn.txt").read_text().splitlines()
+    write(tmp_path / "X.tst.txt", lines([texts[3], texts[3], *["new"] * 30]))
+    report = json.loads(run("inspect", tmp_path, "--json")[1])
+    assert report["test"]["texts_that_are_in_training"] == 2
+    counts = load_xmc(tmp_path).y_train.sum(axis=0)
+    assert report["labels_without_training_text"] == np.count_nonzero(counts == 0) > 0
+    assert report["training_texts_a_label"] == distribution(counts)
+
+
+def test_inspect_counts_tokens(tmp_path, run, monkeypatch):
+    """Of whole texts, in chunks."""
+    monkeypatch.setattr("skxmc._command_line._inspect.TOKENIZER_CHUNK", 5)
+    write_data(tmp_path)
+    texts = ["bido " * 300, *load_xmc(tmp_path).X_train[1:]]
+    write(tmp_path / "X.trn.txt", lines(texts))
+    report = json.loads(run("inspect", tmp_path, "--json", "--encoder", encoder_path())[1])
+    lengths = tokenize(fitted().tokenizer_, texts, 10_000).lengths
+    assert lengths.max() == 4 * 300 + 2
+    assert report["training"]["tokens_a_text"] == distribution(lengths)
+
+
+def test_inspect_data_in_lines(data, run):
+    code, out, err = run("inspect", data)
+    assert (code, err) == (0, "")
+    shown = [line.split(maxsplit=1) for line in out.splitlines()]
+    assert ["layout", "PECOS"] in shown
+    assert ["test"] in shown
+    assert ["texts", "64"] in shown
+    assert ["texts", "32"] in shown
+    (words,) = {line[1] for line in shown if line[0] == "training_texts_a_label"}
+    assert words.startswith("mean 4.33, min 0, 25% 1, median 2, ")
+
+
+def test_inspect_without_labels_or_test_part(tmp_path, run):
+    write(tmp_path / "train_texts.txt", "")
+    write(tmp_path / "train_labels.txt", "")
+    report = json.loads(run("inspect", tmp_path, "--json")[1])
+    assert report["test"] is report["LightXMLClassifier_would_choose"] is None
+    assert report["training"]["words_a_text"] is None
+    code, out, _ = run("inspect", tmp_path)
+    assert code == 0
+    assert out.splitlines()[-1].split() == ["LightXMLClassifier_would_choose", "none"]
+
+
+@pytest.mark.parametrize(
+    ("n_texts", "n_labels", "expected"),
+    [
+        (5_000, 9_999, ("direct", 9_999, 10)),
+        (20_000, 10_000, ("two-stage", 256, 5)),
+        (200_000, 670_000, ("two-stage", 8192, 2)),
+        (500_000, 3_000_000, ("two-stage", 8192, 1)),
+    ],
+)
+def test_choices(n_texts, n_labels, expected):
+    assert tuple(choices(n_texts, n_labels).values()) == expected
+
+
+def test_choices_are_those_of_fit():
+    clf = same_classifier(clusterer=BalancedLabelClusterer(), max_epochs="auto").fit(*dataset())
+    expected = {"mode": "direct", "clusters": clf.clusterer_.n_clusters_, "max_epochs": clf.n_iter_}
+    assert choices(*dataset()[1].shape) == expected
+
+
+# ---------------------------------------------------------------------- inspect: models
+
+
+def test_inspect_model(model, run):
+    code, out, err = run("inspect", model, "--json")
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert report["kind"] == "model"
+    assert report["encoder"] == encoder_path()
+    assert report["encoder_type"] == "bert"
+    assert report["labels"] == N_LABELS
+    assert report["first_labels"] == names()[:3]
+    assert (report["mode"], report["clusters"]) == ("two-stage", 8)
+    assert report["weights"] == "float16"
+    assert report["weights_bytes"] == (model / "weights.safetensors").stat().st_size
+    files = [file for file in model.rglob("*") if file.is_file()]
+    assert report["all_files_bytes"] == sum(file.stat().st_size for file in files)
+    changed = {
+        name: str(value) for name, value in report["parameters_not_at_their_default"].items()
+    }
+    assert changed == dict(pair.split("=") for pair in PARAMS) | {
+        "learning_rate": "0.001",
+        "head_learning_rate": "0.01",
+    }
+    assert report["history"] == LightXMLClassifier.from_pretrained(model).history_
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_inspect_model_of_numbered_labels(dtype, tmp_path, run):
+    fitted("direct").save_pretrained(tmp_path, dtype=dtype)
+    report = json.loads(run("inspect", tmp_path, "--json")[1])
+    assert report["labels"] == fitted("direct").n_labels_
+    assert report["first_labels"] == [0, 1, 2]
+    assert report["mode"] == "direct"
+    assert report["weights"] == dtype
+
+
+def test_inspect_model_in_lines(model, run):
+    code, out, _ = run("inspect", model)
+    assert code == 0
+    shown = [line.split(maxsplit=1) for line in out.splitlines()]
+    assert ["first_labels", "état 0, état 1, état 2"] in shown
+    assert ["clusterer__max_cluster_size", "4"] in shown
+    size = (model / "weights.safetensors").stat().st_size
+    assert ["weights_bytes", f"{size / 1e6:,.1f} MB"] in shown
+    assert shown[-1][0] == "2"
+    assert shown[-1][1].startswith("epoch 1, loss ")
+
+
+def test_changed_params():
+    """Named as --param takes them; defaults, and the encoder, are left out."""
+    clf = LightXMLClassifier("some", clusterer=BalancedLabelClusterer(max_iter=3), dropout=0.25)
+    params = clf.get_params(deep=False)
+    params["clusterer"] = params["clusterer"].get_params()
+    assert changed_params(params) == {"clusterer__max_iter": 3, "dropout": 0.25}
+    assert changed_params(LightXMLClassifier().get_params()) == {}
+
+
+# ---------------------------------------------------------------------- reports
+
+
+def test_distribution():
+    counts = np.repeat([9, 2, 5], [1, 18, 1])
+    assert distribution(counts) == {
+        "mean": 2.5,
+        "min": 2,
+        "25%": 2,
+        "median": 2,
+        "75%": 2,
+        "95%": 5,
+        "max": 9,
+    }
+    assert distribution([]) is None
+
+
+def test_lines_of_a_report(capsys):
+    report = {
+        "texts": 1234567,
+        "P@1": 0.12345,
+        "ms": 0.123456,
+        "none": None,
+        "section": {"yes": True, "size_bytes": 2_345_678},
+        "empty": {},
+        "list": ["a", 1],
+        "history": [{"epoch": 0, "loss": 1.5}],
+    }
+    print_lines(report)
+    assert capsys.readouterr().out.splitlines() == [
+        "texts         1,234,567",
+        "P@1           12.3 %",
+        "ms            0.1235",
+        "none          none",
+        "section",
+        "  yes         True",
+        "  size_bytes  2.3 MB",
+        "empty         none",
+        "list          a, 1",
+        "history",
+        "  1           epoch 0, loss 1.5",
+    ]

@@ -1,0 +1,36 @@
+"""The public names, which are imported when first asked for."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+import skxmc
+
+
+def test_every_public_name_is_there():
+    assert set(skxmc._MODULES) | {"__version__"} == set(skxmc.__all__)
+    assert {*skxmc.__all__, "datasets", "metrics"} <= set(dir(skxmc))
+    for name, module in skxmc._MODULES.items():
+        defined = getattr(importlib.import_module(f"skxmc.{module}"), name)
+        assert defined.__module__ == f"skxmc.{module}"
+        assert getattr(skxmc, name) is skxmc.__getattr__(name) is defined
+
+
+def test_unknown_names():
+    with pytest.raises(AttributeError, match="module 'skxmc' has no attribute 'LightXML'"):
+        _ = skxmc.LightXML
+    with pytest.raises(ImportError, match="cannot import name 'LightXML'"):
+        from skxmc import LightXML  # noqa: F401
+
+
+def test_what_is_imported_when():
+    script = (
+        "import sys, skxmc\n"
+        "assert not {'torch', 'sklearn', 'numpy'} & set(sys.modules)\n"
+        "assert skxmc.metrics.precision_at_k and skxmc.datasets.load_xmc\n"
+        "from skxmc import *\n"
+        "assert LightXMLClassifier is skxmc.LightXMLClassifier"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
