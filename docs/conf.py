@@ -4,8 +4,6 @@ import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the examples' encoder comes with [demo]
 
-from sphinx_gallery.sorting import FileNameSortKey
-
 import skxmc
 
 project = "skxmc"
@@ -41,7 +39,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples/gallery",
     "gallery_dirs": "gallery",
     "filename_pattern": "plot_",
-    "within_subsection_order": FileNameSortKey,
+    "within_subsection_order": "FileNameSortKey",
     "abort_on_example_error": True,
     "show_memory": False,
     "download_all_examples": False,

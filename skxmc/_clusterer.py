@@ -30,7 +30,7 @@ from ._validation import check_labels
 # max_cluster_size="auto" is 1 (direct mode) below so many labels, AUTO_CLUSTER_SIZE from there on,
 # and more where there would be more clusters than AUTO_MOST_CLUSTERS: each costs the generator a
 # weight for every feature, all of which every step of training reads and writes.
-AUTO_DIRECT_LIMIT = 10_000
+AUTO_DIRECT_LIMIT = 1 << 15
 AUTO_CLUSTER_SIZE = 64
 AUTO_MOST_CLUSTERS = 8192
 
@@ -114,7 +114,7 @@ class BalancedLabelClusterer(
     max_cluster_size : int or "auto", default="auto"
         Most labels in a cluster. 1 is the direct mode: each label is a cluster of its own, so that
         `LightXMLClassifier` ranks nothing and its ``bottleneck_dim`` has no effect. "auto" is 1
-        below 10,000 labels, 64 from there on, and what makes 8,192 clusters beyond 524,288.
+        below 32,768 labels, 64 from there on, and what makes 8,192 clusters beyond 524,288.
     max_iter : int, default=20
         Most 2-means iterations of a split; few need as many.
     tol : float, default=1e-3

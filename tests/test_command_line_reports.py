@@ -271,8 +271,8 @@ def test_inspect_without_labels_or_test_part(tmp_path, run):
 @pytest.mark.parametrize(
     ("n_texts", "n_labels", "expected"),
     [
-        (5_000, 9_999, ("direct", 9_999, 10)),
-        (20_000, 10_000, ("two-stage", 256, 5)),
+        (5_000, 32_767, ("direct", 32_767, 10)),
+        (20_000, 32_768, ("two-stage", 512, 5)),
         (200_000, 670_000, ("two-stage", 8192, 2)),
         (500_000, 3_000_000, ("two-stage", 8192, 1)),
     ],

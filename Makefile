@@ -1,0 +1,30 @@
+# One command each; `make check` is what continuous integration runs.
+.PHONY: lint format types test test-all docs docs-quick benchmarks check
+
+lint:
+	ruff check .
+	ruff format --check .
+
+format:
+	ruff check --fix .
+	ruff format .
+
+types:
+	mypy
+
+test:
+	pytest -m "not slow" --ignore=tests/test_benchmarks.py
+
+test-all:
+	pytest --cov --cov-fail-under=90
+
+docs:
+	sphinx-build -W --keep-going -b html docs docs/_build/html
+
+docs-quick:
+	sphinx-build -W --keep-going -b html -D plot_gallery=0 docs docs/_build/html
+
+benchmarks:
+	@for script in examples/benchmarks/[a-z]*.py; do python $$script --help; echo; done
+
+check: lint types test-all docs
