@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from numbers import Integral, Real
 from typing import Any
 
@@ -150,5 +151,6 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.non_deterministic = get_tags(self.estimator).non_deterministic
+        with suppress(TypeError, AttributeError):  # of an estimator that fit refuses
+            tags.non_deterministic = get_tags(self.estimator).non_deterministic
         return tags
