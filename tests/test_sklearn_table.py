@@ -1,0 +1,179 @@
+"""What scikit-learn's model selection does with raw texts and sparse y, as the docs say it.
+
+The rows that fail are here too, so that a change in scikit-learn is noticed and the table of
+docs/guide/searching.md corrected.
+"""
+
+import numpy as np
+import pytest
+from classifier_fixtures import dataset, encoder_path, make_classifier, save_lively_encoder
+from scipy import sparse
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.model_selection import (
+    GridSearchCV,
+    HalvingGridSearchCV,
+    KFold,
+    RandomizedSearchCV,
+    StratifiedKFold,
+    cross_val_predict,
+    cross_val_score,
+    cross_validate,
+    learning_curve,
+    permutation_test_score,
+    train_test_split,
+)
+from sklearn.preprocessing import MultiLabelBinarizer
+
+from skxmc.metrics import precision_at_k, precision_at_k_scorer
+
+X, Y = dataset()
+LISTS = [Y[[row]].indices.tolist() for row in range(len(X))]
+FOLDS = KFold(2)
+P_AT_3 = precision_at_k_scorer(k=3)
+
+
+def quick():
+    return make_classifier("direct", max_epochs=1)
+
+
+def p_at_3_by_fold(labels):
+    """What cross-validation should find, by hand."""
+    found = []
+    for train, test in FOLDS.split(X):
+        clf = quick().fit([X[i] for i in train], [labels[i] for i in train])
+        best = clf.predict_topk([X[i] for i in test], 3)
+        truth = [labels[i] for i in test]
+        found.append(precision_at_k(truth, best, k=3, classes=clf.classes_))
+    return found
+
+
+# ---------------------------------------------------------------------- what works
+
+
+@pytest.mark.parametrize("form", [sparse.csr_array, sparse.csr_matrix, sparse.csc_array])
+def test_grid_search_with_any_sparse_y(form):
+    search = GridSearchCV(quick(), {"dropout": [0.1, 0.9]}, scoring=P_AT_3, cv=FOLDS)
+    search.fit(X, form(Y))
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert len(search.classes_) == Y.shape[1]
+
+
+def test_randomized_search():
+    space = {"clusterer__max_cluster_size": [1, 4, 15], "bottleneck_dim": [4, 8]}
+    search = RandomizedSearchCV(
+        make_classifier(max_epochs=1), space, n_iter=3, scoring=P_AT_3, cv=FOLDS, random_state=0
+    ).fit(X, Y)
+    tried = {tuple(sorted(params.items())) for params in search.cv_results_["params"]}
+    assert len(tried) == 3
+    best = search.best_estimator_
+    assert best.clusterer.max_cluster_size == search.best_params_["clusterer__max_cluster_size"]
+
+
+def test_halving_search_gives_more_texts_to_the_better_half():
+    search = HalvingGridSearchCV(
+        quick(),
+        {"dropout": [0.0, 0.3, 0.6, 0.9]},
+        scoring=P_AT_3,
+        cv=FOLDS,
+        factor=2,
+        min_resources=16,
+        random_state=0,
+    ).fit(X, Y)
+    assert search.n_resources_ == [16, 32, 64]
+    assert search.n_candidates_ == [4, 2, 1]
+
+
+def test_search_over_encoders(tmp_path):
+    encoders = [encoder_path(), save_lively_encoder(tmp_path / "other")]
+    search = GridSearchCV(quick(), {"encoder": encoders}, scoring=P_AT_3, cv=FOLDS).fit(X, Y)
+    assert search.best_estimator_.encoder in encoders
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+@pytest.mark.parametrize("score", [cross_val_score, cross_validate])
+def test_cross_validation_with_label_lists_and_a_splitter(score):
+    found = score(quick(), X, LISTS, cv=FOLDS, scoring=P_AT_3)
+    found = found["test_score"] if isinstance(found, dict) else found
+    np.testing.assert_allclose(found, p_at_3_by_fold(LISTS), atol=1e-6)
+
+
+def test_learning_curve_and_permutation_test_with_label_lists_and_a_splitter():
+    sizes, train_scores, test_scores = learning_curve(
+        quick(), X, LISTS, cv=FOLDS, train_sizes=[16, 32], scoring=P_AT_3
+    )
+    assert sizes.tolist() == [16, 32]
+    assert np.isfinite(train_scores).all()
+    np.testing.assert_allclose(test_scores[1], p_at_3_by_fold(LISTS), atol=1e-6)
+    score, permuted, _ = permutation_test_score(
+        quick(), X, LISTS, cv=FOLDS, scoring=P_AT_3, n_permutations=1, random_state=0
+    )
+    assert score == pytest.approx(np.mean(p_at_3_by_fold(LISTS)), abs=1e-6)
+    assert permuted.shape == (1,)
+
+
+def test_cross_val_predict_gives_a_sparse_matrix():
+    found = cross_val_predict(quick().set_params(threshold=0.01), X, Y, cv=FOLDS, method="predict")
+    assert sparse.issparse(found)
+    assert found.format == "csr"
+    for train, test in FOLDS.split(X):
+        clf = quick().set_params(threshold=0.01).fit([X[i] for i in train], Y[train])
+        expected = clf.predict([X[i] for i in test])
+        assert expected.nnz > 0
+        np.testing.assert_array_equal(found[test].toarray(), expected.toarray())
+
+
+def test_multilabel_binarizer():
+    binarizer = MultiLabelBinarizer(sparse_output=True)
+    y = binarizer.fit_transform([[f"tag {label}" for label in labels] for labels in LISTS])
+    clf = quick().fit(X, y, label_names=binarizer.classes_)
+    predicted = binarizer.inverse_transform(clf.set_params(threshold=0.01).predict(X))
+    best = clf.predict_topk(X, 1).labels[:, 0]
+    has_any = [row for row, labels in enumerate(predicted) if labels]
+    assert has_any
+    assert all(best[row] in predicted[row] for row in has_any)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_columns_of_strings(library):
+    module = pytest.importorskip(library)
+    column = {
+        "pandas": lambda: module.DataFrame({"text": X})["text"],
+        "polars": lambda: module.DataFrame({"text": X})["text"],
+        "pyarrow": lambda: module.table({"text": X})["text"],
+    }[library]()
+    expected = quick().fit(X, Y).predict_topk(X, 3)
+    clf = quick().fit(column, Y)
+    np.testing.assert_array_equal(clf.predict_topk(column, 3).scores, expected.scores)
+    X_train, X_test, y_train, _ = train_test_split(column, Y, random_state=0)
+    assert quick().fit(X_train, y_train).predict_topk(X_test, 3).labels.shape == (16, 3)
+
+
+# ---------------------------------------------------------------------- what does not
+
+
+@pytest.mark.parametrize("call", [cross_val_score, cross_validate, permutation_test_score])
+def test_cross_validation_refuses_sparse_y(call):
+    with pytest.raises(ValueError, match=r"The 'y' parameter of .* must be an array-like"):
+        call(quick(), X, Y, cv=FOLDS, scoring=P_AT_3)
+
+
+def test_learning_curve_refuses_sparse_y():
+    with pytest.raises(ValueError, match="The 'y' parameter of learning_curve must be"):
+        learning_curve(quick(), X, Y, cv=FOLDS, scoring=P_AT_3)
+
+
+def test_label_lists_with_a_number_of_folds_are_refused():
+    with pytest.raises(ValueError, match="legacy multi-label data representation"):
+        cross_val_score(quick(), X, LISTS, cv=2, scoring=P_AT_3)
+
+
+def test_stratified_splits_are_refused():
+    with pytest.raises((TypeError, ValueError)):
+        next(StratifiedKFold(2).split(X, Y))
+    with pytest.raises((TypeError, ValueError)):
+        train_test_split(X, Y, stratify=Y)
+
+
+def test_cross_val_predict_of_scores_fails():
+    with pytest.raises(IndexError):
+        cross_val_predict(quick(), X, Y, cv=FOLDS, method="decision_function")
