@@ -31,6 +31,7 @@ SETTINGS = ["--set", "max_epochs=1", "--set", "max_length=8"]
             ["throughput, share of the bare encoder's:", "latency, times the bare encoder's:"],
         ),
         (["padding.py", "--quick"], ["padding in training", "128 | "]),
+        (["cache.py", "--texts", "100", "--pairs", "1"], ["times as long without:"]),
     ],
 )
 def test_benchmarks_run(command, expected):
