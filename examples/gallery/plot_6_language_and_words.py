@@ -15,7 +15,7 @@ both together reach?
 from skxmc import LightXMLClassifier, LightXMLEnsemble, OmikujiClassifier
 from skxmc.datasets import load_icd10cm
 
-data = load_icd10cm(chapters=[9, 10])
+data = load_icd10cm(chapters=[9])
 both = LightXMLEnsemble(
     [
         (
