@@ -42,6 +42,7 @@ sphinx_gallery_conf = {
     "within_subsection_order": "FileNameSortKey",
     "abort_on_example_error": True,
     "show_memory": False,
+    "ignore_repr_types": r"skxmc\.plotting",  # the pictures are shown
     "download_all_examples": False,
     "doc_module": ("skxmc",),
     "backreferences_dir": "generated/backreferences",

@@ -64,7 +64,7 @@ print(server.server_port, flush=True)
 server.serve_forever()
 """
 script = Path(folder.name) / "serve.py"
-script.write_text(SERVER)
+_ = script.write_text(SERVER)
 
 # %%
 # A client
@@ -99,6 +99,6 @@ for text in data.X_test[:100]:
 print(f"median {sorted(times)[50]:.0f} ms, slowest {max(times):.0f} ms")
 
 server.terminate()
-server.wait()
+_ = server.wait()
 server.stdout.close()
 folder.cleanup()
