@@ -22,8 +22,17 @@ from ._preparation import hold_out
 from ._rescoring import RescorerMixin, candidate_scores, ranks_texts
 from ._validation import check_labels, check_texts
 
-# Texts that members are not trained on are at most so many: more teach the fusion nothing.
-MOST_HELD_OUT = 2000
+# validation_fraction="auto" is the share AUTO_HELD_OUT of the texts; at most MOST_HELD_OUT of them,
+# as more teach the fusion nothing; and at least LEAST_HELD_OUT, as fewer are worth less than the
+# mean, but no more than the share MOST_AUTO_HELD_OUT.
+AUTO_HELD_OUT, MOST_AUTO_HELD_OUT = 0.05, 0.2
+LEAST_HELD_OUT, MOST_HELD_OUT = 200, 2000
+
+
+def auto_validation_fraction(n_texts: int) -> float:
+    """Share of the texts of validation_fraction="auto"."""
+    least = min(LEAST_HELD_OUT / n_texts, MOST_AUTO_HELD_OUT)
+    return min(max(AUTO_HELD_OUT, least), MOST_HELD_OUT / n_texts)
 
 
 class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
@@ -49,9 +58,9 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         the probability that a label is true, given all scores and the label's number of texts, by
         gradient-boosted trees that are fitted to the members' scores of held-out texts. It gains
         the most where members differ in kind, as language and words do, and on rare labels.
-    validation_fraction : float, default=0.05
-        Share of the texts, at most 2,000, that members are not trained on, for
-        ``fusion="learned"``.
+    validation_fraction : float or "auto", default="auto"
+        Share of the texts that members are not trained on, for ``fusion="learned"``. "auto" is
+        0.05, but at least 200 texts (a fifth of them where that is less) and at most 2,000.
     n_candidates : int, default=100
         Labels that each member proposes for a text.
     threshold : float, default=0.5
@@ -104,7 +113,7 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         "estimators": [list],
         "weights": ["array-like", None],
         "fusion": [StrOptions({"mean", "learned"})],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "validation_fraction": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="neither")],
         "n_candidates": [Interval(Integral, 1, None, closed="left")],
         "threshold": [Interval(Real, 0, 1, closed="both")],
         "random_state": ["random_state"],
@@ -118,7 +127,7 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         *,
         weights: Any = None,
         fusion: str = "mean",
-        validation_fraction: float = 0.05,
+        validation_fraction: float | str = "auto",
         n_candidates: int = 100,
         threshold: float = 0.5,
         random_state: Any = None,
@@ -180,7 +189,8 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         label_names = fit_params.get("label_names")
         labels = check_labels(y, label_names=label_names, n_texts=len(texts), require_positive=True)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        fraction = min(self.validation_fraction, MOST_HELD_OUT / len(texts))
+        fraction = self.validation_fraction
+        fraction = auto_validation_fraction(len(texts)) if fraction == "auto" else float(fraction)
         train, held_out = hold_out(texts, labels, validation_data, fraction, seed)
         assert held_out is not None
         # A label may be on held-out texts alone: members are told all there are.

@@ -295,7 +295,7 @@ def test_from_fitted():
         "n_jobs": None,
         "verbose": False,
         "fusion": "mean",
-        "validation_fraction": 0.05,
+        "validation_fraction": "auto",
         "random_state": None,
     }
     expected = fit(weights=[1, 3], n_candidates=3).decision_function(TEXTS)

@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
 from skxmc import LightXMLEnsemble, OmikujiClassifier
+from skxmc._ensemble import auto_validation_fraction
 from skxmc._fusion import LearnedFusion
 from skxmc.metrics import precision_at_k
 
@@ -186,8 +187,16 @@ def test_manners():
     )
 
 
-def test_at_most_2000_texts_are_held_out(monkeypatch):
-    monkeypatch.setattr("skxmc._ensemble.MOST_HELD_OUT", 15)
-    model = ensemble(validation_fraction=0.5).set_params(words="drop", language__batch_size=1)
-    model.fit(X, Y)
-    assert model.estimators_[0].history_[0]["n_steps"] == 64 - 15
+@pytest.mark.parametrize(
+    ("n_texts", "n_held_out"),
+    [(500, 100), (1_000, 200), (3_000, 200), (4_000, 200), (20_000, 1_000), (1_000_000, 2_000)],
+)
+def test_how_many_texts_are_held_out(n_texts, n_held_out):
+    assert round(auto_validation_fraction(n_texts) * n_texts) == n_held_out
+
+
+@pytest.mark.parametrize(("fraction", "n_held_out"), [("auto", 13), (0.5, 32)])
+def test_members_are_trained_on_the_others(fraction, n_held_out):
+    model = ensemble(validation_fraction=fraction)
+    model.set_params(words="drop", language__batch_size=1).fit(X, Y)
+    assert model.estimators_[0].history_[0]["n_steps"] == 64 - n_held_out

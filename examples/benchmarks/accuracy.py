@@ -5,8 +5,8 @@
 
 DATA_DIR is a folder that `skxmc.datasets.load_xmc` reads. With `--hold-out N`, N training texts
 are measured on instead of the test part, which is what parameters are chosen by. The row "words" is
-trained on all training texts; the members of "both", of which "language" is one, on all but the
-5 % that a `LightXMLEnsemble` holds out to learn how they go together.
+trained on all training texts; the members of "both", of which "language" is one, on all but those
+that a `LightXMLEnsemble` holds out to learn how they go together.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from _measure import HEADER, add_arguments, load, make_classifier, row
 from sklearn.frozen import FrozenEstimator
 
 from skxmc import LightXMLEnsemble, OmikujiClassifier, PropensityRanker, paper_params
+from skxmc._ensemble import auto_validation_fraction
 
 # Of the paper's recipe, what belongs to a data set and not to the recipe.
 OF_DATA_SET = ("max_epochs", "max_length", "swa_start", "swa_every", "clusterer")
@@ -60,7 +61,7 @@ def main() -> None:
         print(row("words", model, data, total), flush=True)
     if not arguments.no_words and not arguments.no_language:
         order = np.random.default_rng(1).permutation(len(X))
-        held_out, rest = np.split(order, [min(2000, -(-len(X) // 20))])
+        held_out, rest = np.split(order, [round(auto_validation_fraction(len(X)) * len(X))])
         valid = [X[i] for i in held_out], y[held_out]
         X, y = [X[i] for i in rest], y[rest]
     if not arguments.no_language:

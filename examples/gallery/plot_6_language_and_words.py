@@ -10,8 +10,7 @@ both together reach?
 # Three models
 # ------------
 # `OmikujiClassifier` is a linear model on TF-IDF; with ``fusion="learned"`` the ensemble holds
-# out some of the texts and learns from them whom to trust. It wants some 200 texts for that, a
-# tenth of these; from 4,000 texts on, the twentieth of the default is enough.
+# out some of the texts, 200 of these, and learns from them whom to trust.
 
 from skxmc import LightXMLClassifier, LightXMLEnsemble, OmikujiClassifier
 from skxmc.datasets import load_icd10cm
@@ -31,7 +30,6 @@ both = LightXMLEnsemble(
         ("words", OmikujiClassifier()),
     ],
     fusion="learned",
-    validation_fraction=0.1,
     random_state=0,
 )
 both.fit(data.X_train, data.y_train)
