@@ -152,7 +152,8 @@ def _directions(y: sp.sparray, projected: np.ndarray) -> np.ndarray:
     What all texts have is at their mean, 0 but for rounding errors, which point nowhere.
     """
     sums = y.T @ projected
-    noise = SMALLEST_CENTROID * np.linalg.norm(projected, axis=1).mean() * y.sum(axis=0)
+    n_texts = np.asarray(y.sum(axis=0)).ravel()  # of two dimensions in scipy 1.11
+    noise = SMALLEST_CENTROID * np.linalg.norm(projected, axis=1).mean() * n_texts
     sums[np.linalg.norm(sums, axis=1) <= noise] = 0.0
     return normalize(sums)
 
