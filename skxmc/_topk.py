@@ -72,10 +72,9 @@ def predict_topk(estimator: Any, X: Any, k: int = 5) -> TopK:
         return estimator.predict_topk(X, k=k)
     if hasattr(estimator, "best_estimator_"):
         return predict_topk(estimator.best_estimator_, X, k)
-    if hasattr(estimator, "steps") and hasattr(_innermost(estimator), "predict_topk"):
-        for _, transformer in estimator.steps[:-1]:
-            X = X if transformer in (None, "passthrough") else transformer.transform(X)
-        return predict_topk(estimator.steps[-1][1], X, k)
+    if hasattr(innermost(estimator)[0], "predict_topk"):
+        estimator, X = innermost(estimator, X)
+        return estimator.predict_topk(X, k=k)
     for method in ("decision_function", "predict_proba"):
         if hasattr(estimator, method):
             scores = getattr(estimator, method)(X)
@@ -93,15 +92,18 @@ def predict_topk(estimator: Any, X: Any, k: int = 5) -> TopK:
     return TopK(classes[columns], values)
 
 
-def _innermost(estimator: Any) -> Any:
-    """The estimator inside pipelines and searches, however nested."""
+def innermost(estimator: Any, X: Any = None) -> tuple[Any, Any]:
+    """The estimator inside pipelines and searches, however nested, and `X` as it sees it."""
     while True:
         if hasattr(estimator, "best_estimator_"):
             estimator = estimator.best_estimator_
         elif hasattr(estimator, "steps"):
+            for _, transformer in estimator.steps[:-1]:
+                if X is not None and transformer not in (None, "passthrough"):
+                    X = transformer.transform(X)
             estimator = estimator.steps[-1][1]
         else:
-            return estimator
+            return estimator, X
 
 
 def check_k(k: Any, n_labels: int | None = None, name: str = "k") -> int:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from skxmc._classifier import LightXMLClassifier
+from skxmc._topk import innermost
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,13 +77,7 @@ def show_counts(log_axis: Axis) -> None:
 def reach_classifier(what: str, estimator: Any, X: Any = None) -> tuple[LightXMLClassifier, Any]:
     """The fitted LightXMLClassifier inside pipelines and searches, and `X` as it sees it."""
     check_is_fitted(estimator)
-    if hasattr(estimator, "best_estimator_"):
-        return reach_classifier(what, estimator.best_estimator_, X)
-    if hasattr(estimator, "steps"):
-        for _, transformer in estimator.steps[:-1]:
-            if X is not None and transformer not in (None, "passthrough"):
-                X = transformer.transform(X)
-        return reach_classifier(what, estimator.steps[-1][1], X)
+    estimator, X = innermost(estimator, X)
     if not isinstance(estimator, LightXMLClassifier):
         raise TypeError(
             f"{what} shows a LightXMLClassifier, alone or in a pipeline or a search, got "
