@@ -2,52 +2,28 @@
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
-from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, cast
 
 import numpy as np
 import scipy.sparse as sp
 import torch
-from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
-from sklearn.utils import check_random_state
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import _num_samples, check_is_fitted, check_memory
+from sklearn.utils.validation import check_is_fitted
 
 from ._clusterer import BalancedLabelClusterer
-from ._device import local_seed, resolve_device, resolve_precision
-from ._encoder import check_capacity, load_encoder, set_dropout
+from ._device import resolve_device
 from ._explanation import TopKExplanation, explain
+from ._fitting import FitData, fit_model, make_predictor
 from ._inference import Predictor
-from ._initialization import start_at_centroids, start_at_priors, start_at_random
-from ._network import LightXMLNetwork
+from ._model import Model
 from ._persistence import network_from_state, network_state
-from ._preparation import add_label_texts, cached_clusters, cached_tokens, hold_out
 from ._ranker import TextRankerMixin
 from ._saving import load_model, save_model
-from ._serving import serving_copy
-from ._stages import train_network
-from ._text import TokenStore
-from ._topk import TopK
-from ._training import TrainingSet, TrainingSettings
-from ._validation import Labels, check_labels, check_texts
-from .metrics import precision_at_k
-
-# n_candidate_clusters="auto" recalls clusters until they hold about this many labels.
-AUTO_CANDIDATE_LABELS = 2000
-# learning_rate="auto" is this by the width of the encoder.
-AUTO_RATE_BY_WIDTH = 1e-4 * 768
-# max_epochs="auto" is the root of so many texts by those there are, but no more than this.
-AUTO_TEXTS = 600_000
-MOST_AUTO_EPOCHS = 10
-
-
-def auto_epochs(n_texts: int) -> int:
-    """Epochs of max_epochs="auto"."""
-    return min(max(round(math.sqrt(AUTO_TEXTS / n_texts)), 1), MOST_AUTO_EPOCHS)
+from ._validation import check_texts
 
 
 class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
@@ -149,6 +125,13 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     memory : str, joblib.Memory or None, default=None
         Where tokenised texts and label clusters are cached, so that a search over other
         parameters pays for them once.
+    checkpoint_dir : str, path or None, default=None
+        Folder in which training keeps what it takes to go on after a crash: call `fit` again with
+        the same data and parameters. On the CPU the result is the same to the bit. It belongs to
+        one fit; when that is done it holds the model, which another such call returns at once.
+    checkpoint_every : int, default=1000
+        Steps from one checkpoint to the next; there is one after each epoch, too. Each takes the
+        disk space of three models, for moments.
     warm_start : bool, default=False
         Go on from the weights of the previous fit instead of starting anew.
     random_state : int, RandomState instance or None, default=None
@@ -241,6 +224,8 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         "device": [str],
         "threshold": [Interval(Real, 0, 1, closed="both")],
         "memory": [str, HasMethods(["cache"]), None],
+        "checkpoint_dir": [str, os.PathLike, None],
+        "checkpoint_every": [Interval(Integral, 1, None, closed="left")],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
         "n_jobs": [Integral, None],
@@ -281,6 +266,8 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         device: str = "auto",
         threshold: float = 0.5,
         memory: Any = None,
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        checkpoint_every: int = 1000,
         warm_start: bool = False,
         random_state: Any = None,
         n_jobs: int | None = None,
@@ -317,6 +304,8 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         self.device = device
         self.threshold = threshold
         self.memory = memory
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
         self.warm_start = warm_start
         self.random_state = random_state
         self.n_jobs = n_jobs
@@ -371,156 +360,20 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         TypeError
             If texts or labels are of a type that cannot stand for them.
         """
-        texts = check_texts(X)
-        labels = check_labels(y, label_names=label_names, n_texts=len(texts), require_positive=True)
-        device = resolve_device(self.device)
-        random_state = check_random_state(self.random_state)
-        seed = int(random_state.randint(np.iinfo(np.int32).max))
-        train, held_out = hold_out(
-            texts,
-            labels,
-            validation_data,
-            self.validation_fraction if self.early_stopping else None,
-            seed,
-        )
-        train = add_label_texts(*train, label_texts)
-        goes_on = self.warm_start and hasattr(self, "network_")
-        if goes_on and not np.array_equal(self.classes_, labels.classes):
-            raise ValueError(
-                "warm_start=True needs the labels of the previous fit, in the same order: that "
-                f"had {len(self.classes_)} labels, this one has {len(labels.classes)}, or other "
-                "names. Set warm_start=False to start anew."
-            )
-        with local_seed(seed, device):
-            if not goes_on:
-                self._build(train, labels.classes, label_features, seed)
-            self.network_.float().place_on(device)
-            if self.encoder_dropout is not None:
-                set_dropout(self.network_.encoder, self.encoder_dropout)
-            memory = check_memory(self.memory)
-            tokens = cached_tokens(memory, self.tokenizer_, train[0], self.max_length)
-            if not goes_on:
-                self._start_heads(tokens, train[1], device, seed)
-            validate = None
-            if held_out is not None:
-                held_out_tokens = cached_tokens(
-                    memory, self.tokenizer_, held_out[0], self.max_length
-                )
-                validate = self._validator(held_out_tokens, held_out[1], device)
-            data = TrainingSet(tokens, train[1], device)
-            rng = np.random.default_rng(seed)
-            self.history_ = train_network(
-                self.network_,
-                data,
-                self._settings(device, len(data)),
-                rng,
-                negative_sampling=self.negative_sampling,
-                validate=validate,
-                predictor=lambda: self._predictor(self.network_, device, self.precision),
-            )
-        self.n_iter_ = len(self.history_)
+        data = FitData(X, y, label_names, label_texts, label_features, validation_data)
+        self._adopt(*fit_model(self, data))
         return self
 
-    def _build(
-        self,
-        train: tuple[list[str], sp.csr_array],
-        classes: np.ndarray,
-        features: Any,
-        seed: int,
-    ) -> None:
-        """Load the encoder, cluster the labels and make a network of both."""
-        texts, y = train
-        if features is not None and _num_samples(features) != len(classes):
-            raise ValueError(
-                f"label_features has {_num_samples(features)} rows, but there are {len(classes)} "
-                "labels; it needs one row for each label, in the order of classes_."
-            )
-        tokenizer, encoder = load_encoder(self.encoder)
-        check_capacity(
-            encoder,
-            tokenizer,
-            name=self.encoder,
-            n_feature_layers=self.n_feature_layers,
-            max_length=self.max_length,
-        )
-        clusterer = BalancedLabelClusterer() if self.clusterer is None else clone(self.clusterer)
-        if clusterer.random_state is None:
-            clusterer.random_state = seed
-        if clusterer.n_jobs is None:
-            clusterer.n_jobs = self.n_jobs
-        self.clusterer_ = cached_clusters(check_memory(self.memory), texts, y, features, clusterer)
-        network = LightXMLNetwork(
-            encoder,
-            self.clusterer_.labels_,
-            n_feature_layers=self.n_feature_layers,
-            bottleneck_dim=self.bottleneck_dim,
-            dropout=self.dropout,
-        )
-        self.network_ = network
-        self.tokenizer_ = tokenizer
-        self.classes_ = classes
-        self.n_labels_ = len(classes)
+    @property
+    def _model(self) -> Model:
+        return Model(self.network_, self.tokenizer_, self.clusterer_, self.classes_)
 
-    def _start_heads(
-        self, tokens: TokenStore, y: sp.csr_array, device: torch.device, seed: int
-    ) -> None:
-        """Start the heads where `head_start` says."""
-        if self.head_start == "random":
-            start_at_random(self.network_)
-            return
-        start_at_priors(self.network_, y)
-        if self.head_start == "centroids":
-            predictor = self._predictor(self.network_, device, self.precision)
-            start_at_centroids(
-                self.network_,
-                y,
-                lambda rows: predictor.features_of_tokens(tokens.subset(rows)),
-                np.random.default_rng(seed),
-            )
-
-    def _validator(
-        self, tokens: TokenStore, labels: Labels, device: torch.device
-    ) -> Callable[[LightXMLNetwork], float]:
-        """Build a function that measures P@5 of a network on the held-out part."""
-        k = min(5, self.n_labels_)
-
-        def validate(network: LightXMLNetwork) -> float:
-            top_k = self._predictor(network, device).top_k_of_tokens(tokens, k)
-            return precision_at_k(labels.matrix, TopK(*top_k), k=k)
-
-        return validate
-
-    def _settings(self, device: torch.device, n_texts: int) -> TrainingSettings:
-        rate, head_rate = self.learning_rate, self.head_learning_rate
-        if rate == "auto":
-            rate = AUTO_RATE_BY_WIDTH / self.network_.encoder.config.hidden_size
-        max_epochs = auto_epochs(n_texts) if self.max_epochs == "auto" else self.max_epochs
-        return TrainingSettings(
-            max_epochs=int(max_epochs),
-            batch_size=self.batch_size,
-            learning_rate=float(rate),
-            head_learning_rate=float(rate if head_rate is None else head_rate),
-            weight_decay=self.weight_decay,
-            warmup_fraction=self.warmup_fraction,
-            lr_schedule=self.lr_schedule,
-            max_grad_norm=self.max_grad_norm,
-            loss_reduction=self.loss_reduction,
-            n_candidate_clusters=self._n_candidate_clusters(self.network_),
-            dtype=resolve_precision(self.precision, device),
-            label_moments=self.label_moments,
-            swa_start=self.swa_start,
-            swa_every=self.swa_every,
-            n_iter_no_change=self.n_iter_no_change if self.early_stopping else None,
-            verbose=self.verbose,
-        )
-
-    def _n_candidate_clusters(self, network: LightXMLNetwork) -> int:
-        """b, at most the number of clusters there are."""
-        layout = network.layout
-        wanted = self.n_candidate_clusters
-        if wanted == "auto":
-            wanted = math.ceil(AUTO_CANDIDATE_LABELS / layout.max_size)
-        return min(int(wanted), layout.n_clusters)
+    def _adopt(self, model: Model, history: list[dict[str, Any]]) -> None:
+        """Become fitted, all at once."""
+        self.network_, self.tokenizer_, self.clusterer_, self.classes_ = model
+        self.n_labels_ = len(model.classes)
+        self.history_ = history
+        self.n_iter_ = len(history)
 
     # ------------------------------------------------------------------ predict
 
@@ -622,27 +475,8 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
             representations=representations,
         )
 
-    def _predictor(
-        self,
-        network: LightXMLNetwork | None = None,
-        device: torch.device | None = None,
-        precision: str | None = None,
-    ) -> Predictor:
-        network = self.network_ if network is None else network
-        device = self._prediction_device() if device is None else device
-        precision = precision or self.prediction_precision or self.precision
-        dtype = resolve_precision(precision, device)
-        if network.feature_mean.device != device:
-            network.place_on(device)
-        return Predictor(
-            network=serving_copy(network, dtype),
-            tokenizer=self.tokenizer_,
-            max_length=self.max_length,
-            n_candidate_clusters=self._n_candidate_clusters(network),
-            batch_size=self.prediction_batch_size,
-            device=device,
-            dtype=dtype,
-        )
+    def _predictor(self) -> Predictor:
+        return make_predictor(self, self._model, self._prediction_device())
 
     def _prediction_device(self) -> torch.device:
         """The device asked for; the CPU where a model of a GPU was brought to a lesser machine."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import traceback
 from collections.abc import Iterator
 
 import torch
+
+from ._process import ProcessLock
 
 DTYPES = {
     "fp32": torch.float32,
@@ -78,10 +81,75 @@ def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     return torch.autocast(device.type, dtype=dtype if enabled else None, enabled=enabled)
 
 
+_seeding = ProcessLock()
+_n_seeded = 0
+_found: dict[torch.device, torch.Tensor] = {}
+
+
 @contextlib.contextmanager
 def local_seed(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch inside the context and leave its global generators as they were found."""
-    gpus = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=gpus):
-        torch.manual_seed(seed)
+    """Seed torch inside the context and leave its global generators as they were found.
+
+    Where several threads do so at once, the last one to leave restores them.
+    """
+    global _n_seeded
+    with _seeding:
+        _n_seeded += 1
+        _found.setdefault(torch.device("cpu"), torch.get_rng_state())
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            _found.setdefault(device, torch.cuda.get_rng_state(device))
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        elif device.type == "mps":
+            torch.mps.manual_seed(seed)
+    try:
         yield
+    finally:
+        with _seeding:
+            _n_seeded -= 1
+            if _n_seeded == 0:
+                for generator, state in _found.items():
+                    if generator.type == "cuda":
+                        torch.cuda.set_rng_state(state, generator)
+                    else:
+                        torch.set_rng_state(state)
+                _found.clear()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device, or the CPU, had no room for a tensor."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # The CPU's and MPS's have no type of their own.
+    words = ("out of memory", "can't allocate memory")
+    return isinstance(error, RuntimeError) and any(w in str(error).lower() for w in words)
+
+
+@contextlib.contextmanager
+def advice_on_memory(batch_size: int, max_length: int) -> Iterator[None]:
+    """Say what to lower where training runs out of memory, and let go of what it holds.
+
+    Raises
+    ------
+    torch.OutOfMemoryError
+        Instead of whatever error it was.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        # What the frames hold would stay as long as the error is remembered, in a notebook for
+        # ever: with it, the next try would fail, too.
+        traceback.clear_frames(error.__traceback__)
+        reason = str(error).strip().split("\n")[0]
+    else:
+        return
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    raise torch.OutOfMemoryError(
+        f"Out of memory in training ({reason}). Lower batch_size={batch_size} or "
+        f"max_length={max_length}; with many labels also bottleneck_dim, or set "
+        'label_moments="compact"; or take a smaller encoder. The classifier is as it was before.'
+    )

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from ._device import autocast
+from ._device import autocast, is_out_of_memory
 from ._network import LightXMLNetwork
 from ._text import TokenBatch, TokenStore, prediction_batches, ranges, tokenize
 
@@ -236,8 +236,8 @@ class Predictor:
                             else result.cpu().numpy()
                             for result in results
                         ]
-                except torch.OutOfMemoryError:
-                    if self.batch_size == 1:
+                except (RuntimeError, MemoryError) as error:
+                    if self.batch_size == 1 or not is_out_of_memory(error):
                         raise
                     self._halve_batch_size()
                     continue

@@ -45,24 +45,29 @@ CENTROID_SHIFT = -1.0
 Represent = Callable[[np.ndarray], np.ndarray]
 
 
-def start_at_random(network: LightXMLNetwork) -> None:
+def start_at_random(network: LightXMLNetwork, generator: torch.Generator | None = None) -> None:
     """Draw the weights of the heads; biases are 0."""
     with torch.no_grad():
-        nn.init.normal_(network.recall_head.weight, std=0.01)
+        nn.init.normal_(network.recall_head.weight, std=0.01, generator=generator)
         network.recall_head.bias.zero_()
         if not network.direct:
-            table = network.label_table
-            nn.init.normal_(table.weight, std=1 / math.sqrt(table.dim))
+            bottleneck, table = network.bottleneck, network.label_table
+            bound = 1 / math.sqrt(bottleneck.in_features)
+            nn.init.uniform_(bottleneck.weight, -bound, bound, generator=generator)
+            bottleneck.bias.zero_()
+            nn.init.normal_(table.weight, std=1 / math.sqrt(table.dim), generator=generator)
             table.bias.zero_()
 
 
-def start_at_priors(network: LightXMLNetwork, y: sp.csr_array) -> None:
+def start_at_priors(
+    network: LightXMLNetwork, y: sp.csr_array, generator: torch.Generator | None = None
+) -> None:
     """Draw the weights at random; set the output biases to the log odds of clusters and labels.
 
     The odds are those among all texts. Those of a label within its cluster would be higher, but
     most of the labels that a text ranks are in clusters recalled wrongly.
     """
-    start_at_random(network)
+    start_at_random(network, generator)
     n_texts = y.shape[0]
     cluster_bias = _log_odds(_cluster_matrix(network, y).sum(axis=0), n_texts)
     with torch.no_grad():

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ._device import local_seed
 from ._encoder import build_encoder
 from ._network import LightXMLNetwork
 
@@ -42,7 +43,7 @@ def build_network(
 ) -> LightXMLNetwork:
     """Build a network around weights, on the CPU, in evaluation mode."""
     # The weights drawn here are replaced below; the global generator must not notice.
-    with torch.random.fork_rng(devices=[]):
+    with local_seed(0, torch.device("cpu")):
         network = LightXMLNetwork(build_encoder(config), cluster_of, **settings)
     network.load_state_dict(weights, assign=True)
     return network.place_on(torch.device("cpu")).eval()

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,13 +16,18 @@ from safetensors.torch import save_file
 from sklearn.base import BaseEstimator
 
 from ._clusterer import BalancedLabelClusterer
+from ._folder import damaged, read_index, replace_content, verified_content
+from ._model import Model
 from ._network import LightXMLNetwork
 from ._persistence import build_network
+from ._validation import label_array
 
-FORMAT_VERSION = 1
-DESCRIPTION = "skxmc.json"
+FORMAT_VERSION = 2
+INDEX = "skxmc.json"
+DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"
 ENCODER, TOKENIZER = "encoder", "tokenizer"
+OF_FORMAT_1 = (WEIGHTS, ENCODER, TOKENIZER)
 # The scale of a row that is stored as int8 is stored under the name of its matrix and this.
 SCALE = "/scale"
 # Rows of a matrix that are converted at once.
@@ -33,126 +37,138 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8
 
 def save_model(clf: Any, folder: str | os.PathLike[str], dtype: str) -> None:
     """Write a fitted classifier to `folder`, which is there as a whole or not at all."""
+    from . import __version__
+
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(map(repr, DTYPES))}, got {dtype!r}.")
-    target = Path(folder)
-    check_target(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as aside:
-        written = Path(aside) / "new"
-        written.mkdir()
-        _write(clf, written, dtype)
-        if target.exists():
-            os.replace(target, Path(aside) / "old")
-        os.replace(written, target)
-
-
-def check_target(folder: Path) -> None:
-    """Refuse a folder that is there and holds something else than a saved model."""
-    if folder.exists() and not (folder / DESCRIPTION).is_file():
-        is_empty = folder.is_dir() and not any(folder.iterdir())
-        if not is_empty:
-            raise ValueError(
-                f"{str(folder)!r} is there already and is no saved model; it is left alone. "
-                "Give a new folder."
-            )
-
-
-def read_description(source: Path) -> dict[str, Any]:
-    """Read all of a saved model that is in JSON: parameters, labels, history."""
-    if not (source / DESCRIPTION).is_file():
-        raise ValueError(
-            f"{str(source)!r} is no saved model: it has no {DESCRIPTION}. Give a folder that "
-            "save_pretrained has written."
-        )
-    try:
-        description = json.loads((source / DESCRIPTION).read_text(encoding="utf-8"))
-        is_newer = description["format_version"] > FORMAT_VERSION
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(_damaged(source / DESCRIPTION, error)) from error
-    if is_newer:
-        raise ValueError(
-            f"{str(source)!r} was written by skxmc {description['skxmc_version']}, in a format "
-            "newer than this version reads. Install that version or a later one."
-        )
-    return cast("dict[str, Any]", description)
-
-
-@contextlib.contextmanager
-def open_weights(source: Path) -> Iterator[Any]:
-    """Open the tensors of a saved model, none of which is read yet."""
-    try:
-        with safe_open(source / WEIGHTS, framework="pt") as file:
-            yield file
-    except SafetensorError as error:
-        raise ValueError(_damaged(source / WEIGHTS, error)) from error
-
-
-def _damaged(file: Path, error: Exception) -> str:
-    return f"{str(file)!r} is damaged ({error!r}). Copy it again, or save the model again."
+    replace_content(
+        Path(folder),
+        INDEX,
+        {"format_version": FORMAT_VERSION, "skxmc_version": __version__},
+        lambda content: write_model(content, clf._model, clf, clf.history_, DTYPES[dtype]),
+        obsolete=OF_FORMAT_1,
+    )
 
 
 def load_model(cls: type, folder: str | os.PathLike[str]) -> Any:
     """Read a classifier that `save_model` wrote, onto the CPU."""
-    from transformers import AutoConfig, AutoTokenizer
-
-    source = Path(folder)
-    description = read_description(source)
-    weights = _read_weights(source)
-    clusterer = BalancedLabelClusterer(**description["clusterer"]["params"])
-    clusterer.labels_ = weights.pop("clusters").numpy().astype(np.int64)
-    for name, value in description["clusterer"]["fitted"].items():
-        setattr(clusterer, name, value)
+    description, content = open_model(Path(folder))
     params = description["params"]
     if params["clusterer"] is not None:
         params["clusterer"] = BalancedLabelClusterer(**params["clusterer"])
     clf = cls(**params)
-    clf.tokenizer_ = AutoTokenizer.from_pretrained(
-        source / TOKENIZER, trust_remote_code=False, local_files_only=True
-    )
-    config = AutoConfig.from_pretrained(
-        source / ENCODER, trust_remote_code=False, local_files_only=True
-    )
-    clf.network_ = build_network(config, clusterer.labels_, description["network"], weights)
-    clf.clusterer_ = clusterer
-    classes = description["classes"]
-    clf.n_labels_ = len(clusterer.labels_)
-    clf.classes_ = np.arange(clf.n_labels_) if classes is None else np.asarray(classes)
-    clf.history_ = description["history"]
-    clf.n_iter_ = len(clf.history_)
+    clf._adopt(read_model(content, description), description["history"])
     return clf
 
 
-def _write(clf: Any, folder: Path, dtype: str) -> None:
-    from . import __version__
+def open_model(folder: Path) -> tuple[dict[str, Any], Path]:
+    """All of a saved model that is in JSON, and where the rest is; every file is checked.
 
-    fitted = {name: int(getattr(clf.clusterer_, name)) for name in ("n_clusters_", "n_iter_")}
-    is_numbered = np.array_equal(clf.classes_, np.arange(clf.n_labels_))
+    Raises
+    ------
+    ValueError
+        If `folder` is no saved model, a damaged one, or one of a newer version.
+    """
+    if not (folder / INDEX).is_file():
+        raise ValueError(
+            f"{str(folder)!r} is no saved model: it has no {INDEX}. Give a folder that "
+            "save_pretrained has written."
+        )
+    index = read_index(folder, INDEX)
+    version = index.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise ValueError(
+            f"{str(folder)!r} was written by skxmc {index.get('skxmc_version')}, in a format "
+            "newer than this version reads. Install that version or a later one."
+        )
+    if version == 1 and "checksum" not in index:
+        # Before there were checksums; the index held what is now a file of the content.
+        return index, folder
+    content = verified_content(folder, INDEX)
+    description = json.loads((content / DESCRIPTION).read_text(encoding="utf-8"))
+    return {**description, "skxmc_version": index["skxmc_version"]}, content
+
+
+def write_model(
+    content: Path,
+    model: Model,
+    estimator: BaseEstimator,
+    history: list[dict[str, Any]],
+    dtype: torch.dtype,
+) -> None:
+    """Write a model, the parameters of the estimator that it belongs to, and the history."""
+    network, tokenizer, clusterer, classes = model
+    fitted = {name: int(getattr(clusterer, name)) for name in ("n_clusters_", "n_iter_")}
+    is_numbered = np.array_equal(classes, np.arange(len(classes)))
     description = {
-        "format_version": FORMAT_VERSION,
-        "skxmc_version": __version__,
-        "params": _plain_params(clf),
-        "network": clf.network_.settings,
-        "clusterer": {"params": _plain_params(clf.clusterer_), "fitted": fitted},
-        "classes": None if is_numbered else clf.classes_.tolist(),
-        "history": clf.history_,
+        "params": plain_params(estimator),
+        "network": network.settings,
+        "clusterer": {"params": plain_params(clusterer), "fitted": fitted},
+        "classes": None if is_numbered else classes.tolist(),
+        "history": history,
     }
     text = json.dumps(description, ensure_ascii=False, indent=1)
-    (folder / DESCRIPTION).write_text(text, encoding="utf-8")
-    clf.network_.encoder.config.save_pretrained(folder / ENCODER)
-    clf.tokenizer_.save_pretrained(folder / TOKENIZER)
-    tensors = {"clusters": torch.from_numpy(clf.clusterer_.labels_.astype(np.int32))}
-    for name, tensor in clf.network_.state_dict().items():
-        tensors |= _stored(name, tensor.detach().cpu(), DTYPES[dtype], clf.network_)
-    save_file(tensors, folder / WEIGHTS)
+    (content / DESCRIPTION).write_text(text, encoding="utf-8")
+    network.encoder.config.save_pretrained(content / ENCODER)
+    tokenizer.save_pretrained(content / TOKENIZER)
+    tensors = {"clusters": torch.from_numpy(clusterer.labels_.astype(np.int32))}
+    for name, tensor in network.state_dict().items():
+        tensors |= _stored(name, tensor.detach().cpu(), dtype, network)
+    write_tensors(tensors, content / WEIGHTS)
 
 
-def _plain_params(estimator: BaseEstimator) -> dict[str, Any]:
+def read_model(content: Path, description: dict[str, Any]) -> Model:
+    """Read what `write_model` wrote, onto the CPU."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    weights = _read_weights(content)
+    clusterer = BalancedLabelClusterer(**description["clusterer"]["params"])
+    clusterer.labels_ = weights.pop("clusters").numpy().astype(np.int64)
+    for name, value in description["clusterer"]["fitted"].items():
+        setattr(clusterer, name, value)
+    tokenizer = AutoTokenizer.from_pretrained(
+        content / TOKENIZER, trust_remote_code=False, local_files_only=True
+    )
+    config = AutoConfig.from_pretrained(
+        content / ENCODER, trust_remote_code=False, local_files_only=True
+    )
+    network = build_network(config, clusterer.labels_, description["network"], weights)
+    classes = description["classes"]
+    if classes is None:
+        classes = np.arange(len(clusterer.labels_))
+    return Model(network, tokenizer, clusterer, label_array(classes, "classes"))
+
+
+def write_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Write tensors to a safetensors file.
+
+    Raises
+    ------
+    OSError
+        If there is no room, say.
+    """
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        raise OSError(f"{str(path)!r} could not be written: {error}") from error
+
+
+@contextlib.contextmanager
+def open_weights(content: Path) -> Iterator[Any]:
+    """Open the tensors of a saved model, none of which is read yet."""
+    try:
+        with safe_open(content / WEIGHTS, framework="pt") as file:
+            yield file
+    except SafetensorError as error:
+        raise damaged(content / WEIGHTS, str(error)) from error
+
+
+def plain_params(estimator: BaseEstimator) -> dict[str, Any]:
     """Parameters that JSON knows; generators and caches, which belong to a process, become None."""
     params = {}
     for name, value in estimator.get_params(deep=False).items():
         if isinstance(value, BaseEstimator):
-            value = _plain_params(value)
+            value = plain_params(value)
         elif isinstance(value, np.generic):
             value = value.item()
         is_plain = value is None or isinstance(value, str | int | float | dict)
@@ -185,14 +201,14 @@ def _stored(
     return {name: stored}
 
 
-def _read_weights(source: Path) -> dict[str, torch.Tensor]:
+def _read_weights(content: Path) -> dict[str, torch.Tensor]:
     """All tensors as they were before `_stored`, as float32.
 
     Label embeddings stay in half precision unless they are float32 in the file: most of a large
     model is they, and they are only looked up.
     """
     weights = {}
-    with open_weights(source) as file:
+    with open_weights(content) as file:
         names = set(file.keys())
         for name in sorted(names):
             if name.endswith(SCALE):

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ._network import LightXMLNetwork
+from ._process import ProcessLock
 
 
 class _Copy(NamedTuple):
@@ -22,10 +23,13 @@ class _Copy(NamedTuple):
     versions: list[tuple[int, int]]
 
 
+_copying = ProcessLock()
 _copies: WeakKeyDictionary[LightXMLNetwork, _Copy] = WeakKeyDictionary()
 
 
-def serving_copy(network: LightXMLNetwork, dtype: torch.dtype) -> LightXMLNetwork:
+def serving_copy(
+    network: LightXMLNetwork, dtype: torch.dtype, device: torch.device | None = None
+) -> LightXMLNetwork:
     """Copy a network in evaluation mode; made anew only when its weights have changed.
 
     Weights of linear layers are in `dtype`: autocast would convert them at every call, which
@@ -35,19 +39,31 @@ def serving_copy(network: LightXMLNetwork, dtype: torch.dtype) -> LightXMLNetwor
     Parameters
     ----------
     network : LightXMLNetwork
-        On the device to predict on.
     dtype : torch.dtype
         float32, bfloat16, float16; or int8 for dynamic quantisation.
+    device : torch.device, optional
+        To predict on; the network is moved there if it is elsewhere.
 
     Raises
     ------
     ValueError
         If the network is to be quantised and is not on a CPU, or torch cannot.
     """
-    known = _copies.get(network)
-    if known and known.dtype == dtype and known.versions == _versions(known.tensors):
-        return known.network
-    tensors = [*network.parameters(), *network.buffers()]
+    with _copying:
+        if device is not None and network.feature_mean.device != device:
+            network.place_on(device)
+        known = _copies.get(network)
+        if known and known.dtype == dtype and known.versions == _versions(known.tensors):
+            return known.network
+        tensors = [*network.parameters(), *network.buffers()]
+        copied = _converted(network, dtype, tensors)
+        _copies[network] = _Copy(copied, dtype, tensors, _versions(tensors))
+        return copied
+
+
+def _converted(
+    network: LightXMLNetwork, dtype: torch.dtype, tensors: list[torch.Tensor]
+) -> LightXMLNetwork:
     with torch.no_grad():
         linear = {
             id(weight): nn.Parameter(weight.to(dtype), requires_grad=False)
@@ -59,7 +75,6 @@ def serving_copy(network: LightXMLNetwork, dtype: torch.dtype) -> LightXMLNetwor
     copied = copy.deepcopy(network, {**shared, **linear}).eval()
     if dtype == torch.int8:
         _quantize(copied)
-    _copies[network] = _Copy(copied, dtype, tensors, _versions(tensors))
     return copied
 
 

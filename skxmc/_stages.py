@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from ._candidates import LabelLayout, dynamic_clusters
 from ._inference import Predictor
@@ -16,21 +17,12 @@ from ._text import TokenBatch
 from ._training import Trainer, TrainingSet, TrainingSettings
 
 
-def train_network(
-    network: LightXMLNetwork,
-    data: TrainingSet,
-    settings: TrainingSettings,
-    rng: np.random.Generator,
-    *,
-    negative_sampling: str,
-    validate: Callable[[LightXMLNetwork], float] | None = None,
-    predictor: Callable[[], Predictor],
-) -> list[dict[str, Any]]:
-    """Train recall and ranking; returns the history, an entry for each epoch of each stage.
+class Training:
+    """Training of recall and ranking, stage after stage, which can be left and taken up again.
 
     Parameters
     ----------
-    network, data, settings, rng, validate
+    network, data, settings, rng, validate, generator, save_every
         See `Trainer`.
     negative_sampling : {"dynamic", "static", "static-separate"}
         "dynamic": both heads together, negatives from the current generator (eq. 6). "static", S
@@ -40,35 +32,141 @@ def train_network(
         for the ranking, so that the generator is as good as it was.
     predictor : callable
         Makes the `Predictor` of the network as it is at that time.
+    save : callable, optional
+        Takes this training when it is time to keep its `state_dict()`.
     """
 
-    def run(objective: str) -> list[dict[str, Any]]:
-        measure = None if objective == "recall" else validate
-        history = Trainer(network, data, settings, rng, measure, objective).run()
-        return [{**epoch, "objective": objective} for epoch in history]
-
-    if negative_sampling == "dynamic" or network.direct:
-        return run("both")
-    heads_of_ranking = [network.bottleneck, network.label_table]
-    try:
-        _freeze(heads_of_ranking)
-        history = run("recall")
-        data.chosen = static_clusters(predictor(), data, settings.n_candidate_clusters)
-        if negative_sampling == "static-separate":
-            network.separate_encoders()
-            frozen = [network.encoder, network.recall_head]
+    def __init__(
+        self,
+        network: LightXMLNetwork,
+        data: TrainingSet,
+        settings: TrainingSettings,
+        rng: np.random.Generator,
+        *,
+        negative_sampling: str,
+        validate: Callable[[LightXMLNetwork], float] | None = None,
+        predictor: Callable[[], Predictor],
+        generator: torch.Generator | None = None,
+        save: Callable[[Training], None] | None = None,
+        save_every: int = 0,
+    ) -> None:
+        self.network = network
+        self.data = data
+        self.settings = settings
+        self.rng = rng
+        self.validate = validate
+        self.predictor = predictor
+        self.generator = generator
+        self.save = save
+        self.save_every = save_every
+        self.separates = negative_sampling == "static-separate"
+        if negative_sampling == "dynamic" or network.direct:
+            self.objectives = ["both"]
+        elif self.separates:
+            self.objectives = ["recall", "rank"]
         else:
-            frozen = [network.recall_head]
+            self.objectives = ["recall", "rank", "recall"]
+        self.stage = 0
+        self.finished: list[dict[str, Any]] = []  # history of the stages before
+        self.trainer: Trainer | None = None
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """An entry for each epoch of each stage."""
+        current = [] if self.trainer is None else self._history_of(self.trainer)
+        return [{**epoch, "epoch": i} for i, epoch in enumerate(self.finished + current)]
+
+    def run(self) -> bool:
+        """Train to the end, or until Ctrl-C: then the network is what it is by then.
+
+        Returns
+        -------
+        bool
+            Whether it came to the end.
+
+        Warns
+        -----
+        UserWarning
+            If it was interrupted.
+        """
+        try:
+            while self.stage < len(self.objectives):
+                if self.trainer is None:
+                    self._prepare_stage()
+                    self.trainer = self._make_trainer()
+                self.trainer.run()
+                self.finished += self._history_of(self.trainer)
+                self.trainer = None
+                self.stage += 1
+        except KeyboardInterrupt:
+            if self.trainer is not None:
+                self.trainer.keep_best()
+            warnings.warn(
+                f"Training was interrupted after {len(self.history)} epochs; the classifier is "
+                "fitted with what it has learned so far.",
+                UserWarning,
+                stacklevel=3,
+            )
+            return False
+        finally:
+            self.network.requires_grad_(True)
+            self.network.eval()
+        return True
+
+    def _prepare_stage(self) -> None:
+        """Before the ranking, choose the clusters to rank, and part the encoders if need be."""
+        if self.stage == 1:
+            n_clusters = self.settings.n_candidate_clusters
+            self.data.chosen = static_clusters(self.predictor(), self.data, n_clusters)
+            if self.separates:
+                self.network.separate_encoders()
+
+    def _make_trainer(self) -> Trainer:
+        network = self.network
+        objective = self.objectives[self.stage]
+        heads_of_ranking = [network.bottleneck, network.label_table] if not network.direct else []
+        frozen = {
+            ("both", 0): [],
+            ("recall", 0): heads_of_ranking,
+            ("rank", 1): [network.recall_head, *([network.encoder] if self.separates else [])],
+            ("recall", 2): [network.encoder, *heads_of_ranking],
+        }
         network.requires_grad_(True)
-        _freeze(frozen)
-        history += run("rank")
-        if negative_sampling == "static":
-            network.requires_grad_(True)
-            _freeze([network.encoder, *heads_of_ranking])
-            history += run("recall")
-    finally:
-        network.requires_grad_(True)
-    return [{**epoch, "epoch": i} for i, epoch in enumerate(history)]
+        for module in frozen[objective, self.stage]:
+            module.requires_grad_(False)
+        return Trainer(
+            network,
+            self.data,
+            self.settings,
+            self.rng,
+            None if objective == "recall" else self.validate,
+            objective,
+            self.generator,
+            self.save and functools.partial(self.save, self),
+            self.save_every,
+        )
+
+    def _history_of(self, trainer: Trainer) -> list[dict[str, Any]]:
+        return [{**epoch, "objective": trainer.objective} for epoch in trainer.history]
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that changes in training, but for the weights, see `Trainer.state_dict`."""
+        assert self.trainer is not None
+        chosen = self.data.chosen
+        return {
+            "stage": self.stage,
+            "finished": self.finished,
+            "chosen": None if chosen is None else torch.from_numpy(chosen),
+            "trainer": self.trainer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned; the weights are as they were then."""
+        self.stage = state["stage"]
+        self.finished = state["finished"]
+        self.data.chosen = None if state["chosen"] is None else state["chosen"].numpy()
+        self.trainer = self._make_trainer()
+        self.trainer.load_state_dict(state["trainer"])
 
 
 def static_clusters(predictor: Predictor, data: TrainingSet, n_clusters: int) -> np.ndarray:
@@ -84,8 +182,3 @@ def static_clusters(predictor: Predictor, data: TrainingSet, n_clusters: int) ->
         targets = layout.cluster_targets(data.positives(rows), len(rows))
         chosen[rows] = dynamic_clusters(torch.from_numpy(logits), targets, n_clusters).numpy()
     return chosen
-
-
-def _freeze(modules: list[nn.Module]) -> None:
-    for module in modules:
-        module.requires_grad_(False)

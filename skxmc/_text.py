@@ -9,12 +9,15 @@ import numpy as np
 import torch
 
 from ._encoder import cls_is_last
+from ._process import ProcessLock
 
 # Texts handed to the tokenizer at once; bounds the memory of its intermediate Python lists.
 TOKENIZER_CHUNK = 10_000
 # Texts are shuffled, cut into pools of this many batches and sorted by length inside a pool:
 # enough for nearly no padding, small enough that batches stay random.
 BATCHES_PER_POOL = 64
+# A tokenizer notes how to truncate before it tokenises: one thread at a time.
+_tokenizing = ProcessLock()
 
 
 class TokenBatch(NamedTuple):
@@ -134,14 +137,15 @@ def tokenize(tokenizer: Any, texts: Sequence[str], max_length: int) -> TokenStor
     with_types = "token_type_ids" in tokenizer.model_input_names
     ids, types, lengths = [], [], [np.zeros(0, dtype=np.int64)]
     for start in range(0, len(texts), TOKENIZER_CHUNK):
-        encoded = tokenizer(
-            list(texts[start : start + TOKENIZER_CHUNK]),
-            truncation=True,
-            max_length=max_length,
-            padding=False,
-            return_attention_mask=False,
-            return_token_type_ids=with_types,
-        )
+        with _tokenizing:
+            encoded = tokenizer(
+                list(texts[start : start + TOKENIZER_CHUNK]),
+                truncation=True,
+                max_length=max_length,
+                padding=False,
+                return_attention_mask=False,
+                return_token_type_ids=with_types,
+            )
         lengths.append(np.fromiter(map(len, encoded["input_ids"]), dtype=np.int64))
         ids.append(_flat(encoded["input_ids"], np.int32))
         if with_types:
@@ -158,7 +162,8 @@ def tokenize(tokenizer: Any, texts: Sequence[str], max_length: int) -> TokenStor
 
 def count_tokens(tokenizer: Any, text: str) -> int:
     """Count the tokens of a text, special ones included, were it not truncated."""
-    return len(tokenizer(text, truncation=False, verbose=False)["input_ids"])
+    with _tokenizing:
+        return len(tokenizer(text, truncation=False, verbose=False)["input_ids"])
 
 
 def _flat(rows: list[list[int]], dtype: type) -> np.ndarray:

@@ -25,6 +25,19 @@ from ._text import TokenBatch, TokenStore, ranges, training_batches
 STEPS_PER_PROGRESS_UPDATE = 10
 
 
+# Attributes of a `Trainer` that are plain values and change in training.
+PROGRESS = (
+    "epoch",
+    "step",
+    "epoch_rng",
+    "n_done",
+    "seconds",
+    "history",
+    "best_score",
+    "epochs_without_gain",
+)
+
+
 @dataclass(frozen=True)
 class TrainingSettings:
     """What a `Trainer` needs to know; names as in `LightXMLClassifier`."""
@@ -99,6 +112,12 @@ class Trainer:
         Takes a network, returns its P@5 on the validation part.
     objective : {"both", "recall", "rank"}, default="both"
         Which losses to train on. Weights that do not require a gradient stay as they are.
+    generator : torch.Generator, optional
+        Draws the dropout on a CPU; by default torch's global one.
+    save : callable, optional
+        Called after every `save_every` steps and after every epoch, to keep `state_dict()`.
+    save_every : int, default=0
+        See `save`; 0 for after epochs only.
     """
 
     def __init__(
@@ -109,6 +128,9 @@ class Trainer:
         rng: np.random.Generator,
         validate: Callable[[LightXMLNetwork], float] | None = None,
         objective: str = "both",
+        generator: torch.Generator | None = None,
+        save: Callable[[], None] | None = None,
+        save_every: int = 0,
     ) -> None:
         self.network = network
         self.objective = objective
@@ -127,8 +149,17 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(
             data.device.type, enabled=settings.dtype == torch.float16
         )
+        self.generator = generator
+        self.save = save
+        self.save_every = save_every
         self.average: AveragedModel | None = None
+        self.epoch = 0
         self.step = 0
+        # Of the current epoch: what it was drawn from, steps done, sums of their losses, time.
+        self.epoch_rng = rng.bit_generator.state
+        self.n_done = 0
+        self.sums = torch.zeros(2, device=data.device)
+        self.seconds = 0.0
         self.history: list[dict[str, Any]] = []
         self.best_score = -np.inf
         self.best_state: dict[str, torch.Tensor] | None = None
@@ -136,50 +167,66 @@ class Trainer:
 
     def run(self) -> list[dict[str, Any]]:
         """Train to the end and leave the weights to keep in the network; returns the history."""
-        for epoch in range(self.settings.max_epochs):
-            self._run_epoch(epoch)
+        patience = self.settings.n_iter_no_change
+        while self.epoch < self.settings.max_epochs and (
+            patience is None or self.epochs_without_gain < patience
+        ):
+            self._run_epoch()
             if self.validate is not None:
                 self._note_validation()
-                patience = self.settings.n_iter_no_change
-                if patience is not None and self.epochs_without_gain >= patience:
-                    break
+            if self.save is not None:
+                self.save()
+        self.keep_best()
+        return self.history
+
+    def keep_best(self) -> None:
+        """Leave the weights to keep in the network: the best ones, or the mean, or the last."""
         if self.best_state is not None:
             self.network.load_state_dict(self.best_state)
         elif self.average is not None:
             self.network.load_state_dict(self.average.module.state_dict())
         self.network.eval()
-        return self.history
 
-    def _run_epoch(self, epoch: int) -> None:
+    def _run_epoch(self) -> None:
+        """Run an epoch, or what is left of it."""
         settings = self.settings
+        self.rng.bit_generator.state = self.epoch_rng
         batches = training_batches(self.data.tokens.lengths, settings.batch_size, self.rng)
         n_steps = len(batches) * settings.max_epochs
-        sums = torch.zeros(2, device=self.data.device)
         self.network.train()
-        started = time.perf_counter()
+        started = time.perf_counter() - self.seconds
         bar = tqdm(
-            batches,
-            desc=f"epoch {epoch + 1}/{settings.max_epochs}",
+            batches[self.n_done :],
+            desc=f"epoch {self.epoch + 1}/{settings.max_epochs}",
+            initial=self.n_done,
+            total=len(batches),
             disable=not settings.verbose,
             dynamic_ncols=True,
             leave=True,
         )
-        for n_done, rows in enumerate(bar, start=1):
+        for rows in bar:
             factor = schedule_factor(
                 settings.lr_schedule, self.step, n_steps, settings.warmup_fraction
             )
             losses = self.train_step(rows, factor)
-            sums += torch.stack([part.detach() for part in losses])
+            self.sums += torch.stack([part.detach() for part in losses])
             self.step += 1
-            if settings.swa_start is not None and epoch >= settings.swa_start:
+            self.n_done += 1
+            if settings.swa_start is not None and self.epoch >= settings.swa_start:
                 self._average_weights()
-            shows_loss = n_done % STEPS_PER_PROGRESS_UPDATE == 0 or n_done == len(batches)
+            is_last = self.n_done == len(batches)
+            shows_loss = self.n_done % STEPS_PER_PROGRESS_UPDATE == 0 or is_last
             if settings.verbose and shows_loss:
-                bar.set_postfix(loss=f"{float(sums.sum()) / n_done:.3f}", refresh=False)
-        recall_loss, rank_loss = (sums / len(batches)).tolist()  # waits for the device
+                bar.set_postfix(loss=f"{float(self.sums.sum()) / self.n_done:.3f}", refresh=False)
+            saves = self.save_every and self.step % self.save_every == 0 and not is_last
+            if self.save is not None and saves:
+                self.seconds = time.perf_counter() - started
+                self.save()
+                started = time.perf_counter() - self.seconds
+        recall_loss, rank_loss = (self.sums / len(batches)).tolist()  # waits for the device
         self.history.append(
             {
-                "epoch": epoch,
+                "epoch": self.epoch,
                 "loss": recall_loss + rank_loss,
                 "recall_loss": recall_loss,
                 "rank_loss": rank_loss,
@@ -188,6 +235,11 @@ class Trainer:
                 "seconds": time.perf_counter() - started,
             }
         )
+        self.epoch += 1
+        self.epoch_rng = self.rng.bit_generator.state
+        self.n_done = 0
+        self.sums.zero_()
+        self.seconds = 0.0
 
     def train_step(self, rows: np.ndarray, factor: float) -> Losses:
         """Take one optimiser step on the texts `rows`, rates scaled by `factor`."""
@@ -196,7 +248,7 @@ class Trainer:
                 group["lr"] = rate * factor
         tokens, positives, chosen = self.data.batch(rows)
         device = self.data.device
-        with autocast(device, self.settings.dtype), fast_dropout(device):
+        with autocast(device, self.settings.dtype), fast_dropout(device, self.generator):
             losses = self.network.losses(
                 self.network.represent(tokens),
                 positives,
@@ -247,3 +299,60 @@ class Trainer:
             self.epochs_without_gain = 0
         else:
             self.epochs_without_gain += 1
+
+    # ------------------------------------------------------------------ to go on later
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that changes in training, but for the weights: dicts, lists, tensors, plain values.
+
+        With it, `load_state_dict` of a trainer made of the same weights goes on bit for bit, on a
+        CPU.
+        """
+        device = self.data.device
+        moments = [
+            [dict(o.state.get(p, {})) for group in o.param_groups for p in group["params"]]
+            for o in self.optimizers
+        ]
+        average = self.average and {
+            "weights": dict(self.average.module.state_dict()),
+            "n_averaged": self.average.n_averaged,
+        }
+        return {
+            "progress": {name: getattr(self, name) for name in PROGRESS},
+            "sums": self.sums,
+            "moments": moments,
+            "scaler": self.scaler.state_dict(),
+            "average": average,
+            "best_state": self.best_state and dict(self.best_state),
+            "generators": {
+                "torch": torch.get_rng_state(),
+                "dropout": self.generator and self.generator.get_state(),
+                "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+            },
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` of an equal trainer returned."""
+        device = self.data.device
+        for name, value in state["progress"].items():
+            setattr(self, name, value)
+        self.rng.bit_generator.state = self.epoch_rng
+        self.sums.copy_(state["sums"])
+        for optimizer, of_optimizer in zip(self.optimizers, state["moments"], strict=True):
+            parameters = (p for group in optimizer.param_groups for p in group["params"])
+            for parameter, moments in zip(parameters, of_optimizer, strict=True):
+                for name, value in moments.items():
+                    is_tensor = isinstance(value, torch.Tensor)
+                    optimizer.state[parameter][name] = value.to(device) if is_tensor else value
+        self.scaler.load_state_dict(state["scaler"])
+        if state["average"] is not None:
+            self.average = AveragedModel(self.network)
+            self.average.module.load_state_dict(state["average"]["weights"])
+            self.average.n_averaged.copy_(state["average"]["n_averaged"])
+        self.best_state = state["best_state"]
+        generators = state["generators"]
+        torch.set_rng_state(generators["torch"])
+        if self.generator is not None:
+            self.generator.set_state(generators["dropout"])
+        if device.type == "cuda" and generators["cuda"] is not None:
+            torch.cuda.set_rng_state(generators["cuda"], device)

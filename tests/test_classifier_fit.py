@@ -19,7 +19,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from tiny_encoders import tiny_tokenizer
 
-from skxmc import BalancedLabelClusterer, LightXMLClassifier, _classifier, _preparation
+from skxmc import BalancedLabelClusterer, LightXMLClassifier, _fitting, _preparation
 from skxmc.metrics import precision_at_k
 
 X, Y = dataset()
@@ -183,7 +183,7 @@ def test_candidate_clusters_are_counted_from_labels_and_clipped(mode, monkeypatc
         counts = np.diff(clf.decision_function(X).indptr)
         assert counts.max() <= most
         assert counts.min() >= most * 3 // 4
-    monkeypatch.setattr(_classifier, "AUTO_CANDIDATE_LABELS", 7)  # the next multiple of the size
+    monkeypatch.setattr(_fitting, "AUTO_CANDIDATE_LABELS", 7)  # the next multiple of the size
     counts = np.diff(make_classifier(mode, max_epochs=1).fit(X, Y).decision_function(X).indptr)
     assert counts.max() == (7 if mode == "direct" else 8)
 
@@ -232,7 +232,7 @@ def test_every_parameter_of_training_has_an_effect(params):
 
 @pytest.mark.parametrize(("n_at_one_epoch", "epochs"), [(64, 1), (9 * 64, 3), (12 * 64, 3), (1, 1)])
 def test_epochs_are_fewer_the_more_texts_there_are(n_at_one_epoch, epochs, monkeypatch):
-    monkeypatch.setattr(_classifier, "AUTO_TEXTS", n_at_one_epoch)
+    monkeypatch.setattr(_fitting, "AUTO_TEXTS", n_at_one_epoch)
     assert make_classifier(max_epochs="auto").fit(X, Y).n_iter_ == epochs
 
 

@@ -28,9 +28,9 @@ def calls(monkeypatch):
     """Shapes and rates of all calls of our dropout on the way through the context."""
     calls = []
 
-    def noted(input, p=0.5, training=True, inplace=False):
+    def noted(input, p=0.5, training=True, inplace=False, *, generator=None):
         calls.append((tuple(input.shape), p, training))
-        return dropout(input, p, training, inplace)
+        return dropout(input, p, training, inplace, generator=generator)
 
     monkeypatch.setattr(_dropout, "dropout", noted)
     return calls

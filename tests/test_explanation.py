@@ -184,7 +184,7 @@ def test_nearest_texts(kind):
     assert mean.any()
     expected = 1 - cdist(clf.encode([TEXT]) - mean, clf.encode(X) - mean, "cosine")[0]
     rows = np.argsort(-expected)[:4]
-    explanation = clf.explain_topk(TEXT, 5, n_neighbors=4, texts=X, y=Y)
+    explanation = clf.explain_topk(TEXT, 15, n_neighbors=4, texts=X, y=Y)
     assert [near.row for near in explanation.neighbors] == rows.tolist()
     assert rows[0] == 3  # itself
     assert [near.text for near in explanation.neighbors] == [X[row] for row in rows]

@@ -25,6 +25,11 @@ from skxmc import LightXMLClassifier
 X, Y = dataset()
 
 
+def content(folder):
+    """Where the files of a model are."""
+    return folder / json.loads((folder / "skxmc.json").read_text())["content"]
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_float32_is_exact(mode, tmp_path):
     clf = fitted(mode)
@@ -53,7 +58,7 @@ def test_smaller_types(mode, dtype, tolerance, tmp_path):
     expected, found = clf.decision_function(X).toarray(), twin.decision_function(X).toarray()
     assert np.abs(found - expected).max() > 0
     np.testing.assert_allclose(found, expected, atol=tolerance)
-    stored = load_file(tmp_path / "weights.safetensors")
+    stored = load_file(content(tmp_path) / "weights.safetensors")
     assert stored["recall_head.bias"].dtype == torch.float16
     heads = ["recall_head.weight"] + ["label_table.weight"] * (mode == "two-stage")
     for name in heads:
@@ -81,7 +86,7 @@ def test_training_goes_on_in_float32(dtype, tmp_path):
     """And leaves the file alone, which may be mapped into memory."""
     clf = make_classifier(max_epochs=1, warm_start=True).fit(X, Y)
     clf.save_pretrained(tmp_path, dtype=dtype)
-    file = (tmp_path / "weights.safetensors").read_bytes()
+    file = (content(tmp_path) / "weights.safetensors").read_bytes()
     twin = LightXMLClassifier.from_pretrained(tmp_path)
     before = twin.network_.label_table.weight.clone()
     twin.fit(X, Y)
@@ -89,7 +94,7 @@ def test_training_goes_on_in_float32(dtype, tmp_path):
     assert after.dtype == torch.float32
     assert after.isfinite().all()
     assert (after != before.float()).any()
-    assert (tmp_path / "weights.safetensors").read_bytes() == file
+    assert (content(tmp_path) / "weights.safetensors").read_bytes() == file
 
 
 def test_pickles_keep_half_precision(tmp_path):
@@ -158,15 +163,15 @@ def test_another_process_without_the_encoder(tmp_path):
 def test_a_model_is_replaced_as_a_whole(tmp_path):
     folder = tmp_path / "deep" / "model"
     fitted("direct").save_pretrained(folder)
-    (folder / "stale").write_text("of the old model")
+    (folder / "notes").write_text("of the user")
+    (folder / "content-of-a-killed-process").mkdir()
+    (folder / "skxmc.json.new").write_text("of a killed process")
     fitted().save_pretrained(str(folder))
     assert_same_predictions(LightXMLClassifier.from_pretrained(str(folder)), fitted())
-    assert sorted(os.listdir(folder)) == [
-        "encoder",
-        "skxmc.json",
-        "tokenizer",
-        "weights.safetensors",
-    ]
+    assert (folder / "notes").read_text() == "of the user"
+    assert sorted(os.listdir(folder)) == [content(folder).name, "notes", "skxmc.json"]
+    files = ["encoder", "model.json", "tokenizer", "weights.safetensors"]
+    assert sorted(os.listdir(content(folder))) == files
     assert os.listdir(folder.parent) == ["model"]  # nothing is left beside it
 
 
@@ -189,7 +194,7 @@ def test_other_things_are_left_alone(kind, tmp_path):
     else:
         target.mkdir()
         (target / "thesis").write_text("thesis")
-    with pytest.raises(ValueError, match=r"'.*precious' is there already and is no saved model"):
+    with pytest.raises(ValueError, match=r"'.*precious' is there already and has no skxmc"):
         fitted().save_pretrained(target)
     assert (target if kind == "file" else target / "thesis").read_text() == "thesis"
 

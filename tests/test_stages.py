@@ -1,5 +1,6 @@
 """Static negatives: what is trained when, on which clusters, and what predicts in the end."""
 
+import copy
 import pickle
 
 import numpy as np
@@ -139,7 +140,7 @@ def test_a_failure_leaves_all_weights_trainable(monkeypatch):
     def fail(*_):
         raise RuntimeError("no memory")
 
-    clf = make_classifier(negative_sampling="static")
+    clf = copy.deepcopy(fitted()).set_params(negative_sampling="static", warm_start=True)
     monkeypatch.setattr(skxmc._stages, "static_clusters", fail)
     with pytest.raises(RuntimeError, match="no memory"):
         clf.fit(X, Y)

@@ -11,11 +11,12 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import Bunch
 
-from skxmc._classifier import LightXMLClassifier, auto_epochs
+from skxmc._classifier import LightXMLClassifier
 from skxmc._clusterer import BalancedLabelClusterer, count_clusters, largest_cluster
 from skxmc._command_line._report import distribution, folder_size, print_json, print_lines
 from skxmc._encoder import load_encoder
-from skxmc._saving import DESCRIPTION, ENCODER, WEIGHTS, open_weights, read_description
+from skxmc._fitting import auto_epochs
+from skxmc._saving import ENCODER, INDEX, WEIGHTS, open_model, open_weights
 from skxmc._text import TOKENIZER_CHUNK, tokenize
 from skxmc.datasets import load_xmc
 from skxmc.datasets._xmc import layout_of
@@ -29,7 +30,7 @@ ANY_LENGTH = 2**31 - 1
 def run(args: argparse.Namespace) -> None:
     """Describe a model where there is one, else data."""
     folder = Path(args.folder)
-    if (folder / DESCRIPTION).is_file():
+    if (folder / INDEX).is_file():
         report = describe_model(folder)
     else:
         tokenizer = None if args.encoder is None else load_encoder(args.encoder).tokenizer
@@ -104,10 +105,10 @@ def _describe_part(
 
 
 def describe_model(folder: Path) -> dict[str, Any]:
-    """Describe a model without loading its weights."""
-    description = read_description(folder)
-    config = json.loads((folder / ENCODER / "config.json").read_text(encoding="utf-8"))
-    with open_weights(folder) as weights:
+    """Describe a model without loading its weights, and check that no file is damaged."""
+    description, content = open_model(folder)
+    config = json.loads((content / ENCODER / "config.json").read_text(encoding="utf-8"))
+    with open_weights(content) as weights:
         n_labels = weights.get_slice("clusters").get_shape()[0]
         dtype = weights.get_slice("recall_head.weight").get_dtype()
     n_clusters = description["clusterer"]["fitted"]["n_clusters_"]
@@ -122,7 +123,7 @@ def describe_model(folder: Path) -> dict[str, Any]:
         "mode": mode_of(n_clusters, n_labels),
         "clusters": n_clusters,
         "weights": DTYPES.get(dtype, dtype),
-        "weights_bytes": (folder / WEIGHTS).stat().st_size,
+        "weights_bytes": (content / WEIGHTS).stat().st_size,
         "all_files_bytes": folder_size(folder),
         "parameters_not_at_their_default": changed_params(description["params"]),
         "history": description["history"],

@@ -17,7 +17,8 @@ from skxmc._classifier import LightXMLClassifier
 from skxmc._clusterer import BalancedLabelClusterer
 from skxmc._command_line._report import folder_size, megabytes
 from skxmc._device import resolve_device
-from skxmc._saving import DESCRIPTION, check_target
+from skxmc._folder import check_target
+from skxmc._saving import INDEX
 from skxmc.datasets import load_xmc
 
 # Parameters that --param does not set, and what does.
@@ -80,8 +81,8 @@ def make_classifier(encoder: str | None, params: list[tuple[str, Any]]) -> Light
 
 def check_writable(folder: Path, overwrite: bool) -> None:
     """Check that a model can be written to `folder` in the end."""
-    check_target(folder)
-    if (folder / DESCRIPTION).is_file() and not overwrite:
+    check_target(folder, INDEX)
+    if (folder / INDEX).is_file() and not overwrite:
         raise ValueError(
             f"{str(folder)!r} holds a model. Give another folder, or --overwrite to replace it."
         )

@@ -1,0 +1,289 @@
+"""What `LightXMLClassifier.fit` does, step by step; the classifier has the parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from joblib import hash as joblib_hash
+from sklearn.base import clone
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _num_samples, check_memory
+
+from ._checkpoint import HASHED, Checkpoint
+from ._clusterer import BalancedLabelClusterer
+from ._device import advice_on_memory, local_seed, resolve_device, resolve_precision
+from ._encoder import check_capacity, load_encoder, set_dropout
+from ._inference import Predictor
+from ._initialization import start_at_centroids, start_at_priors, start_at_random
+from ._model import Model
+from ._network import LightXMLNetwork
+from ._persistence import network_state
+from ._preparation import add_label_texts, cached_clusters, cached_tokens, hold_out
+from ._process import settle_after_fork
+from ._saving import plain_params
+from ._serving import serving_copy
+from ._stages import Training
+from ._text import TokenStore
+from ._topk import TopK
+from ._training import TrainingSet, TrainingSettings
+from ._validation import Labels, check_labels, check_texts
+from .metrics import precision_at_k
+
+# n_candidate_clusters="auto" recalls clusters until they hold about this many labels.
+AUTO_CANDIDATE_LABELS = 2000
+# learning_rate="auto" is this by the width of the encoder.
+AUTO_RATE_BY_WIDTH = 1e-4 * 768
+# max_epochs="auto" is the root of so many texts by those there are, but no more than this.
+AUTO_TEXTS = 600_000
+MOST_AUTO_EPOCHS = 10
+# Parameters that do not change what is learned, but for the order of rounding.
+NOT_LEARNED = (
+    "checkpoint_dir",
+    "checkpoint_every",
+    "device",
+    "memory",
+    "n_jobs",
+    "prediction_batch_size",
+    "prediction_precision",
+    "threshold",
+    "verbose",
+)
+
+
+class FitData(NamedTuple):
+    """What `fit` is given."""
+
+    X: Any
+    y: Any
+    label_names: Any
+    label_texts: Any
+    label_features: Any
+    validation_data: Any
+
+
+def fit_model(clf: Any, given: FitData) -> tuple[Model, list[dict[str, Any]]]:
+    """Train on texts and labels; returns the model and its history, see the classifier's `fit`."""
+    texts = check_texts(given.X)
+    labels = check_labels(
+        given.y, label_names=given.label_names, n_texts=len(texts), require_positive=True
+    )
+    device = resolve_device(clf.device)
+    checkpoint = None if clf.checkpoint_dir is None else Checkpoint(clf.checkpoint_dir)
+    seed = draw_seed(clf, checkpoint)
+    train, held_out = hold_out(
+        texts,
+        labels,
+        given.validation_data,
+        clf.validation_fraction if clf.early_stopping else None,
+        seed,
+    )
+    train = add_label_texts(*train, given.label_texts)
+    model, state = previous_model(clf, labels.classes), None
+    if checkpoint is not None:
+        data = {"texts": texts, "labels": labels, "validation_data": held_out}
+        data |= {name: getattr(given, name) for name in ("label_texts", "label_features")}
+        checkpoint.identify(describe_run(clf, model, seed, data))
+        if checkpoint.found is not None:
+            model, state = checkpoint.found.model, checkpoint.found.state
+            if state is None:
+                return model, checkpoint.found.history
+    settle_after_fork()
+    with local_seed(seed, device), advice_on_memory(clf.batch_size, clf.max_length):
+        generator = torch.Generator().manual_seed(seed)
+        starts_anew = model is None
+        if model is None:
+            model = build_model(clf, train, labels.classes, given.label_features, seed, generator)
+        network = model.network.float().place_on(device)
+        if clf.encoder_dropout is not None:
+            set_dropout(network.encoder, clf.encoder_dropout)
+        memory = check_memory(clf.memory)
+        tokens = cached_tokens(memory, model.tokenizer, train[0], clf.max_length)
+        if starts_anew and clf.head_start == "centroids":
+            predictor = make_predictor(clf, model, device, clf.precision)
+            start_at_centroids(
+                network,
+                train[1],
+                lambda rows: predictor.features_of_tokens(tokens.subset(rows)),
+                np.random.default_rng(seed),
+            )
+        validate = None
+        if held_out is not None:
+            held_out_tokens = cached_tokens(memory, model.tokenizer, held_out[0], clf.max_length)
+            validate = make_validator(clf, model, held_out_tokens, held_out[1], device)
+
+        def save(run: Training) -> None:
+            assert checkpoint is not None
+            checkpoint.save(model, clf, run.history, run.state_dict())
+
+        data_set = TrainingSet(tokens, train[1], device)
+        training = Training(
+            network,
+            data_set,
+            training_settings(clf, network, device, len(data_set)),
+            np.random.default_rng(seed),
+            negative_sampling=clf.negative_sampling,
+            validate=validate,
+            predictor=lambda: make_predictor(clf, model, device, clf.precision),
+            generator=generator,
+            save=None if checkpoint is None else save,
+            save_every=clf.checkpoint_every,
+        )
+        if state is not None:
+            training.load_state_dict(state)
+        is_done = training.run()
+    if checkpoint is not None and is_done:
+        checkpoint.save(model, clf, training.history, None)
+    return model, training.history
+
+
+def draw_seed(clf: Any, checkpoint: Checkpoint | None) -> int:
+    """Draw the seed of a fit: that of the run which goes on, where `random_state` does not say."""
+    seed = int(check_random_state(clf.random_state).randint(np.iinfo(np.int32).max))
+    if checkpoint is None or checkpoint.found is None or isinstance(clf.random_state, Integral):
+        return seed
+    return int(checkpoint.found.run["seed"])
+
+
+def previous_model(clf: Any, classes: np.ndarray) -> Model | None:
+    """The model that a warm start goes on with; None to start anew."""
+    if not (clf.warm_start and hasattr(clf, "network_")):
+        return None
+    if not np.array_equal(clf.classes_, classes):
+        raise ValueError(
+            "warm_start=True needs the labels of the previous fit, in the same order: that "
+            f"had {len(clf.classes_)} labels, this one has {len(classes)}, or other "
+            "names. Set warm_start=False to start anew."
+        )
+    return clf._model
+
+
+def describe_run(clf: Any, start: Model | None, seed: int, data: dict[str, Any]) -> dict[str, Any]:
+    """All that decides what a fit learns, for `Checkpoint.identify`: parameters, seed, data."""
+    params = plain_params(clf)
+    run = {name: value for name, value in params.items() if name not in NOT_LEARNED}
+    if start is not None:
+        data = {**data, "weights of the warm start": network_state(start.network)}
+    hashes = {f"{HASHED}{name}": joblib_hash(value) for name, value in data.items()}
+    return {**run, "seed": seed, **hashes}
+
+
+def build_model(
+    clf: Any,
+    train: tuple[list[str], sp.csr_array],
+    classes: np.ndarray,
+    features: Any,
+    seed: int,
+    generator: torch.Generator,
+) -> Model:
+    """Load the encoder, cluster the labels and make a network of both, on the CPU."""
+    texts, y = train
+    if features is not None and _num_samples(features) != len(classes):
+        raise ValueError(
+            f"label_features has {_num_samples(features)} rows, but there are {len(classes)} "
+            "labels; it needs one row for each label, in the order of classes_."
+        )
+    tokenizer, encoder = load_encoder(clf.encoder)
+    check_capacity(
+        encoder,
+        tokenizer,
+        name=clf.encoder,
+        n_feature_layers=clf.n_feature_layers,
+        max_length=clf.max_length,
+    )
+    clusterer = BalancedLabelClusterer() if clf.clusterer is None else clone(clf.clusterer)
+    if clusterer.random_state is None:
+        clusterer.random_state = seed
+    if clusterer.n_jobs is None:
+        clusterer.n_jobs = clf.n_jobs
+    clusterer = cached_clusters(check_memory(clf.memory), texts, y, features, clusterer)
+    network = LightXMLNetwork(
+        encoder,
+        clusterer.labels_,
+        n_feature_layers=clf.n_feature_layers,
+        bottleneck_dim=clf.bottleneck_dim,
+        dropout=clf.dropout,
+    )
+    if clf.head_start == "random":
+        start_at_random(network, generator)
+    else:
+        start_at_priors(network, y, generator)
+    return Model(network, tokenizer, clusterer, classes)
+
+
+def make_validator(
+    clf: Any, model: Model, tokens: TokenStore, labels: Labels, device: torch.device
+) -> Callable[[LightXMLNetwork], float]:
+    """Build a function that measures P@5 of a network on the held-out part."""
+    k = min(5, len(model.classes))
+
+    def validate(network: LightXMLNetwork) -> float:
+        predictor = make_predictor(clf, model._replace(network=network), device)
+        return precision_at_k(labels.matrix, TopK(*predictor.top_k_of_tokens(tokens, k)), k=k)
+
+    return validate
+
+
+def make_predictor(
+    clf: Any, model: Model, device: torch.device, precision: str | None = None
+) -> Predictor:
+    """Make ready to predict on `device`, where the network is moved to if need be."""
+    settle_after_fork()
+    precision = precision or clf.prediction_precision or clf.precision
+    dtype = resolve_precision(precision, device)
+    return Predictor(
+        network=serving_copy(model.network, dtype, device),
+        tokenizer=model.tokenizer,
+        max_length=clf.max_length,
+        n_candidate_clusters=n_candidate_clusters(clf, model.network),
+        batch_size=clf.prediction_batch_size,
+        device=device,
+        dtype=dtype,
+    )
+
+
+def training_settings(
+    clf: Any, network: LightXMLNetwork, device: torch.device, n_texts: int
+) -> TrainingSettings:
+    """The parameters of training, with numbers for "auto"."""
+    rate, head_rate = clf.learning_rate, clf.head_learning_rate
+    if rate == "auto":
+        rate = AUTO_RATE_BY_WIDTH / network.encoder.config.hidden_size
+    max_epochs = auto_epochs(n_texts) if clf.max_epochs == "auto" else clf.max_epochs
+    return TrainingSettings(
+        max_epochs=int(max_epochs),
+        batch_size=clf.batch_size,
+        learning_rate=float(rate),
+        head_learning_rate=float(rate if head_rate is None else head_rate),
+        weight_decay=clf.weight_decay,
+        warmup_fraction=clf.warmup_fraction,
+        lr_schedule=clf.lr_schedule,
+        max_grad_norm=clf.max_grad_norm,
+        loss_reduction=clf.loss_reduction,
+        n_candidate_clusters=n_candidate_clusters(clf, network),
+        dtype=resolve_precision(clf.precision, device),
+        label_moments=clf.label_moments,
+        swa_start=clf.swa_start,
+        swa_every=clf.swa_every,
+        n_iter_no_change=clf.n_iter_no_change if clf.early_stopping else None,
+        verbose=clf.verbose,
+    )
+
+
+def auto_epochs(n_texts: int) -> int:
+    """Epochs of max_epochs="auto"."""
+    return min(max(round(math.sqrt(AUTO_TEXTS / n_texts)), 1), MOST_AUTO_EPOCHS)
+
+
+def n_candidate_clusters(clf: Any, network: LightXMLNetwork) -> int:
+    """b, at most the number of clusters there are."""
+    layout = network.layout
+    wanted = clf.n_candidate_clusters
+    if wanted == "auto":
+        wanted = math.ceil(AUTO_CANDIDATE_LABELS / layout.max_size)
+    return min(int(wanted), layout.n_clusters)

@@ -1,0 +1,19 @@
+"""What a classifier learns."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ._clusterer import BalancedLabelClusterer
+from ._network import LightXMLNetwork
+
+
+class Model(NamedTuple):
+    """All that `fit` makes and prediction needs."""
+
+    network: LightXMLNetwork
+    tokenizer: Any
+    clusterer: BalancedLabelClusterer
+    classes: np.ndarray  # (n_labels,), int64 or object

@@ -1,0 +1,58 @@
+"""Threads and forks of the process that we run in."""
+
+from __future__ import annotations
+
+import os
+import threading
+from types import TracebackType
+
+import torch
+
+
+class ProcessLock:
+    """A lock for the threads of one process; in a forked child it is free.
+
+    A plain lock would stay taken for ever if another thread held it at the moment of the fork.
+    """
+
+    def __init__(self) -> None:
+        self._renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lock.release()
+
+
+_is_forked = False
+
+
+def _note_fork() -> None:
+    global _is_forked
+    _is_forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
+def settle_after_fork() -> None:
+    """Make torch usable in a forked child, where its pool of threads is gone: use one thread.
+
+    With more, OpenMP would wait for threads for ever that only the parent has.
+    """
+    global _is_forked
+    if _is_forked:
+        torch.set_num_threads(1)
+        _is_forked = False

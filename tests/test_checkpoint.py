@@ -1,0 +1,497 @@
+"""Training that goes on where it was stopped; what is refused; Ctrl-C; a full disk."""
+
+import copy
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from classifier_fixtures import (
+    MODES,
+    assert_same_predictions,
+    dataset,
+    differ,
+    encoder_path,
+    fitted,
+    generator_states,
+    make_classifier,
+)
+from sklearn.base import clone
+
+from skxmc import BalancedLabelClusterer, LightXMLClassifier, _checkpoint, _training
+from skxmc._checkpoint import Checkpoint, pack, unpack
+
+X, Y = dataset()
+STEPS = 8  # of make_classifier() on these data: two epochs of four
+
+
+class Stopped(Exception):
+    """Stands for a crash: nothing in the library catches it."""
+
+
+def stop_after(n_steps, monkeypatch, error=Stopped):
+    """Have training end as if the process were killed after so many steps."""
+    step = _training.Trainer.train_step
+    n_done = 0
+
+    def stopping(self, rows, factor):
+        nonlocal n_done
+        if n_done == n_steps:
+            raise error
+        n_done += 1
+        return step(self, rows, factor)
+
+    monkeypatch.setattr(_training.Trainer, "train_step", stopping)
+
+
+def assert_same_model(left, right):
+    """Weights are the same, bit for bit, and so is what training has noted, but for its time."""
+    a, b = left.network_.state_dict(), right.network_.state_dict()
+    assert a.keys() == b.keys()
+    for name, weight in a.items():
+        assert torch.equal(weight, b[name]), name
+    assert_same_predictions(left, right)
+    histories = [
+        [{k: v for k, v in epoch.items() if k != "seconds"} for epoch in clf.history_]
+        for clf in (left, right)
+    ]
+    assert histories[0] == histories[1]
+    assert left.n_iter_ == right.n_iter_ == len(left.history_)
+
+
+# ---------------------------------------------------------------- going on
+
+RUNS = {
+    "two-stage": {},
+    "direct": {"mode": "direct"},
+    "dropout": {"dropout": 0.5, "encoder_dropout": 0.3},
+    "clipped": {"max_grad_norm": 1.0},
+    "compact moments": {"label_moments": "compact"},
+    "averaged": {"swa_start": 1, "swa_every": 2, "lr_schedule": "constant"},
+    "early stopping": {"early_stopping": True, "n_iter_no_change": 1, "max_epochs": 4},
+    "static": {"negative_sampling": "static"},
+    "static-separate": {"negative_sampling": "static-separate"},
+    "bf16": {"precision": "bf16"},
+    "random": {"head_start": "random", "loss_reduction": "mean"},
+    "no seed": {"random_state": None},
+}
+
+
+@pytest.mark.parametrize("every", [1, 3, 1000])
+@pytest.mark.parametrize("run", RUNS)
+def test_goes_on_to_the_same_weights(run, every, tmp_path, monkeypatch):
+    """Stopped again and again, two or five steps on each time."""
+    params = {**RUNS[run], "checkpoint_every": every}
+    whole = make_classifier(**params, checkpoint_dir=tmp_path / "whole")
+    if run == "no seed":
+        np.random.seed(0)  # noqa: NPY002
+    whole.fit(X, Y)
+    if run == "no seed":
+        np.random.seed(0)  # noqa: NPY002
+    n_fits = 0
+    while True:
+        clf = make_classifier(**params, checkpoint_dir=str(tmp_path / "parts"))
+        n_fits += 1
+        with monkeypatch.context() as patch:
+            stop_after({1: 2, 3: 4, 1000: 5}[every], patch)
+            try:
+                clf.fit(X, Y)
+                break
+            except Stopped:
+                assert not hasattr(clf, "network_")
+        assert n_fits < 30
+    assert n_fits >= 2
+    assert_same_model(clf, whole)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_checkpoints_change_nothing(mode, tmp_path):
+    before = generator_states()
+    clf = make_classifier(mode, checkpoint_dir=tmp_path, checkpoint_every=2).fit(X, Y)
+    assert generator_states() == before
+    assert_same_model(clf, fitted(mode))
+
+
+def test_how_often(tmp_path, monkeypatch):
+    """Every so many steps, after each epoch (once where both fall together), and in the end."""
+    saved = []
+    save = Checkpoint.save
+
+    def noting(self, model, estimator, history, state):
+        progress = state and state["trainer"]["progress"]
+        saved.append(progress and (progress["epoch"], progress["n_done"], progress["step"]))
+        save(self, model, estimator, history, state)
+
+    monkeypatch.setattr(Checkpoint, "save", noting)
+    make_classifier(checkpoint_dir=tmp_path, checkpoint_every=2).fit(X, Y)
+    assert saved == [(0, 2, 2), (1, 0, 4), (1, 2, 6), (2, 0, 8), None]
+
+
+def test_a_finished_run_is_taken_as_it_is(tmp_path, monkeypatch):
+    first = make_classifier(checkpoint_dir=tmp_path).fit(X, Y)
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    stop_after(0, monkeypatch)  # not a step more
+    second = make_classifier(checkpoint_dir=tmp_path).fit(X, Y)
+    assert_same_model(second, first)
+    assert second.history_ == first.history_
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files
+
+
+def test_label_names_and_data_of_all_kinds(tmp_path, monkeypatch):
+    names = [f"label {i}" for i in range(30)]
+    features = np.random.default_rng(0).random((30, 5))
+    data = {
+        "label_names": names,
+        "label_texts": names,
+        "label_features": features,
+        "validation_data": (X[:9], Y[:9]),
+    }
+    whole = make_classifier().fit(X, Y, **data)
+    with monkeypatch.context() as patch:
+        stop_after(5, patch)
+        with pytest.raises(Stopped):
+            make_classifier(checkpoint_dir=tmp_path).fit(X, Y, **data)
+    clf = make_classifier(checkpoint_dir=tmp_path).fit(X, Y, **data)
+    assert_same_model(clf, whole)
+    assert clf.classes_.tolist() == names
+
+
+def test_a_warm_start_goes_on_too(tmp_path, monkeypatch):
+    whole = copy.deepcopy(fitted()).set_params(warm_start=True).fit(X, Y)
+    with monkeypatch.context() as patch:
+        stop_after(5, patch)
+        clf = copy.deepcopy(fitted()).set_params(warm_start=True, checkpoint_dir=tmp_path)
+        with pytest.raises(Stopped):
+            clf.fit(X, Y)
+    clf = copy.deepcopy(fitted()).set_params(warm_start=True, checkpoint_dir=tmp_path).fit(X, Y)
+    assert_same_model(clf, whole)
+    other = make_classifier(random_state=5).fit(X, Y)
+    other.set_params(random_state=0, warm_start=True, checkpoint_dir=tmp_path)
+    with pytest.raises(ValueError, match="with other weights of the warm start"):
+        other.fit(X, Y)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_goes_on_on_a_gpu_and_elsewhere(tmp_path, monkeypatch):
+    for device in ("cuda", "cpu"):
+        with monkeypatch.context() as patch:
+            stop_after(6, patch)
+            with pytest.raises(Stopped):
+                make_classifier(device="cuda", checkpoint_dir=tmp_path / device).fit(X, Y)
+        clf = make_classifier(device=device, checkpoint_dir=tmp_path / device).fit(X, Y)
+        scores = make_classifier(device="cuda").fit(X, Y).decision_function(X).toarray()
+        np.testing.assert_allclose(clf.decision_function(X).toarray(), scores, atol=1e-2)
+
+
+# ---------------------------------------------------------------- refused
+
+
+@pytest.fixture
+def stopped(tmp_path, monkeypatch):
+    """The folder of a run that was stopped half-way."""
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_after(5, patch)
+        with pytest.raises(Stopped):
+            make_classifier(checkpoint_dir=folder).fit(X, Y)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("params", "difference"),
+    [
+        ({"bottleneck_dim": 9}, "bottleneck_dim=8, not 9"),
+        ({"max_epochs": 3}, "max_epochs=2, not 3"),
+        ({"learning_rate": 2e-3}, "learning_rate=0.001, not 0.002"),
+        ({"random_state": 1}, "random_state=0, not 1"),
+        ({"swa_start": 0}, "swa_start=None, not 0"),
+        ({"clusterer": BalancedLabelClusterer(max_cluster_size=8)}, "clusterer={'max_cluster_size"),
+    ],
+)
+def test_other_parameters_are_refused(params, difference, stopped):
+    clf = make_classifier(**params, checkpoint_dir=stopped)
+    message = rf"holds a training run with {re.escape(difference)}.*give another folder or delete"
+    with pytest.raises(ValueError, match=message):
+        clf.fit(X, Y)
+    assert not hasattr(clf, "network_")
+
+
+@pytest.mark.parametrize(
+    ("data", "difference"),
+    [
+        ((X[::-1], Y), "other texts"),
+        ((X[:-1], Y[:-1]), "other texts"),
+        ((X, Y[::-1]), "other labels"),
+        ((X, Y, {"label_names": [f"l{i}" for i in range(30)]}), "other labels"),
+        ((X, Y, {"label_texts": ["text"] * 30}), "other label_texts"),
+        ((X, Y, {"label_features": np.eye(30)}), "other label_features"),
+        ((X, Y, {"validation_data": (X[:5], Y[:5])}), "other validation_data"),
+    ],
+)
+def test_other_data_are_refused(data, difference, stopped):
+    X, y, *rest = data
+    with pytest.raises(ValueError, match=f"holds a training run with {difference}"):
+        make_classifier(checkpoint_dir=stopped).fit(X, y, **(rest[0] if rest else {}))
+
+
+def test_what_does_not_change_the_result_may_differ(stopped):
+    others = {
+        "checkpoint_every": 3,
+        "prediction_batch_size": 7,
+        "threshold": 0.1,
+        "n_jobs": 2,
+        "prediction_precision": "bf16",
+    }
+    clf = make_classifier(checkpoint_dir=stopped, **others).fit(X, Y)
+    clf.set_params(prediction_precision=None, prediction_batch_size=64)
+    assert_same_model(clf, fitted())
+
+
+def test_every_parameter_is_of_one_kind_or_the_other(stopped):
+    run = json.loads(next(stopped.rglob("training.json")).read_text())["run"]
+    assert set(run) >= set(make_classifier().get_params(deep=False)) - {
+        "checkpoint_dir",
+        "checkpoint_every",
+        "device",
+        "memory",
+        "n_jobs",
+        "prediction_batch_size",
+        "prediction_precision",
+        "threshold",
+        "verbose",
+    }
+
+
+def test_damaged_checkpoints_are_refused(stopped):
+    for file in sorted(path for path in stopped.rglob("*") if path.is_file()):
+        whole = file.read_bytes()
+        for size in range(0, len(whole), 1024):
+            file.write_bytes(whole[:size])
+            with pytest.raises(ValueError, match=r"is damaged \("):
+                make_classifier(checkpoint_dir=stopped).fit(X, Y)
+        file.write_bytes(whole)
+    assert_same_model(make_classifier(checkpoint_dir=stopped).fit(X, Y), fitted())
+
+
+def test_a_newer_format_says_so(stopped, monkeypatch):
+    monkeypatch.setattr(_checkpoint, "FORMAT_VERSION", 0)
+    with pytest.raises(ValueError, match=r"was written by skxmc .*, in a format newer"):
+        make_classifier(checkpoint_dir=stopped).fit(X, Y)
+
+
+def test_other_folders_are_left_alone(tmp_path):
+    (tmp_path / "thesis").write_text("text")
+    with pytest.raises(ValueError, match=r"is there already and has no checkpoint\.json"):
+        make_classifier(checkpoint_dir=tmp_path).fit(X, Y)
+    assert os.listdir(tmp_path) == ["thesis"]
+    fitted().save_pretrained(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"is there already and has no checkpoint\.json"):
+        make_classifier(checkpoint_dir=tmp_path / "model").fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("params", "name"), [({"checkpoint_dir": 3}, "dir"), ({"checkpoint_every": 0}, "every")]
+)
+def test_parameters_are_checked(params, name):
+    with pytest.raises(ValueError, match=f"'checkpoint_{name}' parameter of LightXMLClassifier"):
+        make_classifier(**params).fit(X, Y)
+
+
+def test_a_checkpoint_is_no_model_and_no_pickle(stopped):
+    with pytest.raises(ValueError, match="is no saved model"):
+        LightXMLClassifier.from_pretrained(stopped)
+    suffixes = {path.suffix for path in stopped.rglob("*") if path.is_file()}
+    assert suffixes == {".json", ".safetensors"}
+
+
+def test_pack_and_unpack():
+    tree = {
+        "a": [torch.arange(3), {"b": torch.tensor(2.0, dtype=torch.bfloat16)}, None],
+        "c": {"d": [1, 2.5, "text", float("-inf"), 2**100], "e": {}},
+    }
+    tensors = {}
+    packed = json.loads(json.dumps(pack(tree, tensors)))
+    assert sorted(tensors) == ["/a/0", "/a/1/b"]
+    again = unpack(packed, tensors)
+    assert again["c"] == tree["c"]
+    assert torch.equal(again["a"][0], tree["a"][0])
+    assert again["a"][1]["b"].dtype == torch.bfloat16
+    assert again["a"][0].data_ptr() != tensors["/a/0"].data_ptr()
+
+
+# ---------------------------------------------------------------- Ctrl-C
+
+
+@pytest.mark.parametrize("n_steps", [0, 3, 4, 6])
+@pytest.mark.parametrize("sampling", ["dynamic", "static", "static-separate"])
+def test_ctrl_c_leaves_a_fitted_classifier(n_steps, sampling, monkeypatch):
+    stop_after(n_steps, monkeypatch, KeyboardInterrupt)
+    clf = make_classifier(negative_sampling=sampling)
+    with pytest.warns(UserWarning, match=rf"interrupted after {n_steps // 4} epochs; the classif"):
+        clf.fit(X, Y)
+    assert clf.n_iter_ == len(clf.history_) == n_steps // 4
+    assert not clf.network_.training
+    assert all(p.requires_grad for p in clf.network_.parameters())
+    assert clf.predict_topk(X, k=3).labels.shape == (64, 3)
+    assert differ(clf, fitted())
+
+
+def test_ctrl_c_keeps_the_best_weights(monkeypatch):
+    best = make_classifier(max_epochs=3, early_stopping=True, n_iter_no_change=9)
+    calls = iter([0.5, 0.1, 0.2])
+    monkeypatch.setattr("skxmc._fitting.precision_at_k", lambda *a, **k: next(calls))
+    n_steps = -(-58 // 16)
+    stop_after(2 * n_steps + 1, monkeypatch, KeyboardInterrupt)
+    seen = []
+    keep_best = _training.Trainer.keep_best
+
+    def noting(self):
+        keep_best(self)
+        seen.append(self.best_state)
+
+    monkeypatch.setattr(_training.Trainer, "keep_best", noting)
+    with pytest.warns(UserWarning, match="interrupted after 2 epochs"):
+        best.fit(X, Y)
+    for name, weight in best.network_.state_dict().items():
+        assert torch.equal(weight, seen[0][name])
+
+
+def test_after_ctrl_c_a_checkpoint_goes_on(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_after(6, patch, KeyboardInterrupt)
+        with pytest.warns(UserWarning, match="interrupted after 1 epochs"):
+            make_classifier(checkpoint_dir=tmp_path, checkpoint_every=1).fit(X, Y)
+    assert_same_model(make_classifier(checkpoint_dir=tmp_path).fit(X, Y), fitted())
+
+
+def test_ctrl_c_before_training_leaves_all_as_it_was(monkeypatch):
+    clf = make_classifier()
+    other = copy.deepcopy(fitted("direct"))
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("skxmc._fitting.start_at_centroids", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        clf.fit(X, Y)
+    assert not hasattr(clf, "network_")
+    with pytest.raises(KeyboardInterrupt):
+        other.set_params(max_epochs=1).fit(X, Y)
+    assert_same_predictions(other, fitted("direct"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+def test_a_real_ctrl_c():
+    clf = make_classifier(max_epochs=10_000)
+    timer = threading.Timer(1.0, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    with pytest.warns(UserWarning, match="interrupted after"):
+        clf.fit(X, Y)
+    timer.join()
+    assert 0 < clf.n_iter_ < 10_000
+    clf.predict_topk(X, k=3)
+
+
+# ---------------------------------------------------------------- a failing fit
+
+
+def test_a_failing_fit_leaves_the_estimator_unfitted_and_usable(monkeypatch):
+    clf = make_classifier()
+    with monkeypatch.context() as patch:
+        stop_after(3, patch)
+        with pytest.raises(Stopped):
+            clf.fit(X, Y)
+    assert not [name for name in vars(clf) if name.endswith("_")]
+    assert_same_model(clf.fit(X, Y), fitted())
+
+
+# ---------------------------------------------------------------- a full disk
+
+
+def assert_the_one_before_is_there(folder, step):
+    found = Checkpoint(folder).found
+    assert found.state["trainer"]["progress"]["step"] == step
+    names = sorted(path.name.split("-")[0] for path in folder.iterdir())
+    assert names == ["checkpoint.json", "content"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs limits of file sizes")
+@pytest.mark.parametrize("n_bytes", [100, 4_000, 20_000, 60_000])
+def test_no_room_for_a_checkpoint(n_bytes, stopped):
+    """Files may not grow beyond so many bytes, as on a full disk."""
+    step = Checkpoint(stopped).found.state["trainer"]["progress"]["step"]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    clf = make_classifier(checkpoint_dir=stopped, checkpoint_every=1)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, limits[1]))
+        with pytest.raises(OSError, match=r"A checkpoint could not be written.*Make room"):
+            clf.fit(X, Y)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert_the_one_before_is_there(stopped, step)
+    assert_same_model(clf.fit(X, Y), fitted())
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 200 kB, room for one checkpoint and not for two."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(folder)]
+    try:
+        done = subprocess.run(mount, capture_output=True)
+    except FileNotFoundError:
+        pytest.skip("there is no mount")
+    if done.returncode:
+        pytest.skip(f"may not mount a file system: {done.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk(small_disk, tmp_path):
+    clf = make_classifier(checkpoint_dir=small_disk / "run", checkpoint_every=1)
+    with pytest.raises(OSError, match=r"could not be written.*No space left on device"):
+        clf.fit(X, Y)  # the second one finds no room beside the first
+    assert_the_one_before_is_there(small_disk / "run", 1)
+    shutil.copytree(small_disk / "run", tmp_path / "run")
+    assert_same_model(clf.set_params(checkpoint_dir=tmp_path / "run").fit(X, Y), fitted())
+
+
+# ---------------------------------------------------------------- kill -9
+
+KILLER = Path(__file__).with_name("kill_training.py")
+
+
+def test_killed_at_any_moment_it_goes_on_to_the_same_weights(tmp_path):
+    """Twenty times, while it computes and while it writes."""
+    done = subprocess.run(
+        [sys.executable, str(KILLER), encoder_path(), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["kills"] >= 20
+    assert report["kills_while_writing"] >= 3
+    assert report["runs"] >= 1
+    assert report["same_weights"]
+
+
+def test_clones_and_copies_know_the_folder(tmp_path):
+    clf = make_classifier(checkpoint_dir=tmp_path / "a")
+    assert clone(clf).checkpoint_dir == tmp_path / "a"
+    clf.fit(X, Y).save_pretrained(tmp_path / "model")
+    twin = LightXMLClassifier.from_pretrained(tmp_path / "model")
+    assert twin.checkpoint_dir in (None, str(tmp_path / "a"))

@@ -1,0 +1,303 @@
+"""Saved models as files: checksums, damage of every kind, replacement, earlier formats."""
+
+import io
+import json
+import os
+import pickle
+import random
+import re
+import shutil
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from classifier_fixtures import assert_same_predictions, dataset, fitted, make_classifier
+from safetensors.torch import load_file
+
+import skxmc
+from skxmc import LightXMLClassifier, _folder
+from skxmc._folder import CONTENT, read_index, replace_content, verified_content
+
+OLD_MODEL = Path(__file__).parent / "data" / "model_of_format_1"
+BITS_TO_FLIP = 1000
+DAMAGE = r"is damaged \(.+\)\. Copy its folder again, or write it anew\.|in a format newer than"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    fitted().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def copied(model, tmp_path):
+    return shutil.copytree(model, tmp_path / "model")
+
+
+def files_of(folder):
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def is_noticed(folder, name):
+    """Whether a model is refused, for the damage of this file."""
+    try:
+        LightXMLClassifier.from_pretrained(folder)
+    except ValueError as error:
+        message = str(error)
+    else:
+        return False
+    return bool(re.search(DAMAGE, message)) and (name in message or name == "skxmc.json")
+
+
+def loads_alike(folder, expected):
+    """Whether a folder still gives all that it gave before: parameters, labels, weights."""
+    twin = LightXMLClassifier.from_pretrained(folder)
+    return joblib.hash(twin.__getstate__()) == expected
+
+
+# ---------------------------------------------------------------- damage
+
+
+def test_every_truncation_is_noticed(copied):
+    n_tried = 0
+    for file in files_of(copied):
+        whole = file.read_bytes()
+        for size in range(0, len(whole), 1024):
+            file.write_bytes(whole[:size])
+            with pytest.raises(ValueError, match=DAMAGE):
+                LightXMLClassifier.from_pretrained(copied)
+            n_tried += 1
+        file.write_bytes(whole)
+    assert n_tried > len(files_of(copied))
+    LightXMLClassifier.from_pretrained(copied)
+
+
+def test_every_missing_file_is_noticed(copied):
+    for file in files_of(copied / read_index(copied, "skxmc.json")["content"]):
+        file.rename(copied / "aside")
+        with pytest.raises(ValueError, match=rf"{file.name}' is damaged \(it is missing\)"):
+            LightXMLClassifier.from_pretrained(copied)
+        (copied / "aside").rename(file)
+
+
+def test_flipped_bits_are_noticed_or_harmless(copied):
+    """A thousand in each file, one at a time. In the index, that of 1e-5 and 1E-5 does no harm."""
+    expected = joblib.hash(LightXMLClassifier.from_pretrained(copied).__getstate__())
+    draw = random.Random(0)
+    for file in files_of(copied):
+        whole = bytearray(file.read_bytes())
+        for _ in range(BITS_TO_FLIP):
+            position, bit = draw.randrange(len(whole)), 1 << draw.randrange(8)
+            whole[position] ^= bit
+            file.write_bytes(whole)
+            assert is_noticed(copied, file.name) or loads_alike(copied, expected)
+            whole[position] ^= bit
+        file.write_bytes(whole)
+    assert loads_alike(copied, expected)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "3", '{"format_version": 2}', "[" * 100_000])
+def test_an_index_that_is_none(text, copied):
+    (copied / "skxmc.json").write_text(text)
+    with pytest.raises(ValueError, match=r"skxmc\.json' is damaged"):
+        LightXMLClassifier.from_pretrained(copied)
+
+
+def test_nothing_is_loaded_from_a_damaged_model(copied, monkeypatch):
+    """Checked as a whole before anything is read."""
+
+    def fail(*_, **__):
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr(skxmc._saving, "read_model", fail)
+    with pytest.raises(AssertionError, match="loaded"):
+        LightXMLClassifier.from_pretrained(copied)
+    (weights,) = copied.rglob("weights.safetensors")
+    weights.write_bytes(weights.read_bytes() + b" ")
+    with pytest.raises(ValueError, match="is damaged"):
+        LightXMLClassifier.from_pretrained(copied)
+
+
+# ---------------------------------------------------------------- replacement
+
+
+def test_a_failure_at_any_moment_leaves_the_old_content_or_the_new(tmp_path, monkeypatch):
+    """Each call that touches the disk fails in turn, as when the process is interrupted there."""
+    folder = tmp_path / "folder"
+
+    def write(text):
+        return lambda content: (content / "file").write_text(text)
+
+    replace_content(folder, "index.json", {"n": 0}, write("old"))
+    calls = []
+    real = {name: getattr(os, name) for name in ("open", "fsync", "replace", "mkdir")}
+
+    def counting(name):
+        def call(*args, **kwargs):
+            if len(calls) == fails_at:
+                calls.append(name)
+                raise KeyboardInterrupt
+            calls.append(name)
+            return real[name](*args, **kwargs)
+
+        return call
+
+    for fails_at in range(100):
+        calls.clear()
+        with monkeypatch.context() as patch:
+            for name in real:
+                patch.setattr(os, name, counting(name))
+            try:
+                replace_content(folder, "index.json", {"n": 1}, write("new"))
+            except KeyboardInterrupt:
+                interrupted = True
+            else:
+                interrupted = False
+        content = verified_content(folder, "index.json")
+        n = read_index(folder, "index.json")["n"]
+        assert (content / "file").read_text() == ["old", "new"][n]
+        is_committed = "replace" in calls[:fails_at]
+        assert n == is_committed
+        if not is_committed:
+            assert sorted(os.listdir(folder)) == [content.name, "index.json"]
+        if is_committed:
+            replace_content(folder, "index.json", {"n": 0}, write("old"))
+        if not interrupted:
+            break
+    assert fails_at >= 5
+    assert sorted(p.name.split("-")[0] for p in folder.iterdir()) == ["content", "index.json"]
+
+
+def test_a_failure_leaves_no_new_folder(tmp_path):
+    def fail(content):
+        (content / "file").write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        replace_content(tmp_path / "a" / "b", "index.json", {}, fail)
+    assert not (tmp_path / "a" / "b").exists()
+
+
+def test_everybody_may_read_what_was_written(model):
+    """As with any file that is made: what umask leaves."""
+    reference = model.parent / "reference"
+    reference.mkdir(exist_ok=True)
+    assert (model.stat().st_mode, files_of(model)[0].parent.stat().st_mode) == (
+        reference.stat().st_mode,
+        reference.stat().st_mode,
+    )
+
+
+def test_content_is_on_the_disk_before_it_counts(tmp_path, monkeypatch):
+    synced = []
+    sync = _folder._sync
+    monkeypatch.setattr(_folder, "_sync", lambda path: (synced.append(path.name), sync(path)))
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", lambda *a: (synced.append("replaced"), replace(*a)))
+    replace_content(
+        tmp_path, "index.json", {}, lambda content: (content / "file").write_text("text")
+    )
+    assert synced == ["file", "index.json.new", "replaced", tmp_path.name]
+
+
+# ---------------------------------------------------------------- earlier versions
+
+
+def test_a_model_of_format_1_still_loads():
+    expected = json.loads(OLD_MODEL.with_name("model_of_format_1_predictions.json").read_text())
+    clf = LightXMLClassifier.from_pretrained(OLD_MODEL)
+    assert json.loads((OLD_MODEL / "skxmc.json").read_text())["format_version"] == 1
+    labels, scores = clf.predict_topk(expected["texts"], k=3)
+    assert labels.tolist() == expected["labels"]
+    np.testing.assert_allclose(scores, expected["scores"], atol=1e-4)
+    assert clf.n_iter_ == 2
+
+
+def test_a_model_of_format_1_is_replaced(tmp_path):
+    folder = shutil.copytree(OLD_MODEL, tmp_path / "model")
+    clf = LightXMLClassifier.from_pretrained(folder)
+    clf.save_pretrained(folder)
+    content = read_index(folder, "skxmc.json")["content"]
+    assert content.startswith(CONTENT)
+    assert sorted(os.listdir(folder)) == [content, "skxmc.json"]
+    assert_same_predictions(LightXMLClassifier.from_pretrained(folder), clf)
+
+
+# ---------------------------------------------------------------- no pickle
+
+
+def test_no_pickle_in_any_file(model):
+    files = files_of(model)
+    assert {file.suffix for file in files} == {".json", ".safetensors"}
+    for file in files:
+        if file.suffix == ".json":
+            json.loads(file.read_text(encoding="utf-8"))
+        else:
+            assert load_file(file)
+        with pytest.raises((pickle.UnpicklingError, ValueError, EOFError, KeyError, IndexError)):
+            pickle.loads(file.read_bytes())
+
+
+def test_no_pickle_on_the_way(model, tmp_path, monkeypatch):
+    """Neither saving nor loading calls for one."""
+
+    def refuse(*_, **__):
+        raise AssertionError("pickle")
+
+    for module, name in [
+        (pickle, "load"),
+        (pickle, "loads"),
+        (pickle, "dump"),
+        (pickle, "dumps"),
+        (pickle, "Unpickler"),
+        (pickle, "Pickler"),
+        (torch, "load"),
+        (torch, "save"),
+        (joblib, "load"),
+        (joblib, "dump"),
+    ]:
+        monkeypatch.setattr(module, name, refuse)
+    with pytest.raises(AssertionError, match="pickle"):
+        torch.save({}, io.BytesIO())
+    LightXMLClassifier.from_pretrained(model).save_pretrained(tmp_path / "again")
+
+
+def test_code_from_elsewhere_is_never_trusted():
+    """Wherever transformers might run code of a model, it is told not to."""
+    found = []
+    for file in Path(skxmc.__file__).parent.rglob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        assert not re.search(r"trust_remote_code\s*=\s*(?!False\b)", text), file
+        assert not re.search(r"^\s*(import|from) (pickle|dill|cloudpickle|marshal)\b", text, re.M)
+        assert not re.search(r"\btorch\.(load|save)\(", text), file
+        found += re.findall(r"Auto\w+\.from_pretrained\(([^)]*)\)", text)
+    assert len(found) >= 3
+    assert all("trust_remote_code=False" in arguments for arguments in found)
+
+
+def test_a_model_that_brings_code_does_not_run_it(tmp_path):
+    """As a hub model with an auto_map would."""
+    X, y = dataset()
+    folder = tmp_path / "model"
+    make_classifier(max_epochs=1).fit(X, y).save_pretrained(folder)
+
+    def write(content):
+        shutil.copytree(verified_content(folder, "skxmc.json"), content, dirs_exist_ok=True)
+        for part, name in (("encoder", "config.json"), ("tokenizer", "tokenizer_config.json")):
+            path = content / part / name
+            config = json.loads(path.read_text())
+            config["auto_map"] = {"AutoConfig": "evil.Config", "AutoTokenizer": ["evil.T", None]}
+            path.write_text(json.dumps(config))
+            (content / part / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+
+    index = read_index(folder, "skxmc.json")
+    versions = {name: index[name] for name in ("format_version", "skxmc_version")}
+    replace_content(folder, "skxmc.json", versions, write)
+    try:
+        LightXMLClassifier.from_pretrained(folder)
+    except ValueError as error:
+        assert "trust_remote_code" in str(error)  # noqa: PT017
+    assert not (tmp_path / "ran").exists()
