@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._clusterer import BalancedLabelClusterer
-from ._device import resolve_device
+from ._device import advice_on_memory, resolve_device
 from ._explanation import TopKExplanation, explain
 from ._fitting import FitData, fit_model, make_predictor
 from ._inference import Predictor
@@ -359,9 +359,22 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
             out of range, or if encoder or device are not there. The message says what to do.
         TypeError
             If texts or labels are of a type that cannot stand for them.
+        torch.OutOfMemoryError
+            If the device is too small; the message says what to lower. The classifier is what it
+            was before.
+        OSError
+            If a checkpoint cannot be written; the one before is still there.
+
+        Warns
+        -----
+        UserWarning
+            If training was interrupted by Ctrl-C; the classifier is fitted with what it has
+            learned by then.
         """
         data = FitData(X, y, label_names, label_texts, label_features, validation_data)
-        self._adopt(*fit_model(self, data))
+        with advice_on_memory(self.batch_size, self.max_length):
+            found = fit_model(self, data)
+        self._adopt(*found)
         return self
 
     @property

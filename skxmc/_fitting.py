@@ -17,7 +17,7 @@ from sklearn.utils.validation import _num_samples, check_memory
 
 from ._checkpoint import HASHED, Checkpoint
 from ._clusterer import BalancedLabelClusterer
-from ._device import advice_on_memory, local_seed, resolve_device, resolve_precision
+from ._device import local_seed, resolve_device, resolve_precision
 from ._encoder import check_capacity, load_encoder, set_dropout
 from ._inference import Predictor
 from ._initialization import start_at_centroids, start_at_priors, start_at_random
@@ -94,7 +94,7 @@ def fit_model(clf: Any, given: FitData) -> tuple[Model, list[dict[str, Any]]]:
             if state is None:
                 return model, checkpoint.found.history
     settle_after_fork()
-    with local_seed(seed, device), advice_on_memory(clf.batch_size, clf.max_length):
+    with local_seed(seed, device):
         generator = torch.Generator().manual_seed(seed)
         starts_anew = model is None
         if model is None:

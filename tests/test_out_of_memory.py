@@ -1,0 +1,132 @@
+"""Out of memory: what to do is said, and the classifier is as it was."""
+
+import gc
+import re
+import weakref
+
+import pytest
+import torch
+from classifier_fixtures import assert_same_predictions, dataset, fitted, make_classifier
+
+from skxmc._device import is_out_of_memory
+from skxmc._network import LightXMLNetwork
+
+X, Y = dataset()
+ERRORS = {
+    "cuda": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore lines."),
+    "mps": RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"),
+    "cpu": RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory: you tried"),
+    "numpy": MemoryError("Unable to allocate 8.00 TiB for an array"),
+}
+
+
+def run_out(monkeypatch, error, most=8):
+    """Have the network run out of memory in training with more than `most` texts a step."""
+    losses = LightXMLNetwork.losses
+    held = []
+
+    def limited(self, features, *args, **kwargs):
+        if len(features) > most:
+            activations = features * 2
+            held.append(weakref.ref(activations))
+            raise error
+        return losses(self, features, *args, **kwargs)
+
+    monkeypatch.setattr(LightXMLNetwork, "losses", limited)
+    return held
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_training_says_what_to_lower(kind, monkeypatch):
+    run_out(monkeypatch, ERRORS[kind])
+    clf = make_classifier()
+    message = (
+        rf"Out of memory in training \({re.escape(str(ERRORS[kind])[:10])}.*\)\. Lower "
+        "batch_size=16 or max_length=32; with many labels also bottleneck_dim, or set label_moments=.compact.; or "
+        r"take a smaller encoder\. The classifier is as it was before\."
+    )
+    with pytest.raises(torch.OutOfMemoryError, match=message) as raised:
+        clf.fit(X, Y)
+    assert "More lines" not in str(raised.value)
+    assert not [name for name in vars(clf) if name.endswith("_")]
+
+
+def test_the_remedy_works_in_the_same_process(monkeypatch):
+    run_out(monkeypatch, ERRORS["cuda"])
+    clf = make_classifier()
+    with pytest.raises(torch.OutOfMemoryError, match="Lower batch_size=16"):
+        clf.fit(X, Y)
+    found = clf.set_params(batch_size=8).fit(X, Y)
+    monkeypatch.undo()
+    assert_same_predictions(found, make_classifier(batch_size=8).fit(X, Y))
+
+
+def test_a_fitted_classifier_stays_fitted(monkeypatch):
+    clf = make_classifier().fit(X, Y)
+    with monkeypatch.context() as patch:
+        run_out(patch, ERRORS["cuda"])
+        with pytest.raises(torch.OutOfMemoryError, match="The classifier is as it was"):
+            clf.set_params(dropout=0.9).fit(X, Y)
+    assert_same_predictions(clf, fitted())
+
+
+def test_nothing_is_held_while_the_error_is(monkeypatch):
+    """In a notebook it is, for ever; what it held would be missing in the next try."""
+    held = run_out(monkeypatch, ERRORS["cuda"])
+    networks = weakref.WeakSet()
+    init = LightXMLNetwork.__init__
+
+    def noting(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        networks.add(self)
+
+    monkeypatch.setattr(LightXMLNetwork, "__init__", noting)
+    with pytest.raises(torch.OutOfMemoryError) as raised:
+        make_classifier().fit(X, Y)
+    gc.collect()
+    assert raised.value.__traceback__ is not None
+    assert [reference() for reference in held] == [None]
+    assert not networks
+
+
+def test_other_errors_are_left_alone(monkeypatch):
+    run_out(monkeypatch, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError, match=r"^mat1 and mat2"):
+        make_classifier().fit(X, Y)
+    assert not is_out_of_memory(ValueError("out of memory"))
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_prediction_halves_its_batch_and_goes_on(kind, monkeypatch):
+    expected = fitted().predict_topk(X, k=5)
+    scores = LightXMLNetwork.scores
+
+    def limited(self, features, *args):
+        if len(features) > 40:
+            raise ERRORS[kind]
+        return scores(self, features, *args)
+
+    monkeypatch.setattr(LightXMLNetwork, "scores", limited)
+    with pytest.warns(RuntimeWarning, match="going on with batches of 32 texts"):
+        found = fitted().predict_topk(X, k=5)
+    assert (found.labels == expected.labels).all()
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_real_gpu_out_of_memory():
+    """All but little of the memory is taken by somebody else."""
+    clf = make_classifier(device="cuda").fit(X, Y)
+    texts = [" ".join(X)] * 4096
+    expected = clf.predict_topk(texts[:64], k=3).labels
+    free, _ = torch.cuda.mem_get_info()
+    torch.cuda.empty_cache()
+    taken = torch.empty(int(free - 60e6), dtype=torch.uint8, device="cuda")
+    with pytest.warns(RuntimeWarning, match="ran out of memory"):
+        found = clf.set_params(prediction_batch_size=4096).predict_topk(texts, k=3).labels
+    assert (found[:64] == expected).all()
+    with pytest.raises(torch.OutOfMemoryError, match="Lower batch_size=4096"):
+        make_classifier(device="cuda", batch_size=4096).fit(texts, [[0]] * 4096)
+    del taken
+    torch.cuda.empty_cache()
+    make_classifier(device="cuda").fit(X, Y)
