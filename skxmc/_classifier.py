@@ -44,11 +44,13 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         Tokens, special ones included; longer texts are truncated.
     n_feature_layers : int, default=5
         How many last hidden layers give their [CLS] state to the representation e.
-    dropout : float, default=0.5
-        Share of e that is dropped in training.
-    encoder_dropout : float or None, default=None
-        Rate of the dropout inside the encoder, None for the one it comes with (mostly 0.1). 0 is
-        faster, by some 10 % on a CPU, and does no harm where epochs are few.
+    dropout : float or "auto", default="auto"
+        Share of e that is dropped in training. "auto" is the paper's 0.5 from five epochs on, and
+        0.3 where they are fewer: then there is less to fear from overfitting than from learning
+        slowly.
+    encoder_dropout : float, None or "auto", default="auto"
+        Rate of the dropout inside the encoder, None for the one it comes with (mostly 0.1). "auto"
+        is None from five epochs on, and 0, which is faster, too, where they are fewer.
     clusterer : BalancedLabelClusterer, default=None
         Groups the labels; None means one with its defaults. Pass ``BalancedLabelClusterer()`` to
         search over ``clusterer__max_cluster_size``. With clusters of one label (the direct mode)
@@ -196,8 +198,8 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         "encoder": [str],
         "max_length": [Interval(Integral, 2, None, closed="left")],
         "n_feature_layers": [Interval(Integral, 1, None, closed="left")],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
-        "encoder_dropout": [Interval(Real, 0, 1, closed="left"), None],
+        "dropout": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="left")],
+        "encoder_dropout": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="left"), None],
         "clusterer": [BalancedLabelClusterer, None],
         "n_candidate_clusters": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "bottleneck_dim": [Interval(Integral, 1, None, closed="left")],
@@ -238,8 +240,8 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         *,
         max_length: int = 128,
         n_feature_layers: int = 5,
-        dropout: float = 0.5,
-        encoder_dropout: float | None = None,
+        dropout: float | str = "auto",
+        encoder_dropout: float | str | None = "auto",
         clusterer: BalancedLabelClusterer | None = None,
         n_candidate_clusters: int | str = "auto",
         bottleneck_dim: int = 256,

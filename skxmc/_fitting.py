@@ -42,6 +42,8 @@ AUTO_RATE_BY_WIDTH = 1e-4 * 768
 # max_epochs="auto" is the root of so many texts by those there are, but no more than this.
 AUTO_TEXTS = 600_000
 MOST_AUTO_EPOCHS = 10
+# The dropouts "auto" are higher from so many epochs on.
+MANY_EPOCHS = 5
 # Parameters that do not change what is learned, but for the order of rounding.
 NOT_LEARNED = (
     "checkpoint_dir",
@@ -94,14 +96,17 @@ def fit_model(clf: Any, given: FitData) -> tuple[Model, list[dict[str, Any]]]:
             if state is None:
                 return model, checkpoint.found.history
     settle_after_fork()
+    max_epochs = auto_epochs(len(train[0])) if clf.max_epochs == "auto" else int(clf.max_epochs)
+    dropout, encoder_dropout = dropout_rates(clf, max_epochs)
     with local_seed(seed, device):
         generator = torch.Generator().manual_seed(seed)
         starts_anew = model is None
         if model is None:
             model = build_model(clf, train, labels.classes, given.label_features, seed, generator)
         network = model.network.float().place_on(device)
-        if clf.encoder_dropout is not None:
-            set_dropout(network.encoder, clf.encoder_dropout)
+        network.set_dropout(dropout)
+        if encoder_dropout is not None:
+            set_dropout(network.encoder, encoder_dropout)
         memory = check_memory(clf.memory)
         tokens = cached_tokens(memory, model.tokenizer, train[0], clf.max_length)
         if starts_anew and clf.head_start == "centroids":
@@ -125,7 +130,7 @@ def fit_model(clf: Any, given: FitData) -> tuple[Model, list[dict[str, Any]]]:
         training = Training(
             network,
             data_set,
-            training_settings(clf, network, device, len(data_set)),
+            training_settings(clf, network, device, max_epochs),
             np.random.default_rng(seed),
             negative_sampling=clf.negative_sampling,
             validate=validate,
@@ -207,7 +212,7 @@ def build_model(
         clusterer.labels_,
         n_feature_layers=clf.n_feature_layers,
         bottleneck_dim=clf.bottleneck_dim,
-        dropout=clf.dropout,
+        dropout=0.0,  # not known yet
     )
     if clf.head_start == "random":
         start_at_random(network, generator)
@@ -248,15 +253,14 @@ def make_predictor(
 
 
 def training_settings(
-    clf: Any, network: LightXMLNetwork, device: torch.device, n_texts: int
+    clf: Any, network: LightXMLNetwork, device: torch.device, max_epochs: int
 ) -> TrainingSettings:
     """The parameters of training, with numbers for "auto"."""
     rate, head_rate = clf.learning_rate, clf.head_learning_rate
     if rate == "auto":
         rate = AUTO_RATE_BY_WIDTH / network.encoder.config.hidden_size
-    max_epochs = auto_epochs(n_texts) if clf.max_epochs == "auto" else clf.max_epochs
     return TrainingSettings(
-        max_epochs=int(max_epochs),
+        max_epochs=max_epochs,
         batch_size=clf.batch_size,
         learning_rate=float(rate),
         head_learning_rate=float(rate if head_rate is None else head_rate),
@@ -278,6 +282,17 @@ def training_settings(
 def auto_epochs(n_texts: int) -> int:
     """Epochs of max_epochs="auto"."""
     return min(max(round(math.sqrt(AUTO_TEXTS / n_texts)), 1), MOST_AUTO_EPOCHS)
+
+
+def dropout_rates(clf: Any, max_epochs: int) -> tuple[float, float | None]:
+    """Rates of `dropout` and `encoder_dropout`, with numbers for "auto"."""
+    many = max_epochs >= MANY_EPOCHS
+    dropout, of_encoder = clf.dropout, clf.encoder_dropout
+    if dropout == "auto":
+        dropout = 0.5 if many else 0.3
+    if of_encoder == "auto":
+        of_encoder = None if many else 0.0
+    return dropout, of_encoder
 
 
 def n_candidate_clusters(clf: Any, network: LightXMLNetwork) -> int:

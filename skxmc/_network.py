@@ -145,6 +145,11 @@ class LightXMLNetwork(nn.Module):
         self.rank_encoder = copy.deepcopy(self.encoder)
         self.settings["separate_encoders"] = True
 
+    def set_dropout(self, rate: float) -> None:
+        """Set the dropout of e."""
+        self.dropout.p = rate
+        self.settings["dropout"] = rate
+
     def place_on(self, device: torch.device) -> LightXMLNetwork:
         """Move to `device`, and compute in the way that is fast there."""
         for encoder in self.encoders:

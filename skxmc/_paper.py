@@ -11,6 +11,7 @@ COMMON: dict[str, Any] = {
     "encoder": "bert-base-uncased",
     "n_feature_layers": 5,
     "dropout": 0.5,
+    "encoder_dropout": None,
     "negative_sampling": "dynamic",
     "head_start": "random",
     "loss_reduction": "mean",

@@ -1,5 +1,7 @@
 """LightXMLClassifier.fit: forms of X and y, what it learns and leaves alone, its parameters."""
 
+import copy
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,7 +19,7 @@ from joblib import Memory
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from tiny_encoders import tiny_tokenizer
+from tiny_encoders import save_tiny_encoder, tiny_tokenizer
 
 from skxmc import BalancedLabelClusterer, LightXMLClassifier, _fitting, _preparation
 from skxmc.metrics import precision_at_k
@@ -234,6 +236,28 @@ def test_every_parameter_of_training_has_an_effect(params):
 def test_epochs_are_fewer_the_more_texts_there_are(n_at_one_epoch, epochs, monkeypatch):
     monkeypatch.setattr(_fitting, "AUTO_TEXTS", n_at_one_epoch)
     assert make_classifier(max_epochs="auto").fit(X, Y).n_iter_ == epochs
+
+
+@pytest.mark.parametrize(("max_epochs", "dropout", "of_encoder"), [(4, 0.3, 0.0), (5, 0.5, 0.1)])
+def test_dropout_is_higher_where_epochs_are_many(max_epochs, dropout, of_encoder, tmp_path):
+    """The encoder's own, which is 0.1 here, is left alone then."""
+    encoder = save_tiny_encoder(tmp_path / "encoder", n_layers=1)
+    params = {"encoder": encoder, "dropout": "auto", "encoder_dropout": "auto"}
+    clf = make_classifier(max_epochs=max_epochs, **params).fit(X[:16], Y[:16])
+    assert clf.network_.dropout.p == clf.network_.settings["dropout"] == dropout
+    rates = {m.p for m in clf.network_.encoder.modules() if isinstance(m, torch.nn.Dropout)}
+    assert rates == {of_encoder}
+    given = {**params, "dropout": 0.25, "encoder_dropout": None}
+    clf = make_classifier(max_epochs=max_epochs, **given).fit(X[:16], Y[:16])
+    assert clf.network_.dropout.p == 0.25
+    rates = {m.p for m in clf.network_.encoder.modules() if isinstance(m, torch.nn.Dropout)}
+    assert rates == {0.1}
+
+
+def test_a_warm_start_takes_a_changed_dropout():
+    clf = copy.deepcopy(fitted()).set_params(warm_start=True, max_epochs=1, dropout=0.75)
+    clf.fit(X, Y)
+    assert clf.network_.dropout.p == clf.network_.settings["dropout"] == 0.75
 
 
 def test_no_more_than_ten_epochs_unless_asked_for():
