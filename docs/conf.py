@@ -7,7 +7,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the examples' encoder comes with
 import skxmc
 
 project = "skxmc"
-author = "the skxmc developers"
+author = copyright = "the skxmc developers"
 version = release = skxmc.__version__
 
 templates_path = ["_templates"]
@@ -26,6 +26,8 @@ default_role = "autolink"
 html_theme = "furo"
 html_title = f"skxmc {release}"
 html_theme_options = {"navigation_with_keys": True}
+html_static_path = ["_static"]
+html_css_files = ["width.css"]
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3

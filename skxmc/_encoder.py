@@ -87,6 +87,10 @@ def without_pooler(model: Any) -> Any:
 
 def _not_found_message(name: str, error: Exception) -> str:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    # The hub client only says that such a name is no hub id.
+    path = Path(name)
+    if (path.is_absolute() or name.startswith((".", "~"))) and not path.is_dir():
+        reason = "there is no such folder"
     remedy = (
         "Give a hub id with network access, or the path of a directory that "
         "`model.save_pretrained` and `tokenizer.save_pretrained` have written"

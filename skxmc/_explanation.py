@@ -211,15 +211,21 @@ def _lines(table: _Table) -> list[str]:
 def _html_table(table: _Table) -> str:
     """Lay a table out for a notebook: no colours, so that it is readable on light and dark."""
     lines = [_html_row("th", table.header, "")]
+    bold = "; font-weight: bold" if any(table.indented) else ""  # above the indented ones
     for cells, is_indented in zip(table.rows, table.indented, strict=True):
-        lines.append(_html_row("td", cells, "; padding-left: 2em" if is_indented else ""))
+        lines.append(_html_row("td", cells, "; padding-left: 2em" if is_indented else bold))
     return "\n".join(["<table>", *lines, "</table>"])
 
 
-def _html_row(tag: str, cells: list[str], indent: str) -> str:
+def _html_row(tag: str, cells: list[str], style: str) -> str:
     escaped = [html.escape(_shortened(cell, NOTEBOOK_WIDTH)) for cell in cells]
-    numbers = [f'<{tag} style="text-align: right">{cell}</{tag}>' for cell in escaped[:-1]]
-    name = f'<{tag} style="text-align: left{indent}">{escaped[-1]}</{tag}>'
+    # Padded here, as not every place that shows HTML has a style for tables.
+    padded = "padding: 0.2em 0.6em; text-align"
+    numbers = [
+        f'<{tag} style="{padded}: right; white-space: nowrap">{cell}</{tag}>'
+        for cell in escaped[:-1]
+    ]
+    name = f'<{tag} style="{padded}: left{style}">{escaped[-1]}</{tag}>'
     return f"<tr>{''.join(numbers)}{name}</tr>"
 
 

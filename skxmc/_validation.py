@@ -7,6 +7,7 @@ Nothing else in the package looks at raw input. Wrong types raise ``TypeError``,
 from __future__ import annotations
 
 import reprlib
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from itertools import chain, islice, repeat
@@ -150,6 +151,8 @@ def check_labels(
         matrix, names = _read_frame(y, name)
     else:
         matrix, names = _read_collections(y, name)
+        if classes is None:
+            _warn_of_blanks(names, name)
 
     if label_names is not None and names is not None:
         raise ValueError(
@@ -267,6 +270,25 @@ def _read_collections(y: Any, name: str) -> tuple[sparse.csr_array, NDArray[Any]
     matrix = sparse.csr_array(binarizer.fit_transform(rows))
     matrix.sum_duplicates()
     return matrix, label_array(binarizer.classes_, f"the labels of {name}")
+
+
+def _warn_of_blanks(names: NDArray[Any], name: str) -> None:
+    """Warn of what splitting a table's cells at commas leaves: '', or 'law' besides ' law'."""
+    known = {label for label in names.tolist() if isinstance(label, str)}
+    padded = [label for label in known if label != label.strip() and label.strip() in known]
+    if "" in known:
+        fault = "the empty label ''"
+    elif padded:
+        first = min(padded)
+        fault = f"the labels {first!r} and {first.strip()!r}, which differ only in blanks"
+    else:
+        return
+    warnings.warn(
+        f"{name} holds {fault}. If that is not meant, make each row of it "
+        "[tag.strip() for tag in row if tag.strip()].",
+        UserWarning,
+        stacklevel=5,  # the line that called fit
+    )
 
 
 def _as_collection(row: Any, number: int, name: str) -> list[Any]:

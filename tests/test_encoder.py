@@ -189,6 +189,12 @@ def test_unknown_encoder(no_hub):
         load_encoder("nobody/nothing")
 
 
+@pytest.mark.parametrize("name", ["./nothing", "../nothing", "~/nothing", "/no/such/folder"])
+def test_folder_that_is_not_there(no_hub, name):
+    with pytest.raises(ValueError, match=r"could not be loaded \(there is no such folder\)\. Give"):
+        load_encoder(name)
+
+
 def test_embedded_encoder_that_is_not_installed(no_hub, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert embedded_path(MINILM) is None

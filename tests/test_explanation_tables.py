@@ -2,6 +2,7 @@
 
 import dataclasses
 import pickle
+import re
 from html.parser import HTMLParser
 from unicodedata import east_asian_width
 
@@ -128,6 +129,15 @@ def test_html_shows_what_the_table_shows():
     assert "Nearest" not in example(neighbors=())._repr_html_()
     long = example(text="long " * 1000)._repr_html_()
     assert 300 < len(Elements(long).data[1]) + 40 < 400
+
+
+def test_html_tells_predicted_labels_from_their_neighbors():
+    cells = re.findall(r'<td style="([^"]*)">([^<]*)</td></tr>', example()._repr_html_())
+    names = [label.label for label in example().labels]
+    near = [label.label for predicted in example().labels for label in predicted.neighbors]
+    assert {name for style, name in cells if "bold" in style} == set(names)
+    assert {name for style, name in cells if "padding-left" in style} == set(near)
+    assert all("padding: " in style for style, name in cells)
 
 
 # ---------------------------------------------------------------- a plain value

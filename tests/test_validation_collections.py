@@ -35,6 +35,21 @@ def test_collections_of_str(y):
     assert {type(label) for label in labels.classes} == {str}
 
 
+@pytest.mark.parametrize(
+    ("y", "fault"),
+    [
+        ([["tax", " law"], ["law"]], "the labels ' law' and 'law', which differ only in blanks"),
+        ([["tax"], [""], ["law"]], "the empty label ''"),
+    ],
+)
+def test_blanks_that_splitting_a_cell_leaves(y, fault):
+    with pytest.warns(UserWarning, match=f"^y holds {fault}. If that is not meant"):
+        labels = check_labels(y)
+    assert labels.matrix.shape[1] == 3  # each is a label of its own nevertheless
+    check_labels([["tax", "land law "], ["law"], [7, 8][:0]])  # nothing to warn of
+    check_labels(y, classes=["law"])  # not when a fitted model's labels are looked up
+
+
 def test_object_array_of_collections():
     y = np.empty(2, dtype=object)
     y[:] = [["tax", "law"], ["law", "art"]]

@@ -45,11 +45,16 @@ clf.predict_topk(["warm up"], k=1)
 
 class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
-        texts = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        labels, scores = clf.predict_topk(texts, k=3)
-        answer = [dict(zip(*row)) for row in zip(labels.tolist(), scores.round(4).tolist())]
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        try:
+            labels, scores = clf.predict_topk(json.loads(body), k=3)
+        except (TypeError, ValueError) as error:  # no JSON, or no list of texts
+            status, answer = 400, {"error": str(error)}
+        else:
+            scores = scores.astype(float).round(4).tolist()
+            status, answer = 200, [dict(zip(*row)) for row in zip(labels.tolist(), scores)]
         body = json.dumps(answer).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
