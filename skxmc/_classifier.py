@@ -15,11 +15,11 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import _num_samples, check_is_fitted, check_memory
+from sklearn.utils.validation import check_is_fitted, check_memory
 
-from ._clusterer import BalancedLabelClusterer
+from ._clusterer import BalancedLabelClusterer, check_features
 from ._device import local_seed, resolve_device, resolve_precision
-from ._encoder import check_capacity, load_encoder, set_dropout
+from ._encoder import check_length, check_states, load_encoder, set_dropout
 from ._explanation import TopKExplanation, explain
 from ._inference import Predictor
 from ._initialization import start_at_centroids, start_at_priors, start_at_random
@@ -243,9 +243,23 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         "memory": [str, HasMethods(["cache"]), None],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
-        "n_jobs": [Integral, None],
+        "n_jobs": [
+            Interval(Integral, None, -1, closed="right"),
+            Interval(Integral, 1, None, closed="left"),
+            None,
+        ],
         "verbose": ["verbose"],
     }
+
+    _prediction_params = (
+        "max_length",
+        "n_candidate_clusters",
+        "prediction_batch_size",
+        "precision",
+        "prediction_precision",
+        "device",
+        "threshold",
+    )
 
     def __init__(
         self,
@@ -392,20 +406,23 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
                 "names. Set warm_start=False to start anew."
             )
         with local_seed(seed, device):
-            if not goes_on:
+            if goes_on:
+                check_length(
+                    self.network_.encoder, self.tokenizer_, self.max_length, name=self.encoder
+                )
+            else:
                 self._build(train, labels.classes, label_features, seed)
             self.network_.float().place_on(device)
             if self.encoder_dropout is not None:
                 set_dropout(self.network_.encoder, self.encoder_dropout)
             memory = check_memory(self.memory)
-            tokens = cached_tokens(memory, self.tokenizer_, train[0], self.max_length)
+            max_length = int(self.max_length)
+            tokens = cached_tokens(memory, self.tokenizer_, train[0], max_length)
             if not goes_on:
                 self._start_heads(tokens, train[1], device, seed)
             validate = None
             if held_out is not None:
-                held_out_tokens = cached_tokens(
-                    memory, self.tokenizer_, held_out[0], self.max_length
-                )
+                held_out_tokens = cached_tokens(memory, self.tokenizer_, held_out[0], max_length)
                 validate = self._validator(held_out_tokens, held_out[1], device)
             data = TrainingSet(tokens, train[1], device)
             rng = np.random.default_rng(seed)
@@ -430,19 +447,16 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     ) -> None:
         """Load the encoder, cluster the labels and make a network of both."""
         texts, y = train
-        if features is not None and _num_samples(features) != len(classes):
-            raise ValueError(
-                f"label_features has {_num_samples(features)} rows, but there are {len(classes)} "
-                "labels; it needs one row for each label, in the order of classes_."
-            )
+        if features is not None:
+            n_rows = check_features(features, "label_features").shape[0]
+            if n_rows != len(classes):
+                raise ValueError(
+                    f"label_features has {n_rows} rows, but there are {len(classes)} labels; it "
+                    "needs one row for each label, in the order of classes_."
+                )
         tokenizer, encoder = load_encoder(self.encoder)
-        check_capacity(
-            encoder,
-            tokenizer,
-            name=self.encoder,
-            n_feature_layers=self.n_feature_layers,
-            max_length=self.max_length,
-        )
+        check_states(encoder, self.n_feature_layers, name=self.encoder)
+        check_length(encoder, tokenizer, self.max_length, name=self.encoder)
         clusterer = BalancedLabelClusterer() if self.clusterer is None else clone(self.clusterer)
         if clusterer.random_state is None:
             clusterer.random_state = seed
@@ -452,8 +466,8 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         network = LightXMLNetwork(
             encoder,
             self.clusterer_.labels_,
-            n_feature_layers=self.n_feature_layers,
-            bottleneck_dim=self.bottleneck_dim,
+            n_feature_layers=int(self.n_feature_layers),
+            bottleneck_dim=int(self.bottleneck_dim),
             dropout=self.dropout,
         )
         self.network_ = network
@@ -497,7 +511,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         max_epochs = auto_epochs(n_texts) if self.max_epochs == "auto" else self.max_epochs
         return TrainingSettings(
             max_epochs=int(max_epochs),
-            batch_size=self.batch_size,
+            batch_size=int(self.batch_size),
             learning_rate=float(rate),
             head_learning_rate=float(rate if head_rate is None else head_rate),
             weight_decay=self.weight_decay,
@@ -545,7 +559,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         ndarray of shape (n_texts, n_feature_layers * hidden), float32
             e of the paper, before dropout.
         """
-        check_is_fitted(self)
+        self._check_ready()
         return self._predictor().features(check_texts(X, allow_empty=True))
 
     def explain_topk(
@@ -611,7 +625,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         >>> explanation.neighbors[0].text
         'stocks fell again'
         """
-        check_is_fitted(self)
+        self._check_ready()
         return explain(
             self,
             text,
@@ -632,14 +646,15 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         device = self._prediction_device() if device is None else device
         precision = precision or self.prediction_precision or self.precision
         dtype = resolve_precision(precision, device)
+        check_length(network.encoder, self.tokenizer_, self.max_length, name=self.encoder)
         if network.feature_mean.device != device:
             network.place_on(device)
         return Predictor(
             network=serving_copy(network, dtype),
             tokenizer=self.tokenizer_,
-            max_length=self.max_length,
+            max_length=int(self.max_length),
             n_candidate_clusters=self._n_candidate_clusters(network),
-            batch_size=self.prediction_batch_size,
+            batch_size=int(self.prediction_batch_size),
             device=device,
             dtype=dtype,
         )
