@@ -29,6 +29,8 @@ from ._validation import check_labels, check_texts
 LEAST_SCORE = float(np.finfo(np.float32).tiny)
 # omikuji makes room for all trees at once, and aborts where there is none.
 MOST_TREES = 10_000
+# From about 1e15 on, weights for the loss "log" become NaN, at which omikuji aborts in prediction.
+MOST_C = 1e6
 
 
 class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
@@ -47,7 +49,7 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     n_trees : int, default=3
         Trees, whose scores are averaged; at most 10,000.
     C : float, default=1.0
-        Inverse strength of regularisation.
+        Inverse strength of regularisation, at most 1e6.
     loss : {"hinge", "log"}, default="hinge"
         Of the linear classifiers; "hinge" is squared.
     min_branch_size : int, default=100
@@ -109,7 +111,7 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     _parameter_constraints: dict[str, list[Any]] = {
         "vectorizer": [HasMethods(["fit_transform", "transform"]), None],
         "n_trees": [Interval(Integral, 1, MOST_TREES, closed="both")],
-        "C": [Interval(Real, 0, None, closed="neither")],
+        "C": [Interval(Real, 0, MOST_C, closed="right")],
         "loss": [StrOptions({"hinge", "log"})],
         "min_branch_size": [Interval(Integral, 2, None, closed="left")],
         "collapse_every_n_layers": [Interval(Integral, 0, None, closed="left")],
@@ -204,7 +206,7 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         settings = omikuji.Model.default_hyper_param()
         settings.n_trees = self.n_trees
         # omikuji computes in float32, where a smaller C would be 0.
-        settings.linear_c = float(np.clip(self.C, LEAST_SCORE, np.finfo(np.float32).max))
+        settings.linear_c = float(max(self.C, LEAST_SCORE))
         settings.linear_loss_type = omikuji.LossType[self.loss.upper()].value
         # Beyond the number of labels they change nothing, and must fit a machine word.
         most = labels.matrix.shape[1] + 1
