@@ -292,8 +292,9 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         for name, member in members.items():
             if not (ranks_texts(member) or hasattr(member, "predict_proba")):
                 raise TypeError(
-                    f"The member {name!r}, {type(member).__name__}, cannot score labels: it is "
-                    "no classifier of this package and has no predict_proba. Leave it out."
+                    f"estimators: the member {name!r}, {type(member).__name__}, cannot score "
+                    "labels: it is no classifier of this package and has no predict_proba. Leave "
+                    "it out."
                 )
         self._kept_weights([name in members for name, _ in self.estimators])
         return members

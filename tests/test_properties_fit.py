@@ -214,7 +214,7 @@ def test_features_that_are_none_are_refused(wrong):
         make_classifier(max_epochs=1).fit(X, Y, label_features=wrong)
     with refused("X|Y"):
         label_features([["a"]] * 4, wrong)
-    if np.shape(wrong) != (3, 3):
+    if getattr(wrong, "shape", None) != (3, 3):
         with refused("X"):
             BalancedLabelClusterer().fit(wrong)
         clusterer = BalancedLabelClusterer().fit(np.eye(4))
@@ -236,7 +236,7 @@ def test_parameters_out_of_range_are_refused(drawn):
     for kind, params in drawn.items():
         for name, value in params.items():
             estimator = make(kind, **{name: value})
-            with refused(name.replace("estimators", "[Ee]stimators?")):
+            with refused(name.replace("estimators", "estimators?")):
                 if kind is BalancedLabelClusterer:
                     estimator.fit(np.eye(3))
                 else:
