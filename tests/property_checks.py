@@ -118,9 +118,11 @@ def assert_sound_predictions(clf, texts, k):
     np.put_along_axis(expected, columns, scores, axis=1)
     np.testing.assert_array_equal(kept.toarray(), expected)
 
-    predicted = clf.predict(texts)
-    assert isinstance(predicted, sparse.csr_matrix)
-    assert predicted.dtype == np.int64
-    assert (predicted.data == 1).all()
-    taken = (recalled.toarray() >= clf.threshold) & (recalled.toarray() > 0)
-    np.testing.assert_array_equal(predicted.toarray(), taken)
+    # A label whose score is the threshold is predicted.
+    for threshold in (clf.threshold, *map(float, recalled.data[:1])):
+        predicted = copy.copy(clf).set_params(threshold=threshold).predict(texts)
+        assert isinstance(predicted, sparse.csr_matrix)
+        assert predicted.dtype == np.int64
+        assert (predicted.data == 1).all()
+        taken = (recalled.toarray() >= threshold) & (recalled.toarray() > 0)
+        np.testing.assert_array_equal(predicted.toarray(), taken)

@@ -155,7 +155,10 @@ def no_texts():
         st.lists(text(), max_size=2).map(iter),
         st.lists(text(), max_size=2).map(lambda texts: (t for t in texts)),
         st.sampled_from([np.array([b"a"]), np.array("a"), np.full((1, 1, 1), "a")]),
-        grid | grid.map(pd.DataFrame) | grid.map(lambda array: array.astype(object)),
+        grid
+        | grid.map(pd.DataFrame)
+        | st.just(pd.DataFrame({"text": ["a"]}))
+        | grid.map(lambda array: array.astype(object)),
         st.sampled_from([list, str, pd.Series, len, object(), collections.UserDict(a="b")]),
         st.sampled_from(["csr", "coo", "dok"]).map(
             lambda f: sparse.csr_array(np.eye(2)).asformat(f)
@@ -317,7 +320,9 @@ def no_labels():
         st.sampled_from([np.array([["a", "b"], ["c", "d"]]), np.full((2, 2), None)]),
         st.sampled_from([np.eye(2).astype("M8[s]"), np.ma.masked_less(np.eye(2), 1)]),
         st.sampled_from([np.zeros((2, 0)), np.zeros((0, 2)), np.eye(3), [], [[], []], [["a"]]]),
-        st.sampled_from([sparse.eye_array(2) * 1j, sparse.coo_array(np.ones(2)), {0: ["a"]}]),
+        st.sampled_from(
+            [sparse.csr_array(np.eye(2) * 1j), sparse.coo_array(np.ones(2)), {0: ["a"]}]
+        ),
         st.sampled_from([{"a"}, iter([["a"], ["b"]]), list, object(), [[["a"]], []], [{}, {}]]),
         st.sampled_from(
             [pd.DataFrame({"a": ["1", "0"]}), pd.DataFrame([[1, 0]] * 2, columns=[2, 2])]

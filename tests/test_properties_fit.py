@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as hnp
 from property_checks import assert_sound_predictions, refused, unmodified
 from scipy import sparse
 from strategies import (
+    HUGE,
     as_sparse,
     broken_sparse,
     cases,
@@ -160,6 +161,13 @@ def test_fit_takes_texts_and_labels_in_any_form(data, mode, drawn, head_start):
     plain = make_classifier(mode, max_epochs=1, head_start=head_start)
     plain.fit(texts, sparse.csr_array(dense.astype(np.float32)))
     assert_same_predictions(clf, plain, texts)
+
+
+def test_fit_takes_huge_and_blank_texts():
+    texts = ["a b " * (HUGE // 4), "c" * HUGE, " ", "\0"]
+    for kind in TEXT_CLASSIFIERS:
+        clf = make(kind).fit(texts, [["a"], ["b"], [], ["a", "c"]])
+        assert_sound_predictions(clf, texts, 3)
 
 
 @cases(5)

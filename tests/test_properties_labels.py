@@ -94,19 +94,19 @@ def test_named_labels_follow_the_classes_and_others_are_counted(data, dense):
 @given(st.data(), indicators(), wrong_value(), st.sampled_from([*SPARSE_FORMATS, "dense", "frame"]))
 def test_a_number_that_no_indicator_holds_is_named_with_its_place(data, dense, wrong, form):
     row, column = (data.draw(st.integers(0, n - 1)) for n in dense.shape)
+    shown = f"'name {column}'" if form == "frame" else column
     values = dense.astype(float)
-    values[row, column] = wrong
-    shown = column
-    if form == "dense":
-        y = values
-    elif form == "frame":
-        shown = f"'name {column}'"
-        y = pd.DataFrame(values, columns=[f"name {i}" for i in range(dense.shape[1])])
-    else:
-        entries = [(r, c, values[r, c]) for r, c in zip(*np.nonzero(values), strict=True)]
-        y = stored_as(entries, dense.shape, float, form)
-    with refused("y", rf"at row {row}, column {shown};"):
-        check_labels(y)
+    for value in (wrong, 2, -1, 0.5, np.nan, np.inf):
+        values[row, column] = value
+        if form == "dense":
+            y = values
+        elif form == "frame":
+            y = pd.DataFrame(values, columns=[f"name {i}" for i in range(dense.shape[1])])
+        else:
+            entries = [(r, c, values[r, c]) for r, c in zip(*np.nonzero(values), strict=True)]
+            y = stored_as(entries, dense.shape, float, form)
+        with refused("y", rf"at row {row}, column {shown};"):
+            check_labels(y)
 
 
 @pytest.mark.parametrize("format", ["csr", "csc", "coo", "bsr"])

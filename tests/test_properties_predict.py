@@ -96,6 +96,13 @@ def test_predictions_of_any_text_are_sound(kind, data, drawn, k, threshold):
         assert_sound_predictions(clf, column, k)
 
 
+@pytest.mark.parametrize("kind", ["direct", "two-stage"])
+def test_any_k_recalls_the_clusters_that_it_needs(kind):
+    clf = changed(ranker(kind), n_candidate_clusters=1)
+    for k in (1, 3, 4, 5, 8, 17, 29, 30):
+        assert_sound_predictions(clf, ["a text", ""], k)
+
+
 @pytest.mark.parametrize("kind", ["direct", "two-stage", "linear", "ensemble"])
 @cases(4)
 @given(st.data(), st.lists(text(), min_size=1, max_size=8), st.integers(1, 9))
@@ -132,6 +139,7 @@ def test_a_huge_text_is_read(huge):
 @cases(6)
 @given(wrong_k(30))
 @example(0)
+@example(31)
 @example(True)
 def test_k_out_of_range_is_refused(k):
     for clf in map(ranker, RANKERS):

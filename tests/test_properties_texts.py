@@ -1,6 +1,7 @@
 """Properties of texts: any characters in any container are read; all else is refused by name."""
 
 import numpy as np
+import pandas as pd
 from hypothesis import example, given
 from hypothesis import strategies as st
 from property_checks import refused, unmodified
@@ -64,6 +65,7 @@ def test_a_missing_text_is_refused_by_row_or_read_as_empty(texts, row, missing):
 @example([])
 @example(iter(["a"]))
 @example(np.array([["a"]]))
+@example(pd.DataFrame({"text": ["a"]}))
 def test_what_is_no_column_of_texts_is_refused(wrong):
     with refused("X"):
         check_texts(wrong)
