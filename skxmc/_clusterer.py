@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ._device import clip_jobs
 from ._topk import checked_csr
 from ._validation import check_labels
 
@@ -76,11 +78,34 @@ def label_features(Y: Any, X: Any) -> Any:
     array([[0.71, 0.71],
            [0.  , 1.  ]], dtype=float32)
     """
-    X = checked_csr(X, "X") if sp.issparse(X) else X
-    X = check_array(X, accept_sparse="csr", dtype=np.float32, input_name="X")
+    X = check_features(X, "X")
     labels = check_labels(Y, name="Y", n_texts=X.shape[0]).matrix
-    features = normalize(labels.T.tocsr() @ normalize(X), copy=False)
+    features = _unit(labels.T.tocsr() @ _unit(X))
     return sp.csr_matrix(features) if sp.issparse(features) else features
+
+
+def check_features(X: Any, name: str, check: Callable[..., Any] | None = None) -> Any:
+    """Features as a canonical float32 CSR copy, or as a dense float32 array.
+
+    Parameters
+    ----------
+    X : {array-like, sparse matrix} of shape (n_rows, n_features)
+    name : str
+        What error messages call it.
+    check : callable, default=None
+        sklearn's `check_array` or one like it; None is that.
+    """
+    check = partial(check_array, input_name=name) if check is None else check
+    X = checked_csr(X, name) if sp.issparse(X) else X
+    try:
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf, which is refused
+            return check(X, accept_sparse="csr", dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(
+            f"{name} must be a sparse or dense matrix of finite numbers, with at least one row and "
+            f"one column: {error}"
+        ) from error
 
 
 def largest_cluster(max_cluster_size: int | str, n_labels: int) -> int:
@@ -162,7 +187,11 @@ class BalancedLabelClusterer(
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "random_state": ["random_state"],
-        "n_jobs": [None, Integral],
+        "n_jobs": [
+            Interval(Integral, None, -1, closed="right"),
+            Interval(Integral, 1, None, closed="left"),
+            None,
+        ],
     }
 
     def __init__(
@@ -223,7 +252,7 @@ class BalancedLabelClusterer(
             members = _members(self._tree.nodes, level)
             # Drawn before the threads start, whose order must not matter.
             seeds = random_state.randint(np.iinfo(np.int32).max, size=len(members))
-            n_iters = Parallel(n_jobs=self.n_jobs, require="sharedmem")(
+            n_iters = Parallel(n_jobs=clip_jobs(self.n_jobs), require="sharedmem")(
                 delayed(split)(rows, steps, seed) for rows, seed in zip(members, seeds, strict=True)
             )
             n_iter = max(n_iter, *n_iters)
@@ -287,9 +316,8 @@ class BalancedLabelClusterer(
 
     def _unit_rows(self, X: Any, *, reset: bool) -> sp.csr_array:
         """Rows of unit norm, or of zeros, as a canonical float32 copy."""
-        X = checked_csr(X, "X") if sp.issparse(X) else X
-        X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, reset=reset)
-        return normalize(sp.csr_array(X), copy=False)
+        X = check_features(X, "X", partial(validate_data, self, reset=reset))
+        return _unit(sp.csr_array(X))
 
 
 class _Tree(NamedTuple):
@@ -419,6 +447,20 @@ def _upper_halves(scores: FloatArray, bounds: IntArray) -> tuple[NDArray[np.bool
     left = above | (tied & (np.cumsum(tied, axis=1) <= room))
     # In float64, so that the middle of two neighbouring float32 numbers lies between them.
     return left[slots], (least.astype(np.float64) + below).ravel() / 2
+
+
+def _unit(X: Any) -> Any:
+    """Rows of unit norm, or of zeros; a matrix of X's kind, in place where X is sparse."""
+    is_sparse = sp.issparse(X)
+    largest = np.abs(X).max(axis=1)
+    largest = largest.toarray().ravel() if is_sparse else largest
+    # Squares of large numbers overflow and those of small ones vanish. Powers of two round nothing.
+    scales = -np.frexp(largest)[1]
+    if is_sparse:
+        X.data = np.ldexp(X.data, np.repeat(scales, np.diff(X.indptr)))
+    else:
+        X = np.ldexp(X, scales[:, np.newaxis])
+    return normalize(X, copy=False)
 
 
 def _members(nodes: IntArray, level: int) -> list[IntArray]:

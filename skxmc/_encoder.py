@@ -115,16 +115,18 @@ def longest_input(encoder: Any, tokenizer: Any) -> int:
     return limit
 
 
-def check_capacity(
-    encoder: Any, tokenizer: Any, *, name: str, n_feature_layers: int, max_length: int
-) -> None:
-    """Check that the encoder has as many hidden states and positions as are asked for."""
+def check_states(encoder: Any, n_feature_layers: int, *, name: str) -> None:
+    """Check that the encoder has as many hidden states as are asked for."""
     n_states = encoder.config.num_hidden_layers + 1
     if n_feature_layers > n_states:
         raise ValueError(
             f"n_feature_layers={n_feature_layers}, but encoder={name!r} has only {n_states} hidden "
             "states. Lower it."
         )
+
+
+def check_length(encoder: Any, tokenizer: Any, max_length: int, *, name: str) -> None:
+    """Check that the encoder has positions for texts of so many tokens."""
     longest = longest_input(encoder, tokenizer)
     if max_length > longest:
         raise ValueError(

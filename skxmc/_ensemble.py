@@ -17,9 +17,11 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
+from ._device import clip_jobs
 from ._fusion import LearnedFusion
 from ._preparation import hold_out
 from ._rescoring import RescorerMixin, candidate_scores, ranks_texts
+from ._topk import as_array
 from ._validation import check_labels, check_texts
 
 # validation_fraction="auto" is the share AUTO_HELD_OUT of the texts; at most MOST_HELD_OUT of them,
@@ -117,9 +119,15 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         "n_candidates": [Interval(Integral, 1, None, closed="left")],
         "threshold": [Interval(Real, 0, 1, closed="both")],
         "random_state": ["random_state"],
-        "n_jobs": [Integral, None],
+        "n_jobs": [
+            Interval(Integral, None, -1, closed="right"),
+            Interval(Integral, 1, None, closed="left"),
+            None,
+        ],
         "verbose": ["boolean"],
     }
+
+    _prediction_params = ("n_candidates", "threshold")
 
     def __init__(
         self,
@@ -207,7 +215,7 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
     def _fit_members(
         self, members: dict[str, Any], texts: list[str], y: Any, fit_params: dict[str, Any]
     ) -> dict[str, Any]:
-        fitted = Parallel(n_jobs=self.n_jobs)(
+        fitted = Parallel(n_jobs=clip_jobs(self.n_jobs))(
             delayed(_fit_member)(
                 clone(member),
                 texts,
@@ -284,8 +292,9 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         for name, member in members.items():
             if not (ranks_texts(member) or hasattr(member, "predict_proba")):
                 raise TypeError(
-                    f"The member {name!r}, {type(member).__name__}, cannot score labels: it is "
-                    "no classifier of this package and has no predict_proba. Leave it out."
+                    f"estimators: the member {name!r}, {type(member).__name__}, cannot score "
+                    "labels: it is no classifier of this package and has no predict_proba. Leave "
+                    "it out."
                 )
         self._kept_weights([name in members for name, _ in self.estimators])
         return members
@@ -293,7 +302,10 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
     def _kept_weights(self, kept: list[bool]) -> list[float]:
         """Weights of the members that are kept, of all; they sum to 1."""
         weights = np.ones(len(self.estimators)) if self.weights is None else self.weights
-        weights = np.asarray(weights, dtype=np.float64)
+        weights = as_array(weights, "weights")
+        if weights.dtype.kind not in "buif":
+            raise TypeError(f"weights is {self.weights!r}; weights must be numbers, from 0.")
+        weights = weights.astype(np.float64)
         if weights.shape != (len(self.estimators),):
             raise ValueError(
                 f"weights is of shape {weights.shape}, but there are {len(self.estimators)} "

@@ -17,7 +17,7 @@ from sklearn.utils import gen_batches
 from ._inference import ScoredText
 from ._network import LightXMLNetwork
 from ._text import count_tokens
-from ._topk import check_k
+from ._topk import as_array, check_k
 from ._validation import check_labels, check_texts
 
 # Vectors compared at once: no copy of all of them is made.
@@ -283,7 +283,7 @@ def _check_corpus(clf: Any, texts: Any, y: Any, representations: Any) -> _Corpus
         labels = check_labels(y, classes=clf.classes_, n_texts=len(texts)).matrix
     if representations is None:
         return _Corpus(texts, labels, clf.encode(texts))
-    vectors = np.asarray(representations)
+    vectors = as_array(representations, "representations")
     expected = (len(texts), clf.network_.recall_head.in_features)
     if vectors.shape != expected or vectors.dtype.kind != "f":
         raise ValueError(

@@ -13,12 +13,12 @@ import torch
 from joblib import hash as joblib_hash
 from sklearn.base import clone
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _num_samples, check_memory
+from sklearn.utils.validation import check_memory
 
 from ._checkpoint import HASHED, Checkpoint
-from ._clusterer import BalancedLabelClusterer
+from ._clusterer import BalancedLabelClusterer, check_features
 from ._device import local_seed, resolve_device, resolve_precision
-from ._encoder import check_capacity, load_encoder, set_dropout
+from ._encoder import check_length, check_states, load_encoder, set_dropout
 from ._inference import Predictor
 from ._initialization import start_at_centroids, start_at_priors, start_at_random
 from ._model import Model
@@ -103,12 +103,14 @@ def fit_model(clf: Any, given: FitData) -> tuple[Model, list[dict[str, Any]]]:
         starts_anew = model is None
         if model is None:
             model = build_model(clf, train, labels.classes, given.label_features, seed, generator)
+        check_length(model.network.encoder, model.tokenizer, clf.max_length, name=clf.encoder)
         network = model.network.float().place_on(device)
         network.set_dropout(dropout)
         if encoder_dropout is not None:
             set_dropout(network.encoder, encoder_dropout)
         memory = check_memory(clf.memory)
-        tokens = cached_tokens(memory, model.tokenizer, train[0], clf.max_length)
+        max_length = int(clf.max_length)
+        tokens = cached_tokens(memory, model.tokenizer, train[0], max_length)
         if starts_anew and clf.head_start == "centroids":
             predictor = make_predictor(clf, model, device, clf.precision)
             start_at_centroids(
@@ -119,7 +121,7 @@ def fit_model(clf: Any, given: FitData) -> tuple[Model, list[dict[str, Any]]]:
             )
         validate = None
         if held_out is not None:
-            held_out_tokens = cached_tokens(memory, model.tokenizer, held_out[0], clf.max_length)
+            held_out_tokens = cached_tokens(memory, model.tokenizer, held_out[0], max_length)
             validate = make_validator(clf, model, held_out_tokens, held_out[1], device)
 
         def save(run: Training) -> None:
@@ -188,19 +190,15 @@ def build_model(
 ) -> Model:
     """Load the encoder, cluster the labels and make a network of both, on the CPU."""
     texts, y = train
-    if features is not None and _num_samples(features) != len(classes):
-        raise ValueError(
-            f"label_features has {_num_samples(features)} rows, but there are {len(classes)} "
-            "labels; it needs one row for each label, in the order of classes_."
-        )
+    if features is not None:
+        n_rows = check_features(features, "label_features").shape[0]
+        if n_rows != len(classes):
+            raise ValueError(
+                f"label_features has {n_rows} rows, but there are {len(classes)} labels; it "
+                "needs one row for each label, in the order of classes_."
+            )
     tokenizer, encoder = load_encoder(clf.encoder)
-    check_capacity(
-        encoder,
-        tokenizer,
-        name=clf.encoder,
-        n_feature_layers=clf.n_feature_layers,
-        max_length=clf.max_length,
-    )
+    check_states(encoder, clf.n_feature_layers, name=clf.encoder)
     clusterer = BalancedLabelClusterer() if clf.clusterer is None else clone(clf.clusterer)
     if clusterer.random_state is None:
         clusterer.random_state = seed
@@ -210,8 +208,8 @@ def build_model(
     network = LightXMLNetwork(
         encoder,
         clusterer.labels_,
-        n_feature_layers=clf.n_feature_layers,
-        bottleneck_dim=clf.bottleneck_dim,
+        n_feature_layers=int(clf.n_feature_layers),
+        bottleneck_dim=int(clf.bottleneck_dim),
         dropout=0.0,  # not known yet
     )
     if clf.head_start == "random":
@@ -241,12 +239,13 @@ def make_predictor(
     settle_after_fork()
     precision = precision or clf.prediction_precision or clf.precision
     dtype = resolve_precision(precision, device)
+    check_length(model.network.encoder, model.tokenizer, clf.max_length, name=clf.encoder)
     return Predictor(
         network=serving_copy(model.network, dtype, device),
         tokenizer=model.tokenizer,
-        max_length=clf.max_length,
+        max_length=int(clf.max_length),
         n_candidate_clusters=n_candidate_clusters(clf, model.network),
-        batch_size=clf.prediction_batch_size,
+        batch_size=int(clf.prediction_batch_size),
         device=device,
         dtype=dtype,
     )
@@ -261,7 +260,7 @@ def training_settings(
         rate = AUTO_RATE_BY_WIDTH / network.encoder.config.hidden_size
     return TrainingSettings(
         max_epochs=max_epochs,
-        batch_size=clf.batch_size,
+        batch_size=int(clf.batch_size),
         learning_rate=float(rate),
         head_learning_rate=float(rate if head_rate is None else head_rate),
         weight_decay=clf.weight_decay,

@@ -75,6 +75,7 @@ class Predictor:
             self._top_k_of_tokens(
                 chunk, columns[offset : offset + len(chunk)], scores[offset : offset + len(chunk)]
             )
+        _check_numbers(scores)
         return columns, scores
 
     def top_k_of_tokens(self, tokens: TokenStore, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -123,6 +124,7 @@ class Predictor:
         counts = np.zeros(len(tokens), dtype=np.int64)
         found = []
         for rows, (labels, values) in self.batches(tokens, candidates):
+            _check_numbers(values)
             kept = (labels >= 0) & (values >= min_score)
             counts[rows] = kept.sum(axis=1)
             found.append((rows, labels[kept], values[kept]))
@@ -253,6 +255,15 @@ class Predictor:
             "the detour.",
             RuntimeWarning,
             stacklevel=2,
+        )
+
+
+def _check_numbers(scores: np.ndarray) -> None:
+    if np.isnan(scores).any():
+        raise ValueError(
+            "The scores are NaN: training has diverged, or numbers have overflowed in fp16. Fit "
+            "with a lower learning_rate, head_learning_rate or weight_decay or with max_grad_norm, "
+            'or set precision="fp32".'
         )
 
 

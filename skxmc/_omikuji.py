@@ -20,12 +20,17 @@ from sklearn.datasets import dump_svmlight_file
 from sklearn.preprocessing import normalize
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
+from ._device import clip_jobs
 from ._preparation import add_label_texts, fit_tfidf
 from ._ranker import TextRankerMixin, from_score_on
 from ._validation import check_labels, check_texts
 
 # Scores that round to 0, and those of labels that no beam finds: stored entries must be positive.
 LEAST_SCORE = float(np.finfo(np.float32).tiny)
+# omikuji makes room for all trees at once, and aborts where there is none.
+MOST_TREES = 10_000
+# From about 1e15 on, weights for the loss "log" become NaN, at which omikuji aborts in prediction.
+MOST_C = 1e6
 
 
 class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
@@ -42,9 +47,9 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         Gives a sparse matrix of features, such as ``TfidfVectorizer(ngram_range=(1, 2))``; a clone
         is fitted. None is ``TfidfVectorizer()``, of characters where no text holds a word.
     n_trees : int, default=3
-        Trees, whose scores are averaged.
+        Trees, whose scores are averaged; at most 10,000.
     C : float, default=1.0
-        Inverse strength of regularisation.
+        Inverse strength of regularisation, at most 1e6.
     loss : {"hinge", "log"}, default="hinge"
         Of the linear classifiers; "hinge" is squared.
     min_branch_size : int, default=100
@@ -105,17 +110,23 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
 
     _parameter_constraints: dict[str, list[Any]] = {
         "vectorizer": [HasMethods(["fit_transform", "transform"]), None],
-        "n_trees": [Interval(Integral, 1, None, closed="left")],
-        "C": [Interval(Real, 0, None, closed="neither")],
+        "n_trees": [Interval(Integral, 1, MOST_TREES, closed="both")],
+        "C": [Interval(Real, 0, MOST_C, closed="right")],
         "loss": [StrOptions({"hinge", "log"})],
         "min_branch_size": [Interval(Integral, 2, None, closed="left")],
         "collapse_every_n_layers": [Interval(Integral, 0, None, closed="left")],
         "weight_threshold": [Interval(Real, 0, None, closed="left")],
         "beam_size": [Interval(Integral, 1, None, closed="left")],
         "threshold": [Interval(Real, 0, 1, closed="both")],
-        "n_jobs": [Integral, None],
+        "n_jobs": [
+            Interval(Integral, None, -1, closed="right"),
+            Interval(Integral, 1, None, closed="left"),
+            None,
+        ],
         "verbose": ["verbose"],
     }
+
+    _prediction_params = ("beam_size", "threshold", "n_jobs")
 
     def __init__(
         self,
@@ -194,16 +205,19 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         features = _normalized(features)
         settings = omikuji.Model.default_hyper_param()
         settings.n_trees = self.n_trees
-        settings.linear_c = self.C
+        # omikuji computes in float32, where a smaller C would be 0.
+        settings.linear_c = float(max(self.C, LEAST_SCORE))
         settings.linear_loss_type = omikuji.LossType[self.loss.upper()].value
-        settings.min_branch_size = self.min_branch_size
-        settings.collapse_every_n_layers = self.collapse_every_n_layers
+        # Beyond the number of labels they change nothing, and must fit a machine word.
+        most = labels.matrix.shape[1] + 1
+        settings.min_branch_size = min(self.min_branch_size, most)
+        settings.collapse_every_n_layers = min(self.collapse_every_n_layers, most)
         settings.linear_weight_threshold = self.weight_threshold
         with TemporaryDirectory(prefix="skxmc-") as folder:
             path = str(Path(folder) / "train.txt")
             _write_training_file(path, features, y)
             with _quiet(self.verbose):
-                model = omikuji.Model.train_on_data(path, settings, effective_n_jobs(self.n_jobs))
+                model = omikuji.Model.train_on_data(path, settings, self._n_threads())
         self.vectorizer_ = vectorizer
         self.model_ = model
         self.classes_ = labels.classes
@@ -212,6 +226,9 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         self._n_known_labels = int(np.count_nonzero(n_texts))
         self._by_frequency = np.argsort(-n_texts, kind="stable")
         return self
+
+    def _n_threads(self) -> int:
+        return effective_n_jobs(clip_jobs(self.n_jobs))
 
     # ------------------------------------------------------------------ predict
 
@@ -233,7 +250,7 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         scores: list[np.ndarray] = []
         if texts:
             features = _normalized(self.vectorizer_.transform(texts))
-            self.model_.init_prediction_thread_pool(effective_n_jobs(self.n_jobs))
+            self.model_.init_prediction_thread_pool(self._n_threads())
             for start, end in zip(features.indptr, features.indptr[1:], strict=False):
                 names = features.indices[start:end].tolist()
                 values = features.data[start:end].tolist()

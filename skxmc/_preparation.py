@@ -38,7 +38,7 @@ def hold_out(
     """
     if validation_data is not None:
         if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
-            raise ValueError("validation_data is a pair (X, y) of texts and their labels.")
+            raise ValueError("validation_data must be a pair (X, y) of texts and their labels.")
         held_out = check_texts(validation_data[0], name="validation_data[0]")
         held_out_labels = check_labels(
             validation_data[1],

@@ -80,6 +80,8 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         "threshold": [Interval(Real, 0, 1, closed="both")],
     }
 
+    _prediction_params = ("exponent", "n_candidates", "threshold")
+
     def __init__(
         self,
         estimator: Any,

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 
 from ._topk import TopK, check_k
@@ -19,6 +20,10 @@ class TextRankerMixin:
     classes_: np.ndarray
     n_labels_: int
     threshold: float
+    _parameter_constraints: dict[str, list[Any]]
+
+    # What predictions depend on besides what was learnt: it may have been set after `fit`.
+    _prediction_params: tuple[str, ...] = ()
 
     def _top_k(self, texts: list[str], k: int) -> tuple[np.ndarray, np.ndarray]:
         """Columns and scores of the k best labels, best first, (n_texts, k) each."""
@@ -29,6 +34,16 @@ class TextRankerMixin:
     ) -> sp.csr_matrix:
         """Scores of the best `top_k` labels, or of all recalled, from `min_score` on."""
         raise AttributeError(f"{type(self).__name__} must define _scores.")
+
+    def _check_ready(self) -> None:
+        """Check that the estimator is fitted, and the parameters that predictions depend on."""
+        check_is_fitted(self)
+        names = self._prediction_params
+        validate_parameter_constraints(
+            {name: self._parameter_constraints[name] for name in names},
+            {name: getattr(self, name) for name in names},
+            caller_name=type(self).__name__,
+        )
 
     def predict_topk(self, X: Any, k: int = 5) -> TopK:
         """Predict the k best labels of each text.
@@ -49,9 +64,10 @@ class TextRankerMixin:
         Raises
         ------
         ValueError
-            If k is not a whole number from 1 to the number of labels.
+            If k is not a whole number from 1 to the number of labels, or a parameter that was set
+            after `fit` is out of range.
         """
-        check_is_fitted(self)
+        self._check_ready()
         k = check_k(k, self.n_labels_)
         columns, scores = self._top_k(check_texts(X, allow_empty=True), k)
         return TopK(self.classes_[columns], scores)
@@ -71,7 +87,7 @@ class TextRankerMixin:
         csr_matrix of shape (n_texts, n_labels), float32
             Scores in (0, 1]. Labels that were not recalled are absent: 0, below all others.
         """
-        check_is_fitted(self)
+        self._check_ready()
         if top_k is not None:
             top_k = check_k(top_k, self.n_labels_, "top_k")
         return self._scores(check_texts(X, allow_empty=True), top_k=top_k)
@@ -106,7 +122,7 @@ class TextRankerMixin:
         csr_matrix of shape (n_texts, n_labels), int64
             1 where a label is predicted.
         """
-        check_is_fitted(self)
+        self._check_ready()
         predicted = self._scores(check_texts(X, allow_empty=True), min_score=self.threshold)
         predicted.data = np.ones(predicted.nnz)
         return predicted.astype(np.int64)

@@ -209,7 +209,10 @@ def checked_csr(matrix: Any, name: str) -> sparse.csr_array:
             f"{name} has dtype {matrix.dtype}; it must be bool, int or float. Convert it with "
             f"{name}.astype(np.float32)."
         )
-    csr = matrix.tocsr() if _is_sound(matrix) else None
+    wide = matrix.dtype
+    if wide.kind in "iu":  # many duplicates of a small type would add up to less than they are
+        wide = np.result_type(wide, np.int64)
+    csr = _to_csr(matrix, wide) if _is_sound(matrix) else None
     # Looked at again because a lil matrix hands on whatever column numbers it holds.
     if csr is None or not _is_sound(csr):
         raise ValueError(
@@ -217,9 +220,31 @@ def checked_csr(matrix: Any, name: str) -> sparse.csr_array:
             f"{matrix.shape}. Build it anew; check_format() of csr and csc says what is wrong."
         )
     # From its arrays, so that flags such as has_canonical_format are not taken on trust.
-    csr = sparse.csr_array((csr.data, csr.indices, csr.indptr), shape=csr.shape, copy=True)
+    arrays = csr.data.astype(wide, copy=False), csr.indices, csr.indptr
+    csr = sparse.csr_array(arrays, shape=csr.shape, copy=True)
     csr.sum_duplicates()
     return csr
+
+
+def as_array(values: Any, name: str) -> NDArray[Any]:
+    """Whatever makes a full rectangular array, as one."""
+    if np.ma.is_masked(values):
+        raise ValueError(f"{name} has masked entries. Fill them, with {name}.filled(0).")
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} must be an array or lists of equal length, but numpy says: {error}"
+        ) from error
+
+
+def _to_csr(matrix: Any, dtype: np.dtype[Any]) -> Any:
+    """CSR of a sound matrix; where the conversion adds up duplicates, they are of `dtype`."""
+    if matrix.format in ("coo", "bsr"):
+        coo = matrix.tocoo(copy=False)
+        entries = coo.data.astype(dtype, copy=False), (coo.row, coo.col)
+        matrix = sparse.coo_array(entries, shape=coo.shape)
+    return matrix.tocsr()
 
 
 def _top_k_of_dense(scores: NDArray[Any], k: int) -> NDArray[np.int64]:
@@ -249,7 +274,7 @@ def _fill_absent(columns: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _dense_scores(y_score: Any) -> NDArray[Any]:
-    scores = None if isinstance(y_score, tuple) else np.asarray(y_score)
+    scores = None if isinstance(y_score, tuple) else as_array(y_score, "y_score")
     if scores is None or scores.dtype.kind not in "buif":
         raise TypeError(
             "y_score must be a matrix of scores, sparse or dense, or the named tuple (labels, "

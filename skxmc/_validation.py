@@ -9,7 +9,7 @@ from __future__ import annotations
 import reprlib
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import chain, islice, repeat
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.preprocessing import MultiLabelBinarizer
 
-from ._topk import checked_csr
+from ._topk import as_array, checked_csr
 
 MAX_INT64 = np.iinfo(np.int64).max
 
@@ -223,7 +223,7 @@ def find_columns(labels: NDArray[Any], classes: NDArray[Any], name: str) -> NDAr
 
 
 def _read_dense(y: Any, name: str) -> sparse.csr_array:
-    dense = np.asarray(y)
+    dense = as_array(y, name)
     if dense.dtype.kind not in "buif":
         raise TypeError(
             f"{name} is a 2-D array of {dense.dtype}, but an indicator must be bool, int or float. "
@@ -407,7 +407,7 @@ def _is_missing(value: Any) -> bool:
 
 def _is_sequence(values: Any) -> bool:
     """Whether there is a length and an order; a generator could be endless, a set has no order."""
-    unsuited = bytes | bytearray | dict | set | frozenset
+    unsuited = bytes | bytearray | Mapping | set | frozenset | type
     return hasattr(values, "__len__") and not isinstance(values, unsuited)
 
 

@@ -43,7 +43,7 @@ def test_validation_data_may_hold_unknown_labels():
         ((X[:3], Y[:2]), r"validation_data\[1\] has 2 rows, but there are 3 texts"),
         ((X[:2], Y[:2, :4]), r"validation_data\[1\] has 4 columns, but there are 30 classes"),
         (([None, "a"], Y[:2]), r"validation_data\[0\] holds a missing value \(None\) at row 0"),
-        (X, r"validation_data is a pair \(X, y\)"),
+        (X, r"validation_data must be a pair \(X, y\)"),
         (None, None),
     ],
     ids=["lengths", "columns", "missing", "no pair", "none at all"],

@@ -14,7 +14,8 @@ from skxmc import _encoder
 from skxmc._encoder import (
     EMBEDDED_ENCODERS,
     build_encoder,
-    check_capacity,
+    check_length,
+    check_states,
     cls_is_last,
     embedded_path,
     load_encoder,
@@ -321,15 +322,16 @@ def test_longest_input_is_at_most_the_tokenizers(load):
 
 def test_capacity(load):
     tokenizer, encoder = load("bert")
-    check_capacity(encoder, tokenizer, name="mine", n_feature_layers=3, max_length=64)
+    check_states(encoder, 3, name="mine")
+    check_length(encoder, tokenizer, 64, name="mine")
     with pytest.raises(
         ValueError, match=r"n_feature_layers=4, but encoder='mine' has only 3 hidden states\. Lower"
     ):
-        check_capacity(encoder, tokenizer, name="mine", n_feature_layers=4, max_length=64)
+        check_states(encoder, 4, name="mine")
     with pytest.raises(
         ValueError, match=r"max_length=65, but encoder='mine' takes at most 64 tokens\. Lower it"
     ):
-        check_capacity(encoder, tokenizer, name="mine", n_feature_layers=3, max_length=65)
+        check_length(encoder, tokenizer, 65, name="mine")
 
 
 @pytest.mark.cuda

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from numbers import Real
+from sys import float_info
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from skxmc._topk import top_k_of_csr
+from skxmc._topk import as_array, top_k_of_csr
 from skxmc._validation import check_labels, names_labels
 from skxmc.metrics._ranking import count_true, discounts, ideal_dcg, look_up, ranked_columns
 
@@ -133,7 +135,7 @@ def label_propensities(y_train: Any, *, a: float = 0.55, b: float = 1.5) -> NDAr
     Raises
     ------
     TypeError
-        If y_train is of a type that cannot stand for labels.
+        If y_train is of a type that cannot stand for labels, or a or b is no number.
     ValueError
         If y_train is not binary or empty, a is negative, or b not positive.
 
@@ -144,13 +146,19 @@ def label_propensities(y_train: Any, *, a: float = 0.55, b: float = 1.5) -> NDAr
     >>> label_propensities(y_train).round(3)
     array([0.68 , 0.391])
     """
-    if not (0 <= a < np.inf and 0 < b < np.inf):
+    if not (isinstance(a, Real) and isinstance(b, Real)):
+        raise TypeError(f"a must be a number, and b must be one; got a={a!r}, b={b!r}.")
+    if not (0 <= a <= float_info.max and 0 < b <= float_info.max):
         raise ValueError(f"a must be at least 0 and b above 0, both finite; got a={a}, b={b}.")
     matrix = check_labels(y_train, name="y_train").matrix
     n_texts, n_labels = matrix.shape
     counts = np.bincount(matrix.indices, minlength=n_labels)
-    c = max(0.0, np.log(n_texts) - 1) * (b + 1) ** a
-    return 1 / (1 + c * (counts + float(b)) ** -a)
+    factor = np.log(n_texts) - 1
+    if factor <= 0:
+        return np.ones(n_labels)
+    with np.errstate(over="ignore"):  # an odds of infinity is a propensity of 0
+        odds = factor * ((float(b) + 1) / (counts + float(b))) ** float(a)
+    return np.maximum(1 / (1 + odds), float_info.min)
 
 
 def _weighted_gains(
@@ -179,7 +187,14 @@ def _weighted_gains(
 
 
 def _inverse(propensities: Any, n_labels: int) -> NDArray[np.float64]:
-    propensities = np.asarray(propensities, dtype=np.float64)
+    """1 / p of each label, up to a factor that all have in common."""
+    propensities = as_array(propensities, "propensities")
+    if propensities.dtype.kind not in "buif":
+        raise TypeError(
+            f"propensities must be numbers, got {propensities.dtype}. Compute them with "
+            "label_propensities(y_train)."
+        )
+    propensities = propensities.astype(np.float64)
     if propensities.shape != (n_labels,):
         raise ValueError(
             f"propensities must hold one value for each of {n_labels} labels, got shape "
@@ -187,7 +202,8 @@ def _inverse(propensities: Any, n_labels: int) -> NDArray[np.float64]:
         )
     if not ((propensities > 0) & (propensities <= 1)).all():
         raise ValueError("propensities must lie in (0, 1]; pass p itself, not its inverse 1/p.")
-    return 1 / propensities
+    # Less a power of two, which ratios of sums cancel: 1 / p may be more than a float holds.
+    return np.ldexp(1.0, np.frexp(propensities.min())[1]) / propensities
 
 
 def _ratio_of_sums(gains: NDArray[np.float64], best: NDArray[np.float64]) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from skxmc._topk import check_k, rank_columns
+from skxmc._topk import as_array, check_k, rank_columns
 from skxmc._validation import Labels, check_labels, find_columns, names_labels
 
 
@@ -46,7 +46,7 @@ def ranked_columns(
 def _columns_of_top_k(
     labels: Any, k: int, classes: NDArray[Any], *, may_be_new: bool
 ) -> NDArray[np.int64]:
-    labels = np.asarray(labels)
+    labels = as_array(labels, "y_score.labels")
     if labels.ndim != 2:
         raise ValueError(f"y_score.labels must be of shape (n, k), got {labels.shape}.")
     if k > labels.shape[1]:

@@ -1,0 +1,379 @@
+"""Properties of fit: any legal input trains a sound model; anything else is refused by name."""
+
+import numpy as np
+import pytest
+from classifier_fixtures import assert_same_predictions, dataset, make_classifier
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from property_checks import assert_sound_predictions, refused, unmodified
+from scipy import sparse
+from strategies import (
+    HUGE,
+    as_sparse,
+    broken_sparse,
+    cases,
+    columns_of_text,
+    indicators,
+    labels_of,
+    no_labels,
+    no_texts,
+    stored_as,
+    whole,
+    wrong_int,
+    wrong_real,
+)
+
+from skxmc import (
+    BalancedLabelClusterer,
+    LightXMLClassifier,
+    LightXMLEnsemble,
+    OmikujiClassifier,
+    PropensityRanker,
+    label_features,
+)
+
+X, Y = ["one text", "another", "a third one"], [["a"], ["b", "c"], ["a", "d"]]
+MODES = st.sampled_from(["direct", "two-stage"])
+NAMED = st.sampled_from([0, "no such", None, b"sum", ["auto"], 1.5])
+FLAG = st.sampled_from([None, "yes", 2, 0.5, []])
+JOBS = st.sampled_from([0, "all", 1.5, [1], np.array([1, 2])])
+SEED = st.integers(max_value=-1) | st.integers(min_value=2**32) | st.sampled_from(["x", 1.5, [1]])
+LEVEL = st.integers(max_value=-1) | st.sampled_from([None, "x", 1.5, []])
+
+
+def without(strategy, value):
+    return strategy.filter(lambda drawn: drawn is not value)
+
+
+# For each parameter, what it must not be.
+WRONG = {
+    LightXMLClassifier: {
+        "encoder": st.sampled_from([None, 3, b"bert", "", "no/such", "no-such", "/", "a\0b"]),
+        "max_length": wrong_int(2, most=64),
+        "n_feature_layers": wrong_int(1, most=2),
+        "dropout": wrong_real(0, 1, open_high=True),
+        "encoder_dropout": wrong_real(0, 1, None, open_high=True),
+        "clusterer": st.sampled_from([3, "kmeans", LightXMLClassifier(), BalancedLabelClusterer]),
+        "n_candidate_clusters": wrong_int(1),
+        "bottleneck_dim": wrong_int(1),
+        "negative_sampling": NAMED,
+        "head_start": NAMED,
+        "loss_reduction": NAMED,
+        "max_epochs": wrong_int(1),
+        "batch_size": wrong_int(1),
+        "prediction_batch_size": wrong_int(1),
+        "learning_rate": wrong_real(0),
+        "head_learning_rate": wrong_real(0, None, None),
+        "weight_decay": wrong_real(0),
+        "label_moments": NAMED,
+        "warmup_fraction": wrong_real(0, 1),
+        "lr_schedule": NAMED,
+        "max_grad_norm": wrong_real(0, None, None, open_low=True),
+        "swa_start": wrong_int(0, None),
+        "swa_every": wrong_int(1),
+        "early_stopping": FLAG,
+        "validation_fraction": wrong_real(0, 1, open_low=True, open_high=True),
+        "n_iter_no_change": wrong_int(1),
+        "precision": NAMED,
+        "prediction_precision": without(NAMED, None),
+        "device": st.sampled_from([None, 0, "", "toaster", "cpu:1", "cuda:99", "meta", "\ud800"]),
+        "threshold": wrong_real(0, 1),
+        "memory": st.sampled_from([0, b"folder", ["folder"], 1.5]),
+        "checkpoint_dir": st.sampled_from([0, b"folder", ["folder"], 1.5]),
+        "checkpoint_every": wrong_int(1),
+        "warm_start": FLAG,
+        "random_state": SEED,
+        "n_jobs": JOBS,
+        "verbose": LEVEL,
+    },
+    OmikujiClassifier: {
+        "vectorizer": st.sampled_from([3, "tfidf", ["a"]]),
+        "n_trees": wrong_int(1, most=10_000),
+        "C": wrong_real(0, 1e6, open_low=True),
+        "loss": NAMED,
+        "min_branch_size": wrong_int(2),
+        "collapse_every_n_layers": wrong_int(0),
+        "weight_threshold": wrong_real(0),
+        "beam_size": wrong_int(1),
+        "threshold": wrong_real(0, 1),
+        "n_jobs": JOBS,
+        "verbose": LEVEL,
+    },
+    LightXMLEnsemble: {
+        "estimators": st.sampled_from(
+            [None, 3, "ab", (), [], [3], ["words"], [("a", 3)], [("words", "drop")], [(1, 2)]]
+        ),
+        "weights": st.sampled_from([3, "a", [1, 2], ["a"], [-1], [0], [np.nan], [[1], [1, 2]]]),
+        "fusion": NAMED,
+        "validation_fraction": wrong_real(0, 1, open_low=True, open_high=True),
+        "n_candidates": wrong_int(1),
+        "threshold": wrong_real(0, 1),
+        "random_state": SEED,
+        "n_jobs": JOBS,
+        "verbose": FLAG,
+    },
+    PropensityRanker: {
+        "estimator": st.sampled_from([None, 3, "words", []]),
+        "exponent": wrong_real(0),
+        "a": wrong_real(0, open_low=True),
+        "b": wrong_real(0, open_low=True),
+        "n_candidates": wrong_int(1),
+        "threshold": wrong_real(0, 1),
+    },
+    BalancedLabelClusterer: {
+        "max_cluster_size": wrong_int(1),
+        "max_iter": wrong_int(1),
+        "tol": wrong_real(0),
+        "random_state": SEED,
+        "n_jobs": JOBS,
+    },
+}
+
+
+def make(kind, **params):
+    """An unfitted estimator that is fitted in no time."""
+    if kind is LightXMLClassifier:
+        return make_classifier(**{"max_epochs": 1, **params})
+    if kind is LightXMLEnsemble:
+        return kind(params.pop("estimators", [("words", OmikujiClassifier())]), **params)
+    if kind is PropensityRanker:
+        return kind(params.pop("estimator", OmikujiClassifier()), **params)
+    return kind(**params)
+
+
+TEXT_CLASSIFIERS = [kind for kind in WRONG if kind is not BalancedLabelClusterer]
+
+
+# ---------------------------------------------------------------- texts and labels
+
+
+@cases(7)
+@given(st.data(), MODES, columns_of_text(), st.sampled_from(["centroids", "priors", "random"]))
+def test_fit_takes_texts_and_labels_in_any_form(data, mode, drawn, head_start):
+    column, texts = drawn
+    dense = data.draw(indicators(min_rows=len(texts), max_rows=len(texts)))
+    assume(dense.any())
+    y, classes, dense = data.draw(labels_of(dense))
+    clf = make_classifier(mode, max_epochs=1, head_start=head_start)
+    with unmodified(column, y):
+        clf.fit(column, y)
+    assert clf.classes_.tolist() == list(classes)
+    assert_sound_predictions(clf, column, data.draw(st.integers(1, len(classes))))
+    plain = make_classifier(mode, max_epochs=1, head_start=head_start)
+    plain.fit(texts, sparse.csr_array(dense.astype(np.float32)))
+    assert_same_predictions(clf, plain, texts)
+
+
+def test_fit_takes_huge_and_blank_texts():
+    texts = ["a b " * (HUGE // 4), "c" * HUGE, " ", "\0"]
+    for kind in TEXT_CLASSIFIERS:
+        clf = make(kind).fit(texts, [["a"], ["b"], [], ["a", "c"]])
+        assert_sound_predictions(clf, texts, 3)
+
+
+@cases(5)
+@given(st.data(), columns_of_text())
+def test_the_linear_model_takes_texts_and_labels_in_any_form(data, drawn):
+    column, texts = drawn
+    dense = data.draw(indicators(min_rows=len(texts), max_rows=len(texts)))
+    assume(dense.any())
+    y, classes, _ = data.draw(labels_of(dense))
+    kind = data.draw(st.sampled_from([OmikujiClassifier, PropensityRanker, LightXMLEnsemble]))
+    with unmodified(column, y):
+        clf = make(kind).fit(column, y)
+    assert clf.classes_.tolist() == list(classes)
+    assert_sound_predictions(clf, column, data.draw(st.integers(1, len(classes))))
+
+
+@cases(6)
+@given(no_texts(), no_labels() | broken_sparse())
+@example([], None)
+def test_fit_refuses_what_is_no_text_or_no_label(texts, y):
+    for kind in TEXT_CLASSIFIERS:
+        with refused("X"):
+            make(kind).fit(texts, Y)
+        with refused("y"):
+            make(kind).fit(X[:2], y)
+        with refused("y", "there are 3 texts"):
+            make(kind).fit(X, Y[:2])
+    clf = make_classifier(max_epochs=1)
+    with refused(r"validation_data(\[0\])?"):
+        clf.fit(X, Y, validation_data=(texts, Y))
+    with refused(r"validation_data(\[1\])?"):
+        clf.fit(X, Y, validation_data=(X[:2], y))
+    with refused("validation_data"):
+        clf.fit(X, Y, validation_data=Y)
+    if texts is not None:
+        for kind in (LightXMLClassifier, OmikujiClassifier):
+            with refused("label_texts"):
+                make(kind).fit(X, Y, label_texts=texts)
+
+
+@cases(5)
+@given(
+    st.sampled_from([3, "abcd", {}, iter([]), object(), np.ones(4), np.ones((4, 1, 1)), np.eye(3)])
+    | st.sampled_from([np.eye(4) * 1j, [["a"]] * 4, [[1], [1, 2]], np.ones((4, 0)), [[None]] * 4])
+    | st.sampled_from([np.nan, np.inf, 1e300, -1e39]).map(lambda x: np.full((4, 2), x))
+    | st.sampled_from([np.nan, np.inf, 1e300]).map(lambda x: sparse.csr_array(np.full((4, 2), x)))
+    | broken_sparse()
+)
+@example([["a"]] * 4)
+def test_features_that_are_none_are_refused(wrong):
+    with refused("label_features"):
+        make_classifier(max_epochs=1).fit(X, Y, label_features=wrong)
+    with refused("X|Y"):
+        label_features([["a"]] * 4, wrong)
+    if getattr(wrong, "shape", None) != (3, 3):
+        with refused("X"):
+            BalancedLabelClusterer().fit(wrong)
+        clusterer = BalancedLabelClusterer().fit(np.eye(4))
+        with refused("X"):
+            clusterer.predict(wrong)
+
+
+# ---------------------------------------------------------------- parameters
+
+
+def test_every_parameter_has_its_wrong_values():
+    for kind, wrong in WRONG.items():
+        assert set(wrong) == set(make(kind).get_params(deep=False))
+
+
+@cases(4)
+@given(st.fixed_dictionaries({kind: st.fixed_dictionaries(names) for kind, names in WRONG.items()}))
+def test_parameters_out_of_range_are_refused(drawn):
+    for kind, params in drawn.items():
+        for name, value in params.items():
+            estimator = make(kind, **{name: value})
+            with refused(name.replace("estimators", "estimators?")):
+                if kind is BalancedLabelClusterer:
+                    estimator.fit(np.eye(3))
+                else:
+                    estimator.fit(X, Y)
+
+
+POSITIVE = st.floats(0, 1e3, exclude_min=True)
+LEGAL = {
+    "max_length": whole(2, 64),
+    "n_feature_layers": whole(1, 2),
+    "dropout": st.just("auto") | st.floats(0, 1, exclude_max=True),
+    "encoder_dropout": st.sampled_from(["auto", None]) | st.floats(0, 1, exclude_max=True),
+    "n_candidate_clusters": whole(1, 20) | st.sampled_from(["auto", 10**30]),
+    "bottleneck_dim": whole(1, 20) | st.just(True),
+    "negative_sampling": st.sampled_from(["dynamic", "static", "static-separate"]),
+    "loss_reduction": st.sampled_from(["sum", "mean"]),
+    "batch_size": whole(1, 20) | st.just(10**30),
+    "prediction_batch_size": whole(1, 20) | st.just(10**30),
+    "learning_rate": st.just("auto") | st.floats(0, 0.1),
+    "head_learning_rate": st.none() | st.floats(0, 0.1),
+    "weight_decay": st.floats(0, 0.1),
+    "label_moments": st.sampled_from(["auto", "full", "compact"]),
+    "warmup_fraction": st.floats(0, 1),
+    "lr_schedule": st.sampled_from(["linear", "cosine", "constant"]),
+    "max_grad_norm": st.none() | POSITIVE,
+    "swa_start": st.none() | whole(0, 3) | st.just(10**30),
+    "swa_every": whole(1, 3) | st.just(10**30),
+    "early_stopping": st.booleans() | st.sampled_from([np.True_, np.False_]),
+    "validation_fraction": st.floats(0.01, 0.5),
+    "n_iter_no_change": whole(1, 3),
+    "threshold": st.floats(0, 1),
+    "random_state": st.none() | whole(0, 100) | st.builds(np.random.RandomState, whole(0, 9)),
+    "n_jobs": st.none() | st.integers(max_value=-1) | st.integers(min_value=1),
+    "checkpoint_every": whole(1, 3) | st.just(10**30),
+}
+
+
+@cases(6)
+@given(MODES, st.fixed_dictionaries(LEGAL), columns_of_text(max_size=2))
+def test_any_legal_parameters_train_a_sound_model(mode, params, drawn):
+    texts, y = dataset()
+    assert set(params) <= set(WRONG[LightXMLClassifier])
+    clf = make_classifier(mode, max_epochs=1, **params).fit(texts[:6], y[:6])
+    assert_sound_predictions(clf, drawn[0], 5)
+
+
+@cases(4)
+@given(
+    st.fixed_dictionaries(
+        {
+            "n_trees": whole(1, 4),
+            "C": st.floats(0, 1e6, exclude_min=True),
+            "loss": st.sampled_from(["hinge", "log"]),
+            "min_branch_size": whole(2, 9) | st.integers(min_value=2),
+            "collapse_every_n_layers": whole(0, 9) | st.integers(min_value=0),
+            "weight_threshold": st.floats(0, allow_infinity=False),
+            "beam_size": whole(1, 9) | st.integers(min_value=1),
+            "n_jobs": st.none() | st.integers(max_value=-1) | st.integers(min_value=1),
+        }
+    )
+)
+@example({"n_jobs": 10**6, "C": 1e6, "loss": "log"})
+@example({"C": 5e-324, "min_branch_size": 10**30, "collapse_every_n_layers": 10**30})
+def test_any_legal_parameters_train_a_sound_linear_model(params):
+    texts, y = dataset()
+    assert_sound_predictions(OmikujiClassifier(**params).fit(texts[:9], y[:9]), texts[:3], 5)
+
+
+# ---------------------------------------------------------------- clusters
+
+
+@cases(8)
+@given(
+    st.data(),
+    hnp.arrays(bool, st.tuples(st.integers(1, 24), st.integers(1, 5)), elements=st.booleans()),
+    whole(1, 9),
+    st.none() | st.integers(min_value=1) | st.integers(max_value=-1),
+)
+def test_clusters_are_balanced_whatever_the_form_and_scale_of_features(data, dense, size, n_jobs):
+    scales = data.draw(
+        hnp.arrays(float, (len(dense), 1), elements=st.sampled_from([1, 2.0**-120, 2.0**100, 3.0]))
+    )
+    features = data.draw(as_sparse(dense)) if data.draw(st.booleans()) else dense
+    clusterer = BalancedLabelClusterer(size, random_state=0, n_jobs=n_jobs)
+    with unmodified(features):
+        labels = clusterer.fit(features).labels_
+    sizes = np.bincount(labels, minlength=clusterer.n_clusters_)
+    assert len(sizes) == clusterer.n_clusters_
+    assert sizes.sum() == len(dense)
+    assert max(1, size // 2) * (clusterer.n_clusters_ > 1) <= sizes.min()
+    assert sizes.max() <= min(size, sizes.min() + 1)
+    norms = np.sqrt(clusterer.cluster_centers_.power(2).sum(axis=1))
+    filled = np.bincount(labels, weights=dense.any(axis=1), minlength=len(sizes)) > 0
+    np.testing.assert_allclose(np.asarray(norms).ravel(), filled, atol=1e-6)
+
+    scaled = dense * scales
+    for rows in (scaled, sparse.csc_array(scaled)):
+        same = BalancedLabelClusterer(size, random_state=0).fit(rows)
+        np.testing.assert_array_equal(same.labels_, labels)
+
+
+@cases(5)
+@given(st.data(), indicators())
+def test_label_features_are_unit_vectors_at_any_scale(data, dense):
+    shape = (len(dense), data.draw(st.integers(1, 4)))
+    numbers = st.sampled_from([0, 1, 2, 1e-30, 3e-30, 1e30, 2e37])
+    X = data.draw(hnp.arrays(float, shape, elements=numbers))
+    y, _, dense = data.draw(labels_of(dense))
+    assume(dense.size)
+    with unmodified(X, y):
+        features = label_features(y, X)
+    assert features.dtype == np.float32
+    expected = dense.T @ np.array([_unit(row) for row in X])
+    expected = np.array([_unit(row) for row in expected])
+    np.testing.assert_allclose(features, expected, atol=1e-6)
+    entries = [(*place, X[place]) for place in zip(*np.nonzero(X), strict=True)]
+    stored = stored_as(entries, shape, float, data.draw(st.sampled_from(["csr", "coo", "bsr"])))
+    np.testing.assert_allclose(label_features(y, stored).toarray(), expected, atol=1e-6)
+
+
+def _unit(row):
+    length = np.linalg.norm(row)
+    return row / length if length else row
+
+
+@pytest.mark.parametrize("name", ["max_length", "batch_size"])
+def test_a_warm_start_checks_its_parameters(name):
+    clf = make_classifier(max_epochs=1, warm_start=True).fit(X, Y)
+    with refused(name):
+        clf.set_params(**{name: 65 if name == "max_length" else 0}).fit(["a " * 99] * 3, Y)

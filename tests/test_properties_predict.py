@@ -1,0 +1,186 @@
+"""Properties of predictions: sound for any text, k and batch; all else is refused by name."""
+
+import copy
+import functools
+
+import numpy as np
+import pytest
+from classifier_fixtures import dataset, fitted
+from hypothesis import example, given
+from hypothesis import strategies as st
+from property_checks import assert_sound_predictions, refused, unmodified
+from sklearn.frozen import FrozenEstimator
+from strategies import (
+    HUGE,
+    cases,
+    columns_of_text,
+    huge_text,
+    missing_text,
+    no_text,
+    no_texts,
+    text,
+    whole,
+    wrong_int,
+    wrong_k,
+    wrong_real,
+)
+
+from skxmc import LightXMLEnsemble, OmikujiClassifier, PropensityRanker
+
+RANKERS = ("direct", "two-stage", "linear", "ensemble", "learned", "propensity")
+# What predictions depend on and may be set after fit, and what it must not be.
+LANGUAGE = {
+    "threshold": wrong_real(0, 1),
+    "prediction_batch_size": wrong_int(1),
+    "n_candidate_clusters": wrong_int(1),
+    "max_length": wrong_int(2, most=64),
+    "precision": st.sampled_from([None, "int8", "fp8", 16, b"fp32"]),
+    "prediction_precision": st.sampled_from(["fp8", 16, b"fp32", ["fp32"]]),
+    "device": st.sampled_from([None, 0, b"cpu", ["cpu"]]),
+}
+LINEAR = {
+    "threshold": wrong_real(0, 1),
+    "beam_size": wrong_int(1),
+    "n_jobs": st.sampled_from([0, "all", 1.5, [1]]),
+}
+LEARNED = {"threshold": wrong_real(0, 1), "n_candidates": wrong_int(1)}
+WEIGHTS = st.sampled_from([[1], "ab", [1, "b"], [1, -1], [0, 0], [1, np.nan], [[1], [1, 2]]])
+SETTABLE = {
+    "direct": LANGUAGE,
+    "two-stage": LANGUAGE,
+    "linear": LINEAR,
+    "ensemble": {**LEARNED, "weights": WEIGHTS},
+    "learned": LEARNED,
+    "propensity": {**LEARNED, "exponent": wrong_real(0)},
+}
+
+
+@functools.cache
+def ranker(kind):
+    """A small fitted classifier that can predict from any text. Shared: copy before changing."""
+    X, y = dataset()
+    if kind in ("direct", "two-stage"):
+        return fitted(kind)
+    if kind == "linear":
+        return OmikujiClassifier().fit(X, y)
+    members = [
+        ("language", FrozenEstimator(fitted())),
+        ("words", FrozenEstimator(ranker("linear"))),
+    ]
+    if kind == "ensemble":
+        return LightXMLEnsemble(members, weights=[3, 1], n_candidates=7).fit(X, y)
+    if kind == "learned":
+        return LightXMLEnsemble(members, fusion="learned", random_state=0).fit(X, y)
+    return PropensityRanker(ranker("linear"), exponent=1).fit(X, y)
+
+
+def changed(clf, **params):
+    """A copy that shares what was learnt."""
+    return copy.copy(clf).set_params(**params)
+
+
+@pytest.mark.parametrize("kind", RANKERS)
+@cases(5)
+@given(st.data(), columns_of_text(min_size=0), whole(1, 30), st.floats(0, 1))
+def test_predictions_of_any_text_are_sound(kind, data, drawn, k, threshold):
+    column, _ = drawn
+    clf = changed(ranker(kind), threshold=threshold)
+    if kind in ("direct", "two-stage"):
+        clf.set_params(
+            prediction_batch_size=data.draw(whole(1, 70) | st.just(10**30)),
+            n_candidate_clusters=data.draw(whole(1, 40) | st.sampled_from(["auto", 10**30])),
+            max_length=data.draw(whole(2, 64)),
+        )
+        assert np.isfinite(clf.encode(column)).all()
+    with unmodified(column):
+        assert_sound_predictions(clf, column, k)
+
+
+@pytest.mark.parametrize("kind", ["direct", "two-stage"])
+def test_any_k_recalls_the_clusters_that_it_needs(kind):
+    clf = changed(ranker(kind), n_candidate_clusters=1)
+    for k in (1, 3, 4, 5, 8, 17, 29, 30):
+        assert_sound_predictions(clf, ["a text", ""], k)
+
+
+@pytest.mark.parametrize("kind", ["direct", "two-stage", "linear", "ensemble"])
+@cases(4)
+@given(st.data(), st.lists(text(), min_size=1, max_size=8), st.integers(1, 9))
+def test_a_text_is_scored_the_same_in_any_order_and_batch(kind, data, texts, batch_size):
+    clf = ranker(kind)
+    if kind in ("direct", "two-stage"):
+        clf = changed(clf, prediction_batch_size=batch_size)
+    order = data.draw(st.permutations(range(len(texts))))
+    alone = np.vstack([scores_of_all(ranker(kind), [texts[i]]) for i in order])
+    together = scores_of_all(clf, [texts[i] for i in order])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def scores_of_all(clf, texts):
+    """Scores of all labels, in the order of their columns."""
+    labels, scores = clf.predict_topk(texts, clf.n_labels_)
+    return np.take_along_axis(scores, np.argsort(labels, axis=1), axis=1)
+
+
+@cases(1)
+@given(huge_text())
+@example("a" * HUGE)
+@example("\ufdfa" * HUGE)  # eighteen times as long once it is normalised
+def test_a_huge_text_is_read(huge):
+    for kind in ("two-stage", "linear"):
+        labels, scores = ranker(kind).predict_topk([huge], 3)
+        assert len(set(labels[0])) == 3
+        assert ((scores > 0) & (scores <= 1)).all()
+    # Only its first tokens are read.
+    start = ranker("two-stage").predict_topk([huge[: HUGE // 10]], 30)
+    np.testing.assert_array_equal(ranker("two-stage").predict_topk([huge], 30).scores, start.scores)
+
+
+@cases(6)
+@given(wrong_k(30))
+@example(0)
+@example(31)
+@example(True)
+def test_k_out_of_range_is_refused(k):
+    for clf in map(ranker, RANKERS):
+        with refused("k", "k is "):
+            clf.predict_topk(["text"], k)
+        with refused("top_k", "top_k is "):
+            clf.decision_function(["text"], top_k=k)
+    with refused("k", "k is "):
+        ranker("direct").explain_topk("text", k)
+
+
+@cases(6)
+@given(no_texts(), no_text() | missing_text())
+def test_what_is_no_text_is_refused(wrong, element):
+    for clf in map(ranker, RANKERS):
+        for method in ("predict", "predict_topk", "predict_proba", "decision_function", "encode"):
+            if hasattr(clf, method) and not (isinstance(wrong, list) and not wrong):
+                with refused("X"):
+                    getattr(clf, method)(wrong)
+                with refused("X", "row 1"):
+                    getattr(clf, method)(["text", element])
+        with refused("X"):
+            clf.score(wrong, [["a"]])
+
+
+@cases(6)
+@given(st.fixed_dictionaries({kind: st.fixed_dictionaries(SETTABLE[kind]) for kind in RANKERS}))
+@example({"two-stage": {"prediction_batch_size": -1, "max_length": 65, "threshold": float("nan")}})
+def test_what_is_set_after_fit_is_checked(wrong):
+    for kind, params in wrong.items():
+        for name, value in params.items():
+            clf = changed(ranker(kind), **{name: value})
+            for method in ("predict", "predict_topk", "decision_function", "encode"):
+                if hasattr(clf, method):
+                    with refused(name):
+                        getattr(clf, method)(["text"])
+
+
+def test_scores_of_a_diverged_model_are_refused():
+    clf = copy.deepcopy(fitted())
+    clf.network_.recall_head.weight.data[:] = np.nan
+    for method in (clf.predict, clf.predict_topk, clf.decision_function):
+        with refused("learning_rate", "^The scores are NaN"):
+            method(["text"])
