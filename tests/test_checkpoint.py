@@ -77,7 +77,7 @@ RUNS = {
     "clipped": {"max_grad_norm": 1.0},
     "compact moments": {"label_moments": "compact"},
     "averaged": {"swa_start": 1, "swa_every": 2, "lr_schedule": "constant"},
-    "early stopping": {"early_stopping": True, "n_iter_no_change": 1, "max_epochs": 4},
+    "early stopping": {"early_stopping": True, "n_iter_no_change": 2, "max_epochs": 9},
     "static": {"negative_sampling": "static"},
     "static-separate": {"negative_sampling": "static-separate"},
     "bf16": {"precision": "bf16"},
