@@ -9,7 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ["MPLBACKEND"] = "Agg"  # draws to memory
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 # Their assertions show values when they fail, as those of the tests do.
 pytest.register_assert_rewrite(
@@ -17,7 +17,13 @@ pytest.register_assert_rewrite(
 )
 
 # Property tests: the same few cases every time, or many new ones (docs/contributing.md).
-SHARED = {"deadline": None, "database": None, "suppress_health_check": [HealthCheck.too_slow]}
+SHARED = {
+    "deadline": None,
+    "database": None,
+    "suppress_health_check": [HealthCheck.too_slow],
+    "phases": [Phase.explicit, Phase.generate, Phase.shrink],  # to explain takes minutes
+    "report_multiple_bugs": False,
+}
 settings.register_profile("ci", max_examples=10, derandomize=True, **SHARED)
 settings.register_profile("thorough", max_examples=200, print_blob=True, **SHARED)
 settings.load_profile(os.environ.get("SKXMC_HYPOTHESIS_PROFILE", "ci"))

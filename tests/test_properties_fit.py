@@ -200,8 +200,9 @@ def test_fit_refuses_what_is_no_text_or_no_label(texts, y):
     clf = make_classifier(max_epochs=1)
     with refused(r"validation_data(\[0\])?"):
         clf.fit(X, Y, validation_data=(texts, Y))
-    with refused(r"validation_data(\[1\])?"):
-        clf.fit(X, Y, validation_data=(X[:2], y))
+    if not (isinstance(y, list) and y == [[], []]):  # legal there: all labels are missed
+        with refused(r"validation_data(\[1\])?"):
+            clf.fit(X, Y, validation_data=(X[:2], y))
     with refused("validation_data"):
         clf.fit(X, Y, validation_data=Y)
     if texts is not None:
