@@ -13,10 +13,10 @@ types:
 	mypy
 
 test:
-	pytest -m "not slow" --ignore=tests/test_benchmarks.py
+	pytest -n 2 -m "not slow" --ignore=tests/test_benchmarks.py
 
 test-all:
-	pytest --cov --cov-fail-under=90
+	pytest -n 2 --dist loadfile --cov --cov-fail-under=90
 
 docs:
 	sphinx-build -W --keep-going -b html docs docs/_build/html

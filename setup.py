@@ -20,6 +20,7 @@ TEST = [
     *PLOT,
     "pytest>=8",
     "pytest-cov>=5",
+    "pytest-xdist>=3",
     "hypothesis>=6.100",
     "pandas>=2.1",
     "polars",

@@ -1,11 +1,12 @@
-"""Shared settings of the tests: offline, no windows, two threads at most; tiny encoders."""
+"""Shared settings of the tests: offline, no windows, few threads; tiny encoders."""
 
 import functools
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Processes of pytest-xdist that compute at the same time have a thread each.
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 os.environ["MPLBACKEND"] = "Agg"  # draws to memory
 
 import pytest

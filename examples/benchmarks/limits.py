@@ -143,7 +143,7 @@ def train(folder: str, n_texts: str, n_labels: str) -> None:
         max_length=16,
         bottleneck_dim=16,
         max_epochs=1,
-        batch_size=1024,
+        batch_size=128,
         prediction_batch_size=1024,
         random_state=0,
     )
