@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
+import contextlib
 import functools
+import os
 import random
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -41,10 +41,14 @@ def save_lively_encoder(folder: Path) -> str:
 
 @functools.cache
 def encoder_path() -> str:
-    """The folder of the encoder that the tests share; made once, removed in the end."""
-    folder = tempfile.mkdtemp(prefix="skxmc-tests-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return save_lively_encoder(Path(folder) / "encoder")
+    """The folder of the encoder that the tests share, whichever process makes it."""
+    encoder = Path(os.environ["SKXMC_TESTS_FOLDER"]) / "encoder"
+    if not encoder.exists():
+        made = tempfile.mkdtemp(dir=encoder.parent)
+        save_lively_encoder(Path(made))
+        with contextlib.suppress(OSError):  # another process was faster
+            os.rename(made, encoder)
+    return str(encoder)
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import tempfile
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -28,6 +29,14 @@ SHARED = {
 settings.register_profile("ci", max_examples=10, derandomize=True, **SHARED)
 settings.register_profile("thorough", max_examples=200, print_blob=True, **SHARED)
 settings.load_profile(os.environ.get("SKXMC_HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_configure(config):
+    """Make a folder that all processes of this run share: its name is in the names of tests."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        folder = tempfile.TemporaryDirectory(prefix="skxmc-tests-")
+        os.environ["SKXMC_TESTS_FOLDER"] = folder.name
+        config.add_cleanup(folder.cleanup)
 
 
 @pytest.fixture(scope="session")

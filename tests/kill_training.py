@@ -21,14 +21,13 @@ from skxmc import BalancedLabelClusterer, LightXMLClassifier
 from skxmc.datasets import make_xmc
 
 N_KILLS = 20
-ENCODER, FOLDER = sys.argv[1], Path(sys.argv[2])
 
 
-def fit(checkpoint_dir: Path, max_epochs: int = 8) -> LightXMLClassifier:
+def fit(encoder: str, checkpoint_dir: Path, max_epochs: int = 8) -> LightXMLClassifier:
     """Train for a second or more, with a checkpoint after every step."""
     texts, y = make_xmc(64, 30, n_labels_per_sample=2, random_state=0)
     return LightXMLClassifier(
-        ENCODER,
+        encoder,
         max_length=32,
         n_feature_layers=2,
         clusterer=BalancedLabelClusterer(max_cluster_size=4),
@@ -44,12 +43,12 @@ def fit(checkpoint_dir: Path, max_epochs: int = 8) -> LightXMLClassifier:
     ).fit(texts, y)
 
 
-def start(folder: Path) -> int:
+def start(encoder: str, folder: Path) -> int:
     """Fork a child that trains and then saves the model."""
     child = os.fork()
     if child == 0:
         try:
-            fit(folder / "run").save_pretrained(folder / "model")
+            fit(encoder, folder / "run").save_pretrained(folder / "model")
         except BaseException as error:
             print(repr(error), file=sys.stderr, flush=True)
             os._exit(1)
@@ -73,18 +72,19 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return LightXMLClassifier.from_pretrained(folder / "model").network_.state_dict()
 
 
-def main() -> None:
+def main(encoder: str, folder: Path) -> None:
+    """Kill and go on, and print a report as JSON."""
     torch.set_num_threads(1)
     draw = random.Random(0)
-    fit(FOLDER / "warm", max_epochs=1)  # imports all that is imported late
+    fit(encoder, folder / "warm", max_epochs=1)  # imports all that is imported late
     started = time.perf_counter()
-    wait(start(FOLDER / "whole"))
+    wait(start(encoder, folder / "whole"))
     seconds = time.perf_counter() - started
-    expected = weights(FOLDER / "whole")
-    parts = FOLDER / "parts"
+    expected = weights(folder / "whole")
+    parts = folder / "parts"
     kills, kills_while_writing, runs, same = 0, 0, 0, True
     while kills < N_KILLS or runs == 0:
-        child = start(parts)
+        child = start(encoder, parts)
         if kills < N_KILLS:
             time.sleep(draw.uniform(0.05, 0.3) * seconds)
             # Every other kill waits for the middle of writing.
@@ -107,4 +107,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1], Path(sys.argv[2]))

@@ -83,7 +83,9 @@ def test_lists_of_labels():
 
 
 @pytest.mark.parametrize(
-    "form", [tuple, np.array, lambda x: np.array(x, dtype=object), pd.Series], ids=repr
+    "form",
+    [tuple, np.array, lambda x: np.array(x, dtype=object), pd.Series],
+    ids=["tuple", "array", "array of objects", "series"],
 )
 def test_every_form_of_x_gives_the_same_model(form):
     clf = make_classifier().fit(form(X), Y)
