@@ -451,15 +451,14 @@ def _upper_halves(scores: FloatArray, bounds: IntArray) -> tuple[NDArray[np.bool
 
 def _unit(X: Any) -> Any:
     """Rows of unit norm, or of zeros; a matrix of X's kind, in place where X is sparse."""
-    is_sparse = sp.issparse(X)
-    largest = np.abs(X).max(axis=1)
-    largest = largest.toarray().ravel() if is_sparse else largest
     # Squares of large numbers overflow and those of small ones vanish. Powers of two round nothing.
-    scales = -np.frexp(largest)[1]
-    if is_sparse:
-        X.data = np.ldexp(X.data, np.repeat(scales, np.diff(X.indptr)))
+    if sp.issparse(X):
+        lengths = np.diff(X.indptr)
+        filled = np.flatnonzero(lengths)
+        largest = np.maximum.reduceat(np.abs(X.data), X.indptr[filled]) if filled.size else X.data
+        X.data = np.ldexp(X.data, np.repeat(-np.frexp(largest)[1], lengths[filled]))
     else:
-        X = np.ldexp(X, scales[:, np.newaxis])
+        X = np.ldexp(X, -np.frexp(np.abs(X).max(axis=1, keepdims=True))[1])
     return normalize(X, copy=False)
 
 
