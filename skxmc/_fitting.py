@@ -107,7 +107,8 @@ def fit_model(clf: Any, given: FitData) -> tuple[Model, list[dict[str, Any]]]:
         network = model.network.float().place_on(device)
         network.set_dropout(dropout)
         if encoder_dropout is not None:
-            set_dropout(network.encoder, encoder_dropout)
+            for encoder in network.encoders:
+                set_dropout(encoder, encoder_dropout)
         memory = check_memory(clf.memory)
         max_length = int(clf.max_length)
         tokens = cached_tokens(memory, model.tokenizer, train[0], max_length)

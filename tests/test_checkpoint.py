@@ -79,7 +79,7 @@ RUNS = {
     "averaged": {"swa_start": 1, "swa_every": 2, "lr_schedule": "constant"},
     "early stopping": {"early_stopping": True, "n_iter_no_change": 2, "max_epochs": 9},
     "static": {"negative_sampling": "static"},
-    "static-separate": {"negative_sampling": "static-separate"},
+    "static-separate": {"negative_sampling": "static-separate", "encoder_dropout": 0.3},
     "bf16": {"precision": "bf16"},
     "random": {"head_start": "random", "loss_reduction": "mean"},
     "no seed": {"random_state": None},
