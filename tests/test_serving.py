@@ -83,6 +83,7 @@ def test_a_copy_is_made_anew_when_it_must_be(clf):
 
 
 def test_a_network_that_is_gone_takes_its_copy_along(clf):
+    gc.collect()  # networks of other tests
     before = len(_serving._copies)
     serving_copy(clf.network_, torch.bfloat16)
     assert len(_serving._copies) == before + 1

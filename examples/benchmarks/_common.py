@@ -14,8 +14,9 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from skxmc import LightXMLClassifier
+from skxmc import BalancedLabelClusterer, LightXMLClassifier
 from skxmc._encoder import build_encoder, load_encoder
+from skxmc._model import Model
 from skxmc._network import LightXMLNetwork
 from skxmc._text import TokenStore
 
@@ -133,10 +134,8 @@ def random_classifier(
 ) -> LightXMLClassifier:
     """Classifier with a network that was not trained: what it predicts is of no interest."""
     clf = LightXMLClassifier(max_length=n_tokens, device=str(device_of(network)), **params)
-    clf.network_ = network.eval()
-    clf.tokenizer_ = tokenizer
-    clf.n_labels_ = network.layout.n_labels
-    clf.classes_ = np.arange(clf.n_labels_)
+    classes = np.arange(network.layout.n_labels)
+    clf._adopt(Model(network.eval(), tokenizer, BalancedLabelClusterer(), classes), history=[])
     return clf
 
 
