@@ -384,6 +384,8 @@ def test_no_process_and_no_file_is_left(ending, tmp_path):
 
 @pytest.mark.parametrize("ending", ["success", "failure", "ctrl-c"])
 def test_saving_and_training_leave_no_temporary_files(ending, tmp_path, monkeypatch):
+    others = set(multiprocessing.active_children())  # workers that another test keeps
+    fitted()  # the first training in a process has torch make a cache folder
     aside = tmp_path / "tmp"
     aside.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(aside))
@@ -409,7 +411,7 @@ def test_saving_and_training_leave_no_temporary_files(ending, tmp_path, monkeypa
     assert not list(aside.iterdir())
     expected = {"tmp", "run", "model"} if ending == "success" else {"tmp"}
     assert set(os.listdir(tmp_path)) == expected
-    assert not multiprocessing.active_children()
+    assert set(multiprocessing.active_children()) <= others
 
 
 def test_ensembles_in_threads():
