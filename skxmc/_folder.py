@@ -84,6 +84,9 @@ def replace_content(
         for path in _files(content):
             _sync(path)
             files[path.relative_to(content).as_posix()] = _fingerprint(path)
+        folders = [path for path in content.rglob("*") if path.is_dir()]
+        for path in (*folders, content, folder):  # the names of files are in folders
+            _sync(path)
         written = {**description, "content": content.name, "files": files}
         written["checksum"] = _checksum(written)
         new_index.write_text(json.dumps(written, indent=1), encoding="utf-8")

@@ -192,15 +192,20 @@ def test_everybody_may_read_what_was_written(model):
 
 
 def test_content_is_on_the_disk_before_it_counts(tmp_path, monkeypatch):
-    synced = []
-    sync = _folder._sync
-    monkeypatch.setattr(_folder, "_sync", lambda path: (synced.append(path.name), sync(path)))
-    replace = os.replace
-    monkeypatch.setattr(os, "replace", lambda *a: (synced.append("replaced"), replace(*a)))
-    replace_content(
-        tmp_path, "index.json", {}, lambda content: (content / "file").write_text("text")
-    )
-    assert synced == ["file", "index.json.new", "replaced", tmp_path.name]
+    """Files, and the folders that have their names: a power cut leaves the old or the new."""
+    done = []
+    sync, replace = _folder._sync, os.replace
+    monkeypatch.setattr(_folder, "_sync", lambda path: (done.append(path.name), sync(path)))
+    monkeypatch.setattr(os, "replace", lambda *a: (done.append("replaced"), replace(*a)))
+
+    def write(content):
+        (content / "deeper").mkdir()
+        (content / "deeper" / "file").write_text("text")
+
+    replace_content(tmp_path, "index.json", {}, write)
+    content = read_index(tmp_path, "index.json")["content"]
+    names = ["file", "deeper", content, tmp_path.name, "index.json.new", "replaced", tmp_path.name]
+    assert done == names
 
 
 # ---------------------------------------------------------------- earlier versions
