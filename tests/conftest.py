@@ -15,7 +15,11 @@ from hypothesis import HealthCheck, Phase, settings
 
 # Their assertions show values when they fail, as those of the tests do.
 pytest.register_assert_rewrite(
-    "dataset_files", "property_checks", "training_fixtures", "validation_helpers"
+    "dataset_files",
+    "property_checks",
+    "stopped_training",
+    "training_fixtures",
+    "validation_helpers",
 )
 
 # Property tests: the same few cases every time, or many new ones (docs/contributing.md).

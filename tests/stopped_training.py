@@ -1,0 +1,40 @@
+"""Training that is stopped after some steps, and whether it came to the same in the end."""
+
+import torch
+from classifier_fixtures import assert_same_predictions
+
+from skxmc import _training
+
+
+class Stopped(Exception):
+    """Stands for a crash: nothing in the library catches it."""
+
+
+def stop_after(n_steps, monkeypatch, error=Stopped):
+    """Have training end as if the process were killed after so many steps."""
+    step = _training.Trainer.train_step
+    n_done = 0
+
+    def stopping(self, rows, factor):
+        nonlocal n_done
+        if n_done == n_steps:
+            raise error
+        n_done += 1
+        return step(self, rows, factor)
+
+    monkeypatch.setattr(_training.Trainer, "train_step", stopping)
+
+
+def assert_same_model(left, right):
+    """Weights are the same, bit for bit, and so is what training has noted, but for its time."""
+    a, b = left.network_.state_dict(), right.network_.state_dict()
+    assert a.keys() == b.keys()
+    for name, weight in a.items():
+        assert torch.equal(weight, b[name]), name
+    assert_same_predictions(left, right)
+    histories = [
+        [{k: v for k, v in epoch.items() if k != "seconds"} for epoch in clf.history_]
+        for clf in (left, right)
+    ]
+    assert histories[0] == histories[1]
+    assert left.n_iter_ == right.n_iter_ == len(left.history_)

@@ -1,0 +1,105 @@
+"""Ctrl-C and errors in training: what is left of the classifier."""
+
+import copy
+import os
+import signal
+import threading
+
+import pytest
+import torch
+from classifier_fixtures import (
+    assert_same_predictions,
+    dataset,
+    differ,
+    fitted,
+    make_classifier,
+)
+from stopped_training import Stopped, assert_same_model, stop_after
+
+from skxmc import _training
+
+X, Y = dataset()
+
+
+@pytest.mark.parametrize("n_steps", [0, 3, 4, 6])
+@pytest.mark.parametrize("sampling", ["dynamic", "static", "static-separate"])
+def test_ctrl_c_leaves_a_fitted_classifier(n_steps, sampling, monkeypatch):
+    whole = fitted()
+    stop_after(n_steps, monkeypatch, KeyboardInterrupt)
+    clf = make_classifier(negative_sampling=sampling)
+    with pytest.warns(UserWarning, match=rf"interrupted after {n_steps // 4} epochs; the classif"):
+        clf.fit(X, Y)
+    assert clf.n_iter_ == len(clf.history_) == n_steps // 4
+    assert not clf.network_.training
+    assert all(p.requires_grad for p in clf.network_.parameters())
+    assert clf.predict_topk(X, k=3).labels.shape == (64, 3)
+    assert differ(clf, whole)
+
+
+def test_ctrl_c_keeps_the_best_weights(monkeypatch):
+    best = make_classifier(max_epochs=3, early_stopping=True, n_iter_no_change=9)
+    calls = iter([0.5, 0.1, 0.2])
+    monkeypatch.setattr("skxmc._fitting.precision_at_k", lambda *a, **k: next(calls))
+    n_steps = -(-58 // 16)
+    stop_after(2 * n_steps + 1, monkeypatch, KeyboardInterrupt)
+    seen = []
+    keep_best = _training.Trainer.keep_best
+
+    def noting(self):
+        keep_best(self)
+        seen.append(self.best_state)
+
+    monkeypatch.setattr(_training.Trainer, "keep_best", noting)
+    with pytest.warns(UserWarning, match="interrupted after 2 epochs"):
+        best.fit(X, Y)
+    for name, weight in best.network_.state_dict().items():
+        assert torch.equal(weight, seen[0][name])
+
+
+def test_after_ctrl_c_a_checkpoint_goes_on(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_after(6, patch, KeyboardInterrupt)
+        with pytest.warns(UserWarning, match="interrupted after 1 epochs"):
+            make_classifier(checkpoint_dir=tmp_path, checkpoint_every=1).fit(X, Y)
+    assert_same_model(make_classifier(checkpoint_dir=tmp_path).fit(X, Y), fitted())
+
+
+def test_ctrl_c_before_training_leaves_all_as_it_was(monkeypatch):
+    clf = make_classifier()
+    other = copy.deepcopy(fitted("direct"))
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("skxmc._fitting.start_at_centroids", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        clf.fit(X, Y)
+    assert not hasattr(clf, "network_")
+    with pytest.raises(KeyboardInterrupt):
+        other.set_params(max_epochs=1).fit(X, Y)
+    assert_same_predictions(other, fitted("direct"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+def test_a_real_ctrl_c():
+    clf = make_classifier(max_epochs=10_000)
+    timer = threading.Timer(1.0, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    with pytest.warns(UserWarning, match="interrupted after"):
+        clf.fit(X, Y)
+    timer.join()
+    assert 0 < clf.n_iter_ < 10_000
+    clf.predict_topk(X, k=3)
+
+
+# ---------------------------------------------------------------- a failing fit
+
+
+def test_a_failing_fit_leaves_the_estimator_unfitted_and_usable(monkeypatch):
+    clf = make_classifier()
+    with monkeypatch.context() as patch:
+        stop_after(3, patch)
+        with pytest.raises(Stopped):
+            clf.fit(X, Y)
+    assert not [name for name in vars(clf) if name.endswith("_")]
+    assert_same_model(clf.fit(X, Y), fitted())
