@@ -20,12 +20,13 @@ from ._clusterer import BalancedLabelClusterer, check_features
 from ._device import local_seed, resolve_device, resolve_precision
 from ._encoder import check_length, check_states, load_encoder, set_dropout
 from ._inference import Predictor
-from ._initialization import start_at_centroids, start_at_priors, start_at_random
+from ._initialization import MAX_TEXTS, start_at_centroids, start_at_priors, start_at_random
 from ._model import Model
 from ._network import LightXMLNetwork
 from ._persistence import network_state
 from ._preparation import add_label_texts, cached_clusters, cached_tokens, hold_out
 from ._process import settle_after_fork
+from ._progress import progress_bar
 from ._saving import plain_params
 from ._serving import serving_copy
 from ._stages import Training
@@ -114,12 +115,14 @@ def fit_model(clf: Any, given: FitData) -> tuple[Model, list[dict[str, Any]]]:
         tokens = cached_tokens(memory, model.tokenizer, train[0], max_length)
         if starts_anew and clf.head_start == "centroids":
             predictor = make_predictor(clf, model, device, clf.precision)
-            start_at_centroids(
-                network,
-                train[1],
-                lambda rows: predictor.features_of_tokens(tokens.subset(rows)),
-                np.random.default_rng(seed),
-            )
+            n_looked_at = min(len(tokens), MAX_TEXTS)
+            with progress_bar(clf.verbose, desc="encoding texts", total=n_looked_at) as bar:
+                start_at_centroids(
+                    network,
+                    train[1],
+                    lambda rows: predictor.features_of_tokens(tokens.subset(rows), bar.update),
+                    np.random.default_rng(seed),
+                )
         validate = None
         if held_out is not None:
             held_out_tokens = cached_tokens(memory, model.tokenizer, held_out[0], max_length)

@@ -165,15 +165,24 @@ class Predictor:
             self._features_of_tokens(chunk, features[offset : offset + len(chunk)])
         return features
 
-    def features_of_tokens(self, tokens: TokenStore) -> np.ndarray:
-        """The same for texts that are tokenised already."""
+    def features_of_tokens(
+        self, tokens: TokenStore, progress: Callable[[int], object] | None = None
+    ) -> np.ndarray:
+        """The same for texts that are tokenised already; `progress` hears how many are done."""
         features = np.empty((len(tokens), self._feature_dim), dtype=np.float32)
-        self._features_of_tokens(tokens, features)
+        self._features_of_tokens(tokens, features, progress)
         return features
 
-    def _features_of_tokens(self, tokens: TokenStore, features: np.ndarray) -> None:
+    def _features_of_tokens(
+        self,
+        tokens: TokenStore,
+        features: np.ndarray,
+        progress: Callable[[int], object] | None = None,
+    ) -> None:
         for rows, (found,) in self.batches(tokens, lambda b: (self.network.represent(b),)):
             features[rows] = found[:, : self._feature_dim]
+            if progress is not None:
+                progress(len(rows))
 
     def true_labels_by_rank(self, texts: Sequence[str], y: sp.csr_array) -> np.ndarray:
         """Count the true labels in the clusters that the generator ranks first, second and so on.

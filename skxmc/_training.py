@@ -12,13 +12,13 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from torch.optim.swa_utils import AveragedModel
-from tqdm.auto import tqdm
 
 from ._candidates import Positives
 from ._device import autocast
 from ._dropout import fast_dropout
 from ._network import LightXMLNetwork, Losses
 from ._optim import RowAdamW, build_optimizers, clip_gradients, schedule_factor
+from ._progress import progress_bar, show_line
 from ._text import TokenBatch, TokenStore, ranges, training_batches
 
 # Reading the loss waits for a GPU; the progress bar does so only every so many steps.
@@ -195,14 +195,12 @@ class Trainer:
         n_steps = len(batches) * settings.max_epochs
         self.network.train()
         started = time.perf_counter() - self.seconds
-        bar = tqdm(
+        bar = progress_bar(
+            settings.verbose,
             batches[self.n_done :],
             desc=f"epoch {self.epoch + 1}/{settings.max_epochs}",
             initial=self.n_done,
             total=len(batches),
-            disable=not settings.verbose,
-            dynamic_ncols=True,
-            leave=True,
         )
         for rows in bar:
             factor = schedule_factor(
@@ -289,8 +287,8 @@ class Trainer:
         network = self.network if self.average is None else cast(Any, self.average.module)
         score = self.validate(network)
         self.history[-1]["valid_p_at_5"] = score
-        if self.settings.verbose:
-            tqdm.write(f"epoch {self.history[-1]['epoch'] + 1}: validation P@5 {score:.4f}")
+        epoch = self.history[-1]["epoch"] + 1
+        show_line(self.settings.verbose, f"epoch {epoch}: validation P@5 {score:.4f}")
         if self.settings.n_iter_no_change is None:
             return
         if score > self.best_score:

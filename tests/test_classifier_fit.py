@@ -287,7 +287,10 @@ def test_verbose_shows_progress(capsys):
     shown = capsys.readouterr()
     assert "epoch 2/2" in shown.err
     assert "loss=" in shown.err
-    assert f"validation P@5 {clf.history_[0]['valid_p_at_5']:.4f}" in shown.out
+    assert f"validation P@5 {clf.history_[0]['valid_p_at_5']:.4f}" in shown.err
+    bar = next(line for line in reversed(shown.err.split("\r")) if "encoding texts: 100%" in line)
+    assert f"{len(X)}/{len(X)}" in bar
+    assert not shown.out
     make_classifier(max_epochs=1).fit(X, Y)
     assert "epoch" not in capsys.readouterr().err
 

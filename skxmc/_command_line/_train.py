@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import difflib
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
-
-from sklearn.utils import Bunch
 
 from skxmc._classifier import LightXMLClassifier
 from skxmc._clusterer import BalancedLabelClusterer
@@ -39,7 +36,12 @@ def run(args: argparse.Namespace) -> None:
     if not args.quiet:
         print(f"{len(data.X_train):,} texts, {len(data.label_names):,} labels", file=sys.stderr)
     started = time.perf_counter()
-    _fit(clf.set_params(verbose=0 if args.quiet else 1), data, args.label_texts)
+    clf.set_params(verbose=0 if args.quiet else 1).fit(
+        data.X_train,
+        data.y_train,
+        label_names=data.label_names,
+        label_texts=data.label_names if args.label_texts else None,
+    )
     seconds = time.perf_counter() - started
     clf.set_params(verbose=0).save_pretrained(folder, dtype=args.dtype)
     if not args.quiet:
@@ -93,13 +95,3 @@ def check_writable(folder: Path, overwrite: bool) -> None:
         raise ValueError(
             f"{str(folder)!r} cannot be written ({error}). Give another folder as --model."
         ) from error
-
-
-def _fit(clf: LightXMLClassifier, data: Bunch, label_texts: bool) -> None:
-    with contextlib.redirect_stdout(sys.stderr):  # of validation while the bar runs
-        clf.fit(
-            data.X_train,
-            data.y_train,
-            label_names=data.label_names,
-            label_texts=data.label_names if label_texts else None,
-        )
