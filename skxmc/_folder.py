@@ -21,6 +21,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
+
 CONTENT = "content-"
 NEW_INDEX = ".new"
 READ_AT_ONCE = 1 << 20
@@ -55,7 +60,8 @@ def replace_content(
     Parameters
     ----------
     folder : Path
-        Where index and content go. One process writes to it at a time.
+        Where index and content go. Who writes to it at the same time waits, where the system has
+        locks of files.
     index : str
         Name of the index file.
     description : dict
@@ -75,34 +81,35 @@ def replace_content(
     check_target(folder, index)
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    content = folder / f"{CONTENT}{secrets.token_hex(5)}"
-    new_index = folder / (index + NEW_INDEX)
-    try:
-        content.mkdir()
-        write(content)
-        files = {}
-        for path in _files(content):
-            _sync(path)
-            files[path.relative_to(content).as_posix()] = _fingerprint(path)
-        folders = [path for path in content.rglob("*") if path.is_dir()]
-        for path in (*folders, content, folder):  # the names of files are in folders
-            _sync(path)
-        written = {**description, "content": content.name, "files": files}
-        written["checksum"] = _checksum(written)
-        new_index.write_text(json.dumps(written, indent=1), encoding="utf-8")
-        _sync(new_index)
-        os.replace(new_index, folder / index)
-    except BaseException:
-        shutil.rmtree(content, ignore_errors=True)
-        new_index.unlink(missing_ok=True)
-        if is_new:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-        raise
-    _sync(folder)
-    for path in folder.iterdir():
-        if path.name in obsolete or (_is_left_over(path, index) and path != content):
-            _remove(path)
+    with _locked(folder):
+        content = folder / f"{CONTENT}{secrets.token_hex(5)}"
+        new_index = folder / (index + NEW_INDEX)
+        try:
+            content.mkdir()
+            write(content)
+            files = {}
+            for path in _files(content):
+                _sync(path)
+                files[path.relative_to(content).as_posix()] = _fingerprint(path)
+            folders = [path for path in content.rglob("*") if path.is_dir()]
+            for path in (*folders, content, folder):  # the names of files are in folders
+                _sync(path)
+            written = {**description, "content": content.name, "files": files}
+            written["checksum"] = _checksum(written)
+            new_index.write_text(json.dumps(written, indent=1), encoding="utf-8")
+            _sync(new_index)
+            os.replace(new_index, folder / index)
+        except BaseException:
+            shutil.rmtree(content, ignore_errors=True)
+            new_index.unlink(missing_ok=True)
+            if is_new:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+            raise
+        _sync(folder)
+        for path in folder.iterdir():
+            if path.name in obsolete or (_is_left_over(path, index) and path != content):
+                _remove(path)
 
 
 def read_index(folder: Path, index: str) -> dict[str, Any]:
@@ -152,6 +159,23 @@ def damaged(file: Path, reason: str) -> ValueError:
     return ValueError(
         f"{str(file)!r} is damaged ({reason}). Copy its folder again, or write it anew."
     )
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Have a folder to oneself, once all others have left; a process that dies has left."""
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # of file systems without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_UN)  # closing would not do while a forked child has it
+        os.close(handle)
 
 
 def _remove(path: Path) -> None:

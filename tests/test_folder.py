@@ -7,6 +7,9 @@ import pickle
 import random
 import re
 import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import joblib
@@ -179,6 +182,30 @@ def test_a_failure_leaves_no_new_folder(tmp_path):
     with pytest.raises(OSError, match="disk full"):
         replace_content(tmp_path / "a" / "b", "index.json", {}, fail)
     assert not (tmp_path / "a" / "b").exists()
+
+
+def test_writers_at_the_same_time_wait_for_each_other(tmp_path):
+    pytest.importorskip("fcntl")
+    is_written = threading.Event()
+
+    def write_slowly(content):
+        is_written.set()
+        (content / "file").write_text("first")
+        time.sleep(0.3)
+        assert (content / "file").read_text() == "first"  # the other has not swept it away
+
+    def replace(n, write):
+        replace_content(tmp_path / "folder", "index.json", {"n": n}, write)
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(replace, 1, write_slowly)
+        is_written.wait()
+        replace(2, lambda content: (content / "file").write_text("second"))
+        first.result()
+    content = verified_content(tmp_path / "folder", "index.json")
+    assert (content / "file").read_text() == "second"
+    assert read_index(tmp_path / "folder", "index.json")["n"] == 2
+    assert len(list((tmp_path / "folder").iterdir())) == 2
 
 
 def test_everybody_may_read_what_was_written(model):
