@@ -16,7 +16,7 @@ test:
 	pytest -n 2 -m "not slow" --ignore=tests/test_benchmarks.py
 
 test-all:
-	pytest -n 2 --dist loadfile --cov --cov-fail-under=90
+	pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-fail-under=90
 
 docs:
 	sphinx-build -W --keep-going -b html docs docs/_build/html

@@ -20,7 +20,7 @@ TEST = [
     *PLOT,
     "pytest>=8",
     "pytest-cov>=5",
-    "pytest-xdist>=3",
+    "pytest-xdist>=3.7",
     "hypothesis>=6.100",
     "pandas>=2.1",
     "polars",
