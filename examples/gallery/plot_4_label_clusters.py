@@ -34,7 +34,7 @@ clf = LightXMLClassifier(
     clusterer=BalancedLabelClusterer(max_cluster_size=16),
     n_candidate_clusters=16,
     max_length=32,
-    max_epochs=3,
+    max_epochs=2,
     random_state=0,
 )
 clf.fit(data.X_train, data.y_train)
