@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from sklearn.base import BaseEstimator
 
-from ._folder import check_target, read_index, replace_content, verified_content
+from ._folder import check_target, locked, read_index, replace_content, verified_content
 from ._model import Model
 from ._saving import DESCRIPTION, read_model, write_model, write_tensors
 
@@ -56,7 +56,10 @@ class Checkpoint:
         self.folder = Path(folder)
         self.run: dict[str, Any] = {}
         check_target(self.folder, INDEX)
-        self.found = self._read() if (self.folder / INDEX).is_file() else None
+        self.found: Found | None = None
+        if (self.folder / INDEX).is_file():
+            with locked(self.folder, to_write=False):
+                self.found = self._read()
 
     def _read(self) -> Found:
         index = read_index(self.folder, INDEX)

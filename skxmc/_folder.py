@@ -60,8 +60,7 @@ def replace_content(
     Parameters
     ----------
     folder : Path
-        Where index and content go. Who writes to it at the same time waits, where the system has
-        locks of files.
+        Where index and content go. It is `locked` meanwhile.
     index : str
         Name of the index file.
     description : dict
@@ -81,7 +80,7 @@ def replace_content(
     check_target(folder, index)
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
+    with locked(folder, to_write=True):
         content = folder / f"{CONTENT}{secrets.token_hex(5)}"
         new_index = folder / (index + NEW_INDEX)
         try:
@@ -162,15 +161,19 @@ def damaged(file: Path, reason: str) -> ValueError:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Have a folder to oneself, once all others have left; a process that dies has left."""
+def locked(folder: Path, *, to_write: bool) -> Iterator[None]:
+    """Keep writers out of a folder, and readers too if it is to write; waits for those inside.
+
+    A process that dies is no longer inside. Where the system has no locks of files, as on Windows,
+    nobody is kept out.
+    """
     if fcntl is None:
         yield
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):  # of file systems without locks
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            fcntl.flock(handle, fcntl.LOCK_EX if to_write else fcntl.LOCK_SH)
         yield
     finally:
         with contextlib.suppress(OSError):

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from sklearn.base import BaseEstimator
 
 from ._clusterer import BalancedLabelClusterer
-from ._folder import damaged, read_index, replace_content, verified_content
+from ._folder import damaged, locked, read_index, replace_content, verified_content
 from ._model import Model
 from ._network import LightXMLNetwork
 from ._persistence import build_network
@@ -52,17 +52,20 @@ def save_model(clf: Any, folder: str | os.PathLike[str], dtype: str) -> None:
 
 def load_model(cls: type, folder: str | os.PathLike[str]) -> Any:
     """Read a classifier that `save_model` wrote, onto the CPU."""
-    description, content = open_model(Path(folder))
-    params = description["params"]
-    if params["clusterer"] is not None:
-        params["clusterer"] = BalancedLabelClusterer(**params["clusterer"])
-    clf = cls(**params)
-    clf._adopt(read_model(content, description), description["history"])
-    return clf
+    with open_model(Path(folder)) as (description, content):
+        params = description["params"]
+        if params["clusterer"] is not None:
+            params["clusterer"] = BalancedLabelClusterer(**params["clusterer"])
+        clf = cls(**params)
+        clf._adopt(read_model(content, description), description["history"])
+        return clf
 
 
-def open_model(folder: Path) -> tuple[dict[str, Any], Path]:
-    """All of a saved model that is in JSON, and where the rest is; every file is checked.
+@contextlib.contextmanager
+def open_model(folder: Path) -> Iterator[tuple[dict[str, Any], Path]]:
+    """Yield all of a saved model that is in JSON, and where the rest is; every file is checked.
+
+    Nobody replaces the model meanwhile.
 
     Raises
     ------
@@ -74,6 +77,11 @@ def open_model(folder: Path) -> tuple[dict[str, Any], Path]:
             f"{str(folder)!r} is no saved model: it has no {INDEX}. Give a folder that "
             "save_pretrained has written."
         )
+    with locked(folder, to_write=False):
+        yield _read_description(folder)
+
+
+def _read_description(folder: Path) -> tuple[dict[str, Any], Path]:
     index = read_index(folder, INDEX)
     version = index.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:

@@ -20,7 +20,7 @@ from classifier_fixtures import assert_same_predictions, dataset, fitted, make_c
 from safetensors.torch import load_file
 
 import skxmc
-from skxmc import LightXMLClassifier, _folder
+from skxmc import LightXMLClassifier, _folder, _saving
 from skxmc._folder import CONTENT, read_index, replace_content, verified_content
 
 OLD_MODEL = Path(__file__).parent / "data" / "model_of_format_1"
@@ -206,6 +206,23 @@ def test_writers_at_the_same_time_wait_for_each_other(tmp_path):
     assert (content / "file").read_text() == "second"
     assert read_index(tmp_path / "folder", "index.json")["n"] == 2
     assert len(list((tmp_path / "folder").iterdir())) == 2
+
+
+def test_a_model_is_not_replaced_while_it_is_read(copied, monkeypatch):
+    pytest.importorskip("fcntl")
+    read_model, replaced = _saving.read_model, []
+
+    def read_slowly(content, description):
+        replaced.append(pool.submit(fitted("direct").save_pretrained, copied))
+        time.sleep(0.5)
+        assert not replaced[0].done()
+        return read_model(content, description)
+
+    with ThreadPoolExecutor(1) as pool, monkeypatch.context() as patch:
+        patch.setattr(_saving, "read_model", read_slowly)
+        assert_same_predictions(LightXMLClassifier.from_pretrained(copied), fitted())
+        replaced[0].result()
+    assert_same_predictions(LightXMLClassifier.from_pretrained(copied), fitted("direct"))
 
 
 def test_everybody_may_read_what_was_written(model):

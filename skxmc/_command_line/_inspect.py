@@ -106,11 +106,11 @@ def _describe_part(
 
 def describe_model(folder: Path) -> dict[str, Any]:
     """Describe a model without loading its weights, and check that no file is damaged."""
-    description, content = open_model(folder)
-    config = json.loads((content / ENCODER / "config.json").read_text(encoding="utf-8"))
-    with open_weights(content) as weights:
-        n_labels = weights.get_slice("clusters").get_shape()[0]
-        dtype = weights.get_slice("recall_head.weight").get_dtype()
+    with open_model(folder) as (description, content):
+        config = json.loads((content / ENCODER / "config.json").read_text(encoding="utf-8"))
+        with open_weights(content) as weights:
+            n_labels = weights.get_slice("clusters").get_shape()[0]
+            dtype = weights.get_slice("recall_head.weight").get_dtype()
     n_clusters = description["clusterer"]["fitted"]["n_clusters_"]
     classes = description["classes"]
     return {
