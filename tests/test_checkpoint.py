@@ -8,6 +8,8 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,7 @@ from stopped_training import Stopped, assert_same_model, stop_after
 
 from skxmc import BalancedLabelClusterer, LightXMLClassifier, _checkpoint
 from skxmc._checkpoint import Checkpoint, pack, unpack
+from skxmc._folder import replace_content
 
 X, Y = dataset()
 
@@ -245,6 +248,24 @@ def test_damaged_checkpoints_are_refused(stopped):
                 make_classifier(checkpoint_dir=stopped).fit(X, Y)
         file.write_bytes(whole)
     assert_same_model(make_classifier(checkpoint_dir=stopped).fit(X, Y), fitted())
+
+
+def test_a_checkpoint_is_not_replaced_while_it_is_read(stopped, monkeypatch):
+    pytest.importorskip("fcntl")
+    read_model, replaced = _checkpoint.read_model, []
+
+    def read_slowly(content, description):
+        replaced.append(
+            pool.submit(replace_content, stopped, _checkpoint.INDEX, {}, lambda content: None)
+        )
+        time.sleep(0.3)
+        assert not replaced[0].done()
+        return read_model(content, description)
+
+    monkeypatch.setattr(_checkpoint, "read_model", read_slowly)
+    with ThreadPoolExecutor(1) as pool:
+        assert Checkpoint(stopped).found is not None
+        replaced[0].result()
 
 
 def test_a_newer_format_says_so(stopped, monkeypatch):
