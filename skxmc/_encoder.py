@@ -135,27 +135,6 @@ def check_length(encoder: Any, tokenizer: Any, max_length: int, *, name: str) ->
         )
 
 
-def cls_is_last(tokenizer: Any) -> bool:
-    """Whether the tokenizer puts [CLS] at the end of a text (XLNet) or at its start.
-
-    Raises
-    ------
-    ValueError
-        If the tokenizer adds no [CLS] token, or puts it elsewhere.
-    """
-    if tokenizer.cls_token_id is not None:
-        ids = tokenizer("text")["input_ids"]
-        if ids[0] == tokenizer.cls_token_id:
-            return False
-        if ids[-1] == tokenizer.cls_token_id:
-            return True
-    raise ValueError(
-        f"The tokenizer {type(tokenizer).__name__} puts no [CLS] token at the start or the end of "
-        "a text; use an encoder such as BERT, RoBERTa, XLNet, DistilBERT, DeBERTa, ELECTRA or "
-        "ModernBERT."
-    )
-
-
 def set_dropout(encoder: Any, rate: float) -> None:
     """Set the rate of every dropout inside the encoder."""
     for module in encoder.modules():

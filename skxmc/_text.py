@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ._encoder import cls_is_last
 from ._process import ProcessLock
 
 # Texts handed to the tokenizer at once; bounds the memory of its intermediate Python lists.
@@ -16,7 +15,7 @@ TOKENIZER_CHUNK = 10_000
 # Texts are shuffled, cut into pools of this many batches and sorted by length inside a pool:
 # enough for nearly no padding, small enough that batches stay random.
 BATCHES_PER_POOL = 64
-# A tokenizer notes how to truncate before it tokenises: one thread at a time.
+# A tokenizer notes whether to truncate before it tokenises: one thread at a time.
 _tokenizing = ProcessLock()
 
 
@@ -137,15 +136,15 @@ def tokenize(tokenizer: Any, texts: Sequence[str], max_length: int) -> TokenStor
     with_types = "token_type_ids" in tokenizer.model_input_names
     ids, types, lengths = [], [], [np.zeros(0, dtype=np.int64)]
     for start in range(0, len(texts), TOKENIZER_CHUNK):
-        with _tokenizing:
-            encoded = tokenizer(
-                list(texts[start : start + TOKENIZER_CHUNK]),
-                truncation=True,
-                max_length=max_length,
-                padding=False,
-                return_attention_mask=False,
-                return_token_type_ids=with_types,
-            )
+        encoded = _encode(
+            tokenizer,
+            list(texts[start : start + TOKENIZER_CHUNK]),
+            truncation=True,
+            max_length=max_length,
+            padding=False,
+            return_attention_mask=False,
+            return_token_type_ids=with_types,
+        )
         lengths.append(np.fromiter(map(len, encoded["input_ids"]), dtype=np.int64))
         ids.append(_flat(encoded["input_ids"], np.int32))
         if with_types:
@@ -162,8 +161,34 @@ def tokenize(tokenizer: Any, texts: Sequence[str], max_length: int) -> TokenStor
 
 def count_tokens(tokenizer: Any, text: str) -> int:
     """Count the tokens of a text, special ones included, were it not truncated."""
+    return len(_encode(tokenizer, text, truncation=False, verbose=False)["input_ids"])
+
+
+def cls_is_last(tokenizer: Any) -> bool:
+    """Whether the tokenizer puts [CLS] at the end of a text (XLNet) or at its start.
+
+    Raises
+    ------
+    ValueError
+        If the tokenizer adds no [CLS] token, or puts it elsewhere.
+    """
+    if tokenizer.cls_token_id is not None:
+        ids = _encode(tokenizer, "text")["input_ids"]
+        if ids[0] == tokenizer.cls_token_id:
+            return False
+        if ids[-1] == tokenizer.cls_token_id:
+            return True
+    raise ValueError(
+        f"The tokenizer {type(tokenizer).__name__} puts no [CLS] token at the start or the end of "
+        "a text; use an encoder such as BERT, RoBERTa, XLNet, DistilBERT, DeBERTa, ELECTRA or "
+        "ModernBERT."
+    )
+
+
+def _encode(tokenizer: Any, texts: str | list[str], **options: Any) -> Any:
+    """Call the tokenizer, and nothing else: no other call may change `options` meanwhile."""
     with _tokenizing:
-        return len(tokenizer(text, truncation=False, verbose=False)["input_ids"])
+        return tokenizer(texts, **options)
 
 
 def _flat(rows: list[list[int]], dtype: type) -> np.ndarray:

@@ -16,7 +16,6 @@ from skxmc._encoder import (
     build_encoder,
     check_length,
     check_states,
-    cls_is_last,
     embedded_path,
     load_encoder,
     longest_input,
@@ -25,7 +24,7 @@ from skxmc._encoder import (
     without_pooler,
 )
 from skxmc._network import LightXMLNetwork
-from skxmc._text import tokenize
+from skxmc._text import cls_is_last, tokenize
 
 FAMILIES = ["bert", "roberta", "xlnet", "distilbert", "deberta-v2", "electra", "modernbert"]
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"

@@ -161,6 +161,26 @@ def test_sixteen_threads_predict_as_one(mode, precision):
             np.testing.assert_array_equal(top.scores, expected[i].scores)
 
 
+def test_tokenizer_is_called_by_one_thread_at_a_time(monkeypatch):
+    """It notes whether to truncate before it tokenises: another call would undo that."""
+    clf = joblib.load(dumped(fitted()))
+    tokenizer_class = type(clf._model.tokenizer)
+    call, inside, seen = tokenizer_class.__call__, [], []
+
+    def watched(*args, **options):
+        inside.append(1)
+        time.sleep(0.005)
+        seen.append(len(inside))
+        encoded = call(*args, **options)
+        inside.pop()
+        return encoded
+
+    monkeypatch.setattr(tokenizer_class, "__call__", watched)
+    in_threads(8, lambda _: [clf.predict_topk(X[:2], k=1), clf.explain_topk(X[0])])
+    assert len(seen) >= 8 * 3
+    assert set(seen) == {1}
+
+
 def test_weights_are_converted_once_for_all_threads(monkeypatch):
     clf = joblib.load(dumped(fitted()))
     converted, n_calls = _serving._converted, []
