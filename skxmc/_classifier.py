@@ -140,7 +140,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         Draws batches, dropout, clusters and the held-out part. The same seed, data and machine
         give the same model, on a GPU up to the order of summation.
     n_jobs : int or None, default=None
-        Threads of the default clusterer.
+        Threads of the clusterer, where its own `n_jobs` is None.
     verbose : int, default=0
         1 shows a progress bar with the loss and, where there is a validation part, its P@5.
 
@@ -555,7 +555,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If `folder` is no saved model, or one of a newer version.
+            If `folder` is no saved model, a damaged one, or one of a newer version.
         """
         return cast("LightXMLClassifier", load_model(cls, folder))
 

@@ -33,7 +33,7 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         ``predict_proba`` that takes texts. A ``FrozenEstimator`` is taken as it is; it was fitted
         to the labels of the `y` that `fit` is given.
     exponent : float, default=0.1
-        0 changes nothing, 1 divides by the propensity.
+        0 leaves the order by score, 1 divides by the propensity.
     a, b : float, default=0.55 and 1.5
         Of the model of propensities, see `skxmc.metrics.label_propensities`.
     n_candidates : int, default=200

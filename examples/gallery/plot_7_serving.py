@@ -26,7 +26,8 @@ clf.fit(data.X_train, data.y_train, label_names=data.label_names)
 folder = tempfile.TemporaryDirectory()
 model = Path(folder.name) / "model"
 clf.save_pretrained(model, dtype="float16")
-print(f"{sum(path.stat().st_size for path in model.iterdir()) / 1e6:.0f} MB")
+size = sum(path.stat().st_size for path in model.rglob("*") if path.is_file())
+print(f"{size / 1e6:.0f} MB")
 
 # %%
 # The server
