@@ -51,7 +51,7 @@ setup(
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.4",
-        "transformers>=5.0",
+        "transformers>=5.2",  # before, threads mix up the hidden states of one model
         "scikit-learn>=1.6",
         "scipy>=1.11",
         "numpy>=1.26",

@@ -135,7 +135,8 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         Steps from one checkpoint to the next; there is one after each epoch, too. Each takes the
         disk space of three models, for moments.
     warm_start : bool, default=False
-        Go on from the weights of the previous fit instead of starting anew.
+        Go on from the weights of the previous fit instead of starting anew. Until the end they
+        are kept as they were, too.
     random_state : int, RandomState instance or None, default=None
         Draws batches, dropout, clusters and the held-out part. The same seed, data and machine
         give the same model, on a GPU up to the order of summation.
@@ -398,11 +399,9 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         return Model(self.network_, self.tokenizer_, self.clusterer_, self.classes_)
 
     def _adopt(self, model: Model, history: list[dict[str, Any]]) -> None:
-        """Become fitted, all at once."""
-        self.network_, self.tokenizer_, self.clusterer_, self.classes_ = model
-        self.n_labels_ = len(model.classes)
-        self.history_ = history
-        self.n_iter_ = len(history)
+        fitted = {f"{name}_": value for name, value in model._asdict().items()}
+        fitted |= {"n_labels_": len(model.classes), "history_": history, "n_iter_": len(history)}
+        self._become(fitted)
 
     # ------------------------------------------------------------------ predict
 
@@ -427,8 +426,8 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         ndarray of shape (n_texts, n_feature_layers * hidden), float32
             e of the paper, before dropout.
         """
-        self._check_ready()
-        return self._predictor().features(check_texts(X, allow_empty=True))
+        predictor = self._ready()._predictor()
+        return cast(np.ndarray, predictor.features(check_texts(X, allow_empty=True)))
 
     def explain_topk(
         self,
@@ -493,9 +492,8 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         >>> explanation.neighbors[0].text
         'stocks fell again'
         """
-        self._check_ready()
         return explain(
-            self,
+            self._ready(),
             text,
             k,
             n_neighbors=n_neighbors,
@@ -534,7 +532,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
             If `folder` is there and is something else, or the weights do not fit `dtype`.
         """
         check_is_fitted(self)
-        save_model(self, folder, dtype)
+        save_model(self._snapshot(), folder, dtype)
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike[str]) -> LightXMLClassifier:

@@ -20,7 +20,7 @@ DTYPES = {
 
 
 def resolve_device(device: str) -> torch.device:
-    """Turn the parameter `device` into a device that is there.
+    """Turn the parameter `device` into a device that is there, as tensors on it name it.
 
     Raises
     ------
@@ -28,9 +28,8 @@ def resolve_device(device: str) -> torch.device:
         If it is no device of this machine.
     """
     if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda", torch.cuda.current_device())
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        on_mac = "mps" if torch.backends.mps.is_available() else "cpu"
+        device = "cuda" if torch.cuda.is_available() else on_mac
     try:
         resolved = torch.device(device)
     except RuntimeError as error:
@@ -49,7 +48,9 @@ def resolve_device(device: str) -> torch.device:
             f'device={device!r} is not there: this machine has {gpus}. Use device="auto" to take '
             "what there is."
         )
-    return resolved
+    if resolved.type == "cuda" and resolved.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return {"cpu": torch.device("cpu"), "mps": torch.device("mps", 0)}.get(resolved.type, resolved)
 
 
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
@@ -101,15 +102,17 @@ def local_seed(seed: int, device: torch.device) -> Iterator[None]:
     global _n_seeded
     with _seeding:
         _n_seeded += 1
-        _found.setdefault(torch.device("cpu"), torch.get_rng_state())
-        torch.default_generator.manual_seed(seed)
-        if device.type == "cuda":
-            _found.setdefault(device, torch.cuda.get_rng_state(device))
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        elif device.type == "mps":
-            torch.mps.manual_seed(seed)
     try:
+        with _seeding:
+            _found.setdefault(torch.device("cpu"), torch.get_rng_state())
+            torch.default_generator.manual_seed(seed)
+            if device.type == "cuda":
+                _found.setdefault(device, torch.cuda.get_rng_state(device))
+                with torch.cuda.device(device):
+                    torch.cuda.manual_seed(seed)
+            elif device.type == "mps":
+                _found.setdefault(device, torch.mps.get_rng_state())
+                torch.mps.manual_seed(seed)
         yield
     finally:
         with _seeding:
@@ -118,6 +121,8 @@ def local_seed(seed: int, device: torch.device) -> Iterator[None]:
                 for generator, state in _found.items():
                     if generator.type == "cuda":
                         torch.cuda.set_rng_state(state, generator)
+                    elif generator.type == "mps":
+                        torch.mps.set_rng_state(state)
                     else:
                         torch.set_rng_state(state)
                 _found.clear()

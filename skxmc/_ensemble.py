@@ -192,8 +192,9 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         members = self._check_members()
         texts = check_texts(X)
         if self.fusion == "mean":
-            self._fusion = None
-            return self._take(self._fit_members(members, texts, y, fit_params))
+            fitted = self._fitted_by(self._fit_members(members, texts, y, fit_params))
+            self._become({**fitted, "_fusion": None})
+            return self
         label_names = fit_params.get("label_names")
         labels = check_labels(y, label_names=label_names, n_texts=len(texts), require_positive=True)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
@@ -204,12 +205,13 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         # A label may be on held-out texts alone: members are told all there are.
         if not np.array_equal(labels.classes, np.arange(len(labels.classes))):
             fit_params["label_names"] = labels.classes
-        self._take(self._fit_members(members, *train, fit_params))
-        counts = np.bincount(train[1].indices, minlength=self.n_labels_)
-        n_candidates = min(self.n_candidates, self.n_labels_)
-        self._fusion = LearnedFusion(counts, seed).fit(
-            self._scores_of_members(held_out[0], n_candidates), held_out[1].matrix
-        )
+        members = self._fit_members(members, *train, fit_params)
+        fitted = self._fitted_by(members)
+        n_labels = fitted["n_labels_"]
+        counts = np.bincount(train[1].indices, minlength=n_labels)
+        scores = _scores_of_members(members, held_out[0], min(self.n_candidates, n_labels))
+        fusion = LearnedFusion(counts, seed).fit(scores, held_out[1].matrix)
+        self._become({**fitted, "_fusion": fusion})
         return self
 
     def _fit_members(
@@ -272,8 +274,8 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         members = ensemble._check_members()
         for member in members.values():
             check_is_fitted(member)
-        ensemble._fusion = None
-        return ensemble._take(members)
+        ensemble._become({**ensemble._fitted_by(members), "_fusion": None})
+        return ensemble
 
     def _check_members(self) -> dict[str, Any]:
         """Check estimators and weights, and return the members that are not dropped, by name."""
@@ -322,8 +324,8 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         weights = weights / weights.max()
         return (weights / weights.sum()).tolist()
 
-    def _take(self, members: dict[str, Any]) -> LightXMLEnsemble:
-        """Keep fitted members, if they know the same labels in the same order."""
+    def _fitted_by(self, members: dict[str, Any]) -> dict[str, Any]:
+        """What fitted members make of the ensemble, if they know the same labels in one order."""
         classes: dict[str, Any] = {
             name: getattr(member, "classes_", None) for name, member in members.items()
         }
@@ -337,38 +339,29 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
                     f"The members {first!r} and {name!r} differ in classes_: "
                     f"{_difference(classes[first], classes[name])}. Fit them to the same y."
                 )
-        self.classes_ = classes[first]
-        self.n_labels_ = len(self.classes_)
-        self.estimators_ = list(members.values())
-        self.named_estimators_ = Bunch(
-            **{name: members.get(name, "drop") for name, _ in self.estimators}
-        )
-        self._kept = [name in members for name, _ in self.estimators]
-        return self
+        names = [name for name, _ in self.estimators]
+        return {
+            "classes_": classes[first],
+            "n_labels_": len(classes[first]),
+            "estimators_": list(members.values()),
+            "named_estimators_": Bunch(**{name: members.get(name, "drop") for name in names}),
+            "_kept": [name in members for name in names],
+        }
 
     # ------------------------------------------------------------------ predict
 
     def _rescore(self, texts: list[str], n_candidates: int) -> sp.csr_matrix:
+        kept = compress(self.named_estimators_, self._kept)
+        members = dict(zip(kept, self.estimators_, strict=True))
         if self._fusion is not None:
-            return self._fusion(self._scores_of_members(texts, n_candidates))
-        weights = self._kept_weights(self._kept)
-        used = [weight > 0 for weight in weights]
+            return self._fusion(_scores_of_members(members, texts, n_candidates))
+        weights = dict(zip(members, self._kept_weights(self._kept), strict=True))
+        used = {name: member for name, member in members.items() if weights[name] > 0}
         total = sp.csr_matrix((len(texts), self.n_labels_), dtype=np.float64)
-        matrices = self._scores_of_members(texts, n_candidates, used)
-        for matrix, weight in zip(matrices, compress(weights, used), strict=True):
-            total = total + matrix.astype(np.float64) * weight
+        matrices = _scores_of_members(used, texts, n_candidates)
+        for name, matrix in zip(used, matrices, strict=True):
+            total = total + matrix.astype(np.float64) * weights[name]
         return total.astype(np.float32)
-
-    def _scores_of_members(
-        self, texts: list[str], n_candidates: int, used: list[bool] | None = None
-    ) -> list[sp.csr_matrix]:
-        """Scores by each member, or by those that are used."""
-        names = [name for name, member in self.named_estimators_.items() if not _is_dropped(member)]
-        members = list(zip(names, self.estimators_, strict=True))
-        return [
-            candidate_scores(f"The member {name!r}", member, texts, n_candidates)
-            for name, member in (members if used is None else compress(members, used))
-        ]
 
     # ------------------------------------------------------------------ sklearn
 
@@ -423,6 +416,15 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
                 if not _is_dropped(member)
             )
         return tags
+
+
+def _scores_of_members(
+    members: dict[str, Any], texts: list[str], n_candidates: int
+) -> list[sp.csr_matrix]:
+    return [
+        candidate_scores(f"The member {name!r}", member, texts, n_candidates)
+        for name, member in members.items()
+    ]
 
 
 def _is_dropped(member: Any) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -25,7 +26,6 @@ from ._model import Model
 from ._network import LightXMLNetwork
 from ._persistence import network_state
 from ._preparation import add_label_texts, cached_clusters, cached_tokens, hold_out
-from ._process import settle_after_fork
 from ._progress import progress_bar
 from ._saving import plain_params
 from ._serving import serving_copy
@@ -96,7 +96,6 @@ def fit_model(clf: Any, given: FitData) -> tuple[Model, list[dict[str, Any]]]:
             model, state = checkpoint.found.model, checkpoint.found.state
             if state is None:
                 return model, checkpoint.found.history
-    settle_after_fork()
     max_epochs = auto_epochs(len(train[0])) if clf.max_epochs == "auto" else int(clf.max_epochs)
     dropout, encoder_dropout = dropout_rates(clf, max_epochs)
     with local_seed(seed, device):
@@ -162,7 +161,10 @@ def draw_seed(clf: Any, checkpoint: Checkpoint | None) -> int:
 
 
 def previous_model(clf: Any, classes: np.ndarray) -> Model | None:
-    """The model that a warm start goes on with; None to start anew."""
+    """A copy of the model that a warm start goes on with; None to start anew.
+
+    A copy, as training may fail, and other threads predict meanwhile.
+    """
     if not (clf.warm_start and hasattr(clf, "network_")):
         return None
     if not np.array_equal(clf.classes_, classes):
@@ -171,7 +173,7 @@ def previous_model(clf: Any, classes: np.ndarray) -> Model | None:
             f"had {len(clf.classes_)} labels, this one has {len(classes)}, or other "
             "names. Set warm_start=False to start anew."
         )
-    return clf._model
+    return cast(Model, clf._model._replace(network=copy.deepcopy(clf.network_)))
 
 
 def describe_run(clf: Any, start: Model | None, seed: int, data: dict[str, Any]) -> dict[str, Any]:
@@ -240,7 +242,6 @@ def make_predictor(
     clf: Any, model: Model, device: torch.device, precision: str | None = None
 ) -> Predictor:
     """Make ready to predict on `device`, where the network is moved to if need be."""
-    settle_after_fork()
     precision = precision or clf.prediction_precision or clf.precision
     dtype = resolve_precision(precision, device)
     check_length(model.network.encoder, model.tokenizer, clf.max_length, name=clf.encoder)

@@ -8,6 +8,8 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from ._process import usable_threads
+
 # Scores nearer to 0 or 1 than this are taken for it; an absent one is 0.
 SMALLEST_PROBABILITY = 1e-4
 # True labels among the members' candidates, and others, that it takes to learn anything.
@@ -66,7 +68,8 @@ class LearnedFusion:
         if self.model is None or fused.nnz == 0:
             return mean
         rows = np.repeat(np.arange(fused.shape[0]), np.diff(fused.indptr))
-        probability = self.model.predict_proba(self._features(scores, fused, rows))[:, 1]
+        with usable_threads():
+            probability = self.model.predict_proba(self._features(scores, fused, rows))[:, 1]
         # Trees give few distinct values; equal ones are told apart by the mean score.
         probability *= 1 - TIE_BREAK * (1 - _values_at(mean, rows, fused.indices))
         fused.data = probability.astype(np.float32)

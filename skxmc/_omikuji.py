@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
@@ -22,6 +21,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from ._device import clip_jobs
 from ._preparation import add_label_texts, fit_tfidf
+from ._process import ProcessLock
 from ._ranker import TextRankerMixin, from_score_on
 from ._validation import check_labels, check_texts
 
@@ -218,13 +218,17 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
             _write_training_file(path, features, y)
             with _quiet(self.verbose):
                 model = omikuji.Model.train_on_data(path, settings, self._n_threads())
-        self.vectorizer_ = vectorizer
-        self.model_ = model
-        self.classes_ = labels.classes
-        self.n_labels_ = len(labels.classes)
-        n_texts = np.bincount(y.indices, minlength=self.n_labels_)
-        self._n_known_labels = int(np.count_nonzero(n_texts))
-        self._by_frequency = np.argsort(-n_texts, kind="stable")
+        n_texts = np.bincount(y.indices, minlength=len(labels.classes))
+        self._become(
+            {
+                "vectorizer_": vectorizer,
+                "model_": model,
+                "classes_": labels.classes,
+                "n_labels_": len(labels.classes),
+                "_n_known_labels": int(np.count_nonzero(n_texts)),
+                "_by_frequency": np.argsort(-n_texts, kind="stable"),
+            }
+        )
         return self
 
     def _n_threads(self) -> int:
@@ -377,7 +381,7 @@ def _model_of_files(files: dict[str, bytes]) -> Any:
             return omikuji.Model.load(folder)
 
 
-_quiet_lock = threading.Lock()
+_quiet_lock = ProcessLock()
 
 
 @contextmanager

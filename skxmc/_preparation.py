@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -79,10 +80,16 @@ def _tokenize(tokenizer: Any, fingerprint: str, texts: list[str], max_length: in
 
 
 def _fingerprint(tokenizer: Any) -> str:
-    """Hash of all that decides how a text is cut: vocabulary, normalisation, special tokens."""
+    """Hash of all that decides how a text is cut: vocabulary, normalisation, special tokens.
+
+    Not how its last call truncated and padded, of which it keeps a note.
+    """
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    rules = tokenizer.get_vocab() if backend is None else backend.to_str()
-    return joblib_hash((type(tokenizer).__name__, rules))
+    if backend is None:
+        rules = tokenizer.get_vocab()
+    else:
+        rules = {**json.loads(backend.to_str()), "truncation": None, "padding": None}
+    return joblib_hash((type(tokenizer).__name__, json.dumps(rules)))
 
 
 def cached_clusters(

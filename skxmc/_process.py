@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+from collections.abc import Iterator
 from types import TracebackType
 
 import torch
+from threadpoolctl import threadpool_limits
 
 
 class ProcessLock:
@@ -38,21 +41,25 @@ class ProcessLock:
 _is_forked = False
 
 
-def _note_fork() -> None:
-    global _is_forked
-    _is_forked = True
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_note_fork)
-
-
-def settle_after_fork() -> None:
+def _settle() -> None:
     """Make torch usable in a forked child, where its pool of threads is gone: use one thread.
 
     With more, OpenMP would wait for threads for ever that only the parent has.
     """
     global _is_forked
-    if _is_forked:
-        torch.set_num_threads(1)
-        _is_forked = False
+    _is_forked = True
+    torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_settle)
+
+
+@contextlib.contextmanager
+def usable_threads() -> Iterator[None]:
+    """Context for libraries with a pool of threads of their own: one in a forked child."""
+    if not _is_forked:
+        yield
+        return
+    with threadpool_limits(1):
+        yield

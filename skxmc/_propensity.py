@@ -136,10 +136,14 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
                 f"{type(fitted).__name__} has other labels than y, or in another order. Fit it to "
                 "the same labels, by the same names."
             )
-        self.estimator_ = fitted
-        self.classes_ = labels.classes
-        self.n_labels_ = len(labels.classes)
-        self.propensities_ = label_propensities(labels.matrix, a=self.a, b=self.b)
+        self._become(
+            {
+                "estimator_": fitted,
+                "classes_": labels.classes,
+                "n_labels_": len(labels.classes),
+                "propensities_": label_propensities(labels.matrix, a=self.a, b=self.b),
+            }
+        )
         return self
 
     def _rescore(self, texts: list[str], n_candidates: int) -> sp.csr_matrix:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -35,15 +35,29 @@ class TextRankerMixin:
         """Scores of the best `top_k` labels, or of all recalled, from `min_score` on."""
         raise AttributeError(f"{type(self).__name__} must define _scores.")
 
-    def _check_ready(self) -> None:
-        """Check that the estimator is fitted, and the parameters that predictions depend on."""
-        check_is_fitted(self)
+    def _become(self, fitted: dict[str, Any]) -> None:
+        """Become fitted, all at once: other threads see all of what was, or all of this."""
+        replaced = vars(self).copy()
+        vars(self).update(fitted)
+        del replaced  # not before: what is freed may let other threads in
+
+    def _snapshot(self) -> Any:
+        """The estimator as it is now, whatever `fit` or `set_params` in other threads do to it."""
+        snapshot = object.__new__(type(self))
+        vars(snapshot).update(vars(self))
+        return snapshot
+
+    def _ready(self) -> Any:
+        """A snapshot that is fitted, and whose parameters of prediction are in range."""
+        ready = self._snapshot()
+        check_is_fitted(ready)
         names = self._prediction_params
         validate_parameter_constraints(
             {name: self._parameter_constraints[name] for name in names},
-            {name: getattr(self, name) for name in names},
+            {name: getattr(ready, name) for name in names},
             caller_name=type(self).__name__,
         )
+        return ready
 
     def predict_topk(self, X: Any, k: int = 5) -> TopK:
         """Predict the k best labels of each text.
@@ -67,10 +81,10 @@ class TextRankerMixin:
             If k is not a whole number from 1 to the number of labels, or a parameter that was set
             after `fit` is out of range.
         """
-        self._check_ready()
-        k = check_k(k, self.n_labels_)
-        columns, scores = self._top_k(check_texts(X, allow_empty=True), k)
-        return TopK(self.classes_[columns], scores)
+        ready = self._ready()
+        k = check_k(k, ready.n_labels_)
+        columns, scores = ready._top_k(check_texts(X, allow_empty=True), k)
+        return TopK(ready.classes_[columns], scores)
 
     def decision_function(self, X: Any, *, top_k: int | None = None) -> sp.csr_matrix:
         """Score the recalled labels of each text.
@@ -87,10 +101,10 @@ class TextRankerMixin:
         csr_matrix of shape (n_texts, n_labels), float32
             Scores in (0, 1]. Labels that were not recalled are absent: 0, below all others.
         """
-        self._check_ready()
+        ready = self._ready()
         if top_k is not None:
-            top_k = check_k(top_k, self.n_labels_, "top_k")
-        return self._scores(check_texts(X, allow_empty=True), top_k=top_k)
+            top_k = check_k(top_k, ready.n_labels_, "top_k")
+        return cast(sp.csr_matrix, ready._scores(check_texts(X, allow_empty=True), top_k=top_k))
 
     def predict_proba(self, X: Any) -> sp.csr_matrix:
         """Score the recalled labels of each text; the same as `decision_function`.
@@ -122,10 +136,10 @@ class TextRankerMixin:
         csr_matrix of shape (n_texts, n_labels), int64
             1 where a label is predicted.
         """
-        self._check_ready()
-        predicted = self._scores(check_texts(X, allow_empty=True), min_score=self.threshold)
+        ready = self._ready()
+        predicted = ready._scores(check_texts(X, allow_empty=True), min_score=ready.threshold)
         predicted.data = np.ones(predicted.nnz)
-        return predicted.astype(np.int64)
+        return cast(sp.csr_matrix, predicted.astype(np.int64))
 
     def score(self, X: Any, y: Any) -> float:
         """Measure P@1: the share of texts whose best label is a true one.
@@ -145,7 +159,8 @@ class TextRankerMixin:
         float
             P@1, from 0 to 1.
         """
-        return precision_at_k(y, self.predict_topk(X, k=1), k=1, classes=self.classes_)
+        ready = self._ready()
+        return precision_at_k(y, ready.predict_topk(X, k=1), k=1, classes=ready.classes_)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()  # type: ignore[misc]

@@ -56,8 +56,9 @@ def serving_copy(
         if known and known.dtype == dtype and known.versions == _versions(known.tensors):
             return known.network
         tensors = [*network.parameters(), *network.buffers()]
+        versions = _versions(tensors)  # before the copy: training may go on in another thread
         copied = _converted(network, dtype, tensors)
-        _copies[network] = _Copy(copied, dtype, tensors, _versions(tensors))
+        _copies[network] = _Copy(copied, dtype, tensors, versions)
         return copied
 
 
@@ -79,8 +80,13 @@ def _converted(
 
 
 def _versions(tensors: list[torch.Tensor]) -> list[tuple[int, int]]:
-    """What changes when a tensor is moved or written to."""
-    return [(tensor.data_ptr(), tensor._version) for tensor in tensors]
+    """What changes when a tensor is moved or written to.
+
+    Those that were loaded under `torch.inference_mode` count no versions.
+    """
+    return [
+        (tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors
+    ]
 
 
 def _quantize(network: LightXMLNetwork) -> None:

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import torch
 from scipy import sparse
@@ -104,3 +105,8 @@ def generator_states() -> tuple[Any, ...]:
     """The states of all global random generators, to compare."""
     numpy_state = np.random.get_state()[1].tolist()  # noqa: NPY002
     return random.getstate(), numpy_state, torch.get_rng_state().tolist()
+
+
+def weights_digest(clf: LightXMLClassifier) -> str:
+    """A hash of all weights, to the bit."""
+    return joblib.hash({name: w.numpy() for name, w in clf.network_.state_dict().items()})

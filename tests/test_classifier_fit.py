@@ -392,3 +392,10 @@ def test_memory_tells_tokenizers_apart(tmp_path):
     assert last.cls_last
     again = _preparation.cached_tokens(memory, tiny_tokenizer(), X[:3], 32)
     np.testing.assert_array_equal(again.ids, first.ids)
+
+
+def test_memory_knows_a_tokenizer_again_whatever_it_did_last():
+    tokenizer = tiny_tokenizer()
+    before = _preparation._fingerprint(tokenizer)
+    tokenizer(X[:3], truncation=True, max_length=7, padding=True)
+    assert _preparation._fingerprint(tokenizer) == before

@@ -26,6 +26,7 @@ from command_line_fixtures import (
     train_arguments,
     write_data,
 )
+from stopped_training import stop_after
 
 import skxmc
 from skxmc import LightXMLClassifier
@@ -95,6 +96,15 @@ def test_validation_does_not_go_to_standard_output(data, tmp_path, run):
     code, out, err = run(*arguments)
     assert (code, out) == (0, "")
     assert "validation P@5" in err
+
+
+@pytest.mark.filterwarnings("always")
+def test_ctrl_c_saves_what_was_learned(data, tmp_path, run, monkeypatch):
+    stop_after(5, monkeypatch, KeyboardInterrupt)
+    code, _, err = run(*train_arguments(data, tmp_path / "model", "--quiet"))
+    assert code == 0
+    assert err.startswith("skxmc: warning: Training was interrupted after 1 epochs;")
+    assert LightXMLClassifier.from_pretrained(tmp_path / "model").n_iter_ == 1
 
 
 def test_an_existing_model_is_replaced_only_if_told(data, tmp_path, run, no_fit):

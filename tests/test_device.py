@@ -41,7 +41,8 @@ def test_a_device_that_is_not_there(no_gpu, device):
 
 
 def test_devices_by_number(two_gpus, monkeypatch):
-    assert resolve_device("cuda") == torch.device("cuda")
+    assert resolve_device("cuda") == torch.device("cuda", 1)  # the current one
+    assert resolve_device("cuda:0") == torch.device("cuda", 0)
     assert resolve_device("cuda:1") == torch.device("cuda", 1)
     with pytest.raises(ValueError, match=r"device='cuda:2' is not there.* has 2 CUDA devices"):
         resolve_device("cuda:2")
@@ -53,7 +54,7 @@ def test_devices_by_number(two_gpus, monkeypatch):
 def test_auto_takes_the_best(no_gpu, monkeypatch):
     assert resolve_device("auto") == resolve_device("cpu") == CPU
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert resolve_device("auto") == resolve_device("mps") == torch.device("mps")
+    assert resolve_device("auto") == resolve_device("mps") == torch.device("mps", 0)
 
 
 def test_auto_takes_the_current_gpu(two_gpus):
@@ -114,6 +115,21 @@ def test_local_seed():
         raise KeyError
     assert torch.equal(torch.get_rng_state(), before[0])
     np.testing.assert_array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
+
+
+def test_local_seed_where_the_device_fails(monkeypatch):
+    before = torch.get_rng_state()
+
+    def fail(*_):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(torch.cuda, "get_rng_state", fail)
+    with pytest.raises(RuntimeError), local_seed(3, torch.device("cuda", 0)):
+        pass
+    assert torch.equal(torch.get_rng_state(), before)
+    with local_seed(3, CPU):
+        pass
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.cuda

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging
 
 from skxmc import _encoder
@@ -122,6 +122,19 @@ def test_pad_id_of_roberta(load):
     batch = tokenize(tokenizer, ["abc def", "a"], 64).batch(np.arange(2))
     padding = batch.input_ids[batch.attention_mask == 0]
     assert padding.tolist() == [1] * 5
+
+
+def test_a_saved_configuration_runs_no_code_and_asks_nothing(monkeypatch):
+    """It may be a stranger's, and name code of its own."""
+    config = AutoConfig.for_model("blip_text_model")  # of which AutoModel knows nothing
+    config.auto_map = {"AutoModel": "code.Model"}
+
+    def ask(*_):
+        pytest.fail("transformers asks whether to run it")
+
+    monkeypatch.setattr("builtins.input", ask)
+    with pytest.raises(ValueError, match=r"custom code|Unrecognized configuration"):
+        build_encoder(config)
 
 
 def test_tokenizer_without_cls(load):

@@ -113,6 +113,24 @@ def ensemble(**params):
     return LightXMLEnsemble(members, fusion="learned", random_state=0, **params)
 
 
+@pytest.mark.parametrize("fusion", ["mean", "learned"])
+def test_a_fit_that_fails_leaves_the_ensemble_as_it_was(fusion, monkeypatch):
+    texts = [str(i) for i in range(len(X))]
+    member = Fixed(np.tile(np.linspace(0.1, 0.9, 30, dtype=np.float32), (N, 1)))
+    clf = LightXMLEnsemble([("a", member)], fusion="learned", validation_fraction=0.25)
+    clf.fit(texts, Y).set_params(fusion=fusion)
+    before = vars(clf).copy()
+
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(*{"mean": (Fixed, "fit"), "learned": (LearnedFusion, "fit")}[fusion], fail)
+    with pytest.raises(MemoryError):
+        clf.fit(texts, Y)
+    assert before.keys() == vars(clf).keys()
+    assert all(value is before[name] for name, value in vars(clf).items())
+
+
 def test_members_do_not_see_the_held_out_texts():
     member = Fixed(np.tile(np.linspace(0.1, 0.9, 30, dtype=np.float32), (N, 1)))
     seen = {}

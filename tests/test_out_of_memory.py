@@ -7,6 +7,7 @@ import weakref
 import pytest
 import torch
 from classifier_fixtures import assert_same_predictions, dataset, fitted, make_classifier
+from stopped_training import Stopped, stop_after
 
 from skxmc._device import is_out_of_memory
 from skxmc._network import LightXMLNetwork
@@ -69,6 +70,15 @@ def test_a_fitted_classifier_stays_fitted(monkeypatch):
         with pytest.raises(torch.OutOfMemoryError, match="The classifier is as it was"):
             clf.set_params(dropout=0.9).fit(X, Y)
     assert_same_predictions(clf, fitted())
+
+
+def test_a_warm_start_that_fails_leaves_the_weights_as_they_were(monkeypatch):
+    clf = make_classifier(warm_start=True).fit(X, Y)
+    stop_after(3, monkeypatch)
+    with pytest.raises(Stopped):
+        clf.set_params(dropout=0.9).fit(X, Y)
+    assert_same_predictions(clf, fitted())
+    assert clf.network_.settings == fitted().network_.settings
 
 
 def test_nothing_is_held_while_the_error_is(monkeypatch):

@@ -1,6 +1,5 @@
-"""Threads, forks and other processes: the same answers everywhere, and nothing left behind."""
+"""Seeds, forks and other processes: the same answers everywhere, and nothing left behind."""
 
-import io
 import json
 import multiprocessing
 import os
@@ -11,7 +10,6 @@ import sys
 import tempfile
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import joblib
@@ -20,23 +18,18 @@ import pytest
 import torch
 from classifier_fixtures import (
     MODES,
-    assert_same_predictions,
     dataset,
     encoder_path,
     fitted,
     generator_states,
     make_classifier,
+    weights_digest,
 )
 
-from skxmc import LightXMLClassifier, LightXMLEnsemble, _process, _serving
-from skxmc._device import local_seed
+from skxmc import LightXMLClassifier, _device, _encoder, _omikuji, _serving, _text
 
 X, Y = dataset()
 POSIX = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-
-
-def weights_digest(clf):
-    return joblib.hash({name: w.numpy() for name, w in clf.network_.state_dict().items()})
 
 
 def scores_digest(clf):
@@ -62,7 +55,8 @@ def in_process(script, *arguments, **environment):
 FIT = """
 import sys, json
 from classifier_fixtures import make_classifier, dataset
-from test_processes import weights_digest, scores_digest
+from classifier_fixtures import weights_digest
+from test_processes import scores_digest
 found = {}
 for mode in ("direct", "two-stage"):
     clf = make_classifier(mode, encoder=sys.argv[1], dropout=0.5, encoder_dropout=0.2)
@@ -121,124 +115,10 @@ def test_order_and_neighbours_do_not_matter():
         np.testing.assert_allclose(alone, expected, atol=1e-5)
 
 
-# ---------------------------------------------------------------- threads
-
-
-def in_threads(n_threads, function):
-    """Results of one function in many threads that start at once."""
-    barrier = threading.Barrier(n_threads)
-
-    def call(number):
-        barrier.wait()
-        return function(number)
-
-    with ThreadPoolExecutor(n_threads) as pool:
-        return list(pool.map(call, range(n_threads)))
-
-
-def dumped(clf):
-    """A pickle in memory, for copies that have not predicted yet."""
-    file = io.BytesIO()
-    joblib.dump(clf, file)
-    file.seek(0)
-    return file
-
-
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_sixteen_threads_predict_as_one(mode, precision):
-    """Also at the first call, when weights are converted and the tokenizer is set up."""
-    clf = joblib.load(dumped(fitted(mode))).set_params(prediction_precision=precision)
-    twin = joblib.load(dumped(fitted(mode))).set_params(prediction_precision=precision)
-    expected = [twin.predict_topk(X[i : i + 4], k=5) for i in range(16)]
-
-    def predict(number):
-        return [clf.predict_topk(X[i : i + 4], k=5) for i in np.roll(range(16), number)]
-
-    for number, found in enumerate(in_threads(16, predict)):
-        for i, top in zip(np.roll(range(16), number), found, strict=True):
-            np.testing.assert_array_equal(top.labels, expected[i].labels)
-            np.testing.assert_array_equal(top.scores, expected[i].scores)
-
-
-def test_tokenizer_is_called_by_one_thread_at_a_time(monkeypatch):
-    """It notes whether to truncate before it tokenises: another call would undo that."""
-    clf = joblib.load(dumped(fitted()))
-    tokenizer_class = type(clf._model.tokenizer)
-    call, inside, seen = tokenizer_class.__call__, [], []
-
-    def watched(*args, **options):
-        inside.append(1)
-        time.sleep(0.005)
-        seen.append(len(inside))
-        encoded = call(*args, **options)
-        inside.pop()
-        return encoded
-
-    monkeypatch.setattr(tokenizer_class, "__call__", watched)
-    in_threads(8, lambda _: [clf.predict_topk(X[:2], k=1), clf.explain_topk(X[0])])
-    assert len(seen) >= 8 * 3
-    assert set(seen) == {1}
-
-
-def test_weights_are_converted_once_for_all_threads(monkeypatch):
-    clf = joblib.load(dumped(fitted()))
-    converted, n_calls = _serving._converted, []
-
-    def counting(*args):
-        n_calls.append(1)
-        time.sleep(0.05)
-        return converted(*args)
-
-    monkeypatch.setattr(_serving, "_converted", counting)
-    in_threads(8, lambda _: clf.predict_topk(X[:2], k=1))
-    assert len(n_calls) == 1
-
-
-def test_fits_in_threads_do_not_disturb_each_other():
-    def make(number):
-        mode = MODES[number % 2]
-        return make_classifier(
-            mode, dropout=0.5, encoder_dropout=0.2, random_state=number, head_start="random"
-        )
-
-    before = generator_states()
-    found = in_threads(4, lambda number: weights_digest(make(number).fit(X, Y)))
-    assert generator_states() == before
-    assert found == [weights_digest(make(number).fit(X, Y)) for number in range(4)]
-
-
-def test_one_predicts_while_another_fits():
-    clf = fitted()
-    expected = clf.predict_topk(X, k=5)
-
-    def work(number):
-        if number == 0:
-            return make_classifier(max_epochs=6).fit(X, Y)
-        return [clf.predict_topk(X, k=5) for _ in range(10)]
-
-    first, *others = in_threads(3, work)
-    assert_same_predictions(first, make_classifier(max_epochs=6).fit(X, Y))
-    for top in (top for tops in others for top in tops):
-        np.testing.assert_array_equal(top.scores, expected.scores)
-
-
-def test_seeds_that_overlap_restore_what_was_there():
-    before = generator_states()
-    cpu = torch.device("cpu")
-    first, second = local_seed(12345, cpu), local_seed(54321, cpu)
-    first.__enter__()
-    second.__enter__()
-    first.__exit__(None, None, None)
-    assert generator_states() != before
-    second.__exit__(None, None, None)
-    assert generator_states() == before
-
-
 # ---------------------------------------------------------------- forks
 
 FORK = """
-import os, sys, json, time, signal
+import os, sys, json, time, signal, threading
 import torch
 torch.set_num_threads(2)
 matrix = torch.randn(1500, 1500)
@@ -251,6 +131,10 @@ texts = X * 40
 expected = clf.predict_topk(texts, k=3).labels
 child = os.fork()
 if child == 0:
+    torch.tensor(matrix.numpy())  # as a model is loaded
+    thread = threading.Thread(target=clf.predict_topk, args=(texts,))
+    thread.start()
+    thread.join()
     same = (clf.predict_topk(texts, k=3).labels == expected).all()
     if len(sys.argv) > 2:
         make_classifier(encoder=sys.argv[2], max_epochs=1).fit(X, Y)
@@ -279,9 +163,43 @@ def test_a_forked_child_predicts_and_fits(also_fits, tmp_path):
     assert in_process(FORK, *arguments, **threads) == [0, 2]
 
 
+FUSION = """
+import os, signal
+import numpy as np
+from scipy import sparse
+from skxmc._fusion import LearnedFusion
+rng = np.random.default_rng(0)
+y = sparse.random_array((400, 50), density=0.1, rng=rng, format="csr", dtype=bool)
+scores = [sparse.csr_matrix(y * 0.5 + rng.random((400, 50)) / 2, dtype=np.float32)] * 2
+fusion = LearnedFusion(np.ones(50), 0).fit(scores, y)
+expected = fusion(scores)
+assert fusion.model is not None
+child = os.fork()
+if child == 0:
+    signal.alarm(30)  # kills the child, if it hangs
+    os._exit(int((fusion(scores) != expected).nnz != 0))
+print(os.waitpid(child, 0)[1])
+"""
+
+
 @POSIX
-def test_a_lock_that_another_thread_holds_is_free_in_a_forked_child():
-    lock = _process.ProcessLock()
+def test_a_forked_child_predicts_by_a_learned_fusion():
+    """Its trees have a pool of threads of their own."""
+    assert in_process(FUSION, OMP_NUM_THREADS="2") == 0
+
+
+LOCKS = {
+    "seeds": _device._seeding,
+    "encoders": _encoder._loading,
+    "output": _omikuji._quiet_lock,
+    "copies": _serving._copying,
+    "tokenizers": _text._tokenizing,
+}
+
+
+@POSIX
+@pytest.mark.parametrize("lock", LOCKS.values(), ids=LOCKS.keys())
+def test_a_lock_that_another_thread_holds_is_free_in_a_forked_child(lock):
     release, taken = threading.Event(), threading.Event()
 
     def hold():
@@ -432,12 +350,3 @@ def test_saving_and_training_leave_no_temporary_files(ending, tmp_path, monkeypa
     expected = {"tmp", "run", "model"} if ending == "success" else {"tmp"}
     assert set(os.listdir(tmp_path)) == expected
     assert set(multiprocessing.active_children()) <= others
-
-
-def test_ensembles_in_threads():
-    """joblib's threading backend: members are fitted at once in one process."""
-    members = [("a", make_classifier()), ("b", make_classifier("direct"))]
-    alone = LightXMLEnsemble(members).fit(X, Y)
-    with joblib.parallel_config(backend="threading", n_jobs=2):
-        found = LightXMLEnsemble(members, n_jobs=2).fit(X, Y)
-    assert_same_predictions(found, alone)

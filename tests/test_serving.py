@@ -6,9 +6,9 @@ import gc
 import numpy as np
 import pytest
 import torch
-from classifier_fixtures import MODES, dataset, fitted
+from classifier_fixtures import MODES, assert_same_predictions, dataset, fitted
 
-from skxmc import _serving
+from skxmc import LightXMLClassifier, _serving
 from skxmc._device import autocast
 from skxmc._serving import serving_copy
 from skxmc._text import tokenize
@@ -80,6 +80,30 @@ def test_a_copy_is_made_anew_when_it_must_be(clf):
     state = {name: tensor + 1 for name, tensor in network.state_dict().items()}
     network.load_state_dict(state)
     assert serving_copy(network, torch.bfloat16) is not second
+
+
+def test_a_copy_that_was_made_while_weights_changed_is_made_anew(clf, monkeypatch):
+    network, converted = clf.network_, _serving._converted
+
+    def converting(*args):
+        copied = converted(*args)
+        with torch.no_grad():  # as the last step of a warm start in another thread
+            network.recall_head.bias[0] += 1
+        return copied
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_serving, "_converted", converting)
+        serving_copy(network, torch.bfloat16)
+    copied = serving_copy(network, torch.bfloat16)
+    assert copied.recall_head.bias[0] == network.recall_head.bias[0].bfloat16()
+
+
+def test_a_model_that_was_loaded_in_inference_mode(tmp_path):
+    fitted().save_pretrained(tmp_path / "model")
+    with torch.inference_mode():
+        clf = LightXMLClassifier.from_pretrained(tmp_path / "model")
+        assert_same_predictions(clf, fitted())
+    assert_same_predictions(clf, fitted())
 
 
 def test_a_network_that_is_gone_takes_its_copy_along(clf):

@@ -1,0 +1,233 @@
+"""One estimator in several threads: the answers of one thread, at any moment."""
+
+import io
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from classifier_fixtures import (
+    MODES,
+    assert_same_predictions,
+    dataset,
+    encoder_path,
+    fitted,
+    generator_states,
+    make_classifier,
+    weights_digest,
+)
+from transformers import AutoModel
+
+from skxmc import LightXMLEnsemble, _serving
+from skxmc._device import local_seed
+from skxmc._encoder import load_encoder
+from skxmc._inference import Predictor
+from skxmc._training import Trainer
+
+X, Y = dataset()
+
+
+def in_threads(n_threads, function):
+    """Results of one function in many threads that start at once."""
+    barrier = threading.Barrier(n_threads)
+
+    def call(number):
+        barrier.wait()
+        return function(number)
+
+    with ThreadPoolExecutor(n_threads) as pool:
+        return list(pool.map(call, range(n_threads)))
+
+
+def dumped(clf):
+    """A pickle in memory, for copies that have not predicted yet."""
+    file = io.BytesIO()
+    joblib.dump(clf, file)
+    file.seek(0)
+    return file
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_sixteen_threads_predict_as_one(mode, precision):
+    """Also at the first call, when weights are converted and the tokenizer is set up."""
+    clf = joblib.load(dumped(fitted(mode))).set_params(prediction_precision=precision)
+    twin = joblib.load(dumped(fitted(mode))).set_params(prediction_precision=precision)
+    expected = [twin.predict_topk(X[i : i + 4], k=5) for i in range(16)]
+
+    def predict(number):
+        return [clf.predict_topk(X[i : i + 4], k=5) for i in np.roll(range(16), number)]
+
+    for number, found in enumerate(in_threads(16, predict)):
+        for i, top in zip(np.roll(range(16), number), found, strict=True):
+            np.testing.assert_array_equal(top.labels, expected[i].labels)
+            np.testing.assert_array_equal(top.scores, expected[i].scores)
+
+
+def watch(owner, name, monkeypatch):
+    """How many threads are in a function, noted whenever one comes in."""
+    function, inside, seen = getattr(owner, name), [], []
+
+    def watched(*args, **options):
+        inside.append(1)
+        time.sleep(0.005)
+        seen.append(len(inside))
+        result = function(*args, **options)
+        inside.pop()
+        return result
+
+    monkeypatch.setattr(owner, name, watched)
+    return seen
+
+
+def test_tokenizer_is_called_by_one_thread_at_a_time(monkeypatch):
+    """It notes whether to truncate before it tokenises: another call would undo that."""
+    clf = joblib.load(dumped(fitted()))
+    seen = watch(type(clf.tokenizer_), "__call__", monkeypatch)
+    in_threads(8, lambda _: [clf.predict_topk(X[:2], k=1), clf.explain_topk(X[0])])
+    assert len(seen) >= 8 * 3
+    assert set(seen) == {1}
+
+
+@pytest.mark.parametrize("name", ["from_pretrained", "from_config"])
+def test_one_thread_at_a_time_has_transformers_build_a_model(name, monkeypatch):
+    """It replaces functions of torch meanwhile, and restores what it found."""
+    seen = watch(AutoModel, name, monkeypatch)
+    file = dumped(fitted()).getvalue()
+    calls = {
+        "from_pretrained": lambda _: load_encoder(encoder_path()),
+        "from_config": lambda _: joblib.load(io.BytesIO(file)),
+    }
+    in_threads(4, calls[name])
+    assert seen == [1] * 4
+
+
+def test_hidden_states_are_those_of_the_thread():
+    """Of one encoder at work in two threads at once; transformers before 5.2 mixed them up."""
+    clf = joblib.load(dumped(fitted()))
+    texts = sorted(X, key=len)[-2:]
+    barrier = threading.Barrier(1)
+
+    def wait(*_):
+        barrier.wait(10)
+
+    for layer in (m for m in clf.network_.encoder.modules() if type(m).__name__ == "BertLayer"):
+        layer.register_forward_pre_hook(wait)
+    expected = [clf.encode([text]) for text in texts]
+    assert not np.allclose(*expected)
+    barrier = threading.Barrier(2)
+    for found, alone in zip(in_threads(2, lambda i: clf.encode([texts[i]])), expected, strict=True):
+        np.testing.assert_array_equal(found, alone)
+
+
+def test_weights_are_converted_once_for_all_threads(monkeypatch):
+    clf = joblib.load(dumped(fitted()))
+    converted, n_calls = _serving._converted, []
+
+    def counting(*args):
+        n_calls.append(1)
+        time.sleep(0.05)
+        return converted(*args)
+
+    monkeypatch.setattr(_serving, "_converted", counting)
+    in_threads(8, lambda _: clf.predict_topk(X[:2], k=1))
+    assert len(n_calls) == 1
+
+
+def test_fits_in_threads_do_not_disturb_each_other():
+    def make(number):
+        mode = MODES[number % 2]
+        return make_classifier(
+            mode, dropout=0.5, encoder_dropout=0.2, random_state=number, head_start="random"
+        )
+
+    before = generator_states()
+    found = in_threads(4, lambda number: weights_digest(make(number).fit(X, Y)))
+    assert generator_states() == before
+    assert found == [weights_digest(make(number).fit(X, Y)) for number in range(4)]
+
+
+def test_one_predicts_while_another_fits():
+    clf = fitted()
+    expected = clf.predict_topk(X, k=5)
+
+    def work(number):
+        if number == 0:
+            return make_classifier(max_epochs=6).fit(X, Y)
+        return [clf.predict_topk(X, k=5) for _ in range(10)]
+
+    first, *others = in_threads(3, work)
+    assert_same_predictions(first, make_classifier(max_epochs=6).fit(X, Y))
+    for top in (top for tops in others for top in tops):
+        np.testing.assert_array_equal(top.scores, expected.scores)
+
+
+def test_seeds_that_overlap_restore_what_was_there():
+    before = generator_states()
+    cpu = torch.device("cpu")
+    first, second = local_seed(12345, cpu), local_seed(54321, cpu)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert generator_states() != before
+    second.__exit__(None, None, None)
+    assert generator_states() == before
+
+
+def test_predictions_during_a_warm_start_are_those_of_before(monkeypatch):
+    clf = make_classifier(warm_start=True).fit(X, Y)
+    expected = clf.decision_function(X).toarray()
+    step, found = Trainer.train_step, []
+
+    def stepping(*args):
+        losses = step(*args)
+        found.append(clf.decision_function(X).toarray())
+        return losses
+
+    monkeypatch.setattr(Trainer, "train_step", stepping)
+    clf.fit(X, Y)
+    assert len(found) > 4
+    for scores in found:
+        np.testing.assert_array_equal(scores, expected)
+
+
+@pytest.mark.parametrize("method", ["predict_topk", "decision_function", "predict", "score"])
+def test_a_prediction_is_by_one_model_whatever_fit_does_meanwhile(method, monkeypatch):
+    """Names, numbers of labels and parameters are of the moment of the call."""
+    arguments = (X, Y) if method == "score" else (X,)
+    clf = joblib.load(dumped(fitted()))
+    expected = getattr(clf, method)(*arguments)
+    names = np.array([f"label {i}" for i in range(clf.n_labels_ - 1)], dtype=object)
+    other = fitted("direct")._model._replace(classes=names)
+
+    def replacing(function):
+        def replace(*args, **options):
+            clf._adopt(other, [])
+            clf.set_params(threshold=1.0)
+            return function(*args, **options)
+
+        return replace
+
+    for name in ("top_k", "scores"):
+        monkeypatch.setattr(Predictor, name, replacing(getattr(Predictor, name)))
+    found = getattr(clf, method)(*arguments)
+    assert len(clf.classes_) == clf.n_labels_ == len(names)
+    if method == "predict_topk":
+        np.testing.assert_array_equal(found.labels, expected.labels)
+    elif method == "score":
+        assert found == expected
+    else:
+        assert found.shape == expected.shape
+        assert (found != expected).nnz == 0
+
+
+def test_ensembles_in_threads():
+    """joblib's threading backend: members are fitted at once in one process."""
+    members = [("a", make_classifier()), ("b", make_classifier("direct"))]
+    alone = LightXMLEnsemble(members).fit(X, Y)
+    with joblib.parallel_config(backend="threading", n_jobs=2):
+        found = LightXMLEnsemble(members, n_jobs=2).fit(X, Y)
+    assert_same_predictions(found, alone)
