@@ -57,7 +57,7 @@ def load_encoder(name: str) -> Encoder:
     embedded = embedded_path(name)
     try:
         return _load(name if embedded is None else str(embedded))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         raise ValueError(_not_found_message(name, error)) from error
 
 

@@ -290,8 +290,12 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         members = {name: member for name, member in self.estimators if not _is_dropped(member)}
         if not members:
             raise ValueError("All estimators are dropped; at least one is needed.")
-        self._check_estimators_are_instances(members.values())
         for name, member in members.items():
+            if isinstance(member, type):
+                raise TypeError(
+                    f"estimators: the member {name!r} is a class. Pass an instance: "
+                    f"{member.__name__}()."
+                )
             if not (ranks_texts(member) or hasattr(member, "predict_proba")):
                 raise TypeError(
                     f"estimators: the member {name!r}, {type(member).__name__}, cannot score "

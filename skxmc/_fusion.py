@@ -58,7 +58,8 @@ class LearnedFusion:
             monotonic_cst=[1] * len(scores) + [0],
             random_state=self.random_state,
         )
-        self.model.fit(self._features(scores, proposed, rows), is_true)
+        with usable_threads():
+            self.model.fit(self._features(scores, proposed, rows), is_true)
         return self
 
     def __call__(self, scores: list[sp.csr_matrix]) -> sp.csr_matrix:

@@ -179,4 +179,4 @@ def add_label_texts(
         shape=(len(columns), n_labels),
     )
     added = [of_labels[column] for column in columns]
-    return [*texts, *added], sp.vstack([y, rows], format="csr")
+    return [*texts, *added], sp.csr_array(sp.vstack([y, rows], format="csr"))

@@ -240,6 +240,9 @@ def _read_frame(frame: Any, name: str) -> tuple[sparse.csr_array, NDArray[Any]]:
     # One column at a time: frames mix dtypes, and one of sparse columns may be large.
     for column in frame.columns:
         values = np.asarray(frame[column])
+        if values.dtype == object and getattr(frame[column].dtype, "kind", "O") in "buif":
+            # Of nullable dtypes before pandas 2.2.
+            values = frame[column].to_numpy(np.float64, na_value=np.nan)
         if values.dtype.kind not in "buif":
             raise TypeError(
                 f"column {column!r} of {name} has dtype {values.dtype}; an indicator must be bool, "
@@ -247,7 +250,7 @@ def _read_frame(frame: Any, name: str) -> tuple[sparse.csr_array, NDArray[Any]]:
                 f"{name}[{column!r}] alone if it holds collections of labels."
             )
         blocks.append(sparse.csc_array(values.astype(np.float64)[:, np.newaxis]))
-    return sparse.hstack(blocks, format="csr"), names
+    return sparse.csr_array(sparse.hstack(blocks, format="csr")), names
 
 
 def _read_collections(y: Any, name: str) -> tuple[sparse.csr_array, NDArray[Any]]:

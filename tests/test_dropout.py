@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny_encoders import MODERNBERT
 from training_fixtures import CPU, take_step
 
 from skxmc import _dropout
@@ -172,7 +173,7 @@ def test_not_for_a_gpu(calls):
     assert calls == []
 
 
-@pytest.mark.parametrize("family", ["bert", "distilbert", "xlnet", "deberta-v2", "modernbert"])
+@pytest.mark.parametrize("family", ["bert", "distilbert", "xlnet", "deberta-v2", MODERNBERT])
 def test_dropout_of_an_encoder_goes_through_it(tiny_encoder, calls, family):
     """Of its attention too, whose rate may be a number and no module."""
     _, encoder = load_encoder(tiny_encoder(family))

@@ -43,7 +43,7 @@ def both():
         ([("a", LEFT), ("a", RIGHT)], {}, ValueError, "Names provided are not unique"),
         ([("a__b", LEFT)], {}, ValueError, "Estimator names must not contain __"),
         ([("weights", LEFT)], {}, ValueError, "Estimator names conflict with constructor"),
-        ([("a", Fixed)], {}, TypeError, "Expected an estimator instance (Fixed())"),
+        ([("a", Fixed)], {}, TypeError, "the member 'a' is a class. Pass an instance: Fixed()."),
         (
             [("a", LEFT), ("svm", LinearSVC())],
             {},

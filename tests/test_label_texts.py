@@ -95,7 +95,7 @@ def test_fit_trains_on_them_as_on_any_text(mode):
     X, Y = dataset()
     label_texts = [f"w{label} w{label + 1}" for label in range(Y.shape[1])]
     clf = make_classifier(mode).fit(X, Y, label_texts=label_texts)
-    eye = sparse.eye_array(Y.shape[1], format="csr", dtype=Y.dtype)
+    eye = sparse.csr_array(sparse.identity(Y.shape[1], dtype=Y.dtype))
     by_hand = make_classifier(mode).fit([*X, *label_texts], sparse.vstack([Y, eye]).tocsr())
     assert_same_predictions(clf, by_hand)
 

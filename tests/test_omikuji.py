@@ -229,7 +229,7 @@ def test_top_k_of_the_decision_function(clf, k):
 
 
 def test_all_recalled_labels_are_given_however_many():
-    y = sparse.eye_array(1500, format="csr")
+    y = sparse.csr_array(sparse.identity(1500))
     clf = OmikujiClassifier(n_trees=1, min_branch_size=2000, beam_size=1500)
     clf.fit([f"w{i}" for i in range(1500)], y)
     assert clf.decision_function(["w7"]).nnz == 1500

@@ -145,6 +145,8 @@ def test_columns_of_strings(library):
     clf = quick().fit(column, Y)
     np.testing.assert_array_equal(clf.predict_topk(column, 3).scores, expected.scores)
     X_train, X_test, y_train, _ = train_test_split(column, Y, random_state=0)
+    if isinstance(X_train, list):
+        pytest.skip("this scikit-learn makes lists of scalars of PyArrow's columns")
     assert quick().fit(X_train, y_train).predict_topk(X_test, 3).labels.shape == (16, 3)
 
 

@@ -9,6 +9,9 @@ from scipy import sparse
 from skxmc import _topk
 from skxmc._topk import rank_columns, top_k_of_csr
 
+# SciPy before 1.13 has no 1-D sparse arrays.
+HAS_1D = pytest.mark.skipif(sparse.coo_array(np.ones(2)).ndim == 2, reason="needs SciPy 1.13")
+
 STORED = sparse.csr_array(
     (
         np.array([0.5, 0.9, 0.5, -1.0, 0.0, 2.0, 2.0, 2.0, 2.0, 2.0]),
@@ -179,7 +182,12 @@ def test_shapes_must_fit(form):
         ((np.eye(2), np.eye(2)), TypeError, r"^y_score must be .* predict_topk returns, got tuple"),
         (sparse.csr_array(np.eye(2) * 1j), TypeError, r"^y_score has dtype complex128"),
         (np.ones(2), ValueError, r"^y_score must be of shape \(n, n_labels\), got \(2,\)"),
-        (sparse.coo_array(np.ones(2)), ValueError, r"^y_score must be two-dimensional"),
+        pytest.param(
+            sparse.coo_array(np.ones(2)),
+            ValueError,
+            r"^y_score must be two-dimensional",
+            marks=HAS_1D,
+        ),
     ],
 )
 def test_scores_must_be_a_matrix_of_numbers(y_score, error, message):

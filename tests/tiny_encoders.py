@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
+import transformers
+from sklearn.utils.fixes import parse_version
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 SPECIAL = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]
+MODERNBERT = pytest.param(
+    "modernbert",
+    marks=pytest.mark.skipif(
+        parse_version(transformers.__version__) < parse_version("5.8"),
+        reason="before transformers 5.8 its attention cannot be chosen",
+    ),
+)
 
 
 def tiny_tokenizer(
