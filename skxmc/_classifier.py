@@ -135,8 +135,8 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         Steps from one checkpoint to the next; there is one after each epoch, too. Each takes the
         disk space of three models, for moments.
     warm_start : bool, default=False
-        Go on from the weights of the previous fit instead of starting anew. Until the end they
-        are kept as they were, too.
+        Go on from the weights of the previous fit instead of starting anew. Training has a copy
+        of them: until `fit` returns, memory holds both, and predictions are by the old ones.
     random_state : int, RandomState instance or None, default=None
         Draws batches, dropout, clusters and the held-out part. The same seed, data and machine
         give the same model, on a GPU up to the order of summation.
@@ -426,8 +426,9 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         ndarray of shape (n_texts, n_feature_layers * hidden), float32
             e of the paper, before dropout.
         """
-        predictor = self._ready()._predictor()
-        return cast(np.ndarray, predictor.features(check_texts(X, allow_empty=True)))
+        ready = self._ready()
+        texts = check_texts(X, allow_empty=True)
+        return cast(np.ndarray, ready._predictor().features(texts))
 
     def explain_topk(
         self,
@@ -565,7 +566,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         if "network_" in state:
-            state = {**state, "network_": network_state(state["network_"])}
+            state["network_"] = network_state(state["network_"])
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -93,6 +93,17 @@ _n_seeded = 0
 _found: dict[torch.device, torch.Tensor] = {}
 
 
+def _forget_seeds() -> None:
+    """In a forked child, where the threads are gone that would have restored them."""
+    global _n_seeded
+    _n_seeded = 0
+    _found.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_seeds)
+
+
 @contextlib.contextmanager
 def local_seed(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch inside the context and leave its global generators as they were found.

@@ -103,6 +103,8 @@ def fit_model(clf: Any, given: FitData) -> tuple[Model, list[dict[str, Any]]]:
         starts_anew = model is None
         if model is None:
             model = build_model(clf, train, labels.classes, given.label_features, seed, generator)
+        elif state is None:  # a warm start, which may fail, and others predict meanwhile
+            model = model._replace(network=copy.deepcopy(model.network))
         check_length(model.network.encoder, model.tokenizer, clf.max_length, name=clf.encoder)
         network = model.network.float().place_on(device)
         network.set_dropout(dropout)
@@ -161,10 +163,7 @@ def draw_seed(clf: Any, checkpoint: Checkpoint | None) -> int:
 
 
 def previous_model(clf: Any, classes: np.ndarray) -> Model | None:
-    """A copy of the model that a warm start goes on with; None to start anew.
-
-    A copy, as training may fail, and other threads predict meanwhile.
-    """
+    """The model that a warm start goes on with; None to start anew."""
     if not (clf.warm_start and hasattr(clf, "network_")):
         return None
     if not np.array_equal(clf.classes_, classes):
@@ -173,7 +172,7 @@ def previous_model(clf: Any, classes: np.ndarray) -> Model | None:
             f"had {len(clf.classes_)} labels, this one has {len(classes)}, or other "
             "names. Set warm_start=False to start anew."
         )
-    return cast(Model, clf._model._replace(network=copy.deepcopy(clf.network_)))
+    return cast(Model, clf._model)
 
 
 def describe_run(clf: Any, start: Model | None, seed: int, data: dict[str, Any]) -> dict[str, Any]:

@@ -312,7 +312,7 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         if "model_" in state:
-            state = {**state, "model_": _model_files(state["model_"])}
+            state["model_"] = _model_files(state["model_"])
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

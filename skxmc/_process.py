@@ -15,7 +15,8 @@ from threadpoolctl import threadpool_limits
 class ProcessLock:
     """A lock for the threads of one process; in a forked child it is free.
 
-    A plain lock would stay taken for ever if another thread held it at the moment of the fork.
+    A plain lock would stay taken for ever if another thread held it at the moment of the fork. What
+    that thread had half done stays so in the child.
     """
 
     def __init__(self) -> None:
@@ -44,7 +45,8 @@ _is_forked = False
 def _settle() -> None:
     """Make torch usable in a forked child, where its pool of threads is gone: use one thread.
 
-    With more, OpenMP would wait for threads for ever that only the parent has.
+    With more, OpenMP would wait for threads for ever that only the parent has. Wherever this module
+    was imported, and whatever the child is for.
     """
     global _is_forked
     _is_forked = True
@@ -61,5 +63,5 @@ def usable_threads() -> Iterator[None]:
     if not _is_forked:
         yield
         return
-    with threadpool_limits(1):
+    with threadpool_limits(1, user_api="openmp"):
         yield

@@ -42,7 +42,10 @@ class TextRankerMixin:
         del replaced  # not before: what is freed may let other threads in
 
     def _snapshot(self) -> Any:
-        """The estimator as it is now, whatever `fit` or `set_params` in other threads do to it."""
+        """The estimator as it is now, whatever `fit` or `set_params` in other threads do to it.
+
+        But for `device`: weights move for all.
+        """
         snapshot = object.__new__(type(self))
         vars(snapshot).update(vars(self))
         return snapshot
@@ -161,6 +164,10 @@ class TextRankerMixin:
         """
         ready = self._ready()
         return precision_at_k(y, ready.predict_topk(X, k=1), k=1, classes=ready.classes_)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy: pickling takes a while, and `fit` in another thread may come to its end.
+        return dict(super().__getstate__())  # type: ignore[call-overload]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()  # type: ignore[misc]

@@ -56,7 +56,7 @@ def serving_copy(
         if known and known.dtype == dtype and known.versions == _versions(known.tensors):
             return known.network
         tensors = [*network.parameters(), *network.buffers()]
-        versions = _versions(tensors)  # before the copy: training may go on in another thread
+        versions = _versions(tensors)  # before the copy, so that a write meanwhile is noticed
         copied = _converted(network, dtype, tensors)
         _copies[network] = _Copy(copied, dtype, tensors, versions)
         return copied

@@ -186,7 +186,7 @@ def cls_is_last(tokenizer: Any) -> bool:
 
 
 def _encode(tokenizer: Any, texts: str | list[str], **options: Any) -> Any:
-    """Call the tokenizer, and nothing else: no other call may change `options` meanwhile."""
+    """Call the tokenizer alone: another call would change what it has noted of `options`."""
     with _tokenizing:
         return tokenizer(texts, **options)
 

@@ -241,7 +241,7 @@ def _read_frame(frame: Any, name: str) -> tuple[sparse.csr_array, NDArray[Any]]:
     for column in frame.columns:
         values = np.asarray(frame[column])
         if values.dtype == object and getattr(frame[column].dtype, "kind", "O") in "buif":
-            # Of nullable dtypes before pandas 2.2.
+            # Of nullable dtypes: of bool with missing values, of all before pandas 2.2.
             values = frame[column].to_numpy(np.float64, na_value=np.nan)
         if values.dtype.kind not in "buif":
             raise TypeError(

@@ -27,6 +27,7 @@ from classifier_fixtures import (
 )
 
 from skxmc import LightXMLClassifier, _device, _encoder, _omikuji, _serving, _text
+from skxmc._device import local_seed
 
 X, Y = dataset()
 POSIX = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -54,8 +55,7 @@ def in_process(script, *arguments, **environment):
 
 FIT = """
 import sys, json
-from classifier_fixtures import make_classifier, dataset
-from classifier_fixtures import weights_digest
+from classifier_fixtures import dataset, make_classifier, weights_digest
 from test_processes import scores_digest
 found = {}
 for mode in ("direct", "two-stage"):
@@ -131,7 +131,8 @@ texts = X * 40
 expected = clf.predict_topk(texts, k=3).labels
 child = os.fork()
 if child == 0:
-    torch.tensor(matrix.numpy())  # as a model is loaded
+    torch.tensor(matrix.numpy())  # as weights are, when a model is loaded
+    LightXMLClassifier.from_pretrained(sys.argv[1]).predict_topk(texts)
     thread = threading.Thread(target=clf.predict_topk, args=(texts,))
     thread.start()
     thread.join()
@@ -209,17 +210,44 @@ def test_a_lock_that_another_thread_holds_is_free_in_a_forked_child(lock):
             taken.set()
             release.wait()
 
-    thread = threading.Thread(target=hold)
+    thread = threading.Thread(target=hold, daemon=True)
     thread.start()
     taken.wait()
-    child = os.fork()
-    if child == 0:
-        signal.alarm(10)  # kills the child, were the lock not free
-        with lock:
-            os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
-    release.set()
-    thread.join()
+    try:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)  # kills the child, were the lock not free
+            with lock:
+                os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+    finally:
+        release.set()
+        thread.join()
+
+
+@POSIX
+def test_a_forked_child_restores_generators_whatever_another_thread_was_in():
+    release, taken = threading.Event(), threading.Event()
+
+    def hold():
+        with local_seed(3, torch.device("cpu")):
+            taken.set()
+            release.wait()
+
+    thread = threading.Thread(target=hold, daemon=True)
+    thread.start()
+    taken.wait()
+    try:
+        child = os.fork()
+        if child == 0:
+            before = generator_states()
+            with local_seed(4, torch.device("cpu")):
+                torch.rand(1)
+            os._exit(int(generator_states() != before))
+        assert os.waitpid(child, 0)[1] == 0
+    finally:
+        release.set()
+        thread.join()
 
 
 # ---------------------------------------------------------------- pickles

@@ -87,7 +87,7 @@ def test_a_copy_that_was_made_while_weights_changed_is_made_anew(clf, monkeypatc
 
     def converting(*args):
         copied = converted(*args)
-        with torch.no_grad():  # as the last step of a warm start in another thread
+        with torch.no_grad():  # as a thread of the user's may
             network.recall_head.bias[0] += 1
         return copied
 

@@ -19,12 +19,12 @@ from classifier_fixtures import (
     make_classifier,
     weights_digest,
 )
+from sklearn.frozen import FrozenEstimator
 from transformers import AutoModel
 
-from skxmc import LightXMLEnsemble, _serving
+from skxmc import LightXMLEnsemble, PropensityRanker, _serving, _validation
 from skxmc._device import local_seed
 from skxmc._encoder import load_encoder
-from skxmc._inference import Predictor
 from skxmc._training import Trainer
 
 X, Y = dataset()
@@ -194,34 +194,44 @@ def test_predictions_during_a_warm_start_are_those_of_before(monkeypatch):
         np.testing.assert_array_equal(scores, expected)
 
 
-@pytest.mark.parametrize("method", ["predict_topk", "decision_function", "predict", "score"])
+@pytest.mark.parametrize(
+    "method", ["predict_topk", "decision_function", "predict", "score", "encode"]
+)
 def test_a_prediction_is_by_one_model_whatever_fit_does_meanwhile(method, monkeypatch):
-    """Names, numbers of labels and parameters are of the moment of the call."""
+    """Names, weights and parameters are of the moment of the call."""
     arguments = (X, Y) if method == "score" else (X,)
     clf = joblib.load(dumped(fitted()))
     expected = getattr(clf, method)(*arguments)
     names = np.array([f"label {i}" for i in range(clf.n_labels_ - 1)], dtype=object)
     other = fitted("direct")._model._replace(classes=names)
+    check_texts = _validation.check_texts
 
-    def replacing(function):
-        def replace(*args, **options):
-            clf._adopt(other, [])
-            clf.set_params(threshold=1.0)
-            return function(*args, **options)
+    def checking(*args, **options):
+        """As if another thread came to its end here."""
+        clf._adopt(other, [])
+        clf.set_params(threshold=1.0, max_length=4)
+        return check_texts(*args, **options)
 
-        return replace
-
-    for name in ("top_k", "scores"):
-        monkeypatch.setattr(Predictor, name, replacing(getattr(Predictor, name)))
+    monkeypatch.setattr("skxmc._ranker.check_texts", checking)
+    monkeypatch.setattr("skxmc._classifier.check_texts", checking)
     found = getattr(clf, method)(*arguments)
     assert len(clf.classes_) == clf.n_labels_ == len(names)
     if method == "predict_topk":
         np.testing.assert_array_equal(found.labels, expected.labels)
-    elif method == "score":
-        assert found == expected
-    else:
+    elif method in ("decision_function", "predict"):
         assert found.shape == expected.shape
         assert (found != expected).nnz == 0
+    else:
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_what_is_pickled_is_of_one_moment():
+    state = fitted().__getstate__()
+    assert state is not vars(fitted())
+    members = [("a", FrozenEstimator(fitted()))]
+    for clf in (LightXMLEnsemble.from_fitted(members), PropensityRanker(members[0][1]).fit(X, Y)):
+        assert clf.__getstate__() == vars(clf)
+        assert clf.__getstate__() is not vars(clf)
 
 
 def test_ensembles_in_threads():

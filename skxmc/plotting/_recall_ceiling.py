@@ -123,6 +123,7 @@ class RecallCeilingDisplay:
         import_pyplot(cls.__name__)
         classifier, X = reach_classifier(cls.__name__, estimator, X)
         check_two_stage(cls.__name__, classifier)
+        classifier = classifier._ready()
         texts = check_texts(X)
         true = check_labels(
             y, classes=classifier.classes_, n_texts=len(texts), require_positive=True
