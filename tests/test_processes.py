@@ -1,5 +1,6 @@
 """Seeds, forks and other processes: the same answers everywhere, and nothing left behind."""
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -200,13 +201,13 @@ LOCKS = {
 }
 
 
-@POSIX
-@pytest.mark.parametrize("lock", LOCKS.values(), ids=LOCKS.keys())
-def test_a_lock_that_another_thread_holds_is_free_in_a_forked_child(lock):
+@contextlib.contextmanager
+def held_by_another_thread(context):
+    """While another thread is inside a context; it leaves when we do."""
     release, taken = threading.Event(), threading.Event()
 
     def hold():
-        with lock:
+        with context:
             taken.set()
             release.wait()
 
@@ -214,40 +215,35 @@ def test_a_lock_that_another_thread_holds_is_free_in_a_forked_child(lock):
     thread.start()
     taken.wait()
     try:
+        yield
+    finally:
+        release.set()
+        thread.join()
+
+
+@POSIX
+@pytest.mark.parametrize("lock", LOCKS.values(), ids=LOCKS.keys())
+def test_a_lock_that_another_thread_holds_is_free_in_a_forked_child(lock):
+    with held_by_another_thread(lock):
         child = os.fork()
         if child == 0:
             signal.alarm(10)  # kills the child, were the lock not free
             with lock:
                 os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
-    finally:
-        release.set()
-        thread.join()
 
 
 @POSIX
 def test_a_forked_child_restores_generators_whatever_another_thread_was_in():
-    release, taken = threading.Event(), threading.Event()
-
-    def hold():
-        with local_seed(3, torch.device("cpu")):
-            taken.set()
-            release.wait()
-
-    thread = threading.Thread(target=hold, daemon=True)
-    thread.start()
-    taken.wait()
-    try:
+    cpu = torch.device("cpu")
+    with held_by_another_thread(local_seed(3, cpu)):
         child = os.fork()
         if child == 0:
             before = generator_states()
-            with local_seed(4, torch.device("cpu")):
+            with local_seed(4, cpu):
                 torch.rand(1)
             os._exit(int(generator_states() != before))
         assert os.waitpid(child, 0)[1] == 0
-    finally:
-        release.set()
-        thread.join()
 
 
 # ---------------------------------------------------------------- pickles
