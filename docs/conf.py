@@ -36,6 +36,14 @@ autosummary_generate = True
 autodoc_typehints = "none"  # numpydoc says them in words
 numpydoc_show_class_members = False  # the template of a class lists them, each on its page
 numpydoc_class_members_toctree = False
+# Docstrings have all sections that numpydoc knows of, each parameter its type and description. Not
+# asked for: a See Also, more than a summary where that says all, an example in methods such as fit
+# that the class's example shows, and a verb first where a class or a function is a noun.
+numpydoc_validation_checks = {"all", "ES01", "SA01", "EX01", "SS05", "SS06"}
+numpydoc_validation_exclude = {  # what scikit-learn wrote
+    r"\.(get_params|set_params|get_metadata_routing|set_\w+_request|set_output)$",
+    r"\.(get_feature_names_out|fit_predict|fit_transform)$",
+}
 
 sphinx_gallery_conf = {
     "examples_dirs": "../examples/gallery",

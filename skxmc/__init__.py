@@ -7,20 +7,24 @@ if TYPE_CHECKING:
     from ._classifier import LightXMLClassifier
     from ._clusterer import BalancedLabelClusterer, label_features
     from ._ensemble import LightXMLEnsemble
-    from ._explanation import TopKExplanation
+    from ._explanation import ExplainedLabel, NeighborLabel, NeighborText, TopKExplanation
     from ._omikuji import OmikujiClassifier
     from ._paper import paper_params
     from ._propensity import PropensityRanker
-    from ._topk import predict_topk
+    from ._topk import TopK, predict_topk
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
     "BalancedLabelClusterer",
+    "ExplainedLabel",
     "LightXMLClassifier",
     "LightXMLEnsemble",
+    "NeighborLabel",
+    "NeighborText",
     "OmikujiClassifier",
     "PropensityRanker",
+    "TopK",
     "TopKExplanation",
     "__version__",
     "label_features",
@@ -31,10 +35,14 @@ __all__ = [
 # Imported when first asked for: torch takes seconds, for which `skxmc --help` should not wait.
 _MODULES = {
     "BalancedLabelClusterer": "_clusterer",
+    "ExplainedLabel": "_explanation",
     "LightXMLClassifier": "_classifier",
     "LightXMLEnsemble": "_ensemble",
+    "NeighborLabel": "_explanation",
+    "NeighborText": "_explanation",
     "OmikujiClassifier": "_omikuji",
     "PropensityRanker": "_propensity",
+    "TopK": "_topk",
     "TopKExplanation": "_explanation",
     "label_features": "_clusterer",
     "paper_params": "_paper",

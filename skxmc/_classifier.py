@@ -27,7 +27,7 @@ from ._validation import check_texts
 
 
 class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
-    """Extreme multi-label text classifier: LightXML, end to end from raw text.
+    r"""Extreme multi-label text classifier: LightXML, end to end from raw text.
 
     A transformer represents the text; a generator recalls clusters of labels; a discriminator
     ranks the labels in them, trained against the negatives that the current generator recalls
@@ -164,17 +164,24 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     n_labels_ : int
         Number of labels.
 
-    Notes
-    -----
-    The score of a label is ``sigmoid(E_l . z) * sigmoid(g_cluster(l))``, its own by the
-    discriminator and its cluster's by the generator; in the direct mode, the generator's alone.
-    Where the recalled clusters hold fewer labels than are asked for, more are recalled.
-
     See Also
     --------
     BalancedLabelClusterer : Groups the labels.
     skxmc.predict_topk : Predicts through pipelines and searches.
     skxmc.metrics.precision_at_k_scorer : Scorer for searches.
+
+    Notes
+    -----
+    The generator scores the cluster g of a label, the discriminator the label itself, and the score
+    of the label is their product; in the direct mode it is the generator's alone. With e less its
+    mean over training texts,
+
+    .. math::
+        \hat y_l = \sigma(W_g e + b_g)_{g(l)} \; \sigma(E_l \cdot (W_h e + b_h) + c_l),
+
+    as in section "Methodology" of the paper but for the biases c, and for equation 4's sigmoid of
+    the bottleneck, which is left out. The loss is the sum of equations 1 and 5. Where the recalled
+    clusters hold fewer labels than are asked for, more are recalled.
 
     References
     ----------
@@ -345,7 +352,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : list, tuple, ndarray, or pandas or polars column, of str, of length n_texts
+        X : list, tuple, ndarray, or column of pandas, polars or PyArrow, of str, of length n_texts
             Raw texts. Empty ones are legal.
         y : sparse matrix, array, frame, or sequence of label collections
             The labels of each text: a scipy sparse matrix or array or a dense array of 0 and 1,
@@ -367,7 +374,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         Returns
         -------
         LightXMLClassifier
-            self.
+            The estimator itself.
 
         Raises
         ------
@@ -418,13 +425,31 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : list, tuple, ndarray, or pandas or polars column, of str, of length n_texts
+        X : list, tuple, ndarray, or column of pandas, polars or PyArrow, of str, of length n_texts
             Raw texts.
 
         Returns
         -------
         ndarray of shape (n_texts, n_feature_layers * hidden), float32
-            e of the paper, before dropout.
+            The e of the paper (section "Text representation"), before dropout.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        TypeError, ValueError
+            If X is not a collection of texts.
+
+        Examples
+        --------
+        >>> from skxmc import LightXMLClassifier
+        >>> texts = ["the cat sat on the mat", "stocks fell again", "a cat bond fell"]
+        >>> tags = [["animals"], ["finance"], ["finance", "insurance"]]
+        >>> clf = LightXMLClassifier(
+        ...     "sentence-transformers/all-MiniLM-L6-v2", max_epochs=1, random_state=0
+        ... )
+        >>> clf.fit(texts, tags).encode(["stocks and bonds"]).shape
+        (1, 1920)
         """
         ready = self._ready()
         texts = check_texts(X, allow_empty=True)
@@ -450,7 +475,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
             Labels, at most the number of labels; those that `predict_topk` gives the text alone.
         n_neighbors : int, default=3
             How many nearest labels of each label, and nearest texts; fewer where there are fewer.
-        texts : list, tuple, ndarray, or pandas or polars column, of str, default=None
+        texts : list, tuple, ndarray, or column of pandas, polars or PyArrow, of str, default=None
             Texts, such as those of `fit`, whose nearest to `text` are shown.
         y : sparse matrix, array, frame, or sequence of label collections, default=None
             Labels of `texts`, in any form that `fit` takes: which of the k labels each carries.
@@ -466,6 +491,8 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         ------
         TypeError
             If `text` is not one text.
+        NotFittedError
+            Before `fit`.
         ValueError
             If `k` or `n_neighbors` is out of range, if `texts`, `y` and `representations` do not
             fit each other, or if there are no texts to the other two.
@@ -531,6 +558,25 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         ------
         ValueError
             If `folder` is there and is something else, or the weights do not fit `dtype`.
+        NotFittedError
+            Before `fit`.
+        OSError
+            If the disk is full, or the folder cannot be written; a model that was there stays.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from skxmc import LightXMLClassifier
+        >>> texts = ["the cat sat on the mat", "stocks fell again", "a cat bond fell"]
+        >>> tags = [["animals"], ["finance"], ["finance", "insurance"]]
+        >>> clf = LightXMLClassifier(
+        ...     "sentence-transformers/all-MiniLM-L6-v2", max_epochs=1, random_state=0
+        ... ).fit(texts, tags)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     clf.save_pretrained(folder, dtype="float16")
+        ...     served = LightXMLClassifier.from_pretrained(folder)
+        >>> served.classes_.tolist()
+        ['animals', 'finance', 'insurance']
         """
         check_is_fitted(self)
         save_model(self._snapshot(), folder, dtype)
@@ -555,6 +601,10 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         ------
         ValueError
             If `folder` is no saved model, a damaged one, or one of a newer version.
+
+        Examples
+        --------
+        See `save_pretrained`.
         """
         return cast("LightXMLClassifier", load_model(cls, folder))
 

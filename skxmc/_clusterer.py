@@ -218,11 +218,13 @@ class BalancedLabelClusterer(
         X : {array-like, sparse matrix} of shape (n_labels, n_features)
             Features of the labels, one row each, as `label_features` makes them. Only directions
             count. Equal rows, and rows of zeros, are shared out as balance wants.
-        y : Ignored
+        y : object, default=None
+            Not used; there because pipelines pass one.
 
         Returns
         -------
-        self : BalancedLabelClusterer
+        BalancedLabelClusterer
+            The estimator itself.
 
         Raises
         ------
@@ -260,10 +262,35 @@ class BalancedLabelClusterer(
         return n_iter
 
     def predict(self, X: Any) -> IntArray:
-        """Find the cluster of each row of X, (n_rows, n_features), by the splits that `fit` made.
+        """Find the cluster of each row by the splits that `fit` made.
 
         The rows of `fit` get their `labels_`, but for rows tied at a split (equal rows, rows of
         zeros), which balance may have parted. In direct mode it is the label of nearest features.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_rows, n_features)
+            Features, of labels or of anything else.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,), int64
+            Number of the cluster, from 0.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`, and by the copy that `labels_only` makes.
+        TypeError, ValueError
+            If X is not a matrix of finite numbers with as many columns as in `fit`.
+
+        Examples
+        --------
+        >>> from skxmc import BalancedLabelClusterer
+        >>> clusterer = BalancedLabelClusterer(max_cluster_size=2, random_state=0)
+        >>> clusterer = clusterer.fit([[1, 0, 0], [0, 0, 1], [2, 1, 0], [0, 1, 2]])
+        >>> bool(clusterer.predict([[3, 1, 0]])[0] == clusterer.labels_[0])
+        True
         """
         self._check_has_rows()
         rows, fitted, tree = self._unit_rows(X, reset=False), self._rows, self._tree
@@ -282,11 +309,46 @@ class BalancedLabelClusterer(
         return nodes - 2**depth
 
     def transform(self, X: Any) -> sp.csr_matrix:
-        """Membership that `predict` finds: (n_rows, n_clusters) float32, a single 1 in each row."""
+        """Make the membership matrix of what `predict` finds.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_rows, n_features)
+            Features, of labels or of anything else.
+
+        Returns
+        -------
+        csr_matrix of shape (n_rows, n_clusters), float32
+            A single 1 in each row.
+
+        Raises
+        ------
+        NotFittedError, TypeError, ValueError
+            As `predict` does.
+
+        Examples
+        --------
+        >>> from skxmc import BalancedLabelClusterer
+        >>> X = [[1, 0, 0], [0, 0, 1], [2, 1, 0], [0, 1, 2]]
+        >>> BalancedLabelClusterer(max_cluster_size=2, random_state=0).fit_transform(X).shape
+        (4, 2)
+        """
         return _one_hot(self.predict(X), self.n_clusters_)
 
     @property
     def cluster_centers_(self) -> sp.csr_matrix:
+        """Normalised sum of each cluster's normalised rows.
+
+        Returns
+        -------
+        csr_matrix of shape (n_clusters, n_features), float32
+            Computed anew each time.
+
+        Raises
+        ------
+        NotFittedError
+            As `predict` does.
+        """
         self._check_has_rows()
         membership = _one_hot(self.labels_, self.n_clusters_).T.tocsr()
         return sp.csr_matrix(normalize(membership @ self._rows, copy=False))
@@ -294,7 +356,25 @@ class BalancedLabelClusterer(
     def labels_only(self) -> BalancedLabelClusterer:
         """Copy with `labels_`, but without the rows of `fit`, which outweigh many a model.
 
-        The copy cannot `transform` and has no `cluster_centers_`. A classifier keeps no more.
+        The copy can neither `predict` nor `transform`, and has no `cluster_centers_`. A classifier
+        keeps no more.
+
+        Returns
+        -------
+        BalancedLabelClusterer
+            Fitted.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+
+        Examples
+        --------
+        >>> from skxmc import BalancedLabelClusterer
+        >>> clusterer = BalancedLabelClusterer(max_cluster_size=1).fit([[1, 0], [0, 1]])
+        >>> clusterer.labels_only().labels_
+        array([0, 1])
         """
         check_is_fitted(self)
         copied = copy.copy(self)

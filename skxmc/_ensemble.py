@@ -167,7 +167,7 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
 
         Parameters
         ----------
-        X : list, tuple, ndarray, or pandas or polars column, of str, of length n_texts
+        X : list, tuple, ndarray, or column of pandas, polars or PyArrow, of str, of length n_texts
             Raw texts.
         y : sparse matrix, array, frame, or sequence of label collections
             The labels of each text, in any form that all members take.
@@ -179,7 +179,7 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         Returns
         -------
         LightXMLEnsemble
-            self.
+            The estimator itself.
 
         Raises
         ------
@@ -376,6 +376,7 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         Returns
         -------
         Bunch
+            Members by name, as attributes and as keys.
         """
         return Bunch(**dict(self.estimators))
 
@@ -406,7 +407,7 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         Returns
         -------
         LightXMLEnsemble
-            self.
+            The estimator itself.
         """
         self._set_params("estimators", **params)
         return self

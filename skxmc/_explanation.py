@@ -31,33 +31,75 @@ CARRIED_WIDTH = 15
 
 
 class NeighborLabel(NamedTuple):
-    """A label near a predicted one."""
+    """A label near a predicted one.
 
-    label: Any  # an entry of `classes_`
-    cosine: float  # of label embeddings; of the generator's weights in the direct mode
-    score: float  # for the text that is explained
+    Parameters
+    ----------
+    label : str or int
+        An entry of ``classes_``.
+    cosine : float
+        Of the two labels' embeddings; of the generator's weights in the direct mode.
+    score : float
+        For the text that is explained, in (0, 1].
+    """
+
+    label: Any
+    cosine: float
+    score: float
 
 
 class NeighborText(NamedTuple):
-    """A text near the one that is explained."""
+    """A text near the one that is explained.
+
+    Parameters
+    ----------
+    text : str
+        The text.
+    row : int
+        Where it is among the texts that were given.
+    cosine : float
+        Of the two representations, less what all texts have in common.
+    labels : tuple or None
+        Those of the predicted labels that it carries; None if no labels were given.
+    """
 
     text: str
-    row: int  # where in `texts`
-    cosine: float  # of representations, less what all texts have in common
-    labels: tuple[Any, ...] | None  # the predicted labels that it carries; None without `y`
+    row: int
+    cosine: float
+    labels: tuple[Any, ...] | None
 
 
 class ExplainedLabel(NamedTuple):
-    """A predicted label; in the direct mode, all that is about ranking and clusters is None."""
+    """A predicted label; in the direct mode, all that is about ranking and clusters is None.
 
-    label: Any  # an entry of `classes_`
-    score: float  # that of `predict_topk`: recall_score * rank_score
-    recall_score: float  # of its cluster, by the generator; of itself in the direct mode
-    rank_score: float | None  # of itself, by the discriminator
-    cluster: int | None  # an entry of `clusterer_.labels_`
-    cluster_place: int | None  # among the recalled clusters, the best being 1
-    cluster_size: int | None  # labels in it
-    neighbors: tuple[NeighborLabel, ...]  # nearest first
+    Parameters
+    ----------
+    label : str or int
+        An entry of ``classes_``.
+    score : float
+        That of ``predict_topk``: recall_score * rank_score, in (0, 1].
+    recall_score : float
+        Of its cluster, by the generator; of itself in the direct mode.
+    rank_score : float or None
+        Of itself, by the discriminator.
+    cluster : int or None
+        Its cluster, an entry of ``clusterer_.labels_``.
+    cluster_place : int or None
+        Of the cluster among the recalled ones, the best being 1.
+    cluster_size : int or None
+        Labels in the cluster.
+    neighbors : tuple of NeighborLabel
+        The nearest labels of its cluster, or of all in the direct mode; nearest first.
+    """
+
+    label: Any
+    score: float
+    recall_score: float
+    rank_score: float | None
+    cluster: int | None
+    cluster_place: int | None
+    cluster_size: int | None
+    neighbors: tuple[NeighborLabel, ...]
 
 
 class _Table(NamedTuple):
@@ -88,18 +130,13 @@ class TopKExplanation:
     n_recalled : int or None
         Clusters recalled for the text; None in the direct mode.
     labels : tuple of ExplainedLabel
-        The predicted labels, best first, each a named tuple ``(label, score, recall_score,
-        rank_score, cluster, cluster_place, cluster_size, neighbors)``. Its `neighbors` are the
-        nearest labels of its cluster, named tuples ``(label, cosine, score)``. In the direct mode
-        they are the nearest of all, and what is about ranking and clusters is None.
+        The predicted labels, best first.
     neighbors : tuple of NeighborText
-        The nearest texts, nearest first, each a named tuple ``(text, row, cosine, labels)`` with
-        the predicted labels that it carries; empty where no texts were given.
+        The nearest texts, nearest first; empty where no texts were given.
 
     Examples
     --------
-    >>> from skxmc import TopKExplanation
-    >>> from skxmc._explanation import ExplainedLabel, NeighborLabel
+    >>> from skxmc import ExplainedLabel, NeighborLabel, TopKExplanation
     >>> near = NeighborLabel("insurance", cosine=0.75, score=0.125)
     >>> label = ExplainedLabel("finance", 0.375, 0.75, 0.5, 2, 1, 16, (near,))
     >>> print(TopKExplanation("Bonds fell", "bonds fell", 4, 4, 32, (label,)))

@@ -165,7 +165,7 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : list, tuple, ndarray, or pandas or polars column, of str, of length n_texts
+        X : list, tuple, ndarray, or column of pandas, polars or PyArrow, of str, of length n_texts
             Raw texts. Empty ones are legal.
         y : sparse matrix, array, frame, or sequence of label collections
             The labels of each text: a scipy sparse matrix or array or a dense array of 0 and 1,
@@ -181,7 +181,7 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         Returns
         -------
         OmikujiClassifier
-            self.
+            The estimator itself.
 
         Raises
         ------

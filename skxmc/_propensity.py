@@ -107,7 +107,7 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
 
         Parameters
         ----------
-        X : list, tuple, ndarray, or pandas or polars column, of str, of length n_texts
+        X : list, tuple, ndarray, or column of pandas, polars or PyArrow, of str, of length n_texts
             Raw texts.
         y : sparse matrix, array, frame, or sequence of label collections
             The labels of each text, in any form that the estimator takes.
@@ -119,7 +119,7 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         Returns
         -------
         PropensityRanker
-            self.
+            The estimator itself.
 
         Raises
         ------

@@ -67,7 +67,7 @@ class TextRankerMixin:
 
         Parameters
         ----------
-        X : list, tuple, ndarray, or pandas or polars column, of str, of length n_texts
+        X : list, tuple, ndarray, or column of pandas, polars or PyArrow, of str, of length n_texts
             Raw texts.
         k : int, default=5
             Labels a text, at most the number of labels.
@@ -80,9 +80,22 @@ class TextRankerMixin:
 
         Raises
         ------
+        NotFittedError
+            Before `fit`.
+        TypeError
+            If X is not a collection of texts.
         ValueError
-            If k is not a whole number from 1 to the number of labels, or a parameter that was set
-            after `fit` is out of range.
+            If a text is missing, k is not a whole number from 1 to the number of
+            labels, or a parameter that was set after `fit` is out of range.
+
+        Examples
+        --------
+        >>> from skxmc import OmikujiClassifier
+        >>> texts = ["the cat sat on the mat", "stocks fell again", "a cat bond fell"]
+        >>> tags = [["animals"], ["finance"], ["finance", "insurance"]]
+        >>> labels, scores = OmikujiClassifier().fit(texts, tags).predict_topk(["a cat"], k=2)
+        >>> labels.shape, scores.shape
+        ((1, 2), (1, 2))
         """
         ready = self._ready()
         k = check_k(k, ready.n_labels_)
@@ -94,7 +107,7 @@ class TextRankerMixin:
 
         Parameters
         ----------
-        X : list, tuple, ndarray, or pandas or polars column, of str, of length n_texts
+        X : list, tuple, ndarray, or column of pandas, polars or PyArrow, of str, of length n_texts
             Raw texts.
         top_k : int, default=None
             Keep only the best so many labels of each text, so that memory stays bounded.
@@ -103,6 +116,25 @@ class TextRankerMixin:
         -------
         csr_matrix of shape (n_texts, n_labels), float32
             Scores in (0, 1]. Labels that were not recalled are absent: 0, below all others.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        TypeError
+            If X is not a collection of texts.
+        ValueError
+            If a text is missing, top_k is not a whole number from 1 to the number of
+            labels, or a parameter that was set after `fit` is out of range.
+
+        Examples
+        --------
+        >>> from skxmc import OmikujiClassifier
+        >>> texts = ["the cat sat on the mat", "stocks fell again", "a cat bond fell"]
+        >>> tags = [["animals"], ["finance"], ["finance", "insurance"]]
+        >>> clf = OmikujiClassifier().fit(texts, tags)
+        >>> clf.decision_function(["a cat", "a dog"], top_k=1).shape
+        (2, 3)
         """
         ready = self._ready()
         if top_k is not None:
@@ -116,13 +148,26 @@ class TextRankerMixin:
 
         Parameters
         ----------
-        X : list, tuple, ndarray, or pandas or polars column, of str, of length n_texts
+        X : list, tuple, ndarray, or column of pandas, polars or PyArrow, of str, of length n_texts
             Raw texts.
 
         Returns
         -------
         csr_matrix of shape (n_texts, n_labels), float32
             See `decision_function`.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        TypeError
+            If X is not a collection of texts.
+        ValueError
+            If a text is missing, or a parameter that was set after `fit` is out of range.
+
+        Examples
+        --------
+        See `decision_function`.
         """
         return self.decision_function(X)
 
@@ -131,13 +176,32 @@ class TextRankerMixin:
 
         Parameters
         ----------
-        X : list, tuple, ndarray, or pandas or polars column, of str, of length n_texts
+        X : list, tuple, ndarray, or column of pandas, polars or PyArrow, of str, of length n_texts
             Raw texts.
 
         Returns
         -------
         csr_matrix of shape (n_texts, n_labels), int64
             1 where a label is predicted.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        TypeError
+            If X is not a collection of texts.
+        ValueError
+            If a text is missing, or a parameter that was set after `fit` is out of range.
+
+        Examples
+        --------
+        >>> from skxmc import OmikujiClassifier
+        >>> texts = ["the cat sat on the mat", "stocks fell again", "a cat bond fell"]
+        >>> tags = [["animals"], ["finance"], ["finance", "insurance"]]
+        >>> clf = OmikujiClassifier(threshold=0).fit(texts, tags)
+        >>> clf.predict(["a cat", "a dog"]).toarray()
+        array([[1, 1, 1],
+               [1, 1, 1]])
         """
         ready = self._ready()
         predicted = ready._scores(check_texts(X, allow_empty=True), min_score=ready.threshold)
@@ -152,7 +216,7 @@ class TextRankerMixin:
 
         Parameters
         ----------
-        X : list, tuple, ndarray, or pandas or polars column, of str, of length n_texts
+        X : list, tuple, ndarray, or column of pandas, polars or PyArrow, of str, of length n_texts
             Raw texts.
         y : sparse matrix, array, frame, or sequence of label collections
             True labels in any form that `fit` takes.
@@ -161,6 +225,22 @@ class TextRankerMixin:
         -------
         float
             P@1, from 0 to 1.
+
+        Raises
+        ------
+        NotFittedError
+            Before `fit`.
+        TypeError, ValueError
+            If X and y are not texts and labels of the same length, or a parameter that was set
+            after `fit` is out of range.
+
+        Examples
+        --------
+        >>> from skxmc import OmikujiClassifier
+        >>> texts = ["the cat sat on the mat", "stocks fell again", "a cat bond fell"]
+        >>> tags = [["animals"], ["finance"], ["finance", "insurance"]]
+        >>> OmikujiClassifier().fit(texts, tags).score(texts, tags)
+        1.0
         """
         ready = self._ready()
         return precision_at_k(y, ready.predict_topk(X, k=1), k=1, classes=ready.classes_)

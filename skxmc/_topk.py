@@ -16,7 +16,7 @@ BLOCK_SIZE = 1 << 20
 class TopK(NamedTuple):
     """The best labels of each text, best first.
 
-    Attributes
+    Parameters
     ----------
     labels : ndarray of shape (n_texts, k)
         Entries of the estimator's ``classes_``.

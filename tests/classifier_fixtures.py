@@ -23,13 +23,13 @@ from skxmc.datasets import make_xmc
 MODES = ("direct", "two-stage")
 
 
-def save_lively_encoder(folder: Path) -> str:
+def save_lively_encoder(folder: Path, *, hidden: int = 16) -> str:
     """Save a tiny BERT whose [CLS] states differ from text to text, and that drops nothing.
 
     With the usual small random weights all texts look the same to it, so that tests of
     predictions would compare ties.
     """
-    path = save_tiny_encoder(folder, n_layers=1)
+    path = save_tiny_encoder(folder, n_layers=1, hidden=hidden)
     model = AutoModel.from_pretrained(path)
     model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = 0.0
     with torch.no_grad():

@@ -1,6 +1,7 @@
 """The command line: train, predict, and what all subcommands have in common."""
 
 import argparse
+import functools
 import gzip
 import importlib.metadata
 import inspect
@@ -26,13 +27,14 @@ from command_line_fixtures import (
     train_arguments,
     write_data,
 )
+from dataset_files import lines, write
 from stopped_training import stop_after
 
 import skxmc
 from skxmc import LightXMLClassifier
-from skxmc._command_line import _describe, _predict, main
+from skxmc._command_line import _describe, _predict, _report, main
 from skxmc._command_line._arguments import build_parser
-from skxmc.datasets import load_xmc
+from skxmc.datasets import load_xmc, make_xmc
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +91,19 @@ def test_train_is_fit(label_texts, data, tmp_path, run):
 
 def test_quiet(data, tmp_path, run):
     assert run(*train_arguments(data, tmp_path / "model", "--quiet")) == (0, "", "")
+
+
+def test_train_says_what_it_did_in_json(data, tmp_path, run):
+    code, out, err = run(*train_arguments(data, tmp_path / "model", "--quiet", "--json"))
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert (report["texts"], report["labels"], report["epochs"]) == (64, N_LABELS, 2)
+    files = [path for path in (tmp_path / "model").rglob("*") if path.is_file()]
+    assert report["bytes"] == sum(file.stat().st_size for file in files)
+    assert 0 < report["seconds"] < 600
+    first, second = report["history"]
+    assert [epoch["n_steps"] for epoch in report["history"]] == [4, 4]
+    assert second["loss"] < first["loss"]
 
 
 def test_validation_does_not_go_to_standard_output(data, tmp_path, run):
@@ -416,6 +431,55 @@ def test_help_imports_nothing_slow():
 
 
 # ---------------------------------------------------------------------- processes
+
+
+@pytest.mark.parametrize("shown", ["evaluate", "predict to a file", "predict to a terminal"])
+def test_progress_in_a_terminal(shown, data, model, run, monkeypatch):
+    """Of `evaluate` and `predict`; the output is what it is without."""
+    command = shown.split()[0]
+    arguments = [model, data] if command == "evaluate" else [model, "--chunk-size", 2]
+    feed(monkeypatch, b"bife\n" * 5)
+    out = run(command, *arguments, "--json")[1]
+    at_once = functools.partial(_report.tqdm, mininterval=0)
+    monkeypatch.setattr(_report, "tqdm", at_once)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: shown == "predict to a terminal")
+    feed(monkeypatch, b"bife\n" * 5)
+    code, with_progress, err = run(command, *arguments, "--json")
+    assert code == 0
+    if shown == "predict to a terminal":
+        assert err == ""
+    else:
+        assert ("32/32" if command == "evaluate" else "5 texts") in err
+    without_time = [
+        [line for line in lines.splitlines() if "ms_per_text" not in line]
+        for lines in (out, with_progress)
+    ]
+    assert without_time[0] == without_time[1]
+
+
+def test_a_model_from_text_files_to_figures(tmp_path):
+    """Train, predict and evaluate, each a process, on the simplest of the layouts."""
+    texts, y = make_xmc(48, 10, random_state=0)
+    rows = [" ".join(f"tag{label}" for label in y[[row]].indices) for row in range(48)]
+    for part, of_part in (("train", slice(40)), ("test", slice(40, 48))):
+        write(tmp_path / f"{part}_texts.txt", lines(texts[of_part]))
+        write(tmp_path / f"{part}_labels.txt", lines(rows[of_part]))
+    reports = []
+    for arguments in (
+        train_arguments(tmp_path, tmp_path / "model", "--json"),
+        ["predict", tmp_path / "model", tmp_path / "test_texts.txt", "--json", "-k", 3],
+        ["evaluate", tmp_path / "model", tmp_path, "--json"],
+    ):
+        with process(*arguments) as command:
+            out, err = command.communicate()
+            assert command.returncode == 0, err
+            reports.append(out)
+    assert json.loads(reports[0])["texts"] == 40
+    found = [json.loads(line)["labels"] for line in reports[1].splitlines()]
+    truth = [row.split() for row in rows[40:]]
+    hits = [np.isin(*pair).mean() for pair in zip(found, truth, strict=True)]
+    assert json.loads(reports[2])["P@3"] == pytest.approx(np.mean(hits))
 
 
 def test_lines_are_answered_as_they_come_until_ctrl_c(model):

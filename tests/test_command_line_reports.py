@@ -18,11 +18,12 @@ from dataset_files import WRITERS, lines, write, write_lightxml
 from scipy import sparse
 
 from skxmc import BalancedLabelClusterer, LightXMLClassifier
-from skxmc._command_line import main
+from skxmc._command_line import _evaluate, main
 from skxmc._command_line._evaluate import match_labels, predict_timed
 from skxmc._command_line._inspect import changed_params, choices
 from skxmc._command_line._report import distribution, print_lines
 from skxmc._text import tokenize
+from skxmc._topk import TopK
 from skxmc._validation import check_labels
 from skxmc.datasets import load_xmc
 from skxmc.metrics import label_propensities, ndcg_at_k, precision_at_k, psp_at_k, recall_at_k
@@ -169,19 +170,23 @@ def test_no_test_part(model, tmp_path, run):
     assert "has no test part" in err
 
 
-def test_time_leaves_the_first_batch_out():
-    """Which converts weights; and all texts are predicted afterwards."""
+def test_time_leaves_the_first_batch_out(monkeypatch):
+    """Which converts weights; and all texts are predicted afterwards, chunk by chunk."""
+    monkeypatch.setattr(_evaluate, "CHUNK_SIZE", 3)
     calls = []
 
     class Recorder:
         prediction_batch_size = 2
 
         def predict_topk(self, texts, k):
-            calls.append((len(texts), k))
-            return "top"
+            calls.append((texts, k))
+            of_length = np.array([[len(text)] for text in texts])
+            return TopK(of_length, of_length / 10)
 
-    top, milliseconds = predict_timed(Recorder(), ["a", "b", "c"], 4)
-    assert (top, calls) == ("top", [(2, 4), (3, 4)])
+    top, milliseconds = predict_timed(Recorder(), ["a", "bb", "ccc", "dddd"], 4)
+    assert calls == [(["a", "bb"], 4), (["a", "bb", "ccc"], 4), (["dddd"], 4)]
+    np.testing.assert_array_equal(top.labels, [[1], [2], [3], [4]])
+    np.testing.assert_array_equal(top.scores, [[0.1], [0.2], [0.3], [0.4]])
     assert milliseconds > 0
 
 

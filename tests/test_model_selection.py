@@ -1,5 +1,7 @@
 """LightXMLClassifier inside what scikit-learn offers for choosing models."""
 
+import pickle
+
 import numpy as np
 import pytest
 from classifier_fixtures import dataset, make_classifier
@@ -19,6 +21,7 @@ from skxmc.metrics import precision_at_k, precision_at_k_scorer
 
 X, Y = dataset()
 FOLDS = KFold(2, shuffle=True, random_state=0)
+P_AT_5 = precision_at_k_scorer(k=5)
 
 
 def lowered(texts):
@@ -28,7 +31,7 @@ def lowered(texts):
 @pytest.fixture(scope="module")
 def search():
     grid = {"bottleneck_dim": [8, 16]}
-    search = GridSearchCV(make_classifier(), grid, scoring=precision_at_k_scorer(k=5), cv=FOLDS)
+    search = GridSearchCV(make_classifier(), grid, scoring=P_AT_5, cv=FOLDS)
     return search.fit(X, Y)
 
 
@@ -73,7 +76,7 @@ def test_grid_search_through_a_pipeline(tmp_path):
     search = GridSearchCV(
         Pipeline(steps),
         {"clf__bottleneck_dim": [8, 16], "clf__memory": [str(tmp_path)]},
-        scoring=precision_at_k_scorer(k=5),
+        scoring=P_AT_5,
         cv=2,
     )
     loud = [text.upper() for text in X]
@@ -85,6 +88,22 @@ def test_grid_search_through_a_pipeline(tmp_path):
     assert search.best_estimator_.score(loud, Y) == pytest.approx(
         search.best_estimator_.named_steps["clf"].score(X, Y)
     )
+
+
+def test_grid_search_through_a_pipeline_in_parallel_can_be_pickled():
+    steps = [("lower", FunctionTransformer(lowered)), ("clf", make_classifier(max_epochs=1))]
+    grid = {"clf__bottleneck_dim": [8, 16]}
+    searches = [
+        GridSearchCV(Pipeline(steps), grid, scoring=P_AT_5, cv=FOLDS, n_jobs=n_jobs).fit(X, Y)
+        for n_jobs in (None, 2)
+    ]
+    scores = [search.cv_results_["mean_test_score"] for search in searches]
+    np.testing.assert_allclose(*scores, atol=1e-6)
+    expected = skxmc.predict_topk(searches[0], X, k=3)
+    for fitted in (searches[0], searches[0].best_estimator_, searches[1]):
+        found = skxmc.predict_topk(pickle.loads(pickle.dumps(fitted)), X, k=3)
+        np.testing.assert_array_equal(found.labels, expected.labels)
+        np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
 
 
 def test_grid_search_over_the_size_of_clusters():
@@ -118,7 +137,10 @@ def test_cross_validation_with_lists_of_labels(cv):
 def test_train_test_split(form):
     X_train, X_test, y_train, y_test = train_test_split(X, form(Y), random_state=0)
     clf = make_classifier(max_epochs=1).fit(X_train, y_train)
-    assert 0 <= clf.score(X_test, y_test) <= 1
+    train, test = train_test_split(np.arange(len(X)), random_state=0)
+    assert X_train == [X[i] for i in train]
+    expected = precision_at_k(Y[test], clf.predict_topk([X[i] for i in test], 1), k=1)
+    assert clf.score(X_test, y_test) == pytest.approx(expected)
 
 
 def test_label_features_of_the_length_of_x_are_not_sliced_unnoticed():

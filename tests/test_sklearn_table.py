@@ -9,11 +9,13 @@ import pytest
 from classifier_fixtures import dataset, encoder_path, make_classifier, save_lively_encoder
 from scipy import sparse
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.metrics import make_scorer
 from sklearn.model_selection import (
     GridSearchCV,
     HalvingGridSearchCV,
     KFold,
     RandomizedSearchCV,
+    ShuffleSplit,
     StratifiedKFold,
     cross_val_predict,
     cross_val_score,
@@ -23,6 +25,7 @@ from sklearn.model_selection import (
     train_test_split,
 )
 from sklearn.preprocessing import MultiLabelBinarizer
+from sklearn.utils import _safe_indexing
 
 from skxmc.metrics import precision_at_k, precision_at_k_scorer
 
@@ -36,13 +39,13 @@ def quick():
     return make_classifier("direct", max_epochs=1)
 
 
-def p_at_3_by_fold(labels):
+def p_at_3_by_fold(labels, **params):
     """What cross-validation should find, by hand."""
     found = []
     for train, test in FOLDS.split(X):
-        clf = quick().fit([X[i] for i in train], [labels[i] for i in train])
+        y_train, truth = (_safe_indexing(labels, rows) for rows in (train, test))
+        clf = quick().set_params(**params).fit([X[i] for i in train], y_train)
         best = clf.predict_topk([X[i] for i in test], 3)
-        truth = [labels[i] for i in test]
         found.append(precision_at_k(truth, best, k=3, classes=clf.classes_))
     return found
 
@@ -69,6 +72,33 @@ def test_randomized_search():
     assert best.clusterer.max_cluster_size == search.best_params_["clusterer__max_cluster_size"]
 
 
+def test_grid_search_with_a_number_of_folds_takes_them_in_turn():
+    """As KFold does, not as StratifiedKFold, which sparse y would break."""
+    found = [
+        GridSearchCV(quick(), {"dropout": [0.1]}, scoring=P_AT_3, cv=cv, refit=False)
+        .fit(X, Y)
+        .cv_results_["mean_test_score"]
+        for cv in (2, FOLDS)
+    ]
+    np.testing.assert_array_equal(*found)
+
+
+def test_grid_search_with_label_lists_and_a_splitter():
+    search = GridSearchCV(quick(), {"dropout": [0.1]}, scoring=P_AT_3, cv=FOLDS).fit(X, LISTS)
+    found = [search.cv_results_[f"split{number}_test_score"][0] for number in range(2)]
+    np.testing.assert_allclose(found, p_at_3_by_fold(LISTS), atol=1e-6)
+
+
+def test_shuffle_split_of_sparse_y():
+    splits = ShuffleSplit(2, test_size=0.25, random_state=0)
+    search = GridSearchCV(quick(), {"dropout": [0.1]}, scoring=P_AT_3, cv=splits, refit=False)
+    found = search.fit(X, Y).cv_results_["split0_test_score"][0]
+    train, test = next(splits.split(X, Y))
+    clf = quick().fit([X[i] for i in train], Y[train])
+    expected = precision_at_k(Y[test], clf.predict_topk([X[i] for i in test], 3), k=3)
+    assert found == pytest.approx(expected)
+
+
 def test_halving_search_gives_more_texts_to_the_better_half():
     search = HalvingGridSearchCV(
         quick(),
@@ -81,13 +111,25 @@ def test_halving_search_gives_more_texts_to_the_better_half():
     ).fit(X, Y)
     assert search.n_resources_ == [16, 32, 64]
     assert search.n_candidates_ == [4, 2, 1]
+    results = search.cv_results_
+    for round_, n_kept in enumerate(search.n_candidates_[1:]):
+        of_round, of_next = (results["iter"] == number for number in (round_, round_ + 1))
+        order = np.argsort(results["mean_test_score"][of_round])
+        best = np.asarray(results["param_dropout"][of_round])[order[-n_kept:]]
+        assert set(best) == set(results["param_dropout"][of_next])
 
 
 def test_search_over_encoders(tmp_path):
-    encoders = [encoder_path(), save_lively_encoder(tmp_path / "other")]
+    """The scores are those of the two encoders, of which the best is trained again."""
+    encoders = [encoder_path(), save_lively_encoder(tmp_path / "other", hidden=24)]
     search = GridSearchCV(quick(), {"encoder": encoders}, scoring=P_AT_3, cv=FOLDS).fit(X, Y)
-    assert search.best_estimator_.encoder in encoders
-    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    for number, encoder in enumerate(encoders):
+        expected = np.mean(p_at_3_by_fold(Y, encoder=encoder))
+        assert search.cv_results_["mean_test_score"][number] == pytest.approx(expected)
+    best = search.best_estimator_
+    assert best.encoder == search.best_params_["encoder"]
+    hidden = {encoders[0]: 16, encoders[1]: 24}[best.encoder]
+    assert best.encode(X[:1]).shape == (1, best.n_feature_layers * hidden)
 
 
 @pytest.mark.parametrize("score", [cross_val_score, cross_validate])
@@ -167,13 +209,21 @@ def test_learning_curve_refuses_sparse_y():
 def test_label_lists_with_a_number_of_folds_are_refused():
     with pytest.raises(ValueError, match="legacy multi-label data representation"):
         cross_val_score(quick(), X, LISTS, cv=2, scoring=P_AT_3)
+    search = GridSearchCV(quick(), {"dropout": [0.1]}, scoring=P_AT_3, cv=2)
+    with pytest.raises(ValueError, match="legacy multi-label data representation"):
+        search.fit(X, LISTS)
 
 
 def test_stratified_splits_are_refused():
-    with pytest.raises((TypeError, ValueError)):
+    with pytest.raises(TypeError, match=r"[Ss]parse"):
         next(StratifiedKFold(2).split(X, Y))
-    with pytest.raises((TypeError, ValueError)):
+    with pytest.raises(ValueError, match="'stratify' parameter of train_test_split must be"):
         train_test_split(X, Y, stratify=Y)
+
+
+def test_scorers_of_scikit_learn_cannot_ask_for_predict_topk():
+    with pytest.raises(ValueError, match="response_method"):
+        make_scorer(precision_at_k, response_method="predict_topk")(quick().fit(X, Y), X, Y)
 
 
 def test_cross_val_predict_of_scores_fails():

@@ -66,6 +66,11 @@ def _add_train(commands: Any) -> argparse.ArgumentParser:
         help="of the weights in the file (default: %(default)s)",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="one JSON object on what was trained, epoch by epoch",
+    )
     _add_reading(parser)
     return parser
 

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from skxmc._command_line._model import choose_k, load_model
+from skxmc._command_line._report import count_texts
 from skxmc.datasets._lines import decode_lines, read_lines
 
 # Characters of a text that the readable output shows.
@@ -21,14 +22,16 @@ def run(args: argparse.Namespace) -> None:
     clf = load_model(args)
     k = choose_k(args.k, clf.n_labels_)
     format_text = _as_json if args.json else _as_columns
-    for texts in _chunks(_read_texts(args.texts, args.encoding), args.chunk_size):
-        top = clf.predict_topk(texts, k)
-        for text, labels, scores in zip(texts, top.labels.tolist(), top.scores, strict=True):
-            n_kept = int((scores >= args.threshold).sum())
-            # As many digits as float32 has, not those that it has as a float64.
-            kept = [float(f"{score:.7g}") for score in scores[:n_kept]]
-            print(format_text(text, labels[:n_kept], kept))
-        sys.stdout.flush()
+    with count_texts() as counter:
+        for texts in _chunks(_read_texts(args.texts, args.encoding), args.chunk_size):
+            top = clf.predict_topk(texts, k)
+            for text, labels, scores in zip(texts, top.labels.tolist(), top.scores, strict=True):
+                n_kept = int((scores >= args.threshold).sum())
+                # As many digits as float32 has, not those that it has as a float64.
+                kept = [float(f"{score:.7g}") for score in scores[:n_kept]]
+                print(format_text(text, labels[:n_kept], kept))
+            sys.stdout.flush()
+            counter.update(len(texts))
 
 
 def _read_texts(file: str, encoding: str) -> Iterator[str]:

@@ -1,13 +1,15 @@
-"""Reports of `evaluate` and `inspect`: nested dicts, printed as JSON or as lines."""
+"""Reports: nested dicts, printed as JSON or as lines; and the progress until they are there."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 QUANTILES = {"min": 0.0, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "max": 1.0}
 
@@ -29,6 +31,16 @@ def folder_size(folder: Path) -> int:
 def megabytes(n_bytes: int) -> str:
     """Size as people read it."""
     return f"{n_bytes / 1e6:,.1f} MB"
+
+
+def count_texts(total: int | None = None) -> Any:
+    """Count texts as they are predicted: a progress bar, where standard error is a terminal.
+
+    Where standard output is one too, and not for a report at the end (`total` is None), the
+    predictions themselves show the progress.
+    """
+    shown = total is not None or not sys.stdout.isatty()
+    return tqdm(total=total, unit=" texts", leave=False, disable=None if shown else True)
 
 
 def print_json(report: dict[str, Any]) -> None:

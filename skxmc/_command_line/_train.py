@@ -12,7 +12,7 @@ from typing import Any
 
 from skxmc._classifier import LightXMLClassifier
 from skxmc._clusterer import BalancedLabelClusterer
-from skxmc._command_line._report import folder_size, megabytes
+from skxmc._command_line._report import folder_size, megabytes, print_json
 from skxmc._device import resolve_device
 from skxmc._folder import check_target
 from skxmc._saving import INDEX
@@ -44,10 +44,22 @@ def run(args: argparse.Namespace) -> None:
     )
     seconds = time.perf_counter() - started
     clf.set_params(verbose=0).save_pretrained(folder, dtype=args.dtype)
+    n_bytes = folder_size(folder)
+    if args.json:
+        print_json(
+            {
+                "texts": len(data.X_train),
+                "labels": clf.n_labels_,
+                "epochs": clf.n_iter_,
+                "seconds": seconds,
+                "bytes": n_bytes,
+                "history": clf.history_,
+            }
+        )
     if not args.quiet:
-        size = megabytes(folder_size(folder))
         print(
-            f"{clf.n_iter_} epochs in {seconds:,.0f} s; saved to {args.model} ({size})",
+            f"{clf.n_iter_} epochs in {seconds:,.0f} s; saved to {args.model} "
+            f"({megabytes(n_bytes)})",
             file=sys.stderr,
         )
 

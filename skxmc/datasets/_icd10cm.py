@@ -53,7 +53,9 @@ def load_icd10cm(
 
     Returns
     -------
-    data : Bunch
+    Bunch
+        A dict whose entries are attributes too.
+
         ``X_train``, ``X_test`` : list of str
             The texts.
         ``y_train``, ``y_test`` : csr_array of float32, shape (n_texts, n_labels)

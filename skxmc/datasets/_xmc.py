@@ -76,7 +76,9 @@ def load_xmc(
 
     Returns
     -------
-    data : Bunch
+    Bunch
+        A dict whose entries are attributes too.
+
         ``X_train``, ``X_test`` : list of str
             The texts, as they stand in the files. Empty ones are kept.
         ``y_train``, ``y_test`` : csr_array of float32, shape (n_texts, n_labels)

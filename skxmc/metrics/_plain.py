@@ -67,8 +67,15 @@ def recall_at_k(y_true: Any, y_score: Any, *, k: int = 5, classes: Any = None) -
 
     Parameters
     ----------
-    y_true, y_score, k, classes
-        As for `precision_at_k`.
+    y_true : sparse matrix or array, 2-D array, frame, or sequence of collections
+        True labels of n texts, as for `precision_at_k`.
+    y_score : sparse matrix, ndarray of shape (n, n_labels), or named tuple (labels, scores)
+        Scores, or the result of ``predict_topk``.
+    k : int, default=5
+        How many labels of each text are looked at.
+    classes : array-like of shape (n_labels,), default=None
+        The labels of the columns of `y_score`; needed where `y_true` names its labels and `y_score`
+        is a matrix.
 
     Returns
     -------
@@ -101,8 +108,15 @@ def ndcg_at_k(y_true: Any, y_score: Any, *, k: int = 5, classes: Any = None) -> 
 
     Parameters
     ----------
-    y_true, y_score, k, classes
-        As for `precision_at_k`.
+    y_true : sparse matrix or array, 2-D array, frame, or sequence of collections
+        True labels of n texts, as for `precision_at_k`.
+    y_score : sparse matrix, ndarray of shape (n, n_labels), or named tuple (labels, scores)
+        Scores, or the result of ``predict_topk``.
+    k : int, default=5
+        How many labels of each text are looked at.
+    classes : array-like of shape (n_labels,), default=None
+        The labels of the columns of `y_score`; needed where `y_true` names its labels and `y_score`
+        is a matrix.
 
     Returns
     -------

@@ -33,10 +33,17 @@ def psp_at_k(
 
     Parameters
     ----------
-    y_true, y_score, k, classes
-        As for `precision_at_k`; but where `y_true` names its labels, `classes` is always needed.
+    y_true : sparse matrix or array, 2-D array, frame, or sequence of collections
+        True labels of n texts, as for `precision_at_k`.
+    y_score : sparse matrix, ndarray of shape (n, n_labels), or named tuple (labels, scores)
+        Scores, or the result of ``predict_topk``.
     propensities : array-like of shape (n_labels,)
-        p of each label in (0, 1], as from `label_propensities` of the TRAINING labels.
+        The p of each label, in (0, 1], as from `label_propensities` of the TRAINING labels.
+    k : int, default=5
+        How many labels of each text are looked at.
+    classes : array-like of shape (n_labels,), default=None
+        The labels of the columns of `y_score` and of `propensities`; needed wherever `y_true` names
+        its labels.
 
     Returns
     -------
@@ -74,7 +81,8 @@ def psndcg_at_k(
 
     Each text's discounted gain is divided by its ideal one without propensities, as in
     `ndcg_at_k`; the sum over texts is then divided by the best attainable sum. This is the
-    definition of the Extreme Classification Repository's tools (pyxclib) and of napkinXC.
+    definition of the Extreme Classification Repository's tools (pyxclib) and of napkinXC. Labels
+    that are not among `classes` count as in `psp_at_k`.
 
     .. math::
         PSDCG_i = \frac{\sum_{j=1}^{k} y_{i,\mathrm{rank}(j)} /
@@ -84,8 +92,17 @@ def psndcg_at_k(
 
     Parameters
     ----------
-    y_true, y_score, propensities, k, classes
-        As for `psp_at_k`, unknown labels included.
+    y_true : sparse matrix or array, 2-D array, frame, or sequence of collections
+        True labels of n texts, as for `precision_at_k`.
+    y_score : sparse matrix, ndarray of shape (n, n_labels), or named tuple (labels, scores)
+        Scores, or the result of ``predict_topk``.
+    propensities : array-like of shape (n_labels,)
+        The p of each label, in (0, 1], as from `label_propensities` of the TRAINING labels.
+    k : int, default=5
+        How many labels of each text are looked at.
+    classes : array-like of shape (n_labels,), default=None
+        The labels of the columns of `y_score` and of `propensities`; needed wherever `y_true` names
+        its labels.
 
     Returns
     -------

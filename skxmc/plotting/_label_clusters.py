@@ -159,8 +159,12 @@ class LabelClustersDisplay:
             upper or lower case. If None, ``classes_`` themselves are taken, as they are.
         n_words : int, default=2
             Words that name a cluster.
-        ax, panels, n_names
-            As for `plot`.
+        ax : matplotlib Axes or array of them, default=None
+            One for each panel; None makes a figure.
+        panels : sequence of str, default=("map", "sizes")
+            Which to draw, of these two.
+        n_names : int, default=20
+            How many clusters are named on the map, as for `plot`.
 
         Returns
         -------
@@ -220,7 +224,7 @@ class LabelClustersDisplay:
         Returns
         -------
         LabelClustersDisplay
-            self.
+            The display itself.
 
         Raises
         ------

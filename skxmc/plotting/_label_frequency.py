@@ -127,12 +127,20 @@ class LabelFrequencyDisplay:
             Texts to predict the labels of.
         y : sparse matrix, array, frame, or sequence of label collections
             Their true labels, in any form that ``fit`` takes.
-        y_train, k, bins
-            As for `from_predictions`.
+        y_train : sparse matrix, array, frame, or sequence of label collections
+            The TRAINING labels, of which the texts of each label are counted.
+        k : int, default=5
+            Predictions a text.
+        bins : "auto" or array-like of int, default="auto"
+            Edges of the bins of frequency, as for `from_predictions`.
         name : str, default=None
             Of the model, for the legend; None is the name of its class.
-        ax, metric, **line_kw
-            As for `plot`.
+        ax : matplotlib Axes, default=None
+            To draw into; None makes a figure.
+        metric : {"both", "precision", "recall"}, default="both"
+            Which lines to draw.
+        **line_kw
+            Handed on to ``Axes.plot``.
 
         Returns
         -------
@@ -180,10 +188,14 @@ class LabelFrequencyDisplay:
 
         Parameters
         ----------
-        y_true, y_score, k
-            As for `skxmc.metrics.precision_at_k`.
+        y_true : sparse matrix or array, 2-D array, frame, or sequence of collections
+            True labels of n texts, as for `skxmc.metrics.precision_at_k`.
+        y_score : sparse matrix, ndarray of shape (n, n_labels), or named tuple (labels, scores)
+            Scores, or the result of ``predict_topk``.
         y_train : sparse matrix, array, frame, or sequence of label collections
             The TRAINING labels, of which the texts of each label are counted.
+        k : int, default=5
+            Predictions a text.
         bins : "auto" or array-like of int, default="auto"
             Edges, ascending; labels of fewer or of more texts are left out. "auto" is 1, 3, 10,
             30, 100 and so on, up to the most frequent label, from 0 on where there are labels
@@ -192,8 +204,12 @@ class LabelFrequencyDisplay:
             ``classes_`` of the estimator, needed where `y_true` or `y_train` names its labels.
         name : str, default="Classifier"
             Of the model, for the legend.
-        ax, metric, **line_kw
-            As for `plot`.
+        ax : matplotlib Axes, default=None
+            To draw into; None makes a figure.
+        metric : {"both", "precision", "recall"}, default="both"
+            Which lines to draw.
+        **line_kw
+            Handed on to ``Axes.plot``.
 
         Returns
         -------
@@ -253,7 +269,7 @@ class LabelFrequencyDisplay:
         Returns
         -------
         LabelFrequencyDisplay
-            self.
+            The display itself.
 
         Raises
         ------

@@ -102,8 +102,10 @@ class RecallCeilingDisplay:
             Their true labels, in any form that ``fit`` takes.
         name : str, default=None
             Of the model, for the legend; None is the name of its class.
-        ax, **line_kw
-            As for `plot`.
+        ax : matplotlib Axes, default=None
+            To draw into; None makes a figure.
+        **line_kw
+            Handed on to ``Axes.plot``, for the line.
 
         Returns
         -------
@@ -149,7 +151,7 @@ class RecallCeilingDisplay:
         Returns
         -------
         RecallCeilingDisplay
-            self.
+            The display itself.
 
         Raises
         ------

@@ -98,8 +98,12 @@ class TrainingHistoryDisplay:
             Fitted.
         name : str, default=None
             Of the model, for the legend.
-        ax, panels, **line_kw
-            As for `plot`.
+        ax : matplotlib Axes or array of them, default=None
+            One for each panel; None makes a figure.
+        panels : sequence of str, default=None
+            Which, as for `plot`; None is all that there are.
+        **line_kw
+            Handed on to ``Axes.plot``.
 
         Returns
         -------
@@ -138,7 +142,7 @@ class TrainingHistoryDisplay:
         Returns
         -------
         TrainingHistoryDisplay
-            self.
+            The display itself.
 
         Raises
         ------
