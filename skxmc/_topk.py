@@ -54,7 +54,7 @@ def predict_topk(estimator: Any, X: Any, k: int = 5) -> TopK:
     ValueError
         If k is not a whole number from 1 to the number of labels.
     TypeError
-        If the estimator does not score labels.
+        If the estimator does not score labels, or is a search with ``refit=False``.
 
     Examples
     --------
@@ -97,6 +97,11 @@ def innermost(estimator: Any, X: Any = None) -> tuple[Any, Any]:
     while True:
         if hasattr(estimator, "best_estimator_"):
             estimator = estimator.best_estimator_
+        elif hasattr(estimator, "cv_results_"):
+            raise TypeError(
+                f"this {type(estimator).__name__} has refit=False and so holds no fitted model. "
+                "Search with refit=True, or fit a model with its best_params_."
+            )
         elif hasattr(estimator, "steps"):
             for _, transformer in estimator.steps[:-1]:
                 if X is not None and transformer not in (None, "passthrough"):

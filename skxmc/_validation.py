@@ -78,8 +78,8 @@ def check_texts(
         )
     if _ndim(X) != 1:
         raise ValueError(
-            f"{name} must be one-dimensional, got {_describe(X)}. Pass raw texts as one column, "
-            f"such as {name}['text'] or {name}[:, 0]."
+            f"{name} must be one-dimensional, got {_describe(X)}. Pass raw texts, as one column "
+            f"such as {name}['text'] or {name}[:, 0]; not what a vectorizer makes of them."
         )
     if not _is_sequence(X):
         raise TypeError(
@@ -184,6 +184,12 @@ def check_labels(
     if matrix.shape[1] == 0:
         raise ValueError(f"{name} holds no labels; at least one column or label is needed.")
     return Labels(matrix, names, n_unknown)
+
+
+def align_labels(labels: Labels, classes: NDArray[Any], name: str = "y") -> Labels:
+    """Labels by name, as `check_labels` returns them, on the columns of `classes`."""
+    matrix, n_unknown = _align(labels.matrix, labels.classes, classes, name)
+    return Labels(matrix, classes, n_unknown)
 
 
 def names_labels(y: Any) -> bool:

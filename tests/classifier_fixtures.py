@@ -60,14 +60,13 @@ def dataset() -> tuple[list[str], sparse.csr_array]:
 
 def make_classifier(mode: str = "two-stage", **params: Any) -> LightXMLClassifier:
     """A classifier that is fitted in a fraction of a second; unfitted."""
-    clusterer = BalancedLabelClusterer(max_cluster_size=1 if mode == "direct" else 4)
+    is_direct = mode == "direct"
     defaults = {
         "encoder": encoder_path(),
         "max_length": 32,
         "n_feature_layers": 2,
         "dropout": 0.1,
-        "clusterer": clusterer,
-        "bottleneck_dim": 8,
+        "clusterer": BalancedLabelClusterer(max_cluster_size=1 if is_direct else 4),
         "max_epochs": 2,
         "batch_size": 16,
         "learning_rate": 1e-3,
@@ -76,6 +75,8 @@ def make_classifier(mode: str = "two-stage", **params: Any) -> LightXMLClassifie
         "device": "cpu",
         "random_state": 0,
     }
+    if not is_direct:
+        defaults["bottleneck_dim"] = 8
     return LightXMLClassifier(**{**defaults, **params})
 
 

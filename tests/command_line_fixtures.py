@@ -58,9 +58,9 @@ def train_arguments(data: Any, model: Any, *more: str) -> list[str]:
     return [*arguments, *more, "--param", *PARAMS]
 
 
-def same_classifier(**params: Any) -> Any:
+def same_classifier(mode: str = "two-stage", **params: Any) -> Any:
     """The classifier that `train_arguments` trains; unfitted."""
-    return make_classifier(**params)
+    return make_classifier(mode, **params)
 
 
 def run_main(capsys: pytest.CaptureFixture[str], *arguments: Any) -> tuple[int, str, str]:

@@ -1,6 +1,7 @@
 """LightXMLClassifier.fit: forms of X and y, what it learns and leaves alone, its parameters."""
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -148,7 +149,8 @@ def test_y_and_x_are_not_modified():
 
 def test_clusterer_is_cloned_and_fitted_to_the_labels():
     for size, n_clusters in ((4, 8), (8, 4), (30, 1), ("auto", 30)):
-        clf = make_classifier(max_epochs=1).set_params(clusterer__max_cluster_size=size).fit(X, Y)
+        clf = make_classifier("direct", max_epochs=1)
+        clf.set_params(clusterer__max_cluster_size=size).fit(X, Y)
         assert clf.clusterer_.n_clusters_ == clf.network_.layout.n_clusters == n_clusters
         assert clf.clusterer_.labels_.shape == (30,)
         assert not hasattr(clf.clusterer, "labels_")
@@ -161,7 +163,7 @@ def test_clusterer_gets_seed_and_threads_unless_it_has_its_own():
     own = BalancedLabelClusterer(max_cluster_size=4, random_state=7, n_jobs=2)
     clf = make_classifier(clusterer=own, n_jobs=1, max_epochs=1).fit(X, Y)
     assert (clf.clusterer_.random_state, clf.clusterer_.n_jobs) == (7, 2)
-    default = make_classifier(clusterer=None, max_epochs=1).fit(X, Y)
+    default = make_classifier("direct", clusterer=None, max_epochs=1).fit(X, Y)
     assert default.clusterer_.get_params()["max_cluster_size"] == "auto"
 
 
@@ -193,7 +195,9 @@ def test_candidate_clusters_are_counted_from_labels_and_clipped(mode, monkeypatc
 
 
 def test_bottleneck_matters_in_two_stages_only():
-    direct = [make_classifier("direct", bottleneck_dim=d).fit(X, Y) for d in (4, 8)]
+    with pytest.warns(UserWarning, match="^bottleneck_dim=4 has no effect in the direct mode") as w:
+        direct = [make_classifier("direct", **d).fit(X, Y) for d in ({}, {"bottleneck_dim": 4})]
+    assert [Path(warning.filename).name for warning in w] == [Path(__file__).name]
     assert direct[0].network_.direct
     assert_same_predictions(*direct)
     staged = [make_classifier(bottleneck_dim=d).fit(X, Y) for d in (4, 8)]

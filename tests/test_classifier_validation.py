@@ -103,6 +103,22 @@ def test_warm_start_goes_on():
     assert (clf.decision_function(X) != before).nnz == 0
 
 
+def test_warm_start_with_lists_of_some_of_the_labels():
+    """They are what a matrix of all labels is."""
+    names = [f"tag {label}" for label in range(30)]
+    found, expected = (make_classifier(warm_start=True) for _ in range(2))
+    for clf in (found, expected):
+        clf.fit(X, Y, label_names=names)
+    rows = [["tag 3", "tag 20"], ["tag 3"], []]
+    found.fit(X[:3], rows)
+    y = np.zeros((3, 30))
+    y[[0, 0, 1], [3, 20, 3]] = 1
+    expected.fit(X[:3], y, label_names=names)
+    assert_same_predictions(found, expected)
+    with pytest.raises(ValueError, match=r"that had 30 labels, this one has 3, or other names"):
+        found.fit(X[:3], [*rows[:2], ["tag 31"]])
+
+
 def test_warm_start_refuses_other_labels():
     clf = make_classifier(warm_start=True).fit(X, Y)
     for y, names in ((Y[:, :29], None), (Y, [f"tag {i}" for i in range(30)])):
@@ -147,8 +163,14 @@ def test_bad_texts_and_labels(texts, y, error, message):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"encoder": "/no/such/folder"}, r"encoder='/no/such/folder' could not be loaded.*demo"),
-        ({"encoder": "no-such/encoder"}, r"encoder='no-such/encoder' could not be loaded.*demo"),
+        (
+            {"encoder": "/no/such/folder"},
+            r"encoder='/no/such/folder' could not be loaded.*minilm",
+        ),
+        (
+            {"encoder": "no-such/encoder"},
+            r"encoder='no-such/encoder' could not be loaded.*minilm",
+        ),
         ({"device": "cuda:99"}, r"device='cuda:99' is not there: this machine has .* CUDA device"),
         ({"device": "toaster"}, r"device='toaster' is no device; use \"auto\""),
         ({"n_feature_layers": 3}, "n_feature_layers=3, but .* has only 2 hidden states. Lower it"),

@@ -440,7 +440,7 @@ def test_progress_in_a_terminal(shown, data, model, run, monkeypatch):
     arguments = [model, data] if command == "evaluate" else [model, "--chunk-size", 2]
     feed(monkeypatch, b"bife\n" * 5)
     out = run(command, *arguments, "--json")[1]
-    at_once = functools.partial(_report.tqdm, mininterval=0)
+    at_once = functools.partial(_report.tqdm, mininterval=0, miniters=1)
     monkeypatch.setattr(_report, "tqdm", at_once)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setattr("sys.stdout.isatty", lambda: shown == "predict to a terminal")

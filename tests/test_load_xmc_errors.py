@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,6 +70,15 @@ def test_row_counts_differ(tmp_path, writer, texts, labels):
         ValueError, match=rf"{texts} has \d lines, but .*{labels} has \d rows; both"
     ):
         load_xmc(tmp_path)
+
+
+def test_labels_that_end_in_a_comma(tmp_path):
+    write_lightxml(tmp_path)
+    write(tmp_path / "train_labels.txt", "heart failure, cough\nb\n\nb\n")
+    with pytest.warns(UserWarning, match="end in a comma, such as 'failure,': what sep") as warned:
+        names = load_xmc(tmp_path).label_names
+    assert list(names) == ["b", "cough", "failure,", "heart"]
+    assert [Path(warning.filename) for warning in warned] == [Path(__file__)]
 
 
 def test_columns_differ(tmp_path):

@@ -1,6 +1,7 @@
 """What the metrics refuse, and how they say it."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,16 @@ def test_classes_are_needed_where_labels_have_names(metric):
     for y_true in ([["a"]], [[0]], pd.DataFrame({"a": [1]})):
         with pytest.raises(ValueError, match=r"^y_true names its labels, .*Pass classes=estimator"):
             evaluate(metric, y_true, np.eye(1), k=1, propensities=[1])
+
+
+@pytest.mark.parametrize("metric", PLAIN + SCORED)
+def test_labels_none_of_which_is_known(metric):
+    """As where blanks around tags were stripped in training only."""
+    arguments = {"k": 1, "classes": ["a", "b"], "propensities": [1, 1]}
+    with pytest.warns(UserWarning, match="^None of the labels of y_true is among .* 'a': all") as w:
+        assert evaluate(metric, [[" a"], [" b"]], np.eye(2), **arguments) == 0
+    assert [Path(warning.filename).name for warning in w] == ["metric_examples.py"]
+    assert evaluate(metric, [[" a"], ["b"]], np.eye(2), **arguments) == 0.5  # no warning
 
 
 @pytest.mark.parametrize("metric", SCORED)

@@ -106,6 +106,7 @@ def test_grid_search_through_a_pipeline_in_parallel_can_be_pickled():
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:bottleneck_dim=")  # of the direct mode, too
 def test_grid_search_over_the_size_of_clusters():
     search = GridSearchCV(
         make_classifier(max_epochs=1, n_candidate_clusters=2),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from classifier_fixtures import dataset, fitted, make_classifier
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
@@ -58,7 +59,7 @@ def test_without_matplotlib(display, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     # Before anything is computed: the model is not looked at.
-    match = rf'{display.__name__} draws with matplotlib.*pip install "skxmc\[plot\]"'
+    match = f"{display.__name__} draws with matplotlib.* not installed: pip install matplotlib"
     with pytest.raises(ImportError, match=match):
         DRAW[display](None)
 
@@ -124,6 +125,9 @@ def test_models_in_searches_and_pipelines():
     search = GridSearchCV(pipeline, {"clf__max_epochs": [1]}, cv=2, scoring=lambda *_: 0.0)
     with pytest.raises(NotFittedError):
         reach_classifier("It", search, X)
+    unfinished = clone(search).set_params(refit=False).fit(X, sparse.csr_array(Y))
+    with pytest.raises(TypeError, match=r"^this GridSearchCV has refit=False"):
+        reach_classifier("It", unfinished, X)
     search.fit(X, sparse.csr_array(Y))
     inner = search.best_estimator_.steps[-1][1]
     assert reach_classifier("It", search)[0] is inner

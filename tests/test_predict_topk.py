@@ -249,6 +249,12 @@ def test_through_pipelines_and_searches():
         np.testing.assert_array_equal(best.scores, expected.scores)
 
 
+def test_a_search_without_a_model():
+    search = GridSearchCV(make_classifier(max_epochs=1), {"dropout": [0.1]}, cv=2, refit=False)
+    with pytest.raises(TypeError, match=r"^this GridSearchCV has refit=False"):
+        skxmc.predict_topk(search.fit(X, Y), X)
+
+
 @pytest.mark.parametrize("search", [False, True])
 def test_of_a_linear_model(search):
     used = np.flatnonzero(Y.sum(axis=0) >= 10)

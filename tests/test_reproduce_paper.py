@@ -14,7 +14,6 @@ SMALL = [
     "max_length=32",
     "n_feature_layers=2",
     "device=cpu",
-    "bottleneck_dim=4",
     "verbose=0",
 ]
 

@@ -61,6 +61,7 @@ def test_grid_search_with_any_sparse_y(form):
     assert len(search.classes_) == Y.shape[1]
 
 
+@pytest.mark.filterwarnings("ignore:bottleneck_dim=")  # of the direct mode, too
 def test_randomized_search():
     space = {"clusterer__max_cluster_size": [1, 4, 15], "bottleneck_dim": [4, 8]}
     search = RandomizedSearchCV(

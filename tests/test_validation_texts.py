@@ -96,7 +96,7 @@ def test_bare_string_has_the_wording_of_sklearn():
     ],
 )
 def test_texts_must_be_one_dimensional(texts, kind):
-    message = rf"^X must be one-dimensional, got {kind}.* one column, such as X\['text'\]"
+    message = rf"^X must be one-dimensional, got {kind}.* column such as X\['text'\].* vectorizer"
     with pytest.raises(ValueError, match=message):
         check_texts(texts)
 

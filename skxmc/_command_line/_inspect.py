@@ -48,6 +48,7 @@ def describe_data(data: Bunch, tokenizer: Any = None) -> dict[str, Any]:
     texts_a_label = np.bincount(data.y_train.indices, minlength=len(data.label_names))
     report = {
         "labels": len(data.label_names),
+        "first_labels": list(data.label_names[:3]),
         "labels_without_training_text": int((texts_a_label == 0).sum()),
         "training_texts_a_label": distribution(texts_a_label),
         "training": _describe_part(data.X_train, data.y_train, 0, tokenizer),

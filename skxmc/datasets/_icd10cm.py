@@ -31,7 +31,7 @@ def load_icd10cm(
 ) -> Bunch:
     """ICD-10-CM as a data set: from the wording of a diagnosis to its code and the codes above it.
 
-    The texts come with the package ``simple-icd-10-cm`` (``pip install "skxmc[demo]"``), nothing
+    The texts come with the package ``simple-icd-10-cm`` (``pip install simple-icd-10-cm``), nothing
     is downloaded or written to disk. A text is the description of a category or subcategory, or
     one of its inclusion terms; chapters, blocks and codes extended to a 7th character give no
     text. The labels of a text are its code and all codes above it, blocks and chapters included,
@@ -143,6 +143,6 @@ def _import_icd10cm() -> Any:
         except ImportError as error:
             raise ImportError(
                 "load_icd10cm reads the data of the package simple-icd-10-cm, which is not "
-                'installed; pip install "skxmc[demo]" brings it.'
+                "installed: pip install simple-icd-10-cm"
             ) from error
     return simple_icd_10_cm

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -183,6 +184,14 @@ def _load_lightxml(folder: Path, encoding: str) -> Bunch:
     assert files is not None  # its labels are what the layout was known by
     names = sorted({label for line in read_lines(files[1], encoding) for label in line.split()})
     column = {name: j for j, name in enumerate(names)}
+    with_comma = [name for name in names if name.endswith((",", ";"))]
+    if with_comma:
+        warnings.warn(
+            f"{files[1]} has labels that end in a comma, such as {with_comma[0]!r}: what separates "
+            "labels is blanks. Labels with blanks in their names need the layout of PECOS.",
+            UserWarning,
+            stacklevel=3,  # the line that called load_xmc
+        )
 
     def part(text_file: Path, label_file: Path) -> _Part:
         n_unknown = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,16 @@ def ranked_columns(
     if classes is None and names_labels(y_true) and not is_top_k:
         raise ValueError(
             "y_true names its labels, but which columns of y_score they are is not known. Pass "
-            "classes=estimator.classes_."
+            "classes=estimator.classes_; or, as y_score, all of what predict_topk returns."
         )
     true = check_labels(y_true, name="y_true", classes=classes)
+    if true.n_unknown.any() and true.matrix.nnz == 0:
+        warnings.warn(
+            "None of the labels of y_true is among the classes, such as "
+            f"{true.classes[0]!r}: all count as missed. Are they spelt as in fit?",
+            UserWarning,
+            stacklevel=4,
+        )
     if is_top_k:
         may_be_new = classes is None and names_labels(y_true)
         columns = _columns_of_top_k(y_score.labels, k, true.classes, may_be_new=may_be_new)

@@ -28,8 +28,7 @@ def import_pyplot(what: str) -> Any:
         import matplotlib.pyplot as plt
     except ImportError as error:
         raise ImportError(
-            f"{what} draws with matplotlib, which is not installed; "
-            'pip install "skxmc[plot]" brings it.'
+            f"{what} draws with matplotlib, which is not installed: pip install matplotlib"
         ) from error
     return plt
 
