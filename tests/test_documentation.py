@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 import skxmc
+from skxmc import _fitting
+from skxmc.datasets import make_xmc
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = sorted([DOCS / "getting_started.md", *(DOCS / "guide").glob("*.md")])
+README = DOCS.parent / "README.md"
+PAGES = sorted([DOCS / "index.md", DOCS / "getting_started.md", *(DOCS / "guide").glob("*.md")])
 CODE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MESSAGE = re.compile(r"^`([^`]+)`\n: ", re.MULTILINE)
 BEFORE_MESSAGES_OF_OTHERS = "## From scikit-learn and PyTorch"
@@ -21,13 +24,33 @@ BEFORE_MESSAGES_OF_OTHERS = "## From scikit-learn and PyTorch"
 )
 def test_the_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = page.read_text("utf-8")
-    # Blank lines in front, so that a traceback names the line of the page.
     namespace = {}
+    for code in code_of(page):
+        exec(code, namespace)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The held-out texts are too few")
+def test_the_code_of_the_readme_runs(tmp_path, monkeypatch):
+    """After its first block with texts and a Y that it does not show, for one epoch each."""
+    monkeypatch.chdir(tmp_path)
+    namespace = {}
+    first, *others = code_of(README)
+    exec(first, namespace)
+    assert namespace["labels"].shape == (1, 3)
+    monkeypatch.setattr(_fitting, "auto_epochs", lambda n_texts: 1)
+    namespace["texts"], namespace["Y"] = make_xmc(60, 30, random_state=0)
+    for code in others:
+        exec(code, namespace)
+    assert namespace["search"].best_params_["bottleneck_dim"] in (64, 256)
+
+
+def code_of(page):
+    """The blocks of a page, compiled so that a traceback names the line of the page."""
+    text = page.read_text("utf-8")
     for block in CODE.finditer(text):
         lines_before = text[: block.start(1)].count("\n")
-        code = compile("\n" * lines_before + block.group(1), page, "exec")
-        exec(code, namespace)
+        yield compile("\n" * lines_before + block.group(1), page, "exec")
 
 
 def test_the_error_messages_of_troubleshooting_are_raised_somewhere():
