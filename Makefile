@@ -24,7 +24,7 @@ docs:
 docs-quick:
 	sphinx-build -W --keep-going -b html -D plot_gallery=0 docs docs/_build/html
 
-benchmarks: # those that need no data; `--help` of each says more
+benchmarks: # some of those that need no data; `--help` of each says more
 	python examples/benchmarks/training.py --quick
 	python examples/benchmarks/prediction.py --quick
 	python examples/benchmarks/padding.py --quick

@@ -38,7 +38,7 @@ DOCS = [
     "furo",
 ]
 # Pinned, so that all see the same findings.
-DEV = [*TEST, *DOCS, "ruff==0.17.6", "mypy==2.4.1", "pre-commit>=4"]
+DEV = [*TEST, *DOCS, "numpydoc==1.11.0", "ruff==0.17.6", "mypy==2.4.1", "pre-commit>=4"]
 
 setup(
     name="skxmc",

@@ -172,16 +172,16 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    The generator scores the cluster g of a label, the discriminator the label itself, and the score
-    of the label is their product; in the direct mode it is the generator's alone. With e less its
-    mean over training texts,
+    The generator scores the cluster k(l) of a label l, the discriminator the label itself, and the
+    score of the label is their product; in the direct mode it is the generator's alone:
 
     .. math::
-        \hat y_l = \sigma(W_g e + b_g)_{g(l)} \; \sigma(E_l \cdot (W_h e + b_h) + c_l),
+        \hat y_l = \sigma(W_g e' + b_g)_{k(l)} \; \sigma(E_l \cdot (W_h e' + b_h) + c_l)
 
-    as in section "Methodology" of the paper but for the biases c, and for equation 4's sigmoid of
-    the bottleneck, which is left out. The loss is the sum of equations 1 and 5. Where the recalled
-    clusters hold fewer labels than are asked for, more are recalled.
+    This is section "Methodology" of the paper, but for the biases c; for the sigmoid of the
+    bottleneck in equation 4, which is left out; and for e', which is e less its mean over training
+    texts where the heads start at centroids. By default the loss is that of equation 6. Where the
+    recalled clusters hold fewer labels than are asked for, more are recalled.
 
     References
     ----------

@@ -79,9 +79,9 @@ def fit_model(clf: Any, given: FitData) -> tuple[Model, list[dict[str, Any]]]:
     labels = check_labels(
         given.y, label_names=given.label_names, n_texts=len(texts), require_positive=True
     )
-    if goes_on(clf) and given.label_names is None and names_labels(given.y):
-        known = align_labels(labels, clf.classes_)
-        labels = labels if known.n_unknown.any() else known
+    if goes_on(clf):
+        by_name = given.label_names is not None or names_labels(given.y)
+        labels = labels_of_previous_fit(labels, clf.classes_, by_name=by_name)
     device = resolve_device(clf.device)
     checkpoint = None if clf.checkpoint_dir is None else Checkpoint(clf.checkpoint_dir)
     seed = draw_seed(clf, checkpoint)
@@ -93,7 +93,7 @@ def fit_model(clf: Any, given: FitData) -> tuple[Model, list[dict[str, Any]]]:
         seed,
     )
     train = add_label_texts(*train, given.label_texts)
-    model, state = previous_model(clf, labels.classes), None
+    model, state = cast(Model, clf._model) if goes_on(clf) else None, None
     if checkpoint is not None:
         data = {"texts": texts, "labels": labels, "validation_data": held_out}
         data |= {name: getattr(given, name) for name in ("label_texts", "label_features")}
@@ -173,18 +173,20 @@ def goes_on(clf: Any) -> bool:
     return clf.warm_start and hasattr(clf, "network_")
 
 
-def previous_model(clf: Any, classes: np.ndarray) -> Model | None:
-    """The model that a warm start goes on with; None to start anew."""
-    if not goes_on(clf):
-        return None
-    if not np.array_equal(clf.classes_, classes):
-        raise ValueError(
-            "warm_start=True needs the labels of the previous fit: that had "
-            f"{len(clf.classes_)} labels, this one has {len(classes)}, or other names. Pass a "
-            "collection of such labels for each text, or a matrix with all of them, in the order "
-            "of classes_, as its columns; or set warm_start=False to start anew."
-        )
-    return cast(Model, clf._model)
+def labels_of_previous_fit(labels: Labels, classes: np.ndarray, *, by_name: bool) -> Labels:
+    """The labels of a warm start on the columns of `classes`, where names say which those are."""
+    if np.array_equal(classes, labels.classes):
+        return labels
+    known = set(classes.tolist())
+    new = [label for label in labels.classes.tolist() if label not in known]
+    if by_name and not new:
+        return align_labels(labels, classes)
+    fault = f"{new[0]!r} is new" if by_name else f"y has {len(labels.classes)} unnamed columns"
+    raise ValueError(
+        f"warm_start=True needs the labels of the previous fit, of which there are {len(classes)}, "
+        f"but {fault}. Pass collections of those labels, or a matrix with label_names; or set "
+        "warm_start=False to start anew."
+    )
 
 
 def describe_run(clf: Any, start: Model | None, seed: int, data: dict[str, Any]) -> dict[str, Any]:

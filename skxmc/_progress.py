@@ -9,8 +9,9 @@ from tqdm.auto import tqdm
 
 
 def progress_bar(verbose: int, *args: Any, **kwargs: Any) -> Any:
-    """A bar with `tqdm`'s arguments; none if `verbose` is 0."""
-    return tqdm(*args, disable=not verbose, dynamic_ncols=True, leave=True, **kwargs)
+    """A bar with `tqdm`'s arguments; none if `verbose` is 0, or there is no standard error."""
+    disable = not verbose or sys.stderr is None
+    return tqdm(*args, disable=disable, dynamic_ncols=True, leave=True, **kwargs)
 
 
 def show_line(verbose: int, text: str) -> None:

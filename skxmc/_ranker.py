@@ -82,18 +82,19 @@ class TextRankerMixin:
         ------
         NotFittedError
             Before `fit`.
-        TypeError
-            If X is not a collection of texts.
-        ValueError
-            If a text is missing, k is not a whole number from 1 to the number of
+        TypeError, ValueError
+            If X is not a collection of texts, k is not a whole number from 1 to the number of
             labels, or a parameter that was set after `fit` is out of range.
 
         Examples
         --------
-        >>> from skxmc import OmikujiClassifier
+        >>> from skxmc import LightXMLClassifier
         >>> texts = ["the cat sat on the mat", "stocks fell again", "a cat bond fell"]
         >>> tags = [["animals"], ["finance"], ["finance", "insurance"]]
-        >>> labels, scores = OmikujiClassifier().fit(texts, tags).predict_topk(["a cat"], k=2)
+        >>> clf = LightXMLClassifier(
+        ...     "sentence-transformers/all-MiniLM-L6-v2", max_epochs=1, random_state=0
+        ... )
+        >>> labels, scores = clf.fit(texts, tags).predict_topk(["a cat"], k=2)
         >>> labels.shape, scores.shape
         ((1, 2), (1, 2))
         """
@@ -121,19 +122,19 @@ class TextRankerMixin:
         ------
         NotFittedError
             Before `fit`.
-        TypeError
-            If X is not a collection of texts.
-        ValueError
-            If a text is missing, top_k is not a whole number from 1 to the number of
+        TypeError, ValueError
+            If X is not a collection of texts, top_k is not a whole number from 1 to the number of
             labels, or a parameter that was set after `fit` is out of range.
 
         Examples
         --------
-        >>> from skxmc import OmikujiClassifier
+        >>> from skxmc import LightXMLClassifier
         >>> texts = ["the cat sat on the mat", "stocks fell again", "a cat bond fell"]
         >>> tags = [["animals"], ["finance"], ["finance", "insurance"]]
-        >>> clf = OmikujiClassifier().fit(texts, tags)
-        >>> clf.decision_function(["a cat", "a dog"], top_k=1).shape
+        >>> clf = LightXMLClassifier(
+        ...     "sentence-transformers/all-MiniLM-L6-v2", max_epochs=1, random_state=0
+        ... )
+        >>> clf.fit(texts, tags).decision_function(["a cat", "a dog"], top_k=1).shape
         (2, 3)
         """
         ready = self._ready()
@@ -160,10 +161,9 @@ class TextRankerMixin:
         ------
         NotFittedError
             Before `fit`.
-        TypeError
-            If X is not a collection of texts.
-        ValueError
-            If a text is missing, or a parameter that was set after `fit` is out of range.
+        TypeError, ValueError
+            If X is not a collection of texts, or a parameter that was set after `fit` is out of
+            range.
 
         Examples
         --------
@@ -188,18 +188,19 @@ class TextRankerMixin:
         ------
         NotFittedError
             Before `fit`.
-        TypeError
-            If X is not a collection of texts.
-        ValueError
-            If a text is missing, or a parameter that was set after `fit` is out of range.
+        TypeError, ValueError
+            If X is not a collection of texts, or a parameter that was set after `fit` is out of
+            range.
 
         Examples
         --------
-        >>> from skxmc import OmikujiClassifier
+        >>> from skxmc import LightXMLClassifier
         >>> texts = ["the cat sat on the mat", "stocks fell again", "a cat bond fell"]
         >>> tags = [["animals"], ["finance"], ["finance", "insurance"]]
-        >>> clf = OmikujiClassifier(threshold=0).fit(texts, tags)
-        >>> clf.predict(["a cat", "a dog"]).toarray()
+        >>> clf = LightXMLClassifier(
+        ...     "sentence-transformers/all-MiniLM-L6-v2", max_epochs=1, random_state=0
+        ... )
+        >>> clf.fit(texts, tags).set_params(threshold=0).predict(["a cat", "a dog"]).toarray()
         array([[1, 1, 1],
                [1, 1, 1]])
         """
@@ -236,11 +237,14 @@ class TextRankerMixin:
 
         Examples
         --------
-        >>> from skxmc import OmikujiClassifier
+        >>> from skxmc import LightXMLClassifier
         >>> texts = ["the cat sat on the mat", "stocks fell again", "a cat bond fell"]
         >>> tags = [["animals"], ["finance"], ["finance", "insurance"]]
-        >>> OmikujiClassifier().fit(texts, tags).score(texts, tags)
-        1.0
+        >>> clf = LightXMLClassifier(
+        ...     "sentence-transformers/all-MiniLM-L6-v2", max_epochs=1, random_state=0
+        ... )
+        >>> 0 <= clf.fit(texts, tags).score(texts, tags) <= 1
+        True
         """
         ready = self._ready()
         return precision_at_k(y, ready.predict_topk(X, k=1), k=1, classes=ready.classes_)

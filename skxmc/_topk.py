@@ -97,7 +97,7 @@ def innermost(estimator: Any, X: Any = None) -> tuple[Any, Any]:
     while True:
         if hasattr(estimator, "best_estimator_"):
             estimator = estimator.best_estimator_
-        elif hasattr(estimator, "cv_results_"):
+        elif hasattr(estimator, "cv_results_") and getattr(estimator, "refit", True) is False:
             raise TypeError(
                 f"this {type(estimator).__name__} has refit=False and so holds no fitted model. "
                 "Search with refit=True, or fit a model with its best_params_."

@@ -1,6 +1,9 @@
 """LightXMLClassifier: held-out data, early stopping, warm starts, and input that is refused."""
 
+import re
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from classifier_fixtures import (
@@ -103,20 +106,30 @@ def test_warm_start_goes_on():
     assert (clf.decision_function(X) != before).nnz == 0
 
 
-def test_warm_start_with_lists_of_some_of_the_labels():
+@pytest.mark.parametrize("name", ["tag {}".format, lambda label: label + 7], ids=["str", "int"])
+@pytest.mark.parametrize("form", ["lists", "frame", "matrix"])
+def test_warm_start_with_some_of_the_labels_by_name(name, form):
     """They are what a matrix of all labels is."""
-    names = [f"tag {label}" for label in range(30)]
+    names = [name(label) for label in range(30)]
     found, expected = (make_classifier(warm_start=True) for _ in range(2))
     for clf in (found, expected):
         clf.fit(X, Y, label_names=names)
-    rows = [["tag 3", "tag 20"], ["tag 3"], []]
-    found.fit(X[:3], rows)
+    used, small = [20, 3], np.array([[1, 1], [0, 1], [0, 0]])
+    lists = [[name(20), name(3)], [name(3)], []]
+    frame = pd.DataFrame(small, columns=[name(label) for label in used])
+    if form == "matrix":
+        found.fit(X[:3], small, label_names=list(frame.columns))
+    else:
+        found.fit(X[:3], lists if form == "lists" else frame)
     y = np.zeros((3, 30))
-    y[[0, 0, 1], [3, 20, 3]] = 1
+    y[:, used] = small
     expected.fit(X[:3], y, label_names=names)
     assert_same_predictions(found, expected)
-    with pytest.raises(ValueError, match=r"that had 30 labels, this one has 3, or other names"):
-        found.fit(X[:3], [*rows[:2], ["tag 31"]])
+    new = re.escape(f"of which there are 30, but {name(31)!r} is new. Pass coll")
+    with pytest.raises(ValueError, match=new):
+        found.fit(X[:3], [*lists[:2], [name(31)]])
+    with pytest.raises(ValueError, match=new):  # though no text has it
+        found.fit(X[:3], frame.assign(**{"x": 0}).rename(columns={"x": name(31)}))
 
 
 def test_warm_start_refuses_other_labels():

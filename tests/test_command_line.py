@@ -407,6 +407,31 @@ def test_wrong_usage_found_late(run, model, monkeypatch):
     assert err.endswith("skxmc predict: error: not so\n")
 
 
+@pytest.mark.parametrize("shown", ["evaluate", "predict to a file", "predict to a terminal"])
+def test_progress_in_a_terminal(shown, data, model, run, monkeypatch):
+    """Of `evaluate` and `predict`; the output is what it is without."""
+    command = shown.split()[0]
+    arguments = [model, data] if command == "evaluate" else [model, "--chunk-size", 2]
+    feed(monkeypatch, b"bife\n" * 5)
+    out = run(command, *arguments, "--json")[1]
+    at_once = functools.partial(_report.tqdm, mininterval=0, miniters=1)
+    monkeypatch.setattr(_report, "tqdm", at_once)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: shown == "predict to a terminal")
+    feed(monkeypatch, b"bife\n" * 5)
+    code, with_progress, err = run(command, *arguments, "--json")
+    assert code == 0
+    if shown == "predict to a terminal":
+        assert err == ""
+    else:
+        assert ("32/32" if command == "evaluate" else "5 texts") in err
+    without_time = [
+        [line for line in lines.splitlines() if "ms_per_text" not in line]
+        for lines in (out, with_progress)
+    ]
+    assert without_time[0] == without_time[1]
+
+
 def test_entry_point(monkeypatch):
     """What setup.py declares is there and is the command."""
     declared = {}
@@ -431,31 +456,6 @@ def test_help_imports_nothing_slow():
 
 
 # ---------------------------------------------------------------------- processes
-
-
-@pytest.mark.parametrize("shown", ["evaluate", "predict to a file", "predict to a terminal"])
-def test_progress_in_a_terminal(shown, data, model, run, monkeypatch):
-    """Of `evaluate` and `predict`; the output is what it is without."""
-    command = shown.split()[0]
-    arguments = [model, data] if command == "evaluate" else [model, "--chunk-size", 2]
-    feed(monkeypatch, b"bife\n" * 5)
-    out = run(command, *arguments, "--json")[1]
-    at_once = functools.partial(_report.tqdm, mininterval=0, miniters=1)
-    monkeypatch.setattr(_report, "tqdm", at_once)
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    monkeypatch.setattr("sys.stdout.isatty", lambda: shown == "predict to a terminal")
-    feed(monkeypatch, b"bife\n" * 5)
-    code, with_progress, err = run(command, *arguments, "--json")
-    assert code == 0
-    if shown == "predict to a terminal":
-        assert err == ""
-    else:
-        assert ("32/32" if command == "evaluate" else "5 texts") in err
-    without_time = [
-        [line for line in lines.splitlines() if "ms_per_text" not in line]
-        for lines in (out, with_progress)
-    ]
-    assert without_time[0] == without_time[1]
 
 
 def test_a_model_from_text_files_to_figures(tmp_path):

@@ -21,7 +21,8 @@ from skxmc import BalancedLabelClusterer, LightXMLClassifier
 from skxmc._command_line import _evaluate, main
 from skxmc._command_line._evaluate import match_labels, predict_timed
 from skxmc._command_line._inspect import changed_params, choices
-from skxmc._command_line._report import distribution, print_lines
+from skxmc._command_line._report import count_texts, distribution, print_json, print_lines
+from skxmc._progress import progress_bar
 from skxmc._text import tokenize
 from skxmc._topk import TopK
 from skxmc._validation import check_labels
@@ -172,7 +173,7 @@ def test_no_test_part(model, tmp_path, run):
 
 def test_time_leaves_the_first_batch_out(monkeypatch):
     """Which converts weights; and all texts are predicted afterwards, chunk by chunk."""
-    monkeypatch.setattr(_evaluate, "CHUNK_SIZE", 3)
+    monkeypatch.setattr(_evaluate, "CHUNK_BATCHES", 1)
     calls = []
 
     class Recorder:
@@ -184,7 +185,7 @@ def test_time_leaves_the_first_batch_out(monkeypatch):
             return TopK(of_length, of_length / 10)
 
     top, milliseconds = predict_timed(Recorder(), ["a", "bb", "ccc", "dddd"], 4)
-    assert calls == [(["a", "bb"], 4), (["a", "bb", "ccc"], 4), (["dddd"], 4)]
+    assert calls == [(["a", "bb"], 4), (["a", "bb"], 4), (["ccc", "dddd"], 4)]
     np.testing.assert_array_equal(top.labels, [[1], [2], [3], [4]])
     np.testing.assert_array_equal(top.scores, [[0.1], [0.2], [0.3], [0.4]])
     assert milliseconds > 0
@@ -369,6 +370,22 @@ def test_distribution():
         "max": 9,
     }
     assert distribution([]) is None
+
+
+def test_json_knows_no_nan(capsys):
+    print_json({"loss": float("nan"), "history": [{"loss": float("-inf")}, {"loss": 0.5}]})
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert found == {"loss": None, "history": [{"loss": None}, {"loss": 0.5}]}
+
+
+def test_no_progress_without_standard_error(monkeypatch):
+    """As of `skxmc evaluate ... 2>&-`."""
+    monkeypatch.setattr("sys.stderr", None)
+    with count_texts(2) as counter, progress_bar(1, total=2) as bar:
+        counter.update(2)
+        bar.update(2)
+    assert counter.disable
+    assert bar.disable
 
 
 def test_lines_of_a_report(capsys):

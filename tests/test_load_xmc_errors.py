@@ -72,12 +72,13 @@ def test_row_counts_differ(tmp_path, writer, texts, labels):
         load_xmc(tmp_path)
 
 
-def test_labels_that_end_in_a_comma(tmp_path):
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_labels_that_end_in_a_separator(tmp_path, separator):
     write_lightxml(tmp_path)
-    write(tmp_path / "train_labels.txt", "heart failure, cough\nb\n\nb\n")
-    with pytest.warns(UserWarning, match="end in a comma, such as 'failure,': what sep") as warned:
+    write(tmp_path / "train_labels.txt", f"heart failure{separator} cough\nb\n\nb\n")
+    with pytest.warns(UserWarning, match=f"the label 'failure{separator}', with a sep") as warned:
         names = load_xmc(tmp_path).label_names
-    assert list(names) == ["b", "cough", "failure,", "heart"]
+    assert list(names) == ["b", "cough", f"failure{separator}", "heart"]
     assert [Path(warning.filename) for warning in warned] == [Path(__file__)]
 
 

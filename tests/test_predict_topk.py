@@ -255,6 +255,16 @@ def test_a_search_without_a_model():
         skxmc.predict_topk(search.fit(X, Y), X)
 
 
+def test_a_fitted_estimator_may_keep_the_results_of_a_search(clf):
+    """As TunedThresholdClassifierCV does."""
+    keeper = LogisticRegression()
+    keeper.cv_results_, keeper.classes_ = {}, clf.classes_
+    keeper.decision_function = clf.decision_function
+    np.testing.assert_array_equal(
+        skxmc.predict_topk(keeper, X, 3).labels, clf.predict_topk(X, 3).labels
+    )
+
+
 @pytest.mark.parametrize("search", [False, True])
 def test_of_a_linear_model(search):
     used = np.flatnonzero(Y.sum(axis=0) >= 10)

@@ -20,8 +20,8 @@ from skxmc.datasets import load_xmc
 from skxmc.metrics import label_propensities, ndcg_at_k, precision_at_k, psp_at_k, recall_at_k
 
 RANKS = (1, 3, 5)
-# Texts predicted between two moves of the progress bar.
-CHUNK_SIZE = 1024
+# Batches predicted between two moves of the progress bar.
+CHUNK_BATCHES = 64
 
 
 def run(args: argparse.Namespace) -> None:
@@ -101,7 +101,7 @@ def predict_timed(clf: LightXMLClassifier, texts: list[str], k: int) -> tuple[To
     tops = []
     started = time.perf_counter()
     with count_texts(len(texts)) as counter:
-        for chunk in gen_batches(len(texts), CHUNK_SIZE):
+        for chunk in gen_batches(len(texts), CHUNK_BATCHES * clf.prediction_batch_size):
             tops.append(clf.predict_topk(texts[chunk], k))
             counter.update(len(texts[chunk]))
     milliseconds = 1000 * (time.perf_counter() - started) / len(texts)

@@ -34,17 +34,18 @@ def megabytes(n_bytes: int) -> str:
 
 
 def count_texts(total: int | None = None) -> Any:
-    """Count texts as they are predicted: a progress bar, where standard error is a terminal.
+    """Make a progress bar of predicted texts, which is seen where standard error is a terminal.
 
-    Where standard output is one too, and not for a report at the end (`total` is None), the
-    predictions themselves show the progress.
+    Without a `total` the predictions are printed as they come. Where standard output is a terminal
+    they show the progress themselves, and there is no bar.
     """
-    shown = total is not None or not sys.stdout.isatty()
+    shown = sys.stderr is not None and (total is not None or not sys.stdout.isatty())
     return tqdm(total=total, unit=" texts", leave=False, disable=None if shown else True)
 
 
 def print_json(report: dict[str, Any]) -> None:
-    """Print a report as one JSON object."""
+    """Print a report as one JSON object, in which null stands for NaN and infinity."""
+    report = json.loads(json.dumps(report), parse_constant=lambda _: None)
     print(json.dumps(report, ensure_ascii=False, indent=1))
 
 

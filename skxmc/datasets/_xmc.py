@@ -184,11 +184,11 @@ def _load_lightxml(folder: Path, encoding: str) -> Bunch:
     assert files is not None  # its labels are what the layout was known by
     names = sorted({label for line in read_lines(files[1], encoding) for label in line.split()})
     column = {name: j for j, name in enumerate(names)}
-    with_comma = [name for name in names if name.endswith((",", ";"))]
-    if with_comma:
+    separated = [name for name in names if name.endswith((",", ";"))]
+    if separated:
         warnings.warn(
-            f"{files[1]} has labels that end in a comma, such as {with_comma[0]!r}: what separates "
-            "labels is blanks. Labels with blanks in their names need the layout of PECOS.",
+            f"{files[1]} has the label {separated[0]!r}, with a separator at its end: what "
+            "separates labels is blanks. Names with blanks in them need the layout of PECOS.",
             UserWarning,
             stacklevel=3,  # the line that called load_xmc
         )

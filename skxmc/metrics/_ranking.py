@@ -33,8 +33,8 @@ def ranked_columns(
     true = check_labels(y_true, name="y_true", classes=classes)
     if true.n_unknown.any() and true.matrix.nnz == 0:
         warnings.warn(
-            "None of the labels of y_true is among the classes, such as "
-            f"{true.classes[0]!r}: all count as missed. Are they spelt as in fit?",
+            "None of the labels of y_true is among the classes, and all count as missed. The first "
+            f"of the classes is {true.classes[0]!r}: are those of y_true spelt as in fit?",
             UserWarning,
             stacklevel=4,
         )
