@@ -185,6 +185,22 @@ def test_names_hide_few_clusters():
     assert box.count_contains(ax.transData.transform(display.coordinates)) == 0
 
 
+def test_names_hide_little_of_large_clusters():
+    """Not even their edges, where there is another place."""
+    ax = plt.figure(figsize=(400 / 72, 300 / 72)).add_axes([0, 0, 1, 1])
+    ax.set(xlim=(0, 400), ylim=(0, 300))  # in points
+    display = make_display(
+        2,
+        coordinates=np.array([[200.0, 150], [215, 162]]),
+        n_texts=np.array([1, 999]),
+        names=["here", ""],
+    ).plot(ax, panels=["map"])
+    box = display.names_[0].get_window_extent().transformed(ax.transData.inverted())
+    radius = np.sqrt(display.points_.get_sizes()[1]) / 2
+    assert radius > 7
+    assert box.x1 < 215 - radius or box.y1 < 162 - radius
+
+
 def test_panels():
     display = draw(fitted(), Y, panels=["sizes"])
     assert len(display.ax_) == 1

@@ -272,17 +272,23 @@ class LabelClustersDisplay:
         named = [cluster for cluster in largest.tolist() if self.names[cluster]][:n_names]
         self.names_ = {}
         ax.figure.canvas.figure.draw_without_rendering()  # only then are layout and limits final
+        radii = np.sqrt(areas) / 2
         for cluster in named:
-            name = self._place_name(ax, cluster, np.sqrt(areas[cluster]) / 2 + 1)
+            name = self._place_name(ax, cluster, radii)
             if name is not None:
                 self.names_[cluster] = name
 
-    def _place_name(self, ax: Axes, cluster: int, distance: float) -> Annotation | None:
-        """Write the name beside its cluster, where there is room for it and it hides the least."""
+    def _place_name(self, ax: Axes, cluster: int, radii: NDArray[np.float64]) -> Annotation | None:
+        """Write the name beside its cluster, where there is room for it and it hides the least.
+
+        `radii` are those of the markers, in points.
+        """
         from matplotlib.patheffects import withStroke
 
         taken = [name.get_window_extent() for name in self.names_.values()]
-        points = ax.transData.transform(self.coordinates)
+        centres = ax.transData.transform(self.coordinates)
+        reach = radii[:, np.newaxis] * ax.figure.dpi / 72
+        distance = radii[cluster] + 1
         best, least_hidden = None, np.inf
         for right, up, horizontal, vertical in SIDES:
             name = ax.annotate(
@@ -297,11 +303,12 @@ class LabelClustersDisplay:
             )
             box = name.get_window_extent().padded(2)
             inside = ax.bbox.count_contains(box.corners()) == 4
-            n_hidden = box.count_contains(points)
-            if inside and not box.count_overlaps(taken) and n_hidden < least_hidden:
+            sides = np.minimum(box.max, centres + reach) - np.maximum(box.min, centres - reach)
+            hidden = sides.clip(min=0).prod(axis=1).sum()
+            if inside and not box.count_overlaps(taken) and hidden < least_hidden:
                 if best is not None:
                     best.remove()
-                best, least_hidden = name, n_hidden
+                best, least_hidden = name, hidden
             else:
                 name.remove()
         return best
