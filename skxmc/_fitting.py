@@ -231,7 +231,7 @@ def build_model(
         bottleneck_dim=int(clf.bottleneck_dim),
         dropout=0.0,  # not known yet
     )
-    if network.direct and clf.bottleneck_dim != DEFAULT_BOTTLENECK_DIM:
+    if network.direct and len(classes) > 1 and clf.bottleneck_dim != DEFAULT_BOTTLENECK_DIM:
         warnings.warn(
             f"bottleneck_dim={clf.bottleneck_dim} has no effect in the direct mode, in which each "
             "label is a cluster of its own. For two stages, set "

@@ -40,6 +40,8 @@ def test_labels_none_of_which_is_known(metric):
         assert evaluate(metric, [[" a"], [" b"]], np.eye(2), **arguments) == 0
     assert [Path(warning.filename).name for warning in w] == ["metric_examples.py"]
     assert evaluate(metric, [[" a"], ["b"]], np.eye(2), **arguments) == 0.5  # no warning
+    with pytest.warns(UserWarning, match=r"of the classes is 3:"):
+        evaluate(metric, [[1], [2]], np.eye(2), **{**arguments, "classes": [3, 4]})
 
 
 @pytest.mark.parametrize("metric", SCORED)

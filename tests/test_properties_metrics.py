@@ -94,6 +94,7 @@ def score_matrices(draw, shape):
     return stored_as(draw(st.permutations(entries)), shape, dtype, form), rows
 
 
+@pytest.mark.filterwarnings("ignore:None of the labels of y_true")
 @cases(25)
 @given(st.data(), indicators(min_rows=2))
 def test_metrics_are_what_plain_loops_say(data, dense):

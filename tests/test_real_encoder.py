@@ -33,7 +33,6 @@ def clf(request, data):
         max_length=32,
         n_feature_layers=5,
         clusterer=BalancedLabelClusterer(max_cluster_size=size),
-        bottleneck_dim=64,
         max_epochs=1,
         batch_size=16,
         precision="fp32",

@@ -34,7 +34,7 @@ def ranked_columns(
     if true.n_unknown.any() and true.matrix.nnz == 0:
         warnings.warn(
             "None of the labels of y_true is among the classes, and all count as missed. The first "
-            f"of the classes is {true.classes[0]!r}: are those of y_true spelt as in fit?",
+            f"of the classes is {true.classes.tolist()[0]!r}: are those of y_true spelt as in fit?",
             UserWarning,
             stacklevel=4,
         )
