@@ -19,7 +19,7 @@ from skxmc.plotting import LabelFrequencyDisplay
 
 data = load_icd10cm(chapters=[9])
 clf = LightXMLClassifier(
-    "sentence-transformers/all-MiniLM-L6-v2", max_length=32, max_epochs=3, random_state=0
+    "sentence-transformers/all-MiniLM-L6-v2", max_length=32, max_epochs=2, random_state=0
 )
 clf.fit(data.X_train, data.y_train)
 LabelFrequencyDisplay.from_estimator(clf, data.X_test, data.y_test, y_train=data.y_train)

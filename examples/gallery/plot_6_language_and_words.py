@@ -23,7 +23,7 @@ both = LightXMLEnsemble(
             LightXMLClassifier(
                 "sentence-transformers/all-MiniLM-L6-v2",
                 max_length=32,
-                max_epochs=3,
+                max_epochs=2,
                 random_state=0,
             ),
         ),
