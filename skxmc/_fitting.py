@@ -79,9 +79,10 @@ def fit_model(clf: Any, given: FitData) -> tuple[Model, list[dict[str, Any]]]:
     labels = check_labels(
         given.y, label_names=given.label_names, n_texts=len(texts), require_positive=True
     )
-    if goes_on(clf):
+    model, state = previous_model(clf), None
+    if model is not None:
         by_name = given.label_names is not None or names_labels(given.y)
-        labels = labels_of_previous_fit(labels, clf.classes_, by_name=by_name)
+        labels = labels_of_previous_fit(labels, model.classes, by_name=by_name)
     device = resolve_device(clf.device)
     checkpoint = None if clf.checkpoint_dir is None else Checkpoint(clf.checkpoint_dir)
     seed = draw_seed(clf, checkpoint)
@@ -93,7 +94,6 @@ def fit_model(clf: Any, given: FitData) -> tuple[Model, list[dict[str, Any]]]:
         seed,
     )
     train = add_label_texts(*train, given.label_texts)
-    model, state = cast(Model, clf._model) if goes_on(clf) else None, None
     if checkpoint is not None:
         data = {"texts": texts, "labels": labels, "validation_data": held_out}
         data |= {name: getattr(given, name) for name in ("label_texts", "label_features")}
@@ -168,9 +168,11 @@ def draw_seed(clf: Any, checkpoint: Checkpoint | None) -> int:
     return int(checkpoint.found.run["seed"])
 
 
-def goes_on(clf: Any) -> bool:
-    """Whether this is a warm start, from the weights of the previous fit."""
-    return clf.warm_start and hasattr(clf, "network_")
+def previous_model(clf: Any) -> Model | None:
+    """The model that a warm start goes on with, read once; None to start anew."""
+    if not (clf.warm_start and hasattr(clf, "network_")):
+        return None
+    return cast(Model, clf._snapshot()._model)
 
 
 def labels_of_previous_fit(labels: Labels, classes: np.ndarray, *, by_name: bool) -> Labels:

@@ -186,9 +186,9 @@ def check_labels(
     return Labels(matrix, names, n_unknown)
 
 
-def align_labels(labels: Labels, classes: NDArray[Any], name: str = "y") -> Labels:
+def align_labels(labels: Labels, classes: NDArray[Any]) -> Labels:
     """Labels by name, as `check_labels` returns them, on the columns of `classes`."""
-    matrix, n_unknown = _align(labels.matrix, labels.classes, classes, name)
+    matrix, n_unknown = _align(labels.matrix, labels.classes, classes, "y")
     return Labels(matrix, classes, n_unknown)
 
 
