@@ -11,7 +11,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import adjusted_rand_score
 from sklearn.utils.estimator_checks import check_param_validation, parametrize_with_checks
 
-from skxmc import BalancedLabelClusterer, _clusterer
+from skxmc import BalancedLabelClusterer, _clusterer, _label_tree
 
 
 def mean_cosine(X, labels):
@@ -41,8 +41,8 @@ def plain_clusters(X, depth, rng):
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Make a few hundred rows take the way of millions: large nodes, samples, then blocks."""
-    monkeypatch.setattr(_clusterer, "BLOCK_ROWS", 64)
-    monkeypatch.setattr(_clusterer, "BLOCK_NNZ", 2000)
+    monkeypatch.setattr(_label_tree, "BLOCK_ROWS", 64)
+    monkeypatch.setattr(_label_tree, "BLOCK_NNZ", 2000)
 
 
 @parametrize_with_checks([BalancedLabelClusterer(max_cluster_size=16)])
@@ -148,7 +148,7 @@ def test_direct_mode(size):
 
 @pytest.mark.parametrize("block", [100, 700])
 def test_direct_mode_predicts_in_batches(block, monkeypatch):
-    monkeypatch.setattr(_clusterer, "BLOCK_NNZ", block)
+    monkeypatch.setattr(_label_tree, "BLOCK_NNZ", block)
     X = topical(300)
     assert_array_equal(BalancedLabelClusterer(1).fit(X).predict(X), np.arange(300))
 
@@ -183,7 +183,7 @@ def test_is_tighter_than_plain_two_means():
 def test_large_nodes_are_split_on_a_sample(monkeypatch):
     X = topical(2000, n_topics=40)
     whole = BalancedLabelClusterer(16, random_state=0).fit_predict(X)
-    monkeypatch.setattr(_clusterer, "BLOCK_ROWS", 500)
+    monkeypatch.setattr(_label_tree, "BLOCK_ROWS", 500)
     sampled = BalancedLabelClusterer(16, random_state=0).fit(X)
     n_used = np.count_nonzero(sampled._tree.weights, axis=1)
     assert n_used.tolist() == [500, 1000, 2000, 2000, 2000, 2000, 2000]
