@@ -10,17 +10,25 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from sklearn.base import ClassifierMixin, _fit_context, clone
+from sklearn.ensemble import VotingClassifier
 from sklearn.utils import Bunch, check_random_state, get_tags
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils._user_interface import _print_elapsed_time
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from ._device import clip_jobs
 from ._fusion import LearnedFusion
+from ._members import (
+    check_fit_params,
+    check_members,
+    common_classes,
+    fit_member,
+    is_dropped,
+    scores_of_members,
+)
 from ._preparation import hold_out
-from ._rescoring import RescorerMixin, candidate_scores, ranks_texts
+from ._rescoring import RescorerMixin
 from ._topk import as_array
 from ._validation import check_labels, check_texts
 
@@ -59,7 +67,8 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         "mean" is the weighted mean of the members' scores, an absent one counting 0. "learned" is
         the probability that a label is true, given all scores and the label's number of texts, by
         gradient-boosted trees that are fitted to the members' scores of held-out texts. It gains
-        the most where members differ in kind, as language and words do, and on rare labels.
+        the most where members differ in kind, as language and words do, and on rare labels. Of one
+        member that is left, the others dropped, both are the member's own scores.
     validation_fraction : float or "auto", default="auto"
         Share of the texts that members are not trained on, for ``fusion="learned"``. "auto" is
         0.05, but at least 200 texts (a fifth of them where that is less) and at most 2,000.
@@ -174,7 +183,8 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         validation_data : tuple (X, y), default=None
             What ``fusion="learned"`` learns from, instead of held-out texts. No effect otherwise.
         **fit_params : dict
-            Handed on to the `fit` of each member: ``label_names``, ``label_texts`` and so on.
+            ``label_names``, ``label_texts`` and so on: each is handed on to the members whose `fit`
+            takes it, such as ``label_features`` to language alone; in a pipeline to its last step.
 
         Returns
         -------
@@ -187,11 +197,12 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
             If members, their names or weights are not what they must be, or if members have come
             to know other labels, or the same in another order.
         TypeError
-            If a member cannot score labels.
+            If a member cannot score labels, or if no member takes a parameter of `fit`.
         """
         members = self._check_members()
+        check_fit_params(members, fit_params)
         texts = check_texts(X)
-        if self.fusion == "mean":
+        if self.fusion == "mean" or len(members) == 1:
             fitted = self._fitted_by(self._fit_members(members, texts, y, fit_params))
             self._become({**fitted, "_fusion": None})
             return self
@@ -209,7 +220,7 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         fitted = self._fitted_by(members)
         n_labels = fitted["n_labels_"]
         counts = np.bincount(train[1].indices, minlength=n_labels)
-        scores = _scores_of_members(members, held_out[0], min(self.n_candidates, n_labels))
+        scores = scores_of_members(members, held_out[0], min(self.n_candidates, n_labels))
         fusion = LearnedFusion(counts, seed).fit(scores, held_out[1].matrix)
         self._become({**fitted, "_fusion": fusion})
         return self
@@ -218,7 +229,7 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         self, members: dict[str, Any], texts: list[str], y: Any, fit_params: dict[str, Any]
     ) -> dict[str, Any]:
         fitted = Parallel(n_jobs=clip_jobs(self.n_jobs))(
-            delayed(_fit_member)(
+            delayed(fit_member)(
                 clone(member),
                 texts,
                 y,
@@ -279,42 +290,21 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
 
     def _check_members(self) -> dict[str, Any]:
         """Check estimators and weights, and return the members that are not dropped, by name."""
-        if not self.estimators:
-            raise ValueError("estimators is empty. Pass a list of (name, estimator) pairs.")
-        for item in self.estimators:
-            if not (isinstance(item, tuple | list) and len(item) == 2 and isinstance(item[0], str)):
-                raise ValueError(
-                    f"estimators holds {item!r}. Pass a list of (name, estimator) pairs."
-                )
+        members = check_members(self.estimators)
         self._validate_names([name for name, _ in self.estimators])
-        members = {name: member for name, member in self.estimators if not _is_dropped(member)}
-        if not members:
-            raise ValueError("All estimators are dropped; at least one is needed.")
-        for name, member in members.items():
-            if isinstance(member, type):
-                raise TypeError(
-                    f"estimators: the member {name!r} is a class. Pass an instance: "
-                    f"{member.__name__}()."
-                )
-            if not (ranks_texts(member) or hasattr(member, "predict_proba")):
-                raise TypeError(
-                    f"estimators: the member {name!r}, {type(member).__name__}, cannot score "
-                    "labels: it is no classifier of this package and has no predict_proba. Leave "
-                    "it out."
-                )
         self._kept_weights([name in members for name, _ in self.estimators])
         return members
 
     def _kept_weights(self, kept: list[bool]) -> list[float]:
         """Weights of the members that are kept, of all; they sum to 1."""
-        weights = np.ones(len(self.estimators)) if self.weights is None else self.weights
+        weights = np.ones(len(kept)) if self.weights is None else self.weights
         weights = as_array(weights, "weights")
         if weights.dtype.kind not in "buif":
             raise TypeError(f"weights is {self.weights!r}; weights must be numbers, from 0.")
         weights = weights.astype(np.float64)
-        if weights.shape != (len(self.estimators),):
+        if weights.shape != (len(kept),):
             raise ValueError(
-                f"weights is of shape {weights.shape}, but there are {len(self.estimators)} "
+                f"weights is of shape {weights.shape}, but there are {len(kept)} "
                 "estimators. Pass one weight for each, also for those that are dropped."
             )
         if not np.isfinite(weights).all() or (weights < 0).any():
@@ -330,23 +320,11 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
 
     def _fitted_by(self, members: dict[str, Any]) -> dict[str, Any]:
         """What fitted members make of the ensemble, if they know the same labels in one order."""
-        classes: dict[str, Any] = {
-            name: getattr(member, "classes_", None) for name, member in members.items()
-        }
-        first, *others = members
-        for name in members:
-            if getattr(classes[name], "ndim", None) != 1:
-                raise ValueError(f"The member {name!r} has no one-dimensional array classes_.")
-        for name in others:
-            if not np.array_equal(classes[name], classes[first]):
-                raise ValueError(
-                    f"The members {first!r} and {name!r} differ in classes_: "
-                    f"{_difference(classes[first], classes[name])}. Fit them to the same y."
-                )
+        classes = common_classes(members)
         names = [name for name, _ in self.estimators]
         return {
-            "classes_": classes[first],
-            "n_labels_": len(classes[first]),
+            "classes_": classes,
+            "n_labels_": len(classes),
             "estimators_": list(members.values()),
             "named_estimators_": Bunch(**{name: members.get(name, "drop") for name in names}),
             "_kept": [name in members for name in names],
@@ -358,11 +336,11 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         kept = compress(self.named_estimators_, self._kept)
         members = dict(zip(kept, self.estimators_, strict=True))
         if self._fusion is not None:
-            return self._fusion(_scores_of_members(members, texts, n_candidates))
+            return self._fusion(scores_of_members(members, texts, n_candidates))
         weights = dict(zip(members, self._kept_weights(self._kept), strict=True))
         used = {name: member for name, member in members.items() if weights[name] > 0}
         total = sp.csr_matrix((len(texts), self.n_labels_), dtype=np.float64)
-        matrices = _scores_of_members(used, texts, n_candidates)
+        matrices = scores_of_members(used, texts, n_candidates)
         for name, matrix in zip(used, matrices, strict=True):
             total = total + matrix.astype(np.float64) * weights[name]
         return total.astype(np.float32)
@@ -412,40 +390,15 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         self._set_params("estimators", **params)
         return self
 
+    def _sk_visual_block_(self) -> Any:  # the members, beside each other, in a notebook
+        return VotingClassifier(self.estimators)._sk_visual_block_()
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         with suppress(TypeError, ValueError, AttributeError):  # of estimators that fit refuses
             tags.non_deterministic = any(
                 get_tags(member).non_deterministic
                 for _, member in self.estimators
-                if not _is_dropped(member)
+                if not is_dropped(member)
             )
         return tags
-
-
-def _scores_of_members(
-    members: dict[str, Any], texts: list[str], n_candidates: int
-) -> list[sp.csr_matrix]:
-    return [
-        candidate_scores(f"The member {name!r}", member, texts, n_candidates)
-        for name, member in members.items()
-    ]
-
-
-def _is_dropped(member: Any) -> bool:
-    return isinstance(member, str) and member == "drop"
-
-
-def _difference(left: np.ndarray, right: np.ndarray) -> str:
-    if len(left) != len(right):
-        return f"{len(left)} and {len(right)} labels"
-    pairs = enumerate(zip(left.tolist(), right.tolist(), strict=True))
-    place, (one, other) = next(item for item in pairs if item[1][0] != item[1][1])
-    return f"at position {place} are {one!r} and {other!r}"
-
-
-def _fit_member(
-    member: Any, texts: list[str], y: Any, fit_params: dict[str, Any], message: str | None
-) -> Any:
-    with _print_elapsed_time("LightXMLEnsemble", message):
-        return member.fit(texts, y, **fit_params)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from ._candidates import LabelLayout, dynamic_clusters
 from ._inference import Predictor
@@ -118,24 +119,16 @@ class Training:
         if self.stage == 1:
             n_clusters = self.settings.n_candidate_clusters
             self.data.chosen = static_clusters(self.predictor(), self.data, n_clusters)
-            if self.separates:
+            if self.separates and self.network.rank_encoder is None:  # it is there in a warm start
                 self.network.separate_encoders()
 
     def _make_trainer(self) -> Trainer:
-        network = self.network
         objective = self.objectives[self.stage]
-        heads_of_ranking = [network.bottleneck, network.label_table] if not network.direct else []
-        frozen = {
-            ("both", 0): [],
-            ("recall", 0): heads_of_ranking,
-            ("rank", 1): [network.recall_head, *([network.encoder] if self.separates else [])],
-            ("recall", 2): [network.encoder, *heads_of_ranking],
-        }
-        network.requires_grad_(True)
-        for module in frozen[objective, self.stage]:
+        self.network.requires_grad_(True)
+        for module in self._frozen(objective):
             module.requires_grad_(False)
         return Trainer(
-            network,
+            self.network,
             self.data,
             self.settings,
             self.rng,
@@ -145,6 +138,16 @@ class Training:
             self.save and functools.partial(self.save, self),
             self.save_every,
         )
+
+    def _frozen(self, objective: str) -> list[nn.Module]:
+        """What a stage must leave as it is: the other head, and the encoder of that alone."""
+        network = self.network
+        if objective == "rank":
+            return [network.recall_head, *network.encoders[:-1]]
+        if objective == "recall":
+            encoders = network.encoders if self.stage == 2 else network.encoders[1:]
+            return [network.bottleneck, network.label_table, *encoders]
+        return []
 
     def _history_of(self, trainer: Trainer) -> list[dict[str, Any]]:
         return [{**epoch, "objective": trainer.objective} for epoch in trainer.history]

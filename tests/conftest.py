@@ -2,6 +2,7 @@
 
 import functools
 import os
+import signal
 import tempfile
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -9,6 +10,9 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # A process of pytest-xdist has a core to itself; it inherits what the first process sets here.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["MPLBACKEND"] = "Agg"  # draws to memory
+# In a shell's background job Ctrl-C is ignored, also by the processes that tests start and stop.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings

@@ -7,7 +7,7 @@ import re
 import joblib
 import numpy as np
 import pytest
-from classifier_fixtures import dataset, fitted, make_classifier
+from classifier_fixtures import assert_same_predictions, dataset, fitted, make_classifier
 from ensemble_members import LABELS, LEFT, MEAN, PAIR, RIGHT, TEXTS, Fixed, Proba, fit
 from scipy import sparse
 from sklearn.base import clone
@@ -18,6 +18,7 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import Bunch, get_tags
 
 import skxmc
@@ -60,6 +61,13 @@ def test_a_weight_of_0_leaves_a_member_out():
     assert scores.nnz == 4
     assert len(ensemble.estimators_) == 2
     assert not hasattr(ensemble.estimators_[0], "asked_")
+
+
+def test_members_that_are_set_after_fit_wait_for_the_next_fit():
+    ensemble = fit()
+    ensemble.set_params(estimators=[*PAIR, ("third", LEFT)])
+    np.testing.assert_allclose(ensemble.decision_function(TEXTS).toarray(), MEAN, rtol=1e-6)
+    assert len(ensemble.fit(TEXTS, LABELS).estimators_) == 3
 
 
 def test_weights_can_be_set_after_fit():
@@ -214,6 +222,25 @@ def test_members_are_cloned_and_given_fit_params():
     assert ensemble.named_estimators_.right is ensemble.estimators_[1]
 
 
+def test_members_are_given_the_fit_params_that_they_take():
+    plain, features = Proba([[0.5, 0.1]] * 64), np.eye(30)
+    clean = FunctionTransformer(lambda texts: [text.lower() for text in texts])
+    members = [
+        ("language", make_classifier(max_epochs=1)),
+        ("words", OmikujiClassifier()),
+        ("cleaned", make_pipeline(clean, Fixed(np.zeros((64, 30)), classes=list(range(30))))),
+    ]
+    ensemble = LightXMLEnsemble(members)
+    ensemble.fit(X, Y, label_features=features, label_names=list(range(30)))
+    by_hand = make_classifier(max_epochs=1).fit(X, Y, label_features=features)
+    assert_same_predictions(ensemble.estimators_[0], by_hand)
+    assert ensemble.estimators_[2][-1].params_.keys() == {"label_features", "label_names"}
+    with pytest.raises(TypeError, match="No member has a fit that takes 'label_features'"):
+        LightXMLEnsemble([("a", plain), ("b", OmikujiClassifier())]).fit(
+            TEXTS, LABELS, label_features=features
+        )
+
+
 def test_names_and_texts_of_labels_reach_the_members():
     names = [f"tag {i}" for i in range(30)]
     members = [("one", OmikujiClassifier()), ("two", OmikujiClassifier(n_trees=1))]
@@ -345,7 +372,9 @@ def test_clone_and_repr(both):
     cloned = clone(ensemble)
     assert repr(cloned) == repr(ensemble)
     assert repr(ensemble).startswith("LightXMLEnsemble(estimators=[('words', OmikujiClassifier(C=2")
-    assert "OmikujiClassifier" in ensemble._repr_html_()
+    members = [("words", OmikujiClassifier(C=2.0)), ("language", "drop")]
+    html = LightXMLEnsemble(members)._repr_html_()
+    assert html.count('class="sk-parallel-item"') == 2
     assert cloned.estimators[0][1] is not ensemble.estimators[0][1]
     assert not hasattr(clone(both), "classes_")
 

@@ -117,7 +117,8 @@ def ensemble(**params):
 def test_a_fit_that_fails_leaves_the_ensemble_as_it_was(fusion, monkeypatch):
     texts = [str(i) for i in range(len(X))]
     member = Fixed(np.tile(np.linspace(0.1, 0.9, 30, dtype=np.float32), (N, 1)))
-    clf = LightXMLEnsemble([("a", member)], fusion="learned", validation_fraction=0.25)
+    members = [("a", member), ("b", member)]
+    clf = LightXMLEnsemble(members, fusion="learned", validation_fraction=0.25)
     clf.fit(texts, Y).set_params(fusion=fusion)
     before = vars(clf).copy()
 
@@ -146,7 +147,8 @@ def test_members_do_not_see_the_held_out_texts():
 
     member = Noting(member.scores)
     texts = [str(i) for i in range(len(X))]
-    LightXMLEnsemble([("a", member)], fusion="learned", validation_fraction=0.25).fit(texts, Y)
+    members = [("a", member), ("b", Fixed(member.scores))]
+    LightXMLEnsemble(members, fusion="learned", validation_fraction=0.25).fit(texts, Y)
     assert len(seen["scored"]) == 16
     assert set(seen["scored"]) | set(seen["texts"]) == set(texts)
     assert len(seen["texts"]) == 48
@@ -169,7 +171,7 @@ def test_labels_that_are_numbers_keep_their_numbers():
     tags = [(10 + 7 * Y[[row]].indices).tolist() for row in range(Y.shape[0])]
     known = LightXMLEnsemble([("words", OmikujiClassifier())]).fit(X, tags).classes_
     assert known.max() > 30
-    model = ensemble(validation_fraction=0.3).set_params(language="drop").fit(X, tags)
+    model = ensemble(validation_fraction=0.3).fit(X, tags)
     np.testing.assert_array_equal(model.classes_, known)
 
 
@@ -197,6 +199,13 @@ def test_manners():
     scores = model.decision_function(X)
     np.testing.assert_allclose(-np.sort(-scores.toarray(), axis=1)[:, :5], top.scores[:, :5])
     again = ensemble(validation_fraction=0.3).set_params(words="drop").fit(X, Y)
+    assert_same_predictions(
+        again.estimators_[0], clone(dict(again.estimators)["language"]).fit(X, Y)
+    )
+    np.testing.assert_array_equal(
+        again.decision_function(X).toarray(),
+        again.estimators_[0].decision_function(X, top_k=30).toarray(),
+    )
     assert_same_predictions(again, clone(again).fit(X, Y))
     model.set_params(fusion="mean").fit(X, Y)
     language, words = (m.decision_function(X, top_k=30) for m in model.estimators_)
@@ -216,5 +225,5 @@ def test_how_many_texts_are_held_out(n_texts, n_held_out):
 @pytest.mark.parametrize(("fraction", "n_held_out"), [("auto", 13), (0.5, 32)])
 def test_members_are_trained_on_the_others(fraction, n_held_out):
     model = ensemble(validation_fraction=fraction)
-    model.set_params(words="drop", language__batch_size=1).fit(X, Y)
+    model.set_params(language__batch_size=1).fit(X, Y)
     assert model.estimators_[0].history_[0]["n_steps"] == 64 - n_held_out

@@ -1,6 +1,7 @@
 """Static negatives: what is trained when, on which clusters, and what predicts in the end."""
 
 import copy
+import itertools
 import pickle
 
 import numpy as np
@@ -68,6 +69,16 @@ def test_each_stage_trains_its_own_weights(sampling, runs):
             torch.testing.assert_close(runs[1]["before"]["rank_encoder." + name], value)
     assert trained == expected
     assert all(p.requires_grad for p in clf.network_.parameters())
+
+
+def test_a_warm_start_keeps_the_encoder_of_the_ranking(runs):
+    clf = make_classifier(negative_sampling="static-separate", warm_start=True).fit(X, Y)
+    clf.fit(X, Y)
+    ranking = {"rank_encoder", "bottleneck", "label_table"}
+    trained = [changed(run["before"], run["after"]) for run in runs]
+    assert trained == [{"encoder", "recall_head"}, ranking] * 2
+    for earlier, later in itertools.pairwise(runs[1:]):  # the first ranking, and what came then
+        assert changed(earlier["after"], later["before"]) == set()
 
 
 @pytest.mark.parametrize("sampling", STATIC)

@@ -1,0 +1,106 @@
+"""The members of a LightXMLEnsemble: what they must be, how they are fitted and asked."""
+
+from __future__ import annotations
+
+from inspect import signature
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.pipeline import Pipeline
+from sklearn.utils._user_interface import _print_elapsed_time
+
+from ._rescoring import candidate_scores, ranks_texts
+
+
+def is_dropped(member: Any) -> bool:
+    """Whether "drop" stands where a member was."""
+    return isinstance(member, str) and member == "drop"
+
+
+def check_members(estimators: list[Any]) -> dict[str, Any]:
+    """Check (name, estimator) pairs, and return the members that are not dropped, by name."""
+    if not estimators:
+        raise ValueError("estimators is empty. Pass a list of (name, estimator) pairs.")
+    for item in estimators:
+        if not (isinstance(item, tuple | list) and len(item) == 2 and isinstance(item[0], str)):
+            raise ValueError(f"estimators holds {item!r}. Pass a list of (name, estimator) pairs.")
+    members = {name: member for name, member in estimators if not is_dropped(member)}
+    if not members:
+        raise ValueError("All estimators are dropped; at least one is needed.")
+    for name, member in members.items():
+        if isinstance(member, type):
+            raise TypeError(
+                f"estimators: the member {name!r} is a class. Pass an instance: "
+                f"{member.__name__}()."
+            )
+        if not (ranks_texts(member) or hasattr(member, "predict_proba")):
+            raise TypeError(
+                f"estimators: the member {name!r}, {type(member).__name__}, cannot score "
+                "labels: it is no classifier of this package and has no predict_proba. Leave "
+                "it out."
+            )
+    return members
+
+
+def check_fit_params(members: dict[str, Any], fit_params: dict[str, Any]) -> None:
+    """Check that each parameter of `fit` is one for a member at least."""
+    taken = {key for member in members.values() for key in _names_taken(member, fit_params)}
+    for key in fit_params:
+        if key not in taken:
+            raise TypeError(f"No member has a fit that takes {key!r}. Leave it out.")
+
+
+def fit_member(
+    member: Any, texts: list[str], y: Any, fit_params: dict[str, Any], message: str | None
+) -> Any:
+    """Fit a member, with those parameters that its `fit` takes, and print how long it took."""
+    names = _names_taken(member, fit_params)
+    with _print_elapsed_time("LightXMLEnsemble", message):
+        return member.fit(texts, y, **{name: fit_params[key] for key, name in names.items()})
+
+
+def common_classes(members: dict[str, Any]) -> np.ndarray:
+    """The labels of fitted members, which must be the same in one order."""
+    classes: dict[str, Any] = {
+        name: getattr(member, "classes_", None) for name, member in members.items()
+    }
+    first, *others = members
+    for name in members:
+        if getattr(classes[name], "ndim", None) != 1:
+            raise ValueError(f"The member {name!r} has no one-dimensional array classes_.")
+    for name in others:
+        if not np.array_equal(classes[name], classes[first]):
+            raise ValueError(
+                f"The members {first!r} and {name!r} differ in classes_: "
+                f"{_difference(classes[first], classes[name])}. Fit them to the same y."
+            )
+    return classes[first]
+
+
+def scores_of_members(
+    members: dict[str, Any], texts: list[str], n_candidates: int
+) -> list[sp.csr_matrix]:
+    """Scores of the best labels by each member, (n_texts, n_labels) each."""
+    return [
+        candidate_scores(f"The member {name!r}", member, texts, n_candidates)
+        for name, member in members.items()
+    ]
+
+
+def _names_taken(member: Any, fit_params: dict[str, Any]) -> dict[str, str]:
+    """Which parameters the `fit` of a member takes, and by which name."""
+    if isinstance(member, Pipeline):
+        step, last = member.steps[-1]
+        return {key: f"{step}__{name}" for key, name in _names_taken(last, fit_params).items()}
+    params = signature(member.fit).parameters
+    takes_all = any(param.kind is param.VAR_KEYWORD for param in params.values())
+    return {key: key for key in fit_params if takes_all or key in params}
+
+
+def _difference(left: np.ndarray, right: np.ndarray) -> str:
+    if len(left) != len(right):
+        return f"{len(left)} and {len(right)} labels"
+    pairs = enumerate(zip(left.tolist(), right.tolist(), strict=True))
+    place, (one, other) = next(item for item in pairs if item[1][0] != item[1][1])
+    return f"at position {place} are {one!r} and {other!r}"

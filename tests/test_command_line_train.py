@@ -1,0 +1,181 @@
+"""`skxmc train`."""
+
+import inspect
+import json
+
+import pytest
+from classifier_fixtures import assert_same_predictions
+from command_line_fixtures import (
+    N_LABELS,
+    names,
+    run_main,
+    same_classifier,
+    train_arguments,
+    write_data,
+)
+from stopped_training import stop_after
+
+from skxmc import LightXMLClassifier
+from skxmc._command_line import main
+from skxmc._command_line._arguments import build_parser
+from skxmc.datasets import load_xmc
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def model(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "model"
+    assert main(train_arguments(data, folder, "--quiet")) == 0
+    return folder
+
+
+@pytest.fixture
+def run(capsys):
+    return lambda *arguments: run_main(capsys, *arguments)
+
+
+@pytest.fixture
+def no_fit(monkeypatch):
+    """Fails the test if training is begun."""
+
+    def fit(*_, **__):
+        pytest.fail("trained before the check")
+
+    monkeypatch.setattr(LightXMLClassifier, "fit", fit)
+
+
+@pytest.mark.parametrize("label_texts", [False, True])
+def test_train_is_fit(label_texts, data, tmp_path, run):
+    """With the names of the labels, and with the progress on standard error."""
+    flags = ["--label-texts"] * label_texts
+    code, out, err = run(*train_arguments(data, tmp_path / "model", *flags))
+    assert (code, out) == (0, "")
+    assert err.startswith(f"64 texts, {N_LABELS} labels\n")
+    assert "epoch 2/2" in err
+    assert "2 epochs in " in err
+    found = LightXMLClassifier.from_pretrained(tmp_path / "model")
+    assert found.classes_.tolist() == names()
+    read = load_xmc(data)
+    expected = same_classifier().fit(
+        read.X_train,
+        read.y_train,
+        label_names=read.label_names,
+        label_texts=names() if label_texts else None,
+    )
+    assert_same_predictions(found, expected, read.X_test)
+    assert repr(found) == repr(expected)
+
+
+def test_quiet(data, tmp_path, run):
+    assert run(*train_arguments(data, tmp_path / "model", "--quiet")) == (0, "", "")
+
+
+def test_train_says_what_it_did_in_json(data, tmp_path, run):
+    code, out, err = run(*train_arguments(data, tmp_path / "model", "--quiet", "--json"))
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert (report["texts"], report["labels"], report["epochs"]) == (64, N_LABELS, 2)
+    files = [path for path in (tmp_path / "model").rglob("*") if path.is_file()]
+    assert report["bytes"] == sum(file.stat().st_size for file in files)
+    assert 0 < report["seconds"] < 600
+    first, second = report["history"]
+    assert [epoch["n_steps"] for epoch in report["history"]] == [4, 4]
+    assert second["loss"] < first["loss"]
+
+
+def test_validation_does_not_go_to_standard_output(data, tmp_path, run):
+    arguments = [*train_arguments(data, tmp_path / "model"), "early_stopping=true"]
+    code, out, err = run(*arguments)
+    assert (code, out) == (0, "")
+    assert "validation P@5" in err
+
+
+@pytest.mark.filterwarnings("always")
+def test_ctrl_c_saves_what_was_learned(data, tmp_path, run, monkeypatch):
+    stop_after(5, monkeypatch, KeyboardInterrupt)
+    code, _, err = run(*train_arguments(data, tmp_path / "model", "--quiet"))
+    assert code == 0
+    assert err.startswith("skxmc: warning: Training was interrupted after 1 epochs;")
+    assert LightXMLClassifier.from_pretrained(tmp_path / "model").n_iter_ == 1
+
+
+def test_an_existing_model_is_replaced_only_if_told(data, tmp_path, run, no_fit):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "skxmc.json").write_text("{}")
+    code, _, err = run(*train_arguments(data, folder))
+    assert code == 1
+    assert "holds a model. Give another folder, or --overwrite" in err
+    with pytest.raises(pytest.fail.Exception, match="trained before"):
+        run(*train_arguments(data, folder, "--overwrite"))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("data", "is there already and has no skxmc.json; it is left alone"),
+        ("data/X.trn.txt/model", "cannot be written"),
+    ],
+)
+def test_folders_that_cannot_be_written(model, message, tmp_path, run, no_fit):
+    write_data(tmp_path / "data")
+    code, out, err = run(*train_arguments(tmp_path / "data", tmp_path / model))
+    assert (code, out) == (1, "")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("param", "message"),
+    [
+        ("max_epoch=3", "max_epoch: unknown. Did you mean max_epochs? There are batch_size, bo"),
+        ("max_epochs=0", "'max_epochs' parameter of LightXMLClassifier must be a str among"),
+        ("clusterer__max_cluster_size=0", "'max_cluster_size' parameter of Balanced"),
+        ("clusterer__size=4", "clusterer__size: unknown"),
+        ("clusterer=4", "set its own parameters, such as clusterer__max_cluster_size"),
+        ("encoder=x", "use --encoder"),
+        ("verbose=1", "use --quiet"),
+        ("warm_start=true", "training always starts anew"),
+        ("device=tpu", "device='tpu' is no device"),
+        ("max_grad_norm=None", "values are JSON; write max_grad_norm=null"),
+        ("max_epochs", "'max_epochs' is not name=value"),
+    ],
+)
+def test_wrong_parameters(param, message, data, tmp_path, run, no_fit):
+    code, out, err = run(*train_arguments(data, tmp_path / "model"), param)
+    assert (code, out) == (2, "")
+    assert err.startswith("usage: skxmc train")
+    assert message in err.splitlines()[-1]
+
+
+def test_values_are_json_or_plain_words():
+    pairs = ["a=1", "b=1.5", "c=null", "d=true", 'e="x"', "f=auto", "g=x=y", "h="]
+    arguments = ["train", "data", "--model", "m", "--param", *pairs[:4], "--param", *pairs[4:]]
+    found = build_parser().parse_args(arguments).params
+    values = [1, 1.5, None, True, "x", "auto", "x=y", ""]
+    assert found == list(zip("abcdefgh", values, strict=True))
+
+
+def test_help_names_the_default_encoder(run):
+    default = inspect.signature(LightXMLClassifier).parameters["encoder"].default
+    assert f"(default: {default})" in " ".join(run("train", "--help")[1].split())
+
+
+def test_no_such_data_and_no_such_encoder(data, tmp_path, run):
+    code, _, err = run(*train_arguments(tmp_path / "nowhere", tmp_path / "model"))
+    assert (code, err) == (
+        1,
+        f"skxmc: error: {tmp_path / 'nowhere'} is not a folder; give the folder that holds the "
+        "unpacked data set.\n",
+    )
+    arguments = train_arguments(data, tmp_path / "model", "--quiet")
+    arguments[arguments.index("--encoder") + 1] = str(tmp_path / "no encoder")
+    code, _, err = run(*arguments)
+    assert code == 1
+    assert "could not be loaded" in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "model").exists()
