@@ -7,10 +7,14 @@ Takes a data set in any layout that `skxmc.datasets.load_xmc` reads, and, at its
     python examples/reproduce_paper.py --dataset wiki-500k --data DIR --set negative_sampling=static
 
 The weights of the last epoch are measured, averaged as in the paper; no epoch is chosen by its
-result on the test part. To try it on any data set, with a small encoder and one epoch:
+result on the test part. To try it on any data set, with a small encoder, and one epoch, after which
+there is nothing to average yet:
 
     python examples/reproduce_paper.py --dataset eurlex-4k --data DIR --set max_epochs=1 \
-        --set max_length=128 --encoder sentence-transformers/all-MiniLM-L6-v2
+        --set swa_start=null --set max_length=128 --encoder sentence-transformers/all-MiniLM-L6-v2
+
+The paper has no PSP@k; ours are printed with the a and b that are usual for each data set. Where a
+layout has true labels in its test part that no training text has, PSP@k leaves them out.
 """
 
 import argparse
@@ -43,6 +47,13 @@ TABLE_5 = {
         "static-separate": (46.27, 41.40, 37.69),
         "static": (43.36, 38.55, 34.96),
     },
+}
+# The model of propensities (Jain et al. 2016), where it is not the default.
+PROPENSITY = {
+    "wiki10-31k": {"a": 0.5, "b": 0.4},
+    "wiki-500k": {"a": 0.5, "b": 0.4},
+    "amazoncat-13k": {"a": 0.6, "b": 2.6},
+    "amazon-670k": {"a": 0.6, "b": 2.6},
 }
 # Training texts and labels, table 2.
 SIZES = {
@@ -117,6 +128,8 @@ def row_of_paper(arguments: argparse.Namespace, sampling: str) -> tuple[str, Any
 def main() -> None:
     arguments = parse()
     data = load_xmc(arguments.data)
+    if not data.X_test:
+        raise SystemExit(f"{arguments.data} has no test part, which this measures on.")
     model = make_model(arguments)
     print(model.__repr__(N_CHAR_MAX=100_000))  # the whole of it, ensembles too
     n_texts, n_labels = SIZES[arguments.dataset]
@@ -129,7 +142,7 @@ def main() -> None:
     minutes = (time.perf_counter() - started) / 60
     k_most = min(5, data.y_train.shape[1])
     top = model.predict_topk(data.X_test, k=k_most)
-    propensities = label_propensities(data.y_train)
+    propensities = label_propensities(data.y_train, **PROPENSITY.get(arguments.dataset, {}))
     sampling = "dynamic" if arguments.ensemble else model.negative_sampling
     source, printed = row_of_paper(arguments, sampling)
     here = [precision_at_k(data.y_test, top, k=k) for k in (1, 3, 5) if k <= k_most]

@@ -364,7 +364,8 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         label_texts : array-like of shape (n_labels,), of str or None, default=None
             What is written about each label, such as its name, in the order of `classes_`; None
             or "" where nothing is. Each is one more training text, whose only label is that
-            label, and so has a part in where the heads start.
+            label, so that it has a part in where the heads start, and counts in
+            ``max_epochs="auto"``.
         label_features : sparse or dense matrix of shape (n_labels, d), default=None
             What labels are clustered by, instead of the TF-IDF features of their texts.
         validation_data : tuple (X, y), default=None

@@ -93,7 +93,9 @@ def fit_model(clf: Any, given: FitData) -> tuple[Model, list[dict[str, Any]]]:
         clf.validation_fraction if clf.early_stopping else None,
         seed,
     )
+    n_texts = len(train[0])
     train = add_label_texts(*train, given.label_texts)
+    n_label_texts = len(train[0]) - n_texts
     if checkpoint is not None:
         data = {"texts": texts, "labels": labels, "validation_data": held_out}
         data |= {name: getattr(given, name) for name in ("label_texts", "label_features")}
@@ -103,6 +105,13 @@ def fit_model(clf: Any, given: FitData) -> tuple[Model, list[dict[str, Any]]]:
             if state is None:
                 return model, checkpoint.found.history
     max_epochs = auto_epochs(len(train[0])) if clf.max_epochs == "auto" else int(clf.max_epochs)
+    if clf.swa_start is not None and clf.swa_start >= max_epochs:
+        warnings.warn(
+            f"swa_start={clf.swa_start} is not reached in epochs 0 to {max_epochs - 1}, so no "
+            "weights are averaged. Lower swa_start, or set swa_start=None.",
+            UserWarning,
+            stacklevel=4,  # the line that called fit
+        )
     dropout, encoder_dropout = dropout_rates(clf, max_epochs)
     with local_seed(seed, device):
         generator = torch.Generator().manual_seed(seed)
@@ -122,13 +131,14 @@ def fit_model(clf: Any, given: FitData) -> tuple[Model, list[dict[str, Any]]]:
         tokens = cached_tokens(memory, model.tokenizer, train[0], max_length)
         if starts_anew and clf.head_start == "centroids":
             predictor = make_predictor(clf, model, device, clf.precision)
-            n_looked_at = min(len(tokens), MAX_TEXTS)
+            n_looked_at = min(n_texts, MAX_TEXTS) + n_label_texts
             with progress_bar(clf.verbose, desc="encoding texts", total=n_looked_at) as bar:
                 start_at_centroids(
                     network,
                     train[1],
                     lambda rows: predictor.features_of_tokens(tokens.subset(rows), bar.update),
                     np.random.default_rng(seed),
+                    n_label_texts,
                 )
         validate = None
         if held_out is not None:

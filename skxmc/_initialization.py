@@ -18,7 +18,8 @@ from torch import nn
 
 from ._network import LightXMLNetwork
 
-# Texts whose representations decide where the heads start, a forward pass each.
+# Texts whose representations decide where the heads start, a forward pass each, besides all texts
+# that are written about labels.
 MAX_TEXTS = 200_000
 # Texts that the mean and the covariance of the representations are taken from.
 MAX_TEXTS_FOR_COVARIANCE = 20_000
@@ -81,7 +82,11 @@ def start_at_priors(
 
 
 def start_at_centroids(
-    network: LightXMLNetwork, y: sp.csr_array, represent: Represent, rng: np.random.Generator
+    network: LightXMLNetwork,
+    y: sp.csr_array,
+    represent: Represent,
+    rng: np.random.Generator,
+    n_label_texts: int = 0,
 ) -> None:
     """Set the weights of the heads to the centroids of the labels' and clusters' texts.
 
@@ -98,8 +103,12 @@ def start_at_centroids(
         Takes row numbers, returns their representations (n, n_feature_layers * hidden).
     rng : numpy.random.Generator
         Draws the texts to look at where there are very many.
+    n_label_texts : int, default=0
+        The last so many rows are texts written about labels: all of them are looked at.
     """
-    rows = rng.permutation(y.shape[0])[:MAX_TEXTS]
+    rows = rng.permutation(y.shape[0])
+    is_text = rows < len(rows) - n_label_texts
+    rows = rows[~is_text | (is_text.cumsum() <= MAX_TEXTS)]
     sample, rest = np.split(rows, [MAX_TEXTS_FOR_COVARIANCE])
     n_components = DIRECT_COMPONENTS if network.direct else network.bottleneck.out_features
     features = represent(sample)

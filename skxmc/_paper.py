@@ -18,6 +18,7 @@ COMMON: dict[str, Any] = {
     "learning_rate": 1e-4,
     "head_learning_rate": None,
     "weight_decay": 0.01,
+    "label_moments": "full",
     "warmup_fraction": 0.0,
     "lr_schedule": "constant",
 }
@@ -95,9 +96,14 @@ def paper_params(dataset: str) -> dict[str, Any]:
     Notes
     -----
     The paper's C of 60 and 80 labels is a mean: the model sizes of its table 6 fit 8,192 clusters,
-    which clusters of at most 62 and 82 labels make. Two things differ on purpose: positives that
-    the generator does not recall are ranked as well and never count as negatives, and dropout
-    stays on in training (the authors' script turns it off at its first evaluation).
+    which clusters of at most 62 and 82 labels make.
+
+    What differs from the paper: positives that the generator does not recall are ranked as well and
+    never count as negatives; dropout stays on in training (the authors' script turns it off at its
+    first evaluation); the bottleneck is linear, where eq. 4 has a sigmoid; labels have biases; the
+    embeddings of labels and words that a step does not read are not moved in it; texts of like
+    length make a batch; and ``precision="auto"`` is bf16 where the device has it, else fp32, where
+    the paper has a mixed precision of fp16.
 
     Examples
     --------

@@ -206,6 +206,13 @@ def test_bottleneck_matters_in_two_stages_only():
     assert differ(*staged)
 
 
+def test_an_average_that_training_does_not_reach():
+    with pytest.warns(UserWarning, match="^swa_start=2 is not reached in epochs 0 to 1, so") as w:
+        late = make_classifier(swa_start=2, max_epochs=2).fit(X, Y)
+    assert [Path(warning.filename).name for warning in w] == [Path(__file__).name]
+    assert_same_predictions(late, make_classifier(max_epochs=2).fit(X, Y))
+
+
 @pytest.mark.parametrize(
     "params",
     [

@@ -288,3 +288,9 @@ def test_large_data_is_looked_at_in_part_and_in_chunks(features, y, monkeypatch)
     assert len(asked[0]) == 20
     assert len(np.unique(np.concatenate(asked))) == sum(map(len, asked)) == 50  # each once
     assert [len(rows) for rows in asked[1:]] == [7, 7, 7, 7, 2]
+    del asked[:]
+    start_at_centroids(network, y, represent, np.random.default_rng(0), n_label_texts=30)
+    looked_at = np.concatenate(asked)
+    assert len(np.unique(looked_at)) == len(looked_at) == 80
+    assert set(range(N_TEXTS - 30, N_TEXTS)) <= set(looked_at)
+    assert 0 < np.count_nonzero(asked[0] >= N_TEXTS - 30) < 20  # mixed

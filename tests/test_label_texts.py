@@ -8,7 +8,7 @@ import pytest
 from classifier_fixtures import MODES, assert_same_predictions, dataset, make_classifier
 from scipy import sparse
 
-from skxmc import LightXMLEnsemble
+from skxmc import LightXMLEnsemble, _initialization
 from skxmc._preparation import add_label_texts
 from skxmc._validation import check_labels
 
@@ -98,6 +98,17 @@ def test_fit_trains_on_them_as_on_any_text(mode):
     eye = sparse.csr_array(sparse.identity(Y.shape[1], dtype=Y.dtype))
     by_hand = make_classifier(mode).fit([*X, *label_texts], sparse.vstack([Y, eye]).tocsr())
     assert_same_predictions(clf, by_hand)
+
+
+def test_all_of_them_say_where_labels_start(monkeypatch):
+    monkeypatch.setattr(_initialization, "MAX_TEXTS", 1)
+    X, Y = dataset()
+    params = {"learning_rate": 0.0, "head_learning_rate": 0.0, "max_epochs": 1}
+    label_texts = [f"w{label} " * (label + 1) for label in range(Y.shape[1])]
+    clf = make_classifier(**params).fit(X, Y, label_texts=label_texts)
+    layout, table = clf.network_.layout, clf.network_.label_table.by_cluster()
+    starts = table[layout.cluster_of, layout.slot_of].detach().numpy()
+    assert len(np.unique(starts.round(4), axis=0)) == Y.shape[1]
 
 
 def test_they_are_never_held_out():

@@ -103,6 +103,19 @@ def test_bad_parameters(params):
         ranker.fit(X, Y)
 
 
+@pytest.mark.parametrize("exponent", [0, 0.1, 1])
+def test_what_is_predicted_does_not_depend_on_the_order(exponent):
+    words = OmikujiClassifier().fit(X, Y)
+    ranker = PropensityRanker(FrozenEstimator(words), exponent=exponent, threshold=0.3).fit(X, Y)
+    expected = words.set_params(threshold=0.3).predict(X)
+    assert 0 < expected.nnz < ranker.decision_function(X).nnz
+    assert (ranker.predict(X) != expected).nnz == 0
+    np.testing.assert_array_equal(
+        ranker.predict_proba(X).toarray(), words.decision_function(X, top_k=30).toarray()
+    )
+    assert ranker.exponent == exponent
+
+
 def test_manners():
     ranker = PropensityRanker(make_classifier())
     with pytest.raises(NotFittedError):

@@ -286,6 +286,7 @@ LEGAL = {
 
 
 @pytest.mark.filterwarnings("ignore:bottleneck_dim=")  # of the direct mode, too
+@pytest.mark.filterwarnings("ignore:swa_start=")  # later than the only epoch
 @cases(6)
 @given(MODES, st.fixed_dictionaries(LEGAL), columns_of_text(max_size=2))
 def test_any_legal_parameters_train_a_sound_model(mode, params, drawn):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from classifier_fixtures import encoder_path
-from dataset_files import WRITERS, write_lightxml
+from dataset_files import WRITERS, write_lightxml, write_pecos
 
 SCRIPT = Path(__file__).parent.parent / "examples" / "reproduce_paper.py"
 SMALL = [
@@ -15,6 +15,7 @@ SMALL = [
     "n_feature_layers=2",
     "device=cpu",
     "verbose=0",
+    "swa_start=null",
 ]
 
 
@@ -54,6 +55,14 @@ def test_single_models_of_the_large_sets(sampling, printed, reproduce, tmp_path)
     shown = reproduce("amazon-670k", "--encoder", encoder_path(), changes=changes)
     assert f"paper, table 5, {sampling}" in shown
     assert printed in shown
+
+
+def test_a_folder_without_a_test_part(reproduce, tmp_path):
+    write_pecos(tmp_path)
+    for part in tmp_path.glob("*.tst.*"):
+        part.unlink()
+    with pytest.raises(SystemExit, match="has no test part"):
+        reproduce("eurlex-4k", "--encoder", encoder_path())
 
 
 @pytest.mark.parametrize("dataset", ["wiki10-31k", "wiki-500k"])
