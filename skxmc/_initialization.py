@@ -39,7 +39,7 @@ SMALLEST_NORM = 0.1
 SMALLEST_CENTROID = 1e-3
 # What a text of average norm gets, in logits, for a label or cluster whose centroid it lies right
 # on, and what all get less than their prior in turn. Chosen so that the loss starts low: on
-# ICD-10-CM 18.5 a text instead of the 35.3 of the priors alone, where 20 and 0 give 62.
+# ICD-10-CM 18.5 to 20 a text instead of the 35.3 of the priors alone, where 20 and 0 give 62.
 CENTROID_LOGIT = 12.0
 CENTROID_SHIFT = -1.0
 

@@ -22,7 +22,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import Bunch, get_tags
 
 import skxmc
-from skxmc import LightXMLEnsemble, OmikujiClassifier, _rescoring
+from skxmc import BalancedLabelClusterer, LightXMLEnsemble, OmikujiClassifier, _rescoring
 from skxmc._topk import TopK
 from skxmc.metrics import precision_at_k, precision_at_k_scorer
 
@@ -279,6 +279,17 @@ def test_fit_in_parallel_is_the_same():
     np.testing.assert_allclose(two.toarray(), MEAN, rtol=1e-6)
     again = LightXMLEnsemble(members).fit(X, Y).decision_function(X)
     assert (one != again).nnz == 0
+
+
+def test_several_clusterings():
+    clusterers = [BalancedLabelClusterer(max_cluster_size=4, random_state=i) for i in range(3)]
+    members = [(f"c{i}", make_classifier(clusterer=c)) for i, c in enumerate(clusterers)]
+    ensemble = LightXMLEnsemble(members).fit(X, Y)
+    clusterings = [tuple(member.clusterer_.labels_) for member in ensemble.estimators_]
+    assert len(set(clusterings)) == 3
+    alone = [member.decision_function(X) for member in ensemble.estimators_]
+    mean = sum(scores.toarray() for scores in alone) / 3
+    np.testing.assert_allclose(ensemble.decision_function(X).toarray(), mean, rtol=1e-5)
 
 
 def test_frozen_members_stay_as_they_are():

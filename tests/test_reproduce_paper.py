@@ -57,6 +57,19 @@ def test_single_models_of_the_large_sets(sampling, printed, reproduce, tmp_path)
     assert printed in shown
 
 
+@pytest.mark.parametrize(
+    ("dataset", "changes", "encoders", "message"),
+    [
+        ("amazon-670k", ["negative_sampling=static"], 1, "ensembles are of dynamic negatives"),
+        ("wiki-500k", [], 2, "ensemble for wiki-500k is of one encoder"),
+    ],
+)
+def test_ensembles_that_the_paper_has_not(dataset, changes, encoders, message, reproduce, tmp_path):
+    write_lightxml(tmp_path)
+    with pytest.raises(SystemExit, match=message):
+        reproduce(dataset, "--ensemble", *["--encoder", encoder_path()] * encoders, changes=changes)
+
+
 def test_a_folder_without_a_test_part(reproduce, tmp_path):
     write_pecos(tmp_path)
     for part in tmp_path.glob("*.tst.*"):

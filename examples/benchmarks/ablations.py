@@ -5,7 +5,8 @@
 Static negatives train one head after the other, `max_epochs` epochs each. So dynamic ones are
 measured with as many epochs, and with as many passes through the encoder as the static ones have
 until both heads are trained, which is twice as many. The clusters of an ensemble differ in their
-seed, its members in nothing else.
+seed, its members in nothing else; in the direct mode, which has no clusters, members differ in
+their own seed.
 """
 
 import argparse
@@ -51,15 +52,18 @@ def main() -> None:
         run("constant rates", lr_schedule="constant")
         run("constant rates, SWA", lr_schedule="constant", swa_start=epochs // 2, swa_every=10)
     if "ensemble" in arguments.only:
-        members = [("clusters 0", first)]
+        members = [("member 0", first)]
         for seed in (1, 2):
-            clusterer = clone(base.clusterer or BalancedLabelClusterer())
-            clusterer.set_params(random_state=seed)
-            member, more = run(f"other clusters, seed {seed}", clusterer=clusterer)
-            members.append((f"clusters {seed}", member))
+            if first.network_.direct:
+                member, more = run(f"seed {seed}", random_state=seed)
+            else:
+                clusterer = clone(base.clusterer or BalancedLabelClusterer())
+                clusterer.set_params(random_state=seed)
+                member, more = run(f"other clusters, seed {seed}", clusterer=clusterer)
+            members.append((f"member {seed}", member))
             minutes += more
         model = LightXMLEnsemble.from_fitted(members)
-        print(row("ensemble of three clusterings", model, data, minutes), flush=True)
+        print(row("ensemble of three", model, data, minutes), flush=True)
 
 
 if __name__ == "__main__":
