@@ -108,7 +108,9 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         Steps from one averaging to the next.
     early_stopping : bool, default=False
         Hold out part of the training texts, measure P@5 on it after each epoch, stop when it has
-        not risen for `n_iter_no_change` epochs, and keep the best weights.
+        not risen for `n_iter_no_change` epochs, and keep the best weights. With static
+        negatives it is measured in the epochs of ranking; with "static" the generator is behind the
+        encoder in them.
     validation_fraction : float, default=0.1
         Share that is held out.
     n_iter_no_change : int, default=3
