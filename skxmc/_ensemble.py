@@ -20,17 +20,17 @@ from sklearn.utils.validation import check_is_fitted
 from ._device import clip_jobs
 from ._fusion import LearnedFusion
 from ._members import (
-    check_fit_params,
     check_members,
     common_classes,
     fit_member,
     is_dropped,
+    labels_of_members,
     scores_of_members,
 )
 from ._preparation import hold_out
-from ._rescoring import RescorerMixin
+from ._rescoring import RescorerMixin, check_fit_params
 from ._topk import as_array
-from ._validation import check_labels, check_texts
+from ._validation import Labels, check_labels, check_texts, names_labels
 
 # validation_fraction="auto" is the share AUTO_HELD_OUT of the texts; at most MOST_HELD_OUT of them,
 # as more teach the fusion nothing; and at least LEAST_HELD_OUT, as fewer are worth less than the
@@ -75,7 +75,8 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         Share of the texts that members are not trained on, for ``fusion="learned"``. "auto" is
         0.05, but at least 200 texts (a fifth of them where that is less) and at most 2,000.
     n_candidates : int, default=100
-        Labels that each member proposes for a text.
+        Labels that each member proposes for a text; k, where more are asked for, which changes the
+        scores a little.
     threshold : float, default=0.5
         Score from which `predict` takes a label.
     random_state : int, RandomState instance or None, default=None
@@ -202,7 +203,7 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
             If a member cannot score labels, or if no member takes a parameter of `fit`.
         """
         members = self._check_members()
-        check_fit_params(members, fit_params)
+        check_fit_params(members.values(), fit_params)
         texts = check_texts(X)
         if self.fusion == "mean" or len(members) == 1:
             fitted = self._fitted_by(self._fit_members(members, texts, y, fit_params))
@@ -220,10 +221,15 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
             fit_params["label_names"] = labels.classes
         members = self._fit_members(members, *train, fit_params)
         fitted = self._fitted_by(members)
-        n_labels = fitted["n_labels_"]
-        counts = np.bincount(train[1].indices, minlength=n_labels)
+        classes, n_labels = fitted["classes_"], fitted["n_labels_"]
+        trained_on = Labels(train[1], labels.classes, np.zeros(len(train[0]), np.int64))
+        by_name = label_names is not None or names_labels(y)
+        known, held_out_known = (
+            labels_of_members(part, classes, by_name=by_name) for part in (trained_on, held_out[1])
+        )
+        counts = np.bincount(known.matrix.indices, minlength=n_labels)
         scores = scores_of_members(members, held_out[0], min(self.n_candidates, n_labels))
-        fusion = LearnedFusion(counts, seed).fit(scores, held_out[1].matrix)
+        fusion = LearnedFusion(counts, seed).fit(scores, held_out_known.matrix)
         self._become({**fitted, "_fusion": fusion})
         return self
 

@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ except ImportError:  # on Windows
     fcntl = None  # type: ignore[assignment]
 
 CONTENT = "content-"
+OWN_CONTENT = re.compile(f"{CONTENT}[0-9a-f]{{10}}")
 NEW_INDEX = ".new"
 READ_AT_ONCE = 1 << 20
 
@@ -68,7 +70,8 @@ def replace_content(
     write : callable
         Writes the files into the folder it is given.
     obsolete : tuple of str
-        What earlier versions wrote beside the index, which is removed.
+        What earlier versions, whose index names no content, wrote beside the index: it is removed
+        with what they wrote.
 
     Raises
     ------
@@ -83,6 +86,8 @@ def replace_content(
     with locked(folder, to_write=True):
         content = folder / f"{CONTENT}{secrets.token_hex(5)}"
         new_index = folder / (index + NEW_INDEX)
+        if not _names_no_content(folder, index):
+            obsolete = ()  # files of these names are the user's
         try:
             content.mkdir()
             write(content)
@@ -190,7 +195,16 @@ def _remove(path: Path) -> None:
 
 def _is_left_over(path: Path, index: str) -> bool:
     """Whether a file or folder is no more than what a writer may have left behind."""
-    return path.name.startswith(CONTENT) or path.name == index + NEW_INDEX
+    return OWN_CONTENT.fullmatch(path.name) is not None or path.name == index + NEW_INDEX
+
+
+def _names_no_content(folder: Path, index: str) -> bool:
+    """Whether there is an index, of a version that had the files beside it."""
+    if not (folder / index).is_file():
+        return False
+    with contextlib.suppress(ValueError):  # of a damaged one
+        return "content" not in read_index(folder, index)
+    return False
 
 
 def _files(folder: Path) -> Iterator[Path]:

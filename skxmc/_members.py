@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from inspect import signature
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.pipeline import Pipeline
 from sklearn.utils._user_interface import _print_elapsed_time
 
-from ._rescoring import candidate_scores, ranks_texts
+from ._rescoring import candidate_scores, names_taken, ranks_texts
+from ._validation import Labels, align_labels
 
 
 def is_dropped(member: Any) -> bool:
@@ -43,19 +42,11 @@ def check_members(estimators: list[Any]) -> dict[str, Any]:
     return members
 
 
-def check_fit_params(members: dict[str, Any], fit_params: dict[str, Any]) -> None:
-    """Check that each parameter of `fit` is one for a member at least."""
-    taken = {key for member in members.values() for key in _names_taken(member, fit_params)}
-    for key in fit_params:
-        if key not in taken:
-            raise TypeError(f"No member has a fit that takes {key!r}. Leave it out.")
-
-
 def fit_member(
     member: Any, texts: list[str], y: Any, fit_params: dict[str, Any], message: str | None
 ) -> Any:
     """Fit a member, with those parameters that its `fit` takes, and print how long it took."""
-    names = _names_taken(member, fit_params)
+    names = names_taken(member, fit_params)
     with _print_elapsed_time("LightXMLEnsemble", message):
         return member.fit(texts, y, **{name: fit_params[key] for key, name in names.items()})
 
@@ -78,6 +69,20 @@ def common_classes(members: dict[str, Any]) -> np.ndarray:
     return classes[first]
 
 
+def labels_of_members(labels: Labels, classes: np.ndarray, *, by_name: bool) -> Labels:
+    """Labels on the columns that members have for them, which may have been fitted earlier."""
+    if np.array_equal(classes, labels.classes):
+        return labels
+    if by_name:
+        aligned = align_labels(labels, classes)
+        if aligned.matrix.nnz:
+            return aligned
+    raise ValueError(
+        f"Members and y differ in their labels: {_difference(classes, labels.classes)}. Fit them "
+        "to the same y, or pass label collections or label_names, so that labels can be matched."
+    )
+
+
 def scores_of_members(
     members: dict[str, Any], texts: list[str], n_candidates: int
 ) -> list[sp.csr_matrix]:
@@ -86,16 +91,6 @@ def scores_of_members(
         candidate_scores(f"The member {name!r}", member, texts, n_candidates)
         for name, member in members.items()
     ]
-
-
-def _names_taken(member: Any, fit_params: dict[str, Any]) -> dict[str, str]:
-    """Which parameters the `fit` of a member takes, and by which name."""
-    if isinstance(member, Pipeline):
-        step, last = member.steps[-1]
-        return {key: f"{step}__{name}" for key, name in _names_taken(last, fit_params).items()}
-    params = signature(member.fit).parameters
-    takes_all = any(param.kind is param.VAR_KEYWORD for param in params.values())
-    return {key: key for key in fit_params if takes_all or key in params}
 
 
 def _difference(left: np.ndarray, right: np.ndarray) -> str:

@@ -55,13 +55,13 @@ def hold_out(
     if n_held_out == len(texts):
         raise ValueError(
             f"validation_fraction={validation_fraction} of {len(texts)} texts leaves none "
-            "to train on. Lower it, give more texts, or set early_stopping=False."
+            "to train on. Lower it, give more texts, or pass validation_data."
         )
     valid, train = np.sort(order[:n_held_out]), np.sort(order[n_held_out:])
     if labels.matrix[train].nnz == 0:
         raise ValueError(
             "No text of the training part has a label. Lower validation_fraction, give more "
-            "labelled texts, or set early_stopping=False."
+            "labelled texts, or pass validation_data."
         )
     return (
         ([texts[i] for i in train], labels.matrix[train]),

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fi
 from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods, Interval
 
-from ._rescoring import RescorerMixin, candidate_scores
+from ._rescoring import RescorerMixin, candidate_scores, check_fit_params, names_taken
 from ._validation import check_labels, check_texts
 from .metrics import label_propensities
 
@@ -114,7 +114,7 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         label_names : array-like of shape (n_labels,), default=None
             Names of the columns of a matrix, handed on to the estimator.
         **fit_params : dict
-            Handed on to the `fit` of the estimator.
+            Handed on to the `fit` of the estimator; in a pipeline to its last step.
 
         Returns
         -------
@@ -130,7 +130,10 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         labels = check_labels(y, label_names=label_names, n_texts=len(texts), require_positive=True)
         if label_names is not None:
             fit_params["label_names"] = label_names
-        fitted = clone(self.estimator).fit(texts, y, **fit_params)
+        check_fit_params([self.estimator], fit_params)
+        names = names_taken(self.estimator, fit_params)
+        given = {name: fit_params[key] for key, name in names.items()}
+        fitted = clone(self.estimator).fit(texts, y, **given)
         if not np.array_equal(fitted.classes_, labels.classes):
             raise ValueError(
                 f"{type(fitted).__name__} has other labels than y, or in another order. Fit it to "
@@ -220,7 +223,10 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
 
     def _rescore(self, texts: list[str], n_candidates: int) -> sp.csr_matrix:
         what = f"estimator, {type(self.estimator_).__name__},"
-        scores = candidate_scores(what, self.estimator_, texts, n_candidates)
+        asks_for_more = n_candidates > self.n_candidates  # than there would be: k is so large
+        scores = candidate_scores(
+            what, self.estimator_, texts, n_candidates, may_widen=asks_for_more
+        )
         # By the rarest label, so that scores stay at most 1.
         factors = (self.propensities_.min() / self.propensities_) ** self.exponent
         weighted = scores.data * factors[scores.indices]

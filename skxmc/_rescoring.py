@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from inspect import signature
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
 
 from ._ranker import TextRankerMixin, from_score_on
-from ._topk import rank_columns
+from ._topk import innermost, rank_columns
 
 # Texts that are scored together: bounds what their candidates take.
 BLOCK_TEXTS = 2048
@@ -58,8 +60,29 @@ def ranks_texts(estimator: Any) -> bool:
     return isinstance(estimator, TextRankerMixin)
 
 
+def names_taken(estimator: Any, fit_params: Iterable[str]) -> dict[str, str]:
+    """Which parameters the `fit` of an estimator takes, and by which name.
+
+    A pipeline takes those of its last step.
+    """
+    if isinstance(estimator, Pipeline):
+        step, last = estimator.steps[-1]
+        return {key: f"{step}__{name}" for key, name in names_taken(last, fit_params).items()}
+    params = signature(estimator.fit).parameters
+    takes_all = any(param.kind is param.VAR_KEYWORD for param in params.values())
+    return {key: key for key in fit_params if takes_all or key in params}
+
+
+def check_fit_params(estimators: Iterable[Any], fit_params: Iterable[str]) -> None:
+    """Check that each parameter of `fit` is one that an estimator takes."""
+    taken = {key for estimator in estimators for key in names_taken(estimator, fit_params)}
+    for key in fit_params:
+        if key not in taken:
+            raise TypeError(f"No estimator has a fit that takes {key!r}. Leave it out.")
+
+
 def candidate_scores(
-    what: str, estimator: Any, texts: list[str], n_candidates: int
+    what: str, estimator: Any, texts: list[str], n_candidates: int, *, may_widen: bool = True
 ) -> sp.csr_matrix:
     """Scores of the best labels by an estimator of this package, or by any `predict_proba`.
 
@@ -72,9 +95,15 @@ def candidate_scores(
     texts : list of str
     n_candidates : int
         Labels a text.
+    may_widen : bool, default=True
+        Whether an estimator of this package may look at more labels than it does by itself, to
+        find so many; in an ensemble that changes the scores.
     """
-    if ranks_texts(estimator):
-        return estimator.decision_function(texts, top_k=n_candidates)
+    inside, seen = innermost(estimator, texts)
+    if ranks_texts(inside):
+        if may_widen:
+            return inside.decision_function(seen, top_k=n_candidates)
+        return keep_best(inside.decision_function(seen), n_candidates)
     scores = estimator.predict_proba(texts)
     shape, n_labels = getattr(scores, "shape", None), len(estimator.classes_)
     if shape != (len(texts), n_labels):

@@ -252,7 +252,7 @@ def _read_frame(frame: Any, name: str) -> tuple[sparse.csr_array, NDArray[Any]]:
         if values.dtype.kind not in "buif":
             raise TypeError(
                 f"column {column!r} of {name} has dtype {values.dtype}; an indicator must be bool, "
-                f"int or float. Convert it, as with {name}.fillna(0).astype(int), or pass "
+                f"int or float. Fill what is missing with 0 and convert it, or pass "
                 f"{name}[{column!r}] alone if it holds collections of labels."
             )
         blocks.append(sparse.csc_array(values.astype(np.float64)[:, np.newaxis]))
@@ -353,10 +353,16 @@ def _check_binary(matrix: sparse.csr_array, name: str, names: NDArray[Any] | Non
     row = np.searchsorted(matrix.indptr, entry, side="right") - 1
     column = matrix.indices[entry]
     label = column if names is None else repr(names[column])
+    if np.isnan(matrix.data[entry]):
+        remedy = f"Replace what is missing by 0, as with {name}.fillna(0) in pandas."
+    else:
+        remedy = (
+            f"Where it counts or weighs labels, pass {name} > 0; duplicate entries of a sparse "
+            f"matrix add up, so call {name}.sum_duplicates() before that."
+        )
     raise ValueError(
         f"{name} holds {matrix.data[entry]} at row {row}, column {label}; an indicator holds only "
-        f"0 and 1. Where it counts or weighs labels, pass {name} > 0; duplicate entries of a "
-        f"sparse matrix add up, so call {name}.sum_duplicates() before that."
+        f"0 and 1. {remedy}"
     )
 
 

@@ -16,11 +16,12 @@ from command_line_fixtures import (
 )
 from dataset_files import WRITERS, lines, write, write_lightxml
 from scipy import sparse
+from sklearn.utils import Bunch
 
 from skxmc import BalancedLabelClusterer, LightXMLClassifier
 from skxmc._command_line import _evaluate, main
 from skxmc._command_line._evaluate import match_labels, predict_timed
-from skxmc._command_line._inspect import changed_params, choices
+from skxmc._command_line._inspect import changed_params, choices, describe_data
 from skxmc._command_line._report import count_texts, distribution, print_json, print_lines
 from skxmc._progress import progress_bar
 from skxmc._text import tokenize
@@ -209,6 +210,7 @@ def test_inspect_data(writer, compress, tmp_path, run):
     assert report["training"] == {
         "texts": 4,
         "empty_texts": 1,
+        "texts_that_are_there_before": 0,
         "texts_without_label": 1,
         "labels_a_text": distribution([2, 1, 0, 3]),
         "words_a_text": distribution([2, 3, 0, 2]),
@@ -216,12 +218,15 @@ def test_inspect_data(writer, compress, tmp_path, run):
     assert report["test"] == {
         "texts": 2,
         "empty_texts": 0,
+        "texts_that_are_there_before": 0,
         "texts_without_label": 0 if is_lightxml else 1,
         "labels_a_text": distribution([3, 2] if is_lightxml else [2, 0]),
         "words_a_text": distribution([1, 1]),
         "texts_that_are_in_training": 0,
         "true_labels_unknown_in_training": 3 if is_lightxml else 0,
     }
+    doubled = describe_data(Bunch(**{**load_xmc(tmp_path), "X_train": ["a", "b", "a", "a"]}))
+    assert doubled["training"]["texts_that_are_there_before"] == 2
     assert report["LightXMLClassifier_would_choose"] == {
         "mode": "direct",
         "clusters": 3,

@@ -146,6 +146,16 @@ def test_exactly_k_labels_best_first(both, k, n_candidates):
     assert ((stored > 0).sum(axis=1) == k).all()
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_members_in_pipelines_are_asked_for_as_many_labels(frozen):
+    clf = make_classifier(n_candidate_clusters=1).fit(X, Y)  # clusters of four labels
+    member = make_pipeline(FunctionTransformer(list), clf)
+    member = FrozenEstimator(member) if frozen else member
+    ensemble = LightXMLEnsemble.from_fitted([("a", member)], n_candidates=10)
+    for expected, found in zip(clf.predict_topk(X, 10), ensemble.predict_topk(X, 10), strict=True):
+        np.testing.assert_array_equal(expected, found)
+
+
 def test_k_labels_also_where_members_give_fewer():
     assert fit().decision_function(TEXTS, top_k=4).nnz == 6
     best = fit().predict_topk(TEXTS, 4)
@@ -235,7 +245,7 @@ def test_members_are_given_the_fit_params_that_they_take():
     by_hand = make_classifier(max_epochs=1).fit(X, Y, label_features=features)
     assert_same_predictions(ensemble.estimators_[0], by_hand)
     assert ensemble.estimators_[2][-1].params_.keys() == {"label_features", "label_names"}
-    with pytest.raises(TypeError, match="No member has a fit that takes 'label_features'"):
+    with pytest.raises(TypeError, match="No estimator has a fit that takes 'label_features'"):
         LightXMLEnsemble([("a", plain), ("b", OmikujiClassifier())]).fit(
             TEXTS, LABELS, label_features=features
         )

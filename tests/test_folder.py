@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from classifier_fixtures import assert_same_predictions, dataset, fitted, make_classifier
+from dataset_files import write
 from safetensors.torch import load_file
 
 import skxmc
@@ -276,6 +277,21 @@ def test_a_model_of_format_1_is_replaced(tmp_path):
 
 
 # ---------------------------------------------------------------- no pickle
+
+
+def test_files_of_the_user_stay(model, copied, tmp_path):
+    notes = tmp_path / "notes"
+    (notes / "content-drafts").mkdir(parents=True)
+    write(notes / "content-drafts" / "novel.txt", "It was")
+    with pytest.raises(ValueError, match="is left alone"):
+        fitted().save_pretrained(notes)
+    (copied / "encoder").mkdir()
+    own = [copied / "encoder" / "notes.txt", copied / "weights.safetensors", copied / "content-x"]
+    for path in own:  # the names that format 1 had beside its index
+        write(path, "mine")
+    fitted().save_pretrained(copied)
+    assert all(path.read_text() == "mine" for path in own)
+    assert len(list(copied.glob("content-*"))) == 2
 
 
 def test_no_pickle_in_any_file(model):

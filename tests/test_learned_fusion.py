@@ -188,6 +188,32 @@ def test_validation_data_is_what_it_learns_from():
     np.testing.assert_array_equal(model.decision_function(X).toarray(), by_hand(scores).toarray())
 
 
+@pytest.mark.parametrize("names", ["the same", "one of another name", "only some", "none of them"])
+def test_labels_of_frozen_members_are_matched_by_name(names):
+    """What it learns does not depend on which of the known labels the texts have."""
+    tags = [[f"n{label:02d}" for label in Y[[row]].indices] for row in range(Y.shape[0])]
+    members = [
+        (name, FrozenEstimator(clone(member).fit(X, tags)))
+        for name, member in ensemble().estimators
+    ]
+    model = LightXMLEnsemble(members, fusion="learned", random_state=0)
+    given = {
+        "the same": tags,
+        "one of another name": [["zz" if tag == "n00" else tag for tag in row] for row in tags],
+        "only some": [[tag for tag in row if tag < "n20"] for row in tags],
+        "none of them": [["other"]] * len(tags),
+    }[names]
+    if names == "none of them":
+        with pytest.raises(ValueError, match=r"^Members and y differ in their labels: 25 and 1 "):
+            model.fit(X, given)
+        return
+    model.fit(X, given, validation_data=(X[:40], given[:40]))
+    assert model.classes_.tolist() == sorted({tag for row in tags for tag in row})
+    assert model.score(X[40:], tags[40:]) > 0.5
+    with pytest.raises(ValueError, match=r"^Members and y differ in their labels: 25 and 30 "):
+        model.fit(X, Y)
+
+
 def test_manners():
     model = ensemble(validation_fraction=0.3).fit(X, Y, label_names=[f"l{i}" for i in range(30)])
     assert_same_predictions(pickle.loads(pickle.dumps(model)), model)

@@ -71,6 +71,8 @@ def test_repeated_names_are_told_apart(tmp_path):
     write_pecos(tmp_path)
     write(tmp_path / "output-items.txt", "Untitled\nb\nUntitled\n")
     assert load_xmc(tmp_path).label_names.tolist() == ["Untitled [0]", "b", "Untitled [2]"]
+    write(tmp_path / "output-items.txt", "a\na\na [0]\n")
+    assert load_xmc(tmp_path).label_names.tolist() == ["a [0] [0]", "a [1]", "a [0] [2]"]
 
 
 def test_explicit_zeros_unsorted_and_integer_matrices(tmp_path):
@@ -140,3 +142,21 @@ def test_encoding(tmp_path):
     with pytest.raises(ValueError, match=r"train_texts.txt, line 2: not utf-8 .*encoding='latin-1"):
         load_xmc(tmp_path)
     assert load_xmc(tmp_path, encoding="latin-1").X_train == ["plain", "café"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_byte_order_mark_is_no_part_of_a_text(tmp_path, encoding):
+    write(tmp_path / "train_texts.txt", "one\ntwo\n".encode("utf-8-sig"))
+    write(tmp_path / "train_labels.txt", "tax land\ntax law\n".encode("utf-8-sig"))
+    data = load_xmc(tmp_path, encoding=encoding)
+    assert data.X_train == ["one", "two"]
+    assert data.label_names.tolist() == ["land", "law", "tax"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-16", "utf-16-le", "utf-32"])
+def test_utf_16_is_to_be_converted(tmp_path, encoding):
+    for name in ("train_texts.txt", "train_labels.txt"):
+        write(tmp_path / name, "one\ntwo\n".encode("utf-16"))
+    codec = encoding if encoding[:5] in ("utf-1", "utf-3") else "utf-16"
+    with pytest.raises(ValueError, match=rf"train_labels.txt .*UTF-8, as with iconv -f {codec} "):
+        load_xmc(tmp_path, encoding=encoding)

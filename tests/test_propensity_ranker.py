@@ -10,9 +10,11 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import get_tags
 
-from skxmc import OmikujiClassifier, PropensityRanker, predict_topk
+from skxmc import LightXMLEnsemble, OmikujiClassifier, PropensityRanker, predict_topk
 from skxmc.metrics import label_propensities, make_at_k_scorer, psp_at_k
 
 X, Y = dataset()
@@ -111,9 +113,29 @@ def test_what_is_predicted_does_not_depend_on_the_order(exponent):
     assert 0 < expected.nnz < ranker.decision_function(X).nnz
     assert (ranker.predict(X) != expected).nnz == 0
     np.testing.assert_array_equal(
-        ranker.predict_proba(X).toarray(), words.decision_function(X, top_k=30).toarray()
+        ranker.predict_proba(X).toarray(), words.predict_proba(X).toarray()
     )
     assert ranker.exponent == exponent
+
+
+def test_an_ensemble_keeps_its_own_scores():
+    members = [("language", fitted()), ("words", OmikujiClassifier().fit(X, Y))]
+    both = LightXMLEnsemble.from_fitted(members, n_candidates=3)
+    ranker = PropensityRanker(FrozenEstimator(both), exponent=0).fit(X, Y)
+    expected = both.decision_function(X).toarray()
+    np.testing.assert_array_equal(ranker.decision_function(X).toarray(), expected)
+    np.testing.assert_array_equal(ranker.predict_proba(X).toarray(), expected)
+    assert (ranker.set_params(n_candidates=2).predict_topk(X, 20).scores > 0).all()
+
+
+def test_a_pipeline_takes_names_and_texts_of_labels():
+    names = [f"tag {i}" for i in range(30)]
+    pipeline = make_pipeline(FunctionTransformer(list), OmikujiClassifier())
+    ranker = PropensityRanker(pipeline).fit(X, Y, label_names=names, label_texts=names)
+    assert ranker.classes_.tolist() == names
+    assert "tag" in ranker.estimator_[-1].vectorizer_.vocabulary_
+    with pytest.raises(TypeError, match=r"^No estimator has a fit that takes 'sample_weight'"):
+        ranker.fit(X, Y, sample_weight=1)
 
 
 def test_manners():

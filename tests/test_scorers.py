@@ -15,6 +15,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from skxmc._topk import TopK, rank_columns
 from skxmc._validation import check_labels, check_texts
 from skxmc.metrics import (
     label_propensities,
@@ -47,11 +48,12 @@ class WordVotes(ClassifierMixin, BaseEstimator):
 
 
 class WordVotesTopK(WordVotes):
-    """Takes top_k, as LightXMLClassifier does, and keeps what it was asked for."""
+    """Has predict_topk, as LightXMLClassifier does, and keeps what it was asked for."""
 
-    def decision_function(self, X, *, top_k=None):
-        self.asked_ = top_k
-        return super().decision_function(X)
+    def predict_topk(self, X, k=5):
+        self.asked_ = k
+        columns = rank_columns(self.decision_function(X), k, len(self.classes_))
+        return TopK(self.classes_[columns], np.zeros(columns.shape))
 
 
 NAMES = np.array(["art", "law", "sea", "tax"])
@@ -95,6 +97,7 @@ def test_scorer_through_pipeline_and_search():
     expected = scorer(WordVotes().fit(TEXTS, COLLECTIONS), TEXTS, COLLECTIONS)
     assert scorer(search, TEXTS, COLLECTIONS) == expected
     assert scorer(search.best_estimator_, TEXTS, COLLECTIONS) == expected
+    assert search.best_estimator_[-1].asked_ == 2
     assert search.score(TEXTS, COLLECTIONS) == expected
 
 

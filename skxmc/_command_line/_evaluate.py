@@ -34,7 +34,8 @@ def run(args: argparse.Namespace) -> None:
             f"{args.data} has no test part, or no text in it. Add the files of the test part, or "
             "name a data folder that has them."
         )
-    is_known = np.isin(data.label_names, clf.classes_.astype(str))
+    known = set(map(str, clf.classes_.tolist()))
+    is_known = np.array([name in known for name in data.label_names], dtype=bool)
     if not is_known.any():
         raise ValueError(
             f"{args.data} and the model have no label in common: one has labels such as "
@@ -59,8 +60,8 @@ def run(args: argparse.Namespace) -> None:
             "count as missed.",
             stacklevel=1,
         )
-    top, milliseconds = predict_timed(clf, data.X_test, max(k, min(clf.n_labels_, max(RANKS))))
     propensities = label_propensities(train.matrix, a=args.propensity[0], b=args.propensity[1])
+    top, milliseconds = predict_timed(clf, data.X_test, max(k, min(clf.n_labels_, max(RANKS))))
     report |= measure(true, top, k, clf.classes_, propensities)
     report["ms_per_text"] = milliseconds
     (print_json if args.json else print_lines)(report)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+BYTE_ORDER_MARK = "\ufeff"
 
 
 def read_lines(file: Path, encoding: str) -> Iterator[str]:
@@ -24,13 +27,31 @@ def decode_lines(stream: Iterable[bytes], name: str, encoding: str) -> Iterator[
 
     Text mode would also split at lone carriage returns, and `str.splitlines` at form feeds, at
     U+0085 and U+2028; texts of the web contain them all, and one of them is enough to set all
-    further texts beside the wrong labels.
+    further texts beside the wrong labels. A byte order mark, which some editors put before the
+    first line, is no part of it.
     """
+    if not _ends_lines_with_line_feeds(encoding):
+        raise ValueError(
+            f"{name} cannot be read as {encoding}, in which lines do not end with the byte 10. "
+            f"Convert it to UTF-8, as with iconv -f {encoding} -t utf-8."
+        )
     for number, line in enumerate(stream, start=1):
+        if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise ValueError(
+                f"{name} seems to be UTF-16. Convert it to UTF-8, as with iconv -f utf-16 -t utf-8."
+            )
         try:
-            yield line.decode(encoding).rstrip("\r\n")
+            text = line.decode(encoding).rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise ValueError(
                 f"{name}, line {number}: not {encoding} ({error.reason}); name the right one by "
                 "encoding=, for instance encoding='latin-1'."
             ) from error
+        yield text.removeprefix(BYTE_ORDER_MARK) if number == 1 else text
+
+
+def _ends_lines_with_line_feeds(encoding: str) -> bool:
+    try:
+        return b"\n".decode(encoding) == "\n"
+    except UnicodeDecodeError:
+        return False

@@ -272,9 +272,10 @@ def _bunch(train: _Part, test: _Part | None, names: list[str]) -> Bunch:
 
 
 def _unique_names(names: list[str]) -> npt.NDArray[np.object_]:
-    count = Counter(names)
-    unique = [name if count[name] == 1 else f"{name} [{j}]" for j, name in enumerate(names)]
-    return np.array(unique, dtype=object)
+    while len(set(names)) < len(names):
+        count = Counter(names)
+        names = [name if count[name] == 1 else f"{name} [{j}]" for j, name in enumerate(names)]
+    return np.array(names, dtype=object)
 
 
 def _find(folder: Path, *names: str) -> Path | None:

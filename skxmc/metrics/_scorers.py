@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
-from skxmc._topk import check_k
+from skxmc._topk import check_k, predict_topk
 from skxmc.metrics._plain import precision_at_k
 
 
 def make_at_k_scorer(metric: Callable[..., float], *, k: int = 5, **kwargs: Any) -> AtKScorer:
     """Make a scorer of one of the metrics of this package, for ``scoring=`` in sklearn.
 
-    It ranks by ``decision_function`` and reads the labels from ``classes_``, also through a
-    Pipeline or a search, so that true labels may come in any form, named ones included.
+    It ranks by `skxmc.predict_topk` and reads the labels from ``classes_``, also through a Pipeline
+    or a search, so that true labels may come in any form, named ones included.
 
     Parameters
     ----------
@@ -84,11 +83,8 @@ class AtKScorer:
         self.kwargs = kwargs
 
     def __call__(self, estimator: Any, X: Any, y_true: Any) -> float:
-        decide = estimator.decision_function
-        # Bounds the memory of the scores; a Pipeline or a search does not pass it on.
-        takes_top_k = "top_k" in inspect.signature(decide).parameters
-        y_score = decide(X, top_k=self.k) if takes_top_k else decide(X)
-        return self.metric(y_true, y_score, k=self.k, classes=estimator.classes_, **self.kwargs)
+        top = predict_topk(estimator, X, self.k)
+        return self.metric(y_true, top, k=self.k, classes=estimator.classes_, **self.kwargs)
 
     def __repr__(self) -> str:
         metric = getattr(self.metric, "__name__", repr(self.metric))
