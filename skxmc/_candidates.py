@@ -22,7 +22,7 @@ class Positives(NamedTuple):
 
     def to(self, device: torch.device) -> Positives:
         """The same pairs on `device`."""
-        return Positives(*(t.to(device, non_blocking=True) for t in self))
+        return Positives(*(t.to(device, non_blocking=device.type == "cuda") for t in self))
 
 
 class Candidates(NamedTuple):
@@ -121,11 +121,18 @@ def gather_candidates(
         n_listed += len(positive_clusters)
     if needed.is_cuda:
         # Counting them would wait for the GPU: list as many as there can be.
-        clusters = torch.nonzero_static(
-            needed, size=min(n_listed, n_clusters), fill_value=n_clusters
-        ).squeeze(1)
+        clusters = _list_padded(needed, min(n_listed, n_clusters))
     else:
         clusters = needed.nonzero().squeeze(1)
     position = torch.zeros(n_clusters + 1, dtype=torch.int64, device=chosen.device)
     position[clusters] = torch.arange(len(clusters), device=chosen.device)
     return Candidates(clusters, position, chosen)
+
+
+def _list_padded(needed: torch.Tensor, size: int) -> torch.Tensor:
+    """Clusters that are needed, ascending, filled up to `size` with C; nothing is counted.
+
+    As `torch.nonzero_static` does, which older versions of torch do not have on a GPU.
+    """
+    first = torch.argsort(needed.logical_not().to(torch.int8), stable=True)[:size]
+    return torch.where(needed[first], first, len(needed))

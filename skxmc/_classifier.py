@@ -131,14 +131,17 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         parameters pays for them once.
     checkpoint_dir : str, path or None, default=None
         Folder in which training keeps what it takes to go on after a crash: call `fit` again with
-        the same data and parameters. On the CPU the result is the same to the bit. It belongs to
+        the same data and parameters, on a device of the same kind. On the CPU the result is the
+        same to the bit. It belongs to
         one fit; when that is done it holds the model, which another such call returns at once.
     checkpoint_every : int, default=1000
         Steps from one checkpoint to the next; there is one after each epoch, too. Each takes the
         disk space of three models, for moments.
     warm_start : bool, default=False
         Go on from the weights of the previous fit instead of starting anew. Training has a copy
-        of them: until `fit` returns, memory holds both, and predictions are by the old ones.
+        of them: until `fit` returns, memory holds both, and predictions are by the old ones. What
+        the model was built with stays: other `n_feature_layers`, `bottleneck_dim` or `clusterer`
+        are refused; `encoder`, `head_start` and `label_features` have no effect.
     random_state : int, RandomState instance or None, default=None
         Draws batches, dropout, clusters and the held-out part. The same seed, data and machine
         give the same model, on a GPU up to the order of summation.

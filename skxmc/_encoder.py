@@ -144,13 +144,22 @@ def check_length(encoder: Any, tokenizer: Any, max_length: int, *, name: str) ->
         )
 
 
-def set_dropout(encoder: Any, rate: float) -> None:
-    """Set the rate of every dropout inside the encoder."""
-    for module in encoder.modules():
+def dropout_rates(encoder: Any) -> dict[str, float]:
+    """Rate of every dropout inside the encoder, by the name of the module."""
+    rates = {}
+    for name, module in encoder.named_modules():
         if isinstance(module, nn.Dropout):
-            module.p = rate
+            rates[name] = module.p
         elif isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = rate  # a number in some attention layers, not a module
+            rates[name] = module.attention_dropout  # a number in some attention layers
+    return rates
+
+
+def set_dropout(encoder: Any, rates: dict[str, float]) -> None:
+    """Set the rates that `dropout_rates` finds."""
+    for name, rate in rates.items():
+        module = encoder.get_submodule(name)
+        setattr(module, "p" if isinstance(module, nn.Dropout) else "attention_dropout", rate)
 
 
 def use_fast_attention(encoder: Any, device: torch.device) -> None:

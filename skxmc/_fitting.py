@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_memory
 from ._checkpoint import HASHED, Checkpoint
 from ._clusterer import BalancedLabelClusterer, check_features
 from ._device import local_seed, resolve_device, resolve_precision
-from ._encoder import check_length, check_states, load_encoder, set_dropout
+from ._encoder import check_length, check_states, load_encoder
 from ._inference import Predictor
 from ._initialization import MAX_TEXTS, start_at_centroids, start_at_priors, start_at_random
 from ._model import Model
@@ -29,7 +29,7 @@ from ._persistence import network_state
 from ._preparation import add_label_texts, cached_clusters, cached_tokens, hold_out
 from ._progress import progress_bar
 from ._saving import plain_params
-from ._serving import serving_copy
+from ._serving import check_int8, serving_copy
 from ._stages import Training
 from ._text import TokenStore
 from ._topk import TopK
@@ -48,6 +48,8 @@ AUTO_TEXTS = 600_000
 MOST_AUTO_EPOCHS = 10
 # The dropouts "auto" are higher from so many epochs on.
 MANY_EPOCHS = 5
+# The name of what a run that goes on with a fitted model says of it.
+WARM_START = f"{HASHED}weights of the warm start"
 # Parameters that do not change what is learned, but for the order of rounding.
 NOT_LEARNED = (
     "checkpoint_dir",
@@ -79,12 +81,13 @@ def fit_model(clf: Any, given: FitData) -> tuple[Model, list[dict[str, Any]]]:
     labels = check_labels(
         given.y, label_names=given.label_names, n_texts=len(texts), require_positive=True
     )
-    model, state = previous_model(clf), None
+    checkpoint = None if clf.checkpoint_dir is None else Checkpoint(clf.checkpoint_dir)
+    model, state = previous_model(clf, checkpoint), None
     if model is not None:
+        check_same_network(clf, model)
         by_name = given.label_names is not None or names_labels(given.y)
         labels = labels_of_previous_fit(labels, model.classes, by_name=by_name)
     device = resolve_device(clf.device)
-    checkpoint = None if clf.checkpoint_dir is None else Checkpoint(clf.checkpoint_dir)
     seed = draw_seed(clf, checkpoint)
     train, held_out = hold_out(
         texts,
@@ -94,12 +97,14 @@ def fit_model(clf: Any, given: FitData) -> tuple[Model, list[dict[str, Any]]]:
         seed,
     )
     n_texts = len(train[0])
+    if held_out is not None and clf.prediction_precision == "int8":
+        check_int8(device)  # what validation predicts by
     train = add_label_texts(*train, given.label_texts)
     n_label_texts = len(train[0]) - n_texts
     if checkpoint is not None:
         data = {"texts": texts, "labels": labels, "validation_data": held_out}
         data |= {name: getattr(given, name) for name in ("label_texts", "label_features")}
-        checkpoint.identify(describe_run(clf, model, seed, data))
+        checkpoint.identify(describe_run(clf, model, seed, device, data))
         if checkpoint.found is not None:
             model, state = checkpoint.found.model, checkpoint.found.state
             if state is None:
@@ -113,7 +118,7 @@ def fit_model(clf: Any, given: FitData) -> tuple[Model, list[dict[str, Any]]]:
             stacklevel=4,  # the line that called fit
         )
     dropout, encoder_dropout = dropout_rates(clf, max_epochs)
-    with local_seed(seed, device):
+    with local_seed(seed, device), torch.inference_mode(False), torch.enable_grad():
         generator = torch.Generator().manual_seed(seed)
         starts_anew = model is None
         if model is None:
@@ -122,10 +127,7 @@ def fit_model(clf: Any, given: FitData) -> tuple[Model, list[dict[str, Any]]]:
             model = model._replace(network=copy.deepcopy(model.network))
         check_length(model.network.encoder, model.tokenizer, clf.max_length, name=clf.encoder)
         network = model.network.float().place_on(device)
-        network.set_dropout(dropout)
-        if encoder_dropout is not None:
-            for encoder in network.encoders:
-                set_dropout(encoder, encoder_dropout)
+        network.set_dropout(dropout, encoder_dropout)
         memory = check_memory(clf.memory)
         max_length = int(clf.max_length)
         tokens = cached_tokens(memory, model.tokenizer, train[0], max_length)
@@ -178,11 +180,39 @@ def draw_seed(clf: Any, checkpoint: Checkpoint | None) -> int:
     return int(checkpoint.found.run["seed"])
 
 
-def previous_model(clf: Any) -> Model | None:
-    """The model that a warm start goes on with, read once; None to start anew."""
+def previous_model(clf: Any, checkpoint: Checkpoint | None) -> Model | None:
+    """The model that a warm start goes on with, read once; None to start anew.
+
+    Also None where a run that started anew was stopped by Ctrl-C, after which `clf` is fitted, too:
+    that run goes on.
+    """
     if not (clf.warm_start and hasattr(clf, "network_")):
         return None
+    found = None if checkpoint is None else checkpoint.found
+    if found is not None and found.state is not None and WARM_START not in found.run:
+        return None
     return cast(Model, clf._snapshot()._model)
+
+
+def check_same_network(clf: Any, model: Model) -> None:
+    """Check that a warm start is not asked to change what the model was built with."""
+    settings, clusterer = model.network.settings, model.clusterer
+    now = {"n_feature_layers": clf.n_feature_layers}
+    before = {"n_feature_layers": settings["n_feature_layers"]}
+    if not model.network.direct:
+        now["bottleneck_dim"] = clf.bottleneck_dim
+        before["bottleneck_dim"] = settings["bottleneck_dim"]
+    asked = BalancedLabelClusterer() if clf.clusterer is None else clf.clusterer
+    for name, value in asked.get_params().items():
+        if name not in ("n_jobs", "random_state"):
+            now[f"clusterer__{name}"] = value
+            before[f"clusterer__{name}"] = getattr(clusterer, name)
+    for name, value in now.items():
+        if value != before[name]:
+            raise ValueError(
+                f"{name} is {value!r}, but warm_start=True goes on with a model that was built "
+                f"with {before[name]!r}. Set that back, or set warm_start=False to start anew."
+            )
 
 
 def labels_of_previous_fit(labels: Labels, classes: np.ndarray, *, by_name: bool) -> Labels:
@@ -201,14 +231,20 @@ def labels_of_previous_fit(labels: Labels, classes: np.ndarray, *, by_name: bool
     )
 
 
-def describe_run(clf: Any, start: Model | None, seed: int, data: dict[str, Any]) -> dict[str, Any]:
-    """All that decides what a fit learns, for `Checkpoint.identify`: parameters, seed, data."""
+def describe_run(
+    clf: Any, start: Model | None, seed: int, device: torch.device, data: dict[str, Any]
+) -> dict[str, Any]:
+    """All that decides what a fit learns, for `Checkpoint.identify`: parameters, seed, data.
+
+    And the kind of device: on a CPU, other weights have sparse gradients, and so other moments.
+    """
     params = plain_params(clf)
     run = {name: value for name, value in params.items() if name not in NOT_LEARNED}
     if start is not None:
-        data = {**data, "weights of the warm start": network_state(start.network)}
+        weights = network_state(start.network)
+        data = {**data, WARM_START.removeprefix(HASHED): weights}
     hashes = {f"{HASHED}{name}": joblib_hash(value) for name, value in data.items()}
-    return {**run, "seed": seed, **hashes}
+    return {**run, "seed": seed, "device": device.type, **hashes}
 
 
 def build_model(

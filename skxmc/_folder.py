@@ -86,7 +86,8 @@ def replace_content(
     with locked(folder, to_write=True):
         content = folder / f"{CONTENT}{secrets.token_hex(5)}"
         new_index = folder / (index + NEW_INDEX)
-        if not _names_no_content(folder, index):
+        before = _index_there(folder, index)
+        if not before or "content" in before:
             obsolete = ()  # files of these names are the user's
         try:
             content.mkdir()
@@ -103,8 +104,9 @@ def replace_content(
             new_index.write_text(json.dumps(written, indent=1), encoding="utf-8")
             _sync(new_index)
             os.replace(new_index, folder / index)
-        except BaseException:
-            shutil.rmtree(content, ignore_errors=True)
+        except BaseException:  # also a Ctrl-C right after the replacement, which counts then
+            if _index_there(folder, index).get("content") != content.name:
+                shutil.rmtree(content, ignore_errors=True)
             new_index.unlink(missing_ok=True)
             if is_new:
                 with contextlib.suppress(OSError):
@@ -198,13 +200,11 @@ def _is_left_over(path: Path, index: str) -> bool:
     return OWN_CONTENT.fullmatch(path.name) is not None or path.name == index + NEW_INDEX
 
 
-def _names_no_content(folder: Path, index: str) -> bool:
-    """Whether there is an index, of a version that had the files beside it."""
-    if not (folder / index).is_file():
-        return False
-    with contextlib.suppress(ValueError):  # of a damaged one
-        return "content" not in read_index(folder, index)
-    return False
+def _index_there(folder: Path, index: str) -> dict[str, Any]:
+    """The index that is there; empty where there is none, or a damaged one."""
+    with contextlib.suppress(OSError, ValueError):
+        return read_index(folder, index)
+    return {}
 
 
 def _files(folder: Path) -> Iterator[Path]:

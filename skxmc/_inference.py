@@ -280,7 +280,8 @@ def best_first(
     labels: torch.Tensor, scores: torch.Tensor, k: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Cut candidates to the k best of each row, best first, ties by lower label."""
-    # Scores are positive: their bits are in their order. One number for score and label.
-    keys = (scores.view(torch.int32).long() << 32) - labels
+    # Scores are positive: their bits are in their order. One number for score and label. Without
+    # the sign, which only a NaN can have, so that it comes first and is seen.
+    keys = ((scores.view(torch.int32) & 0x7FFFFFFF).long() << 32) - labels
     best = keys.topk(k, dim=1).indices
     return labels.gather(1, best), scores.gather(1, best)

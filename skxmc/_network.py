@@ -18,7 +18,7 @@ from ._candidates import (
     gather_candidates,
     top_clusters,
 )
-from ._encoder import use_fast_attention, use_sparse_embedding
+from ._encoder import dropout_rates, set_dropout, use_fast_attention, use_sparse_embedding
 from ._text import TokenBatch
 
 # Scores are positive, so that an absent entry of a sparse score matrix ranks below all of them.
@@ -117,6 +117,7 @@ class LightXMLNetwork(nn.Module):
             "separate_encoders": False,
         }
         self.encoder = encoder
+        self.own_dropout_rates = dropout_rates(encoder)
         self.rank_encoder: Any = None
         if separate_encoders:
             self.separate_encoders()
@@ -145,9 +146,12 @@ class LightXMLNetwork(nn.Module):
         self.rank_encoder = copy.deepcopy(self.encoder)
         self.settings["separate_encoders"] = True
 
-    def set_dropout(self, rate: float) -> None:
-        """Set the dropout of e."""
+    def set_dropout(self, rate: float, of_encoder: float | None) -> None:
+        """Set the dropout of e, and that inside the encoders; None is what they came with."""
         self.dropout.p = rate
+        rates = self.own_dropout_rates
+        for encoder in self.encoders:
+            set_dropout(encoder, rates if of_encoder is None else dict.fromkeys(rates, of_encoder))
         self.settings["dropout"] = rate
 
     def place_on(self, device: torch.device) -> LightXMLNetwork:

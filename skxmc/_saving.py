@@ -198,22 +198,31 @@ def _stored(
         for start in range(0, len(rows), ROWS_AT_ONCE):
             part = slice(start, start + ROWS_AT_ONCE)
             largest = rows[part].float().abs().amax(dim=2, keepdim=True)
+            _check_finite(name, largest)
             scale[part] = largest.clamp_min(torch.finfo(torch.float32).tiny) / 127
             numbers[part] = (rows[part] / scale[part]).round()
         return {name: numbers, name + SCALE: scale}
     stored = tensor.to(torch.float32 if dtype == torch.float32 else torch.float16).contiguous()
     if not stored.isfinite().all():
-        raise ValueError(
-            f"The weights {name!r} do not fit float16; save with dtype='float32'. Were they finite?"
-        )
+        _check_finite(name, tensor)
+        raise ValueError(f"The weights {name!r} do not fit float16; save with dtype='float32'.")
     return {name: stored}
+
+
+def _check_finite(name: str, weights: torch.Tensor) -> None:
+    if not weights.isfinite().all():
+        raise ValueError(
+            f"The weights {name!r} hold NaN or inf: training has diverged. Train anew, with a "
+            "lower learning_rate and head_learning_rate."
+        )
 
 
 def _read_weights(content: Path) -> dict[str, torch.Tensor]:
     """All tensors as they were before `_stored`, as float32.
 
     Label embeddings stay in half precision unless they are float32 in the file: most of a large
-    model is they, and they are only looked up.
+    model is they, and they are only looked up. What is float32 is copied: where it lies in the file
+    it is aligned otherwise, and products may be rounded otherwise.
     """
     weights = {}
     with open_weights(content) as file:
@@ -225,9 +234,11 @@ def _read_weights(content: Path) -> dict[str, torch.Tensor]:
             if name + SCALE in names:
                 tensor = _dequantized(tensor, file.get_tensor(name + SCALE))
             is_table = name == "label_table.weight"
-            weights[name] = (
-                tensor.float() if tensor.dtype == torch.half and not is_table else tensor
-            )
+            if tensor.dtype == torch.float32:
+                tensor = tensor.clone()
+            elif tensor.dtype == torch.half and not is_table:
+                tensor = tensor.float()
+            weights[name] = tensor
     return weights
 
 

@@ -89,10 +89,15 @@ def _versions(tensors: list[torch.Tensor]) -> list[tuple[int, int]]:
     ]
 
 
+def check_int8(device: torch.device) -> None:
+    """Check that prediction_precision="int8" can be had on `device`."""
+    if device.type != "cpu":
+        raise ValueError('prediction_precision="int8" is for CPUs; use "bf16" or "fp16" on a GPU.')
+
+
 def _quantize(network: LightXMLNetwork) -> None:
     """Quantise linear layers: weights by output channel, inputs when they come, a batch as one."""
-    if network.recall_head.weight.device.type != "cpu":
-        raise ValueError('prediction_precision="int8" is for CPUs; use "bf16" or "fp16" on a GPU.')
+    check_int8(network.recall_head.weight.device)
     try:
         from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
     except ImportError as error:

@@ -29,7 +29,8 @@ class TokenBatch(NamedTuple):
 
     def to(self, device: torch.device) -> TokenBatch:
         """The same batch on `device`; from pinned memory the copy does not block."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        is_cuda = device.type == "cuda"  # on others the source may be gone before it is copied
+        return self._map(lambda tensor: tensor.to(device, non_blocking=is_cuda))
 
     def pin(self) -> TokenBatch:
         """The same batch in page-locked memory, from where a GPU fetches it on its own."""

@@ -7,6 +7,7 @@ import torch
 from skxmc._candidates import (
     LabelLayout,
     Positives,
+    _list_padded,
     dynamic_clusters,
     gather_candidates,
     top_clusters,
@@ -146,6 +147,14 @@ def test_the_list_is_no_longer_than_there_are_clusters(request, path):
     candidates = gather_candidates(chosen, 6, torch.tensor([0, 1, 2, 3, 4, 5, 5]))
     check_list(candidates, range(6), 6)
     assert len(candidates.clusters) == 6
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 8])
+def test_a_padded_list_is_what_torch_makes(size):
+    for bits in ("00000000", "10010001", "11111111", "00000001"):
+        needed = torch.tensor([bit == "1" for bit in bits])
+        expected = torch.nonzero_static(needed, size=size, fill_value=8).squeeze(1)
+        assert torch.equal(_list_padded(needed, size), expected)
 
 
 @pytest.mark.parametrize("path", ["cpu", "cuda"])

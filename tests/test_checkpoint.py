@@ -17,6 +17,7 @@ import pytest
 import torch
 from classifier_fixtures import (
     MODES,
+    assert_same_predictions,
     dataset,
     encoder_path,
     fitted,
@@ -26,8 +27,9 @@ from classifier_fixtures import (
 from sklearn.base import clone
 from stopped_training import Stopped, assert_same_model, stop_after
 
-from skxmc import BalancedLabelClusterer, LightXMLClassifier, _checkpoint
+from skxmc import BalancedLabelClusterer, LightXMLClassifier, _checkpoint, _fitting
 from skxmc._checkpoint import Checkpoint, pack, unpack
+from skxmc._fitting import describe_run
 from skxmc._folder import replace_content
 
 X, Y = dataset()
@@ -147,17 +149,49 @@ def test_a_warm_start_goes_on_too(tmp_path, monkeypatch):
         other.fit(X, Y)
 
 
+@pytest.mark.parametrize("n_labels", [8, 9, 10, 11])
+@pytest.mark.parametrize("mode", MODES)
+def test_weights_that_are_read_are_aligned_as_before(mode, n_labels, tmp_path, monkeypatch):
+    """Products of one row, that of the last batch, are rounded by where the weights begin."""
+    data = X[:33], Y[:33, :n_labels]
+    whole = make_classifier(mode).fit(*data)
+    with monkeypatch.context() as patch:
+        stop_after(4, patch)
+        with pytest.raises(Stopped):
+            make_classifier(mode, checkpoint_dir=tmp_path).fit(*data)
+    clf = make_classifier(mode, checkpoint_dir=tmp_path).fit(*data)
+    assert_same_model(clf, whole)
+    whole.save_pretrained(tmp_path / "model")
+    loaded = LightXMLClassifier.from_pretrained(tmp_path / "model")
+    for text in X[:9]:
+        assert_same_predictions(loaded, whole, [text])
+
+
+def test_another_kind_of_device(tmp_path, monkeypatch):
+    """Moments of the words are by rows on a CPU, and not on a GPU."""
+
+    def on_a_gpu(*args):
+        return {**describe_run(*args), "device": "cuda"}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_fitting, "describe_run", on_a_gpu)
+        stop_after(5, patch)
+        with pytest.raises(Stopped):
+            make_classifier(checkpoint_dir=tmp_path).fit(X, Y)
+    with pytest.raises(ValueError, match=r"holds a training run with device='cuda', not 'cpu'"):
+        make_classifier(checkpoint_dir=tmp_path).fit(X, Y)
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_goes_on_on_a_gpu_and_elsewhere(tmp_path, monkeypatch):
-    for device in ("cuda", "cpu"):
-        with monkeypatch.context() as patch:
-            stop_after(6, patch)
-            with pytest.raises(Stopped):
-                make_classifier(device="cuda", checkpoint_dir=tmp_path / device).fit(X, Y)
-        clf = make_classifier(device=device, checkpoint_dir=tmp_path / device).fit(X, Y)
-        scores = make_classifier(device="cuda").fit(X, Y).decision_function(X).toarray()
-        np.testing.assert_allclose(clf.decision_function(X).toarray(), scores, atol=1e-2)
+def test_goes_on_on_a_gpu(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_after(6, patch)
+        with pytest.raises(Stopped):
+            make_classifier(device="cuda", checkpoint_dir=tmp_path).fit(X, Y)
+    clf = make_classifier(device="cuda", checkpoint_dir=tmp_path).fit(X, Y)
+    scores = make_classifier(device="cuda").fit(X, Y).decision_function(X).toarray()
+    np.testing.assert_allclose(clf.decision_function(X).toarray(), scores, atol=1e-2)
 
 
 # ---------------------------------------------------------------- refused

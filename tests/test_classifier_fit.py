@@ -23,6 +23,7 @@ from sklearn.exceptions import NotFittedError
 from tiny_encoders import save_tiny_encoder, tiny_tokenizer
 
 from skxmc import BalancedLabelClusterer, LightXMLClassifier, _fitting, _preparation
+from skxmc._encoder import dropout_rates
 from skxmc.metrics import precision_at_k
 
 X, Y = dataset()
@@ -265,6 +266,40 @@ def test_dropout_is_higher_where_epochs_are_many(max_epochs, dropout, of_encoder
     assert clf.network_.dropout.p == 0.25
     rates = {m.p for m in clf.network_.encoder.modules() if isinstance(m, torch.nn.Dropout)}
     assert rates == {0.1}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_warm_start_keeps_what_the_model_was_built_with(mode):
+    clf = copy.deepcopy(fitted(mode)).set_params(warm_start=True)
+    size = clf.clusterer.max_cluster_size
+    for params, message in (
+        ({"n_feature_layers": 1}, "n_feature_layers is 1, .* was built with 2. Set that back, or"),
+        ({"bottleneck_dim": 9}, "bottleneck_dim is 9, .* was built with 8"),
+        ({"clusterer": None}, f"clusterer__max_cluster_size is 'auto', .* was built with {size}"),
+    ):
+        if mode == "direct" and "bottleneck_dim" in params:
+            continue  # there is none
+        with pytest.raises(ValueError, match=message):
+            copy.deepcopy(clf).set_params(**params).fit(X, Y)
+    assert differ(copy.deepcopy(clf).set_params(clusterer__n_jobs=1).fit(X, Y), clf)
+
+
+def test_a_warm_start_takes_the_dropout_that_the_encoder_came_with(tmp_path):
+    rates = []
+    encoder = save_tiny_encoder(tmp_path)
+    for first in (0.0, None):
+        clf = make_classifier(encoder=encoder, encoder_dropout=first, warm_start=True).fit(X, Y)
+        clf.set_params(encoder_dropout=None).fit(X, Y)
+        rates.append(dropout_rates(clf.network_.encoder))
+    assert rates[0] == rates[1]
+    assert set(rates[0].values()) == {0.1}
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_fit_where_gradients_are_off(context):
+    with context():
+        clf = make_classifier().fit(X, Y)
+    assert_same_predictions(clf, fitted())
 
 
 def test_a_warm_start_takes_a_changed_dropout():

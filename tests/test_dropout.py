@@ -12,7 +12,7 @@ from training_fixtures import CPU, take_step
 
 from skxmc import _dropout
 from skxmc._dropout import dropout, fast_dropout
-from skxmc._encoder import load_encoder, set_dropout, use_fast_attention
+from skxmc._encoder import dropout_rates, load_encoder, set_dropout, use_fast_attention
 
 RATES = [0.1, 0.3, 0.5, 0.9]
 
@@ -178,7 +178,7 @@ def test_dropout_of_an_encoder_goes_through_it(tiny_encoder, calls, family):
     """Of its attention too, whose rate may be a number and no module."""
     _, encoder = load_encoder(tiny_encoder(family))
     use_fast_attention(encoder, CPU)
-    set_dropout(encoder.train(), 0.25)
+    set_dropout(encoder.train(), dict.fromkeys(dropout_rates(encoder), 0.25))
     inputs = {"input_ids": torch.tensor([[1, 7, 8, 9, 2]] * 3)}
     with fast_dropout(CPU):
         encoder(**inputs)

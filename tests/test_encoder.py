@@ -17,6 +17,7 @@ from skxmc._encoder import (
     build_encoder,
     check_length,
     check_states,
+    dropout_rates,
     embedded_path,
     load_encoder,
     longest_input,
@@ -298,14 +299,14 @@ def test_dropout_inside_the_encoder(load, family):
         return not torch.equal(first, second)
 
     encoder.train()
-    set_dropout(encoder, 0.5)
+    set_dropout(encoder, dict.fromkeys(dropout_rates(encoder), 0.5))
     assert differs()
     if family == "modernbert":  # whose attention keeps its rate as a number
         for module in encoder.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
         assert differs()
-    set_dropout(encoder, 0.0)
+    set_dropout(encoder, dict.fromkeys(dropout_rates(encoder), 0.0))
     assert not differs()
 
 

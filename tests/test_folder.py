@@ -1,5 +1,6 @@
 """Saved models as files: checksums, damage of every kind, replacement, earlier formats."""
 
+import contextlib
 import io
 import json
 import os
@@ -128,8 +129,9 @@ def test_nothing_is_loaded_from_a_damaged_model(copied, monkeypatch):
 # ---------------------------------------------------------------- replacement
 
 
-def test_a_failure_at_any_moment_leaves_the_old_content_or_the_new(tmp_path, monkeypatch):
-    """Each call that touches the disk fails in turn, as when the process is interrupted there."""
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_failure_at_any_moment_leaves_the_old_content_or_the_new(moment, tmp_path, monkeypatch):
+    """Each call that touches the disk is interrupted in turn, before or after it does its work."""
     folder = tmp_path / "folder"
 
     def write(text):
@@ -141,10 +143,12 @@ def test_a_failure_at_any_moment_leaves_the_old_content_or_the_new(tmp_path, mon
 
     def counting(name):
         def call(*args, **kwargs):
-            if len(calls) == fails_at:
-                calls.append(name)
-                raise KeyboardInterrupt
             calls.append(name)
+            if len(calls) - 1 == fails_at:
+                if moment == "after":
+                    with contextlib.suppress(OSError):
+                        real[name](*args, **kwargs)
+                raise KeyboardInterrupt
             return real[name](*args, **kwargs)
 
         return call
@@ -163,7 +167,7 @@ def test_a_failure_at_any_moment_leaves_the_old_content_or_the_new(tmp_path, mon
         content = verified_content(folder, "index.json")
         n = read_index(folder, "index.json")["n"]
         assert (content / "file").read_text() == ["old", "new"][n]
-        is_committed = "replace" in calls[:fails_at]
+        is_committed = "replace" in calls[: fails_at + (moment == "after")]
         assert n == is_committed
         if not is_committed:
             assert sorted(os.listdir(folder)) == [content.name, "index.json"]

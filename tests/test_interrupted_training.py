@@ -64,6 +64,16 @@ def test_after_ctrl_c_a_checkpoint_goes_on(tmp_path, monkeypatch):
     assert_same_model(make_classifier(checkpoint_dir=tmp_path).fit(X, Y), fitted())
 
 
+def test_after_ctrl_c_the_same_classifier_goes_on(tmp_path, monkeypatch):
+    """Though it is fitted by then, and told to go on with what it has."""
+    clf = make_classifier(checkpoint_dir=tmp_path, checkpoint_every=1, warm_start=True)
+    with monkeypatch.context() as patch:
+        stop_after(6, patch, KeyboardInterrupt)
+        with pytest.warns(UserWarning, match="interrupted after 1 epochs"):
+            clf.fit(X, Y)
+    assert_same_model(clf.fit(X, Y), fitted())
+
+
 def test_ctrl_c_before_training_leaves_all_as_it_was(monkeypatch):
     clf = make_classifier()
     other = copy.deepcopy(fitted("direct"))

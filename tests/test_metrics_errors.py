@@ -94,6 +94,7 @@ def test_faults_of_y_true_and_y_score_are_named():
     [
         ([1, 1, 1], r"^propensities must hold one value for each of 4 labels, got shape \(3,\)"),
         ([[1], [1], [1], [1]], r"^propensities must hold .* got shape \(4, 1\)"),
+        ({0: 1, 1: 1, 3: 1}, r"^propensities has none of the label 2\. Compute them of all train"),
         ([1, 1, 1, 0], r"^propensities must lie in \(0, 1\]; .* not its inverse"),
         ([1, 1, 1, 4], r"^propensities must lie in \(0, 1\]"),
         ([1, 1, 1, np.nan], r"^propensities must lie in \(0, 1\]"),

@@ -82,6 +82,16 @@ def test_equal_scores_are_in_order_of_their_labels():
     torch.testing.assert_close(values, torch.tensor([[0.9, 0.5, 0.5], [1.0, 1.0, 1.0]]))
 
 
+@pytest.mark.parametrize("bits", [0x7FC00000, 0x7FC00000 - 2**31])
+def test_what_is_no_number_comes_first(bits):
+    """So that it is seen, whichever sign the processor gives it."""
+    scores = torch.tensor([[0.5, 0.0, 1.0]])
+    scores.view(torch.int32)[0, 1] = bits
+    best, values = _inference.best_first(torch.tensor([[5, 2, 9]]), scores, 2)
+    assert best.tolist() == [[2, 9]]
+    assert values[0].isnan().tolist() == [True, False]
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_more_clusters_are_recalled_where_k_needs_them(mode):
     clf = narrow(mode)

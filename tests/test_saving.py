@@ -164,7 +164,7 @@ def test_a_model_is_replaced_as_a_whole(tmp_path):
     folder = tmp_path / "deep" / "model"
     fitted("direct").save_pretrained(folder)
     (folder / "notes").write_text("of the user")
-    (folder / "content-of-a-killed-process").mkdir()
+    (folder / "content-0123456789").mkdir()  # of a killed process
     (folder / "skxmc.json.new").write_text("of a killed process")
     fitted().save_pretrained(str(folder))
     assert_same_predictions(LightXMLClassifier.from_pretrained(str(folder)), fitted())
@@ -184,6 +184,17 @@ def test_failing_to_write_leaves_the_old_model(tmp_path):
         broken.save_pretrained(tmp_path / "model", dtype="float16")
     assert_same_predictions(LightXMLClassifier.from_pretrained(tmp_path / "model"), fitted())
     assert os.listdir(tmp_path) == ["model"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["label_table.weight", "recall_head.bias"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+def test_weights_that_are_no_numbers(dtype, name, value, tmp_path):
+    broken = copy.deepcopy(fitted())
+    with torch.no_grad():
+        broken.network_.get_parameter(name).view(-1)[3] = value
+    with pytest.raises(ValueError, match=f"'{name}' hold NaN or inf: training has diverged. Train"):
+        broken.save_pretrained(tmp_path / "model", dtype=dtype)
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])

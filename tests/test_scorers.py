@@ -129,6 +129,24 @@ def test_cross_validation_with_collections():
     assert results["test_r2"].shape == (4,)
 
 
+def test_propensities_by_label_for_folds_that_differ_in_their_labels():
+    collections = [["rare", *labels] if i == 0 else labels for i, labels in enumerate(COLLECTIONS)]
+    p = label_propensities(collections)
+    by_label = dict(zip(sorted({*NAMES, "rare"}), p, strict=True))
+    scorer = make_at_k_scorer(psp_at_k, k=2, propensities=by_label)
+    scores = cross_val_score(WordVotes(), TEXTS, collections, cv=KFold(2), scoring=scorer)
+    model = WordVotes().fit(TEXTS[:12], collections[:12])  # knows it, the other does not
+    expected = psp_at_k(
+        collections[12:],
+        model.decision_function(TEXTS[12:]),
+        k=2,
+        propensities=p,
+        classes=model.classes_,
+    )
+    assert scores[1] == expected
+    assert 0 < scores[0] < 1
+
+
 def test_label_that_occurs_in_no_training_fold_counts_as_missed():
     model = WordVotes().fit(["a b", "b"], [["x"], ["y"]])
     assert make_at_k_scorer(recall_at_k, k=1)(model, ["a"], [["x", "new"]]) == 0.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from numbers import Real
 from sys import float_info
 from typing import Any
@@ -37,8 +38,9 @@ def psp_at_k(
         True labels of n texts, as for `precision_at_k`.
     y_score : sparse matrix, ndarray of shape (n, n_labels), or named tuple (labels, scores)
         Scores, or the result of ``predict_topk``.
-    propensities : array-like of shape (n_labels,)
-        The p of each label, in (0, 1], as from `label_propensities` of the TRAINING labels.
+    propensities : array-like of shape (n_labels,), or dict
+        The p of each label, in (0, 1], as from `label_propensities` of the TRAINING labels. A dict
+        has them by label, for cross-validation with label lists: its folds differ in their labels.
     k : int, default=5
         How many labels of each text are looked at.
     classes : array-like of shape (n_labels,), default=None
@@ -96,8 +98,9 @@ def psndcg_at_k(
         True labels of n texts, as for `precision_at_k`.
     y_score : sparse matrix, ndarray of shape (n, n_labels), or named tuple (labels, scores)
         Scores, or the result of ``predict_topk``.
-    propensities : array-like of shape (n_labels,)
-        The p of each label, in (0, 1], as from `label_propensities` of the TRAINING labels.
+    propensities : array-like of shape (n_labels,), or dict
+        The p of each label, in (0, 1], as from `label_propensities` of the TRAINING labels. A dict
+        has them by label, for cross-validation with label lists: its folds differ in their labels.
     k : int, default=5
         How many labels of each text are looked at.
     classes : array-like of shape (n_labels,), default=None
@@ -188,7 +191,7 @@ def _weighted_gains(
             "classes=estimator.classes_."
         )
     columns, true = ranked_columns(y_true, y_score, k, classes)
-    weights = _inverse(propensities, len(true.classes))
+    weights = _inverse(propensities, true.classes)
     gains = np.where(look_up(columns, true.matrix), weights[columns], 0)
 
     weighted = sparse.csr_array(
@@ -203,8 +206,17 @@ def _weighted_gains(
     return gains, best, count_true(true)
 
 
-def _inverse(propensities: Any, n_labels: int) -> NDArray[np.float64]:
+def _inverse(propensities: Any, classes: NDArray[Any]) -> NDArray[np.float64]:
     """1 / p of each label, up to a factor that all have in common."""
+    n_labels = len(classes)
+    if isinstance(propensities, Mapping):
+        unknown = [label for label in classes.tolist() if label not in propensities]
+        if unknown:
+            raise ValueError(
+                f"propensities has none of the label {unknown[0]!r}. Compute them of all training "
+                "labels, with label_propensities(y_train)."
+            )
+        propensities = [propensities[label] for label in classes.tolist()]
     propensities = as_array(propensities, "propensities")
     if propensities.dtype.kind not in "buif":
         raise TypeError(
