@@ -13,8 +13,8 @@ there is nothing to average yet:
     python examples/reproduce_paper.py --dataset eurlex-4k --data DIR --set max_epochs=1 \
         --set swa_start=null --set max_length=128 --encoder sentence-transformers/all-MiniLM-L6-v2
 
-The paper has no PSP@k; ours are printed with the a and b that are usual for each data set. Where a
-layout has true labels in its test part that no training text has, PSP@k leaves them out.
+The paper has no PSP@k; ours are printed with the a and b that are usual for each data set. In the
+layout of the authors' repository, PSP@k leaves out true labels that no training text has.
 """
 
 import argparse

@@ -411,9 +411,10 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     def _model(self) -> Model:
         return Model(self.network_, self.tokenizer_, self.clusterer_, self.classes_)
 
-    def _adopt(self, model: Model, history: list[dict[str, Any]]) -> None:
+    def _adopt(self, model: Model, history: list[dict[str, Any]], stopped_run: Any = None) -> None:
         fitted = {f"{name}_": value for name, value in model._asdict().items()}
         fitted |= {"n_labels_": len(model.classes), "history_": history, "n_iter_": len(history)}
+        fitted["_stopped_run"] = stopped_run
         self._become(fitted)
 
     # ------------------------------------------------------------------ predict

@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.base import ClassifierMixin, _fit_context, clone
 from sklearn.ensemble import VotingClassifier
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils import Bunch, check_random_state, get_tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import _BaseComposition
@@ -30,7 +31,7 @@ from ._members import (
 from ._preparation import hold_out
 from ._rescoring import RescorerMixin, check_fit_params
 from ._topk import as_array
-from ._validation import Labels, check_labels, check_texts, names_labels
+from ._validation import check_labels, check_texts, names_labels
 
 # validation_fraction="auto" is the share AUTO_HELD_OUT of the texts; at most MOST_HELD_OUT of them,
 # as more teach the fusion nothing; and at least LEAST_HELD_OUT, as fewer are worth less than the
@@ -187,7 +188,8 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
             What ``fusion="learned"`` learns from, instead of held-out texts. No effect otherwise.
         **fit_params : dict
             ``label_names``, ``label_texts`` and so on: each is handed on to the members whose `fit`
-            takes it, such as ``label_features`` to language alone; in a pipeline to its last step.
+            has a parameter of this name, such as ``label_features`` to language alone, or takes
+            any; in a pipeline to its last step.
 
         Returns
         -------
@@ -211,6 +213,11 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
             return self
         label_names = fit_params.get("label_names")
         labels = check_labels(y, label_names=label_names, n_texts=len(texts), require_positive=True)
+        if all(isinstance(member, FrozenEstimator) for member in members.values()):
+            for member in members.values():
+                check_is_fitted(member)
+            by_name = label_names is not None or names_labels(y)
+            labels = labels_of_members(labels, common_classes(members), by_name=by_name)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         fraction = self.validation_fraction
         fraction = auto_validation_fraction(len(texts)) if fraction == "auto" else float(fraction)
@@ -221,15 +228,11 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
             fit_params["label_names"] = labels.classes
         members = self._fit_members(members, *train, fit_params)
         fitted = self._fitted_by(members)
-        classes, n_labels = fitted["classes_"], fitted["n_labels_"]
-        trained_on = Labels(train[1], labels.classes, np.zeros(len(train[0]), np.int64))
-        by_name = label_names is not None or names_labels(y)
-        known, held_out_known = (
-            labels_of_members(part, classes, by_name=by_name) for part in (trained_on, held_out[1])
-        )
-        counts = np.bincount(known.matrix.indices, minlength=n_labels)
+        labels_of_members(labels, fitted["classes_"], by_name=False)  # to say if they are others
+        n_labels = fitted["n_labels_"]
+        counts = np.bincount(train[1].indices, minlength=n_labels)
         scores = scores_of_members(members, held_out[0], min(self.n_candidates, n_labels))
-        fusion = LearnedFusion(counts, seed).fit(scores, held_out_known.matrix)
+        fusion = LearnedFusion(counts, seed).fit(scores, held_out[1].matrix)
         self._become({**fitted, "_fusion": fusion})
         return self
 
@@ -340,7 +343,7 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
 
     # ------------------------------------------------------------------ predict
 
-    def _rescore(self, texts: list[str], n_candidates: int) -> sp.csr_matrix:
+    def _rescore(self, texts: list[str], n_candidates: int, k: int) -> sp.csr_matrix:
         kept = compress(self.named_estimators_, self._kept)
         members = dict(zip(kept, self.estimators_, strict=True))
         if self._fusion is not None:

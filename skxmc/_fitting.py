@@ -75,18 +75,30 @@ class FitData(NamedTuple):
     validation_data: Any
 
 
-def fit_model(clf: Any, given: FitData) -> tuple[Model, list[dict[str, Any]]]:
-    """Train on texts and labels; returns the model and its history, see the classifier's `fit`."""
+def fit_model(
+    clf: Any, given: FitData
+) -> tuple[Model, list[dict[str, Any]], dict[str, Any] | None]:
+    """Train on texts and labels, see the classifier's `fit`.
+
+    Returns
+    -------
+    model : Model
+    history : list of dict
+    stopped_run : dict or None
+        What the checkpoint says of the run, if Ctrl-C has stopped it.
+    """
     texts = check_texts(given.X)
     labels = check_labels(
         given.y, label_names=given.label_names, n_texts=len(texts), require_positive=True
     )
     checkpoint = None if clf.checkpoint_dir is None else Checkpoint(clf.checkpoint_dir)
-    model, state = previous_model(clf, checkpoint), None
-    if model is not None:
-        check_same_network(clf, model)
+    goes_on = is_stopped_run(clf, checkpoint)
+    model, state = None if goes_on else previous_model(clf), None
+    before = checkpoint.found.model if goes_on and checkpoint and checkpoint.found else model
+    if before is not None:
+        check_same_network(clf, before)
         by_name = given.label_names is not None or names_labels(given.y)
-        labels = labels_of_previous_fit(labels, model.classes, by_name=by_name)
+        labels = labels_of_previous_fit(labels, before.classes, by_name=by_name)
     device = resolve_device(clf.device)
     seed = draw_seed(clf, checkpoint)
     train, held_out = hold_out(
@@ -104,11 +116,16 @@ def fit_model(clf: Any, given: FitData) -> tuple[Model, list[dict[str, Any]]]:
     if checkpoint is not None:
         data = {"texts": texts, "labels": labels, "validation_data": held_out}
         data |= {name: getattr(given, name) for name in ("label_texts", "label_features")}
-        checkpoint.identify(describe_run(clf, model, seed, device, data))
+        run = describe_run(clf, seed, device, data)
+        if model is not None:
+            run[WARM_START] = joblib_hash(network_state(model.network))
+        elif goes_on and WARM_START in clf._stopped_run:
+            run[WARM_START] = clf._stopped_run[WARM_START]
+        checkpoint.identify(run)
         if checkpoint.found is not None:
             model, state = checkpoint.found.model, checkpoint.found.state
             if state is None:
-                return model, checkpoint.found.history
+                return model, checkpoint.found.history, None
     max_epochs = auto_epochs(len(train[0])) if clf.max_epochs == "auto" else int(clf.max_epochs)
     if clf.swa_start is not None and clf.swa_start >= max_epochs:
         warnings.warn(
@@ -169,7 +186,8 @@ def fit_model(clf: Any, given: FitData) -> tuple[Model, list[dict[str, Any]]]:
         is_done = training.run()
     if checkpoint is not None and is_done:
         checkpoint.save(model, clf, training.history, None)
-    return model, training.history
+    stopped = checkpoint is not None and not is_done
+    return model, training.history, checkpoint.run if stopped and checkpoint else None
 
 
 def draw_seed(clf: Any, checkpoint: Checkpoint | None) -> int:
@@ -180,16 +198,19 @@ def draw_seed(clf: Any, checkpoint: Checkpoint | None) -> int:
     return int(checkpoint.found.run["seed"])
 
 
-def previous_model(clf: Any, checkpoint: Checkpoint | None) -> Model | None:
-    """The model that a warm start goes on with, read once; None to start anew.
+def is_stopped_run(clf: Any, checkpoint: Checkpoint | None) -> bool:
+    """Whether Ctrl-C stopped `clf` in the run of the checkpoint, which then goes on from there.
 
-    Also None where a run that started anew was stopped by Ctrl-C, after which `clf` is fitted, too:
-    that run goes on.
+    Such a classifier is fitted, but that is not what its warm start is to go on with.
     """
-    if not (clf.warm_start and hasattr(clf, "network_")):
-        return None
+    stopped = getattr(clf, "_stopped_run", None)
     found = None if checkpoint is None else checkpoint.found
-    if found is not None and found.state is not None and WARM_START not in found.run:
+    return stopped is not None and found is not None and found.run == stopped
+
+
+def previous_model(clf: Any) -> Model | None:
+    """The model that a warm start goes on with, read once; None to start anew."""
+    if not (clf.warm_start and hasattr(clf, "network_")):
         return None
     return cast(Model, clf._snapshot()._model)
 
@@ -231,18 +252,13 @@ def labels_of_previous_fit(labels: Labels, classes: np.ndarray, *, by_name: bool
     )
 
 
-def describe_run(
-    clf: Any, start: Model | None, seed: int, device: torch.device, data: dict[str, Any]
-) -> dict[str, Any]:
+def describe_run(clf: Any, seed: int, device: torch.device, data: dict[str, Any]) -> dict[str, Any]:
     """All that decides what a fit learns, for `Checkpoint.identify`: parameters, seed, data.
 
     And the kind of device: on a CPU, other weights have sparse gradients, and so other moments.
     """
     params = plain_params(clf)
     run = {name: value for name, value in params.items() if name not in NOT_LEARNED}
-    if start is not None:
-        weights = network_state(start.network)
-        data = {**data, WARM_START.removeprefix(HASHED): weights}
     hashes = {f"{HASHED}{name}": joblib_hash(value) for name, value in data.items()}
     return {**run, "seed": seed, "device": device.type, **hashes}
 

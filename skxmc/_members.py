@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils._user_interface import _print_elapsed_time
 
-from ._rescoring import candidate_scores, names_taken, ranks_texts
+from ._rescoring import candidate_scores, fit_with, ranks_texts
 from ._validation import Labels, align_labels
 
 
@@ -46,9 +46,8 @@ def fit_member(
     member: Any, texts: list[str], y: Any, fit_params: dict[str, Any], message: str | None
 ) -> Any:
     """Fit a member, with those parameters that its `fit` takes, and print how long it took."""
-    names = names_taken(member, fit_params)
     with _print_elapsed_time("LightXMLEnsemble", message):
-        return member.fit(texts, y, **{name: fit_params[key] for key, name in names.items()})
+        return fit_with(member, texts, y, fit_params)
 
 
 def common_classes(members: dict[str, Any]) -> np.ndarray:
@@ -70,7 +69,7 @@ def common_classes(members: dict[str, Any]) -> np.ndarray:
 
 
 def labels_of_members(labels: Labels, classes: np.ndarray, *, by_name: bool) -> Labels:
-    """Labels on the columns that members have for them, which may have been fitted earlier."""
+    """Labels on the columns that members have for them."""
     if np.array_equal(classes, labels.classes):
         return labels
     if by_name:

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fi
 from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods, Interval
 
-from ._rescoring import RescorerMixin, candidate_scores, check_fit_params, names_taken
+from ._rescoring import RescorerMixin, candidate_scores, check_fit_params, fit_with
 from ._validation import check_labels, check_texts
 from .metrics import label_propensities
 
@@ -125,15 +125,15 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         ------
         ValueError
             If texts or labels are not what they must be, or the estimator has other labels.
+        TypeError
+            If the estimator does not take a parameter of `fit`.
         """
         texts = check_texts(X)
         labels = check_labels(y, label_names=label_names, n_texts=len(texts), require_positive=True)
         if label_names is not None:
             fit_params["label_names"] = label_names
         check_fit_params([self.estimator], fit_params)
-        names = names_taken(self.estimator, fit_params)
-        given = {name: fit_params[key] for key, name in names.items()}
-        fitted = clone(self.estimator).fit(texts, y, **given)
+        fitted = fit_with(clone(self.estimator), texts, y, fit_params)
         if not np.array_equal(fitted.classes_, labels.classes):
             raise ValueError(
                 f"{type(fitted).__name__} has other labels than y, or in another order. Fit it to "
@@ -221,12 +221,9 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         ready.exponent = 0
         return ready
 
-    def _rescore(self, texts: list[str], n_candidates: int) -> sp.csr_matrix:
+    def _rescore(self, texts: list[str], n_candidates: int, k: int) -> sp.csr_matrix:
         what = f"estimator, {type(self.estimator_).__name__},"
-        asks_for_more = n_candidates > self.n_candidates  # than there would be: k is so large
-        scores = candidate_scores(
-            what, self.estimator_, texts, n_candidates, may_widen=asks_for_more
-        )
+        scores = candidate_scores(what, self.estimator_, texts, n_candidates, k=k)
         # By the rarest label, so that scores stay at most 1.
         factors = (self.propensities_.min() / self.propensities_) ** self.exponent
         weighted = scores.data * factors[scores.indices]

@@ -23,8 +23,8 @@ class RescorerMixin(TextRankerMixin):
 
     n_candidates: int
 
-    def _rescore(self, texts: list[str], n_candidates: int) -> sp.csr_matrix:
-        """Scores, (n_texts, n_labels) float32, where each member proposes `n_candidates`."""
+    def _rescore(self, texts: list[str], n_candidates: int, k: int) -> sp.csr_matrix:
+        """Scores of k labels or more, `n_candidates` by each member: CSR of (n_texts, n_labels)."""
         raise AttributeError(f"{type(self).__name__} must define _rescore.")
 
     def _top_k(self, texts: list[str], k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -48,7 +48,7 @@ class RescorerMixin(TextRankerMixin):
         """Scores of block after block of texts, of k labels or more."""
         n_candidates = min(max(self.n_candidates, k), self.n_labels_)
         for start in range(0, len(texts), BLOCK_TEXTS):
-            scores = self._rescore(texts[start : start + BLOCK_TEXTS], n_candidates)
+            scores = self._rescore(texts[start : start + BLOCK_TEXTS], n_candidates, k)
             scores.eliminate_zeros()
             yield scores
 
@@ -63,14 +63,23 @@ def ranks_texts(estimator: Any) -> bool:
 def names_taken(estimator: Any, fit_params: Iterable[str]) -> dict[str, str]:
     """Which parameters the `fit` of an estimator takes, and by which name.
 
-    A pipeline takes those of its last step.
+    A pipeline takes those of its last step, and those that name their step.
     """
     if isinstance(estimator, Pipeline):
         step, last = estimator.steps[-1]
-        return {key: f"{step}__{name}" for key, name in names_taken(last, fit_params).items()}
+        names = {key: f"{step}__{name}" for key, name in names_taken(last, fit_params).items()}
+        return names | {
+            key: key for key in fit_params if key.split("__")[0] in dict(estimator.steps)
+        }
     params = signature(estimator.fit).parameters
     takes_all = any(param.kind is param.VAR_KEYWORD for param in params.values())
     return {key: key for key in fit_params if takes_all or key in params}
+
+
+def fit_with(estimator: Any, X: Any, y: Any, fit_params: dict[str, Any]) -> Any:
+    """Fit an estimator with those parameters that its `fit` takes."""
+    names = names_taken(estimator, fit_params)
+    return estimator.fit(X, y, **{name: fit_params[key] for key, name in names.items()})
 
 
 def check_fit_params(estimators: Iterable[Any], fit_params: Iterable[str]) -> None:
@@ -82,7 +91,7 @@ def check_fit_params(estimators: Iterable[Any], fit_params: Iterable[str]) -> No
 
 
 def candidate_scores(
-    what: str, estimator: Any, texts: list[str], n_candidates: int, *, may_widen: bool = True
+    what: str, estimator: Any, texts: list[str], n_candidates: int, *, k: int | None = None
 ) -> sp.csr_matrix:
     """Scores of the best labels by an estimator of this package, or by any `predict_proba`.
 
@@ -95,15 +104,23 @@ def candidate_scores(
     texts : list of str
     n_candidates : int
         Labels a text.
-    may_widen : bool, default=True
-        Whether an estimator of this package may look at more labels than it does by itself, to
-        find so many; in an ensemble that changes the scores.
+    k : int, optional
+        An estimator of this package looks at more labels than it does by itself to find
+        `n_candidates`, which changes the scores of an ensemble; with `k` only for texts of which
+        it finds less than k.
     """
-    inside, seen = innermost(estimator, texts)
-    if ranks_texts(inside):
-        if may_widen:
+    if ranks_texts(innermost(estimator)[0]):
+        inside, seen = innermost(estimator, texts)
+        if k is None:
             return inside.decision_function(seen, top_k=n_candidates)
-        return keep_best(inside.decision_function(seen), n_candidates)
+        scores = keep_best(inside.decision_function(seen), n_candidates)
+        lacking = np.flatnonzero(np.diff(scores.indptr) < k)
+        if lacking.size == 0:
+            return scores
+        more = inside.decision_function([seen[i] for i in lacking], top_k=n_candidates)
+        place = np.arange(len(texts))
+        place[lacking] = len(texts) + np.arange(lacking.size)
+        return sp.vstack([scores, more], format="csr")[place]
     scores = estimator.predict_proba(texts)
     shape, n_labels = getattr(scores, "shape", None), len(estimator.classes_)
     if shape != (len(texts), n_labels):

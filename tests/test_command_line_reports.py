@@ -210,7 +210,7 @@ def test_inspect_data(writer, compress, tmp_path, run):
     assert report["training"] == {
         "texts": 4,
         "empty_texts": 1,
-        "texts_that_are_there_before": 0,
+        "repeated_texts": 0,
         "texts_without_label": 1,
         "labels_a_text": distribution([2, 1, 0, 3]),
         "words_a_text": distribution([2, 3, 0, 2]),
@@ -218,7 +218,7 @@ def test_inspect_data(writer, compress, tmp_path, run):
     assert report["test"] == {
         "texts": 2,
         "empty_texts": 0,
-        "texts_that_are_there_before": 0,
+        "repeated_texts": 0,
         "texts_without_label": 0 if is_lightxml else 1,
         "labels_a_text": distribution([3, 2] if is_lightxml else [2, 0]),
         "words_a_text": distribution([1, 1]),
@@ -226,7 +226,7 @@ def test_inspect_data(writer, compress, tmp_path, run):
         "true_labels_unknown_in_training": 3 if is_lightxml else 0,
     }
     doubled = describe_data(Bunch(**{**load_xmc(tmp_path), "X_train": ["a", "b", "a", "a"]}))
-    assert doubled["training"]["texts_that_are_there_before"] == 2
+    assert doubled["training"]["repeated_texts"] == 2
     assert report["LightXMLClassifier_would_choose"] == {
         "mode": "direct",
         "clusters": 3,

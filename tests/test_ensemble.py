@@ -30,6 +30,7 @@ pytest.importorskip("omikuji")
 
 X, Y = dataset()
 SHAPE = (64, 30)
+LEARNT = Y.toarray()[:, Y.sum(axis=0) > 1]  # what OneVsRestClassifier learns without a warning
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +157,20 @@ def test_members_in_pipelines_are_asked_for_as_many_labels(frozen):
         np.testing.assert_array_equal(expected, found)
 
 
+def test_texts_go_through_a_pipeline_once():
+    seen = []
+
+    def note(texts):
+        seen.append(len(texts))
+        return texts
+
+    words = OneVsRestClassifier(MultinomialNB())
+    member = make_pipeline(FunctionTransformer(note), TfidfVectorizer(), words).fit(X, LEARNT)
+    del seen[:]
+    LightXMLEnsemble.from_fitted([("a", member)]).predict_topk(X, 3)
+    assert seen == [64]
+
+
 def test_k_labels_also_where_members_give_fewer():
     assert fit().decision_function(TEXTS, top_k=4).nnz == 6
     best = fit().predict_topk(TEXTS, 4)
@@ -263,7 +278,7 @@ def test_names_and_texts_of_labels_reach_the_members():
 
 def test_language_and_words_and_scikit_learn():
     nb = make_pipeline(TfidfVectorizer(), OneVsRestClassifier(MultinomialNB()))
-    y = np.hstack([Y.toarray()[:, Y.sum(axis=0) > 1]])
+    y = LEARNT
     ensemble = LightXMLEnsemble(
         [
             ("language", make_classifier(max_epochs=1)),

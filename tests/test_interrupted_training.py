@@ -74,6 +74,23 @@ def test_after_ctrl_c_the_same_classifier_goes_on(tmp_path, monkeypatch):
     assert_same_model(clf.fit(X, Y), fitted())
 
 
+@pytest.mark.parametrize("starts_anew", [True, False])
+def test_a_run_is_not_taken_for_that_of_another_classifier(starts_anew, tmp_path, monkeypatch):
+    """A warm start goes on with the classifier's own weights, or not at all."""
+    clf = make_classifier() if starts_anew else copy.deepcopy(fitted())
+    clf.set_params(checkpoint_dir=tmp_path, checkpoint_every=1, warm_start=True)
+    with monkeypatch.context() as patch:
+        stop_after(6, patch, KeyboardInterrupt)
+        with pytest.warns(UserWarning, match="interrupted after 1 epochs"):
+            clf.fit(X, Y)
+    other = make_classifier(random_state=3).fit(X, Y)
+    other.set_params(random_state=0, checkpoint_dir=tmp_path, warm_start=True)
+    with pytest.raises(ValueError, match="holds a training run with other weights of the warm st"):
+        other.fit(X, Y)
+    whole = copy.deepcopy(fitted()).set_params(warm_start=True).fit(X, Y)
+    assert_same_model(clf.fit(X, Y), fitted() if starts_anew else whole)
+
+
 def test_ctrl_c_before_training_leaves_all_as_it_was(monkeypatch):
     clf = make_classifier()
     other = copy.deepcopy(fitted("direct"))

@@ -9,7 +9,10 @@ from classifier_fixtures import assert_same_predictions, dataset, make_classifie
 from ensemble_members import Fixed
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
 
 from skxmc import LightXMLEnsemble, OmikujiClassifier
 from skxmc._ensemble import auto_validation_fraction
@@ -207,11 +210,25 @@ def test_labels_of_frozen_members_are_matched_by_name(names):
         with pytest.raises(ValueError, match=r"^Members and y differ in their labels: 25 and 1 "):
             model.fit(X, given)
         return
-    model.fit(X, given, validation_data=(X[:40], given[:40]))
+    model.fit(X, given, validation_data=(X[:40], tags[:40]))
+    if names == "one of another name":  # counts differ, the examples do not
+        same = clone(model).fit(X, tags, validation_data=(X[:40], tags[:40]))
+        found, expected = (m.decision_function(X).toarray() for m in (model, same))
+        assert np.abs(found - expected).mean() < 0.01
     assert model.classes_.tolist() == sorted({tag for row in tags for tag in row})
     assert model.score(X[40:], tags[40:]) > 0.5
     with pytest.raises(ValueError, match=r"^Members and y differ in their labels: 25 and 30 "):
         model.fit(X, Y)
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_members_must_take_the_names_of_labels():
+    """Or their columns would be taken for labels of those numbers."""
+    tags = [(1 + Y[[row]].indices).tolist() for row in range(Y.shape[0])]
+    words = make_pipeline(TfidfVectorizer(), MLPClassifier(4, max_iter=1))
+    model = LightXMLEnsemble([("a", words), ("b", clone(words))], fusion="learned", random_state=0)
+    with pytest.raises(ValueError, match=r"^Members and y differ in their labels: at position 0 "):
+        model.fit(X, tags)
 
 
 def test_manners():

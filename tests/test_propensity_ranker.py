@@ -128,11 +128,22 @@ def test_an_ensemble_keeps_its_own_scores():
     assert (ranker.set_params(n_candidates=2).predict_topk(X, 20).scores > 0).all()
 
 
+@pytest.mark.parametrize("k", [1, 5, 20])
+def test_no_label_is_a_pad(k):
+    """Where the estimator recalls less than k labels by itself, it is asked for more."""
+    narrow = make_classifier(n_candidate_clusters=1).fit(X, Y)  # clusters of four labels
+    ranker = PropensityRanker(FrozenEstimator(narrow), exponent=0.5).fit(X, Y)
+    assert (ranker.predict_topk(X, k).scores > 0).all()
+    assert (np.diff(ranker.decision_function(X, top_k=k).indptr) == k).all()
+
+
 def test_a_pipeline_takes_names_and_texts_of_labels():
     names = [f"tag {i}" for i in range(30)]
     pipeline = make_pipeline(FunctionTransformer(list), OmikujiClassifier())
     ranker = PropensityRanker(pipeline).fit(X, Y, label_names=names, label_texts=names)
     assert ranker.classes_.tolist() == names
+    assert "tag" in ranker.estimator_[-1].vectorizer_.vocabulary_
+    ranker.fit(X, Y, omikujiclassifier__label_texts=names)
     assert "tag" in ranker.estimator_[-1].vectorizer_.vocabulary_
     with pytest.raises(TypeError, match=r"^No estimator has a fit that takes 'sample_weight'"):
         ranker.fit(X, Y, sample_weight=1)

@@ -27,7 +27,7 @@ from _common import (
 )
 
 from skxmc._device import autocast, resolve_device, resolve_precision
-from skxmc._encoder import set_dropout
+from skxmc._encoder import dropout_rates, set_dropout
 from skxmc._training import Trainer, TrainingSet, TrainingSettings
 
 CANDIDATE_LABELS = 1984  # 32 clusters of 62
@@ -157,7 +157,7 @@ def main() -> None:
     torch.manual_seed(0)
     encoder = load_shape(arguments.encoder)
     if arguments.encoder_dropout is not None:
-        set_dropout(encoder, arguments.encoder_dropout)
+        set_dropout(encoder, dict.fromkeys(dropout_rates(encoder), arguments.encoder_dropout))
     step = Step(arguments, encoder, arguments.labels)
     print(describe_machine(step.device, step.trainer.settings.dtype))
     print(

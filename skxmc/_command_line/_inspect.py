@@ -89,7 +89,7 @@ def _describe_part(
     report = {
         "texts": len(texts),
         "empty_texts": sum(not text.strip() for text in texts),
-        "texts_that_are_there_before": len(texts) - len(set(texts)),
+        "repeated_texts": len(texts) - len(set(texts)),
         "texts_without_label": int((labels_a_text == 0).sum()),
         "labels_a_text": distribution(labels_a_text),
         "words_a_text": distribution([len(text.split()) for text in texts]),

@@ -40,7 +40,8 @@ def psp_at_k(
         Scores, or the result of ``predict_topk``.
     propensities : array-like of shape (n_labels,), or dict
         The p of each label, in (0, 1], as from `label_propensities` of the TRAINING labels. A dict
-        has them by label, for cross-validation with label lists: its folds differ in their labels.
+        has them by label, for cross-validation with label lists, whose folds differ in their
+        labels; those that are not among `classes` have no use.
     k : int, default=5
         How many labels of each text are looked at.
     classes : array-like of shape (n_labels,), default=None
@@ -100,7 +101,8 @@ def psndcg_at_k(
         Scores, or the result of ``predict_topk``.
     propensities : array-like of shape (n_labels,), or dict
         The p of each label, in (0, 1], as from `label_propensities` of the TRAINING labels. A dict
-        has them by label, for cross-validation with label lists: its folds differ in their labels.
+        has them by label, for cross-validation with label lists, whose folds differ in their
+        labels; those that are not among `classes` have no use.
     k : int, default=5
         How many labels of each text are looked at.
     classes : array-like of shape (n_labels,), default=None

@@ -18,7 +18,8 @@ def make_at_k_scorer(metric: Callable[..., float], *, k: int = 5, **kwargs: Any)
     Parameters
     ----------
     metric : callable
-        Called as ``metric(y_true, y_score, k=k, classes=estimator.classes_, **kwargs)``.
+        Called as ``metric(y_true, top, k=k, classes=estimator.classes_, **kwargs)``, where `top` is
+        the named tuple of `skxmc.predict_topk`.
     k : int, default=5
         How many labels of each text are looked at.
     **kwargs
