@@ -52,9 +52,8 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
     The paper has two of them (table 4 of [1]_): on small label sets, three encoders, such as BERT,
     RoBERTa and XLNet; on large ones, one encoder with three clusterings, that is three
     ``random_state`` of the clusterer (in the direct mode, which has no clusters to differ, members
-    would be the same: let their own ``random_state`` differ). Language and words together gain more
-    for less: a
-    `LightXMLClassifier` and an `OmikujiClassifier`.
+    would be the same: let their own ``random_state`` differ). Language and words together, a
+    `LightXMLClassifier` and an `OmikujiClassifier`, cost little more than language alone.
 
     Parameters
     ----------
