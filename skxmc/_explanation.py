@@ -133,6 +133,8 @@ class TopKExplanation:
         The predicted labels, best first.
     neighbors : tuple of NeighborText
         The nearest texts, nearest first; empty where no texts were given.
+    cut_from_start : bool, default=False
+        Whether it is the start of a long text that the tokenizer cuts, and not its end.
 
     Examples
     --------
@@ -155,6 +157,7 @@ class TopKExplanation:
     n_recalled: int | None
     labels: tuple[ExplainedLabel, ...]
     neighbors: tuple[NeighborText, ...] = ()
+    cut_from_start: bool = False
 
     def __str__(self) -> str:
         lines = [*self._summary(TERMINAL_WIDTH), *_lines(self._label_table())]
@@ -179,11 +182,14 @@ class TopKExplanation:
         if self.n_tokens_read == self.n_tokens:
             read = f"The model read all of its {self.n_tokens} tokens."
         else:
-            # Shortened from behind, as its end is what matters.
-            end = _shortened(self.text_read[::-1], END_WIDTH)[::-1]
+            # Shortened where it does not matter: the text was cut at the other end.
+            if self.cut_from_start:
+                where = f"from '{_shortened(self.text_read, END_WIDTH)}' on"
+            else:
+                where = f"up to '{_shortened(self.text_read[::-1], END_WIDTH)[::-1]}'"
             read = (
-                f"The model read {self.n_tokens_read} of its {self.n_tokens} tokens, up to "
-                f"'{end}'; the rest was cut."
+                f"The model read {self.n_tokens_read} of its {self.n_tokens} tokens, {where}; the "
+                "rest was cut."
             )
         if self.n_recalled is None:
             return [title, read, "score = recall of the label, by the generator (direct mode)"]
@@ -297,6 +303,7 @@ def explain(
         n_recalled=None if clf.network_.direct else scored.n_recalled,
         labels=_explain_labels(clf, scored, n_neighbors),
         neighbors=() if corpus is None else _nearest_texts(clf, scored, corpus, n_neighbors),
+        cut_from_start=clf.tokenizer_.truncation_side == "left",
     )
 
 

@@ -20,7 +20,8 @@ from sklearn.utils.validation import check_memory
 from ._checkpoint import HASHED, Checkpoint
 from ._clusterer import BalancedLabelClusterer, check_features
 from ._device import local_seed, resolve_device, resolve_precision
-from ._encoder import check_length, check_states, load_encoder
+from ._encoder import load_encoder
+from ._encoder_check import check_length, check_representations, check_states
 from ._inference import Predictor
 from ._initialization import MAX_TEXTS, start_at_centroids, start_at_priors, start_at_random
 from ._model import Model
@@ -282,6 +283,7 @@ def build_model(
             )
     tokenizer, encoder = load_encoder(clf.encoder)
     check_states(encoder, clf.n_feature_layers, name=clf.encoder)
+    check_representations(encoder.eval(), tokenizer, clf.n_feature_layers, name=clf.encoder)
     clusterer = BalancedLabelClusterer() if clf.clusterer is None else clone(clf.clusterer)
     if clusterer.random_state is None:
         clusterer.random_state = seed

@@ -18,7 +18,13 @@ from ._candidates import (
     gather_candidates,
     top_clusters,
 )
-from ._encoder import dropout_rates, set_dropout, use_fast_attention, use_sparse_embedding
+from ._encoder import (
+    cls_states,
+    dropout_rates,
+    set_dropout,
+    use_fast_attention,
+    use_sparse_embedding,
+)
 from ._text import TokenBatch
 
 # Scores are positive, so that an absent entry of a sparse score matrix ranks below all of them.
@@ -166,15 +172,8 @@ class LightXMLNetwork(nn.Module):
 
         Where the ranking has its own encoder, its e follows that of the recall.
         """
-        inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
-        if batch.token_type_ids is not None:
-            inputs["token_type_ids"] = batch.token_type_ids
-        rows = torch.arange(len(batch.cls_position), device=batch.cls_position.device)
-        layers: list[torch.Tensor] = []
-        for encoder in self.encoders:
-            states = encoder(**inputs, output_hidden_states=True).hidden_states
-            layers += states[: -self.n_feature_layers - 1 : -1]
-        return torch.cat([layer[rows, batch.cls_position] for layer in layers], dim=1)
+        states = [cls_states(encoder, batch, self.n_feature_layers) for encoder in self.encoders]
+        return torch.cat(states, dim=1) if len(states) > 1 else states[0]
 
     def losses(
         self,

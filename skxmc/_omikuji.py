@@ -254,6 +254,11 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         scores: list[np.ndarray] = []
         if texts:
             features = _normalized(self.vectorizer_.transform(texts))
+            if features.shape[1] != self.model_.n_features:
+                raise ValueError(
+                    f"vectorizer makes {features.shape[1]} features now, and made "
+                    f"{self.model_.n_features} in fit. It must make the same ones of any text."
+                )
             self.model_.init_prediction_thread_pool(self._n_threads())
             for start, end in zip(features.indptr, features.indptr[1:], strict=False):
                 names = features.indices[start:end].tolist()

@@ -1,4 +1,8 @@
-"""What `fit` does before training: held-out texts; tokens and clusters, which `memory` keeps."""
+"""What `fit` does before training: held-out texts; tokens and clusters, which `memory` keeps.
+
+What is kept is found again by hashes: joblib would write the arguments themselves, all texts in
+clear, beside each result.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+import sklearn
 from joblib import Memory
 from joblib import hash as joblib_hash
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from ._clusterer import BalancedLabelClusterer, label_features
+from ._clusterer import BalancedLabelClusterer, label_features, largest_cluster
 from ._text import TokenStore, tokenize
 from ._validation import Labels, check_labels, check_texts
 
@@ -71,11 +76,16 @@ def hold_out(
 
 def cached_tokens(memory: Memory, tokenizer: Any, texts: list[str], max_length: int) -> TokenStore:
     """Tokenise, or take what an earlier fit with this tokenizer has stored."""
-    cached = memory.cache(_tokenize, ignore=["tokenizer"])
-    return cached(tokenizer, _fingerprint(tokenizer), texts, max_length)
+    if not _keeps(memory):
+        return tokenize(tokenizer, texts, max_length)
+    import transformers
+
+    key = (joblib_hash(texts), _fingerprint(tokenizer), max_length, transformers.__version__)
+    cached = memory.cache(_tokenize, ignore=["tokenizer", "texts"])
+    return cached(tokenizer, texts, max_length, (*key, _version()))
 
 
-def _tokenize(tokenizer: Any, fingerprint: str, texts: list[str], max_length: int) -> TokenStore:
+def _tokenize(tokenizer: Any, texts: list[str], max_length: int, key: Any) -> TokenStore:
     return tokenize(tokenizer, texts, max_length)
 
 
@@ -85,11 +95,16 @@ def _fingerprint(tokenizer: Any) -> str:
     Not how its last call truncated and padded, of which it keeps a note.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules: Any
     if backend is None:
-        rules = tokenizer.get_vocab()
+        given = tokenizer.init_kwargs
+        given = {key: given[key] for key in given if not key.endswith(("_file", "path"))}
+        rules = [tokenizer.get_vocab(), given]
     else:
         rules = {**json.loads(backend.to_str()), "truncation": None, "padding": None}
-    return joblib_hash((type(tokenizer).__name__, json.dumps(rules)))
+    of_calls = [tokenizer.truncation_side, tokenizer.model_input_names]
+    marks = tokenizer.special_tokens_map
+    return joblib_hash(json.dumps([type(tokenizer).__name__, rules, of_calls, marks], default=str))
 
 
 def cached_clusters(
@@ -100,16 +115,35 @@ def cached_clusters(
     clusterer: BalancedLabelClusterer,
 ) -> BalancedLabelClusterer:
     """Fit the clusterer, or take the fitted one that an earlier fit has stored."""
-    return memory.cache(_cluster)(texts, y, features, clusterer)
+    if not _keeps(memory):
+        return _cluster(texts, y, features, clusterer, None)
+    params = clusterer.get_params()
+    decisive = {name: value for name, value in params.items() if name != "n_jobs"}
+    if largest_cluster(clusterer.max_cluster_size, y.shape[1]) == 1:
+        del decisive["random_state"]  # draws nothing
+    key = joblib_hash((texts, y, features, decisive, sklearn.__version__, _version()))
+    cached = memory.cache(_cluster, ignore=["texts", "y", "features", "clusterer"])
+    return cached(texts, y, features, clusterer, key).set_params(**params)
 
 
 def _cluster(
-    texts: list[str], y: sp.csr_array, features: Any, clusterer: BalancedLabelClusterer
+    texts: list[str], y: sp.csr_array, features: Any, clusterer: BalancedLabelClusterer, key: Any
 ) -> BalancedLabelClusterer:
     """Cluster by given label features, or by the TF-IDF ones of the labels' texts."""
     if features is None:
         features = label_features(y, _tfidf(texts))
     return clusterer.fit(features).labels_only()
+
+
+def _keeps(memory: Any) -> bool:
+    """Whether it is a cache, and not ``Memory(None)``."""
+    return getattr(memory, "store_backend", memory) is not None
+
+
+def _version() -> str:
+    from . import __version__
+
+    return __version__
 
 
 def _tfidf(texts: list[str]) -> sp.csr_matrix:

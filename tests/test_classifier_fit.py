@@ -423,6 +423,21 @@ def test_memory_pays_for_tokens_and_clusters_once(tmp_path, monkeypatch):
     assert calls_of(clusterer=BalancedLabelClusterer(max_cluster_size=8)) == ["clusters"]
     assert calls_of(texts=X[::-1]) == ["clusters", "tokens"]
     assert calls_of(y=Y[::-1]) == ["clusters"]
+    assert calls_of(n_jobs=2) == []
+    assert calls_of(random_state=1) == ["clusters"]
+    direct = {"clusterer": BalancedLabelClusterer(max_cluster_size=1)}
+    assert calls_of(**direct, bottleneck_dim=256) == ["clusters"]
+    assert calls_of(**direct, bottleneck_dim=256, random_state=1) == []
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in files if X[0].encode() in path.read_bytes()]  # no text in clear
+
+
+def test_clusters_from_memory_have_the_parameters_that_were_asked_for(tmp_path):
+    params = {"max_cluster_size": 4, "random_state": 3}
+    for n_jobs in (1, 2):
+        clusterer = BalancedLabelClusterer(**params, n_jobs=n_jobs)
+        clf = make_classifier(memory=str(tmp_path), max_epochs=1, clusterer=clusterer).fit(X, Y)
+        assert clf.clusterer_.get_params() == {**clusterer.get_params(), "n_jobs": n_jobs}
 
 
 def test_memory_changes_nothing(tmp_path):
@@ -438,6 +453,12 @@ def test_memory_tells_tokenizers_apart(tmp_path):
     assert last.cls_last
     again = _preparation.cached_tokens(memory, tiny_tokenizer(), X[:3], 32)
     np.testing.assert_array_equal(again.ids, first.ids)
+    from_the_end = tiny_tokenizer()
+    from_the_end.truncation_side = "left"
+    cut = [
+        _preparation.cached_tokens(memory, t, X[:3], 4) for t in (tiny_tokenizer(), from_the_end)
+    ]
+    assert not np.array_equal(cut[0].ids, cut[1].ids)
 
 
 def test_memory_knows_a_tokenizer_again_whatever_it_did_last():

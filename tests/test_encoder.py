@@ -15,16 +15,14 @@ from skxmc import _encoder
 from skxmc._encoder import (
     EMBEDDED_ENCODERS,
     build_encoder,
-    check_length,
-    check_states,
     dropout_rates,
     embedded_path,
     load_encoder,
-    longest_input,
     set_dropout,
     use_fast_attention,
     without_pooler,
 )
+from skxmc._encoder_check import check_length, check_states, longest_input
 from skxmc._network import LightXMLNetwork
 from skxmc._text import cls_is_last, tokenize
 
@@ -175,7 +173,7 @@ def test_embedded_encoder_without_network(no_hub):
     assert no_hub == [str(embedded_path(MINILM))]
     assert encoder.config.hidden_size == 384
     assert encoder.dtype == torch.float32
-    assert encoder.pooler is None
+    assert isinstance(encoder.pooler, torch.nn.Identity)
     use_fast_attention(encoder, CPU)
     texts = ["income tax", "tax on income", "a mountain lake", ""]
     e = torch.nn.functional.normalize(represent(tokenizer, encoder, texts, n_feature_layers=1))
@@ -243,9 +241,9 @@ def test_progress_bars_of_transformers_are_left_as_they_were(tiny_encoder, shown
 def test_pooler_is_dropped(tiny_encoder, family):
     _, encoder = load_encoder(tiny_encoder(family))
     assert AutoModel.from_config(encoder.config).pooler is not None
-    assert encoder.pooler is None
+    assert isinstance(encoder.pooler, torch.nn.Identity)
     assert not any("pooler" in name for name, _ in encoder.named_parameters())
-    assert build_encoder(encoder.config).pooler is None
+    assert isinstance(build_encoder(encoder.config).pooler, torch.nn.Identity)
 
 
 def test_a_pooler_that_is_a_function_stays():

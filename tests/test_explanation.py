@@ -258,6 +258,16 @@ def test_what_was_read(text, n_tokens, read):
         assert line.endswith(f"{explanation.text_read[-20:]}'; the rest was cut.")
 
 
+def test_what_was_read_where_the_start_is_cut():
+    clf = copy.deepcopy(fitted())
+    clf.tokenizer_.truncation_side = "left"
+    explanation = clf.explain_topk("bife " + "bido " * 60, 1)
+    line = str(explanation).split("\n")[1]
+    start = explanation.text_read[:20]
+    assert line.startswith(f"The model read 32 of its {explanation.n_tokens} tokens, from '{start}")
+    assert line.endswith("...' on; the rest was cut.")
+
+
 # ---------------------------------------------------------------- pipelines
 
 

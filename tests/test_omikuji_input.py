@@ -12,6 +12,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.datasets import load_svmlight_file
 from sklearn.exceptions import NotFittedError
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 from skxmc import OmikujiClassifier, _omikuji
 from skxmc._validation import check_labels
@@ -95,6 +96,13 @@ def test_features_that_are_not_finite_are_refused(factor):
     ):
         with pytest.raises(ValueError, match="vectorizer gives features that are NaN or infinite"):
             call()
+
+
+def test_features_of_another_number_are_refused():
+    fitted = OmikujiClassifier(vectorizer=Factor()).fit(["a", "b"], [["x"], ["y"]])
+    fitted.vectorizer_ = TfidfVectorizer(token_pattern=r"\w").fit(["a b c"])
+    with pytest.raises(ValueError, match=r"^vectorizer makes 3 features now, and made 2 in fit"):
+        fitted.predict_topk(["a b"], 1)
 
 
 def test_training_file(tmp_path):

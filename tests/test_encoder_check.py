@@ -1,0 +1,143 @@
+"""Encoders that cannot be used are refused before anything is trained."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from classifier_fixtures import dataset, encoder_path, fitted, make_classifier
+from tiny_encoders import tiny_tokenizer
+from transformers import (
+    AutoModel,
+    BartConfig,
+    CanineConfig,
+    FNetConfig,
+    GPT2Config,
+    LayoutLMConfig,
+    SqueezeBertConfig,
+    T5Config,
+)
+
+from skxmc._encoder_check import check_representations
+
+X, Y = dataset()
+SIZES = {
+    "vocab_size": len(tiny_tokenizer()),
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 66,
+    "pad_token_id": 0,
+}
+OF_BART = {
+    "vocab_size": SIZES["vocab_size"],
+    "d_model": 16,
+    "encoder_layers": 1,
+    "decoder_layers": 1,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 32,
+    "decoder_ffn_dim": 32,
+    "pad_token_id": 0,
+    "eos_token_id": 2,
+    "bos_token_id": 1,
+    "decoder_start_token_id": 2,
+}
+
+
+def save(config, folder, tokenizer=None):
+    """An encoder with random weights, far enough from 0 that its states differ."""
+    torch.manual_seed(0)
+    model = AutoModel.from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(std=0.3)
+    model.save_pretrained(folder)
+    (tokenizer or tiny_tokenizer()).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (BartConfig(**OF_BART), "BartModel, has no hidden states of a .CLS. token .AttributeErr"),
+        (
+            T5Config(vocab_size=SIZES["vocab_size"], d_model=16, d_kv=8, num_layers=1, num_heads=2),
+            "T5Model, has no hidden states of a .CLS. token .ValueError",
+        ),
+        (
+            GPT2Config(vocab_size=SIZES["vocab_size"], n_embd=16, n_layer=2, n_head=2),
+            "GPT2Model, represents all texts alike: its .CLS. token comes first",
+        ),
+        (CanineConfig(**SIZES), "CanineModel, has no hidden states of a .CLS. token"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_models_that_are_no_such_encoders(config, message, tmp_path):
+    clf = make_classifier(encoder=save(config, tmp_path))
+    with pytest.raises(ValueError, match=f"^encoder='.*', {message}.*Give an encoder such as BERT"):
+        clf.fit(X, Y)
+
+
+@pytest.mark.parametrize("config", [SqueezeBertConfig, LayoutLMConfig])
+def test_encoders_that_always_call_their_pooler(config, tmp_path):
+    sizes = dict(SIZES)
+    if config is SqueezeBertConfig:
+        sizes |= {"embedding_size": 16, "q_groups": 2, "k_groups": 2, "v_groups": 2}
+        sizes |= {"post_attention_groups": 1, "intermediate_groups": 2, "output_groups": 2}
+    clf = make_classifier(encoder=save(config(**sizes), tmp_path), max_epochs=1).fit(X, Y)
+    assert clf.predict_topk(X, 3).labels.shape == (64, 3)
+
+
+def test_more_tokens_than_embeddings(tmp_path):
+    folder = Path(shutil.copytree(encoder_path(), tmp_path / "encoder"))
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens(["<tag>"])
+    tokenizer.save_pretrained(folder)
+    n_words = json.loads((folder / "config.json").read_text())["vocab_size"]
+    message = f"has embeddings of {n_words} tokens, but its tokenizer has {n_words + 1}. Call model"
+    with pytest.raises(ValueError, match=message):
+        make_classifier(encoder=str(folder)).fit(X, Y)
+
+
+def test_padding_that_is_seen(tmp_path):
+    config = FNetConfig(**{**SIZES, "type_vocab_size": 2})
+    clf = make_classifier(encoder=save(config, tmp_path), max_epochs=1)
+    with pytest.warns(UserWarning, match="FNetModel, does not hide padding from texts") as warned:
+        clf.fit(X, Y)
+    assert [Path(warning.filename).name for warning in warned] == [Path(__file__).name]
+
+
+def test_a_sound_encoder_says_nothing():
+    clf = fitted()
+    check_representations(clf.network_.encoder, clf.tokenizer_, 2, name="mine")
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("model.safetensors", b""),
+        ("model.safetensors", b"version https://git-lfs.github.com/spec/v1"),
+        ("tokenizer.json", b'{"a": 1}'),
+        ("config.json", b'{"model_type": "bert", "hidden_size": 24}'),
+    ],
+)
+def test_damaged_folders(file, content, tmp_path):
+    folder = Path(shutil.copytree(encoder_path(), tmp_path / "encoder"))
+    (folder / file).write_bytes(content)
+    with pytest.raises(ValueError, match=r"^encoder=.* could not be loaded .*Give a hub id"):
+        make_classifier(encoder=str(folder)).fit(X, Y)
+
+
+def test_a_folder_in_the_home_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    shutil.copytree(encoder_path(), tmp_path / "mine")
+    clf = make_classifier(encoder=os.path.join("~", "mine"), max_epochs=1).fit(X, Y)
+    assert clf.n_labels_ == 30
+    with pytest.raises(ValueError, match="there is no such folder"):
+        make_classifier(encoder=os.path.join("~", "other")).fit(X, Y)
