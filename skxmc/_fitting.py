@@ -282,8 +282,9 @@ def build_model(
                 "needs one row for each label, in the order of classes_."
             )
     tokenizer, encoder = load_encoder(clf.encoder)
-    check_states(encoder, clf.n_feature_layers, name=clf.encoder)
-    check_representations(encoder.eval(), tokenizer, clf.n_feature_layers, name=clf.encoder)
+    n_layers = int(clf.n_feature_layers)
+    check_states(encoder, n_layers, name=clf.encoder)
+    check_representations(encoder.eval(), tokenizer, n_layers, name=clf.encoder)
     clusterer = BalancedLabelClusterer() if clf.clusterer is None else clone(clf.clusterer)
     if clusterer.random_state is None:
         clusterer.random_state = seed
@@ -293,7 +294,7 @@ def build_model(
     network = LightXMLNetwork(
         encoder,
         clusterer.labels_,
-        n_feature_layers=int(clf.n_feature_layers),
+        n_feature_layers=n_layers,
         bottleneck_dim=int(clf.bottleneck_dim),
         dropout=0.0,  # not known yet
     )

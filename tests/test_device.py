@@ -1,5 +1,7 @@
 """Devices that are not there, precision that suits one, and random numbers left alone."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
@@ -73,12 +75,16 @@ def test_precision_auto_is_bfloat16_where_it_is_fast(monkeypatch, fast):
     expected = torch.bfloat16 if fast else torch.float32
     monkeypatch.setattr(_device, "_cpu_has_bf16", lambda: fast)
     assert resolve_precision("auto", CPU) == expected
-    asked = {}
+    asked, current = {}, []
     monkeypatch.setattr(
         torch.cuda, "is_bf16_supported", lambda **options: asked.update(options) or fast
     )
-    assert resolve_precision("auto", torch.device("cuda")) == expected
+    monkeypatch.setattr(
+        torch.cuda, "device", lambda device: contextlib.nullcontext(current.append(device))
+    )
+    assert resolve_precision("auto", torch.device("cuda", 1)) == expected
     assert asked == {"including_emulation": False}  # emulated is not fast
+    assert current == [torch.device("cuda", 1)]  # of this one, whichever is current
     assert resolve_precision("auto", torch.device("mps")) == torch.float32
 
 
