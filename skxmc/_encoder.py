@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,7 +58,7 @@ def load_encoder(name: str) -> Encoder:
         If the encoder is found nowhere or is of a kind that cannot be used.
     """
     embedded = embedded_path(name)
-    source = str(embedded or (Path(name).expanduser() if name.startswith("~") else name))
+    source = str(embedded or os.path.expanduser(name))
     try:
         return _load(source)
     except Exception as error:  # damaged files raise errors of any kind
@@ -104,7 +105,7 @@ def _not_found_message(name: str, error: Exception) -> str:
     # The hub client only says that such a name is no hub id.
     path = Path(name)
     is_path = path.is_absolute() or name.startswith((".", "~"))
-    if is_path and not path.expanduser().is_dir():
+    if is_path and not os.path.isdir(os.path.expanduser(name)):
         reason = "there is no such folder"
     remedy = (
         "Give a hub id with network access, or the path of a directory that "

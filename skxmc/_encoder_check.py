@@ -70,9 +70,12 @@ def check_representations(encoder: Any, tokenizer: Any, n_layers: int, *, name: 
     tokens = tokenize(tokenizer, PROBES, length)
     n_words = getattr(encoder.config, "vocab_size", None)
     if n_words is not None and len(tokenizer) > n_words:
-        raise ValueError(
-            f"{who} has embeddings of {n_words} tokens, but its tokenizer has {len(tokenizer)}. "
-            "Call model.resize_token_embeddings(len(tokenizer)), and save both again."
+        warnings.warn(
+            f"{who} has embeddings of {n_words} tokens, but its tokenizer has {len(tokenizer)}: a "
+            "text with one of the others will fail. Call "
+            "model.resize_token_embeddings(len(tokenizer)), and save both again.",
+            UserWarning,
+            stacklevel=6,  # the line that called fit
         )
     try:
         encoder.get_input_embeddings()  # some have none

@@ -11,7 +11,6 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.base import ClassifierMixin, _fit_context, clone
 from sklearn.ensemble import VotingClassifier
-from sklearn.frozen import FrozenEstimator
 from sklearn.utils import Bunch, check_random_state, get_tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import _BaseComposition
@@ -25,6 +24,7 @@ from ._members import (
     common_classes,
     fit_member,
     is_dropped,
+    is_frozen,
     labels_of_members,
     scores_of_members,
 )
@@ -212,7 +212,7 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
             return self
         label_names = fit_params.get("label_names")
         labels = check_labels(y, label_names=label_names, n_texts=len(texts), require_positive=True)
-        if all(isinstance(member, FrozenEstimator) for member in members.values()):
+        if all(is_frozen(member) for member in members.values()):
             for member in members.values():
                 check_is_fitted(member)
             by_name = label_names is not None or names_labels(y)

@@ -17,7 +17,7 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_memory
 
-from ._checkpoint import HASHED, Checkpoint
+from ._checkpoint import HASHED, Checkpoint, Found
 from ._clusterer import BalancedLabelClusterer, check_features
 from ._device import local_seed, resolve_device, resolve_precision
 from ._encoder import load_encoder
@@ -93,10 +93,10 @@ def fit_model(
         given.y, label_names=given.label_names, n_texts=len(texts), require_positive=True
     )
     checkpoint = None if clf.checkpoint_dir is None else Checkpoint(clf.checkpoint_dir)
-    goes_on = is_stopped_run(clf, checkpoint)
-    model, state = None if goes_on else previous_model(clf), None
-    before = checkpoint.found.model if goes_on and checkpoint and checkpoint.found else model
-    if before is not None:
+    stopped = find_stopped_run(clf, checkpoint)
+    model, state = None if stopped else previous_model(clf), None
+    before = stopped.model if stopped else model
+    if clf.warm_start and before is not None:
         check_same_network(clf, before)
         by_name = given.label_names is not None or names_labels(given.y)
         labels = labels_of_previous_fit(labels, before.classes, by_name=by_name)
@@ -120,8 +120,8 @@ def fit_model(
         run = describe_run(clf, seed, device, data)
         if model is not None:
             run[WARM_START] = joblib_hash(network_state(model.network))
-        elif goes_on and WARM_START in clf._stopped_run:
-            run[WARM_START] = clf._stopped_run[WARM_START]
+        elif stopped and WARM_START in stopped.run:
+            run[WARM_START] = stopped.run[WARM_START]
         checkpoint.identify(run)
         if checkpoint.found is not None:
             model, state = checkpoint.found.model, checkpoint.found.state
@@ -187,8 +187,8 @@ def fit_model(
         is_done = training.run()
     if checkpoint is not None and is_done:
         checkpoint.save(model, clf, training.history, None)
-    stopped = checkpoint is not None and not is_done
-    return model, training.history, checkpoint.run if stopped and checkpoint else None
+    of_checkpoint = None if checkpoint is None else checkpoint.run
+    return model, training.history, None if is_done else of_checkpoint
 
 
 def draw_seed(clf: Any, checkpoint: Checkpoint | None) -> int:
@@ -199,14 +199,14 @@ def draw_seed(clf: Any, checkpoint: Checkpoint | None) -> int:
     return int(checkpoint.found.run["seed"])
 
 
-def is_stopped_run(clf: Any, checkpoint: Checkpoint | None) -> bool:
-    """Whether Ctrl-C stopped `clf` in the run of the checkpoint, which then goes on from there.
+def find_stopped_run(clf: Any, checkpoint: Checkpoint | None) -> Found | None:
+    """The run of the checkpoint, if Ctrl-C stopped `clf` in it: it goes on from there.
 
     Such a classifier is fitted, but that is not what its warm start is to go on with.
     """
-    stopped = getattr(clf, "_stopped_run", None)
     found = None if checkpoint is None else checkpoint.found
-    return stopped is not None and found is not None and found.run == stopped
+    is_its = found is not None and found.run == getattr(clf, "_stopped_run", None)
+    return found if is_its else None
 
 
 def previous_model(clf: Any) -> Model | None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
 from sklearn.utils._user_interface import _print_elapsed_time
 
 from ._rescoring import candidate_scores, fit_with, ranks_texts
@@ -15,6 +17,12 @@ from ._validation import Labels, align_labels
 def is_dropped(member: Any) -> bool:
     """Whether "drop" stands where a member was."""
     return isinstance(member, str) and member == "drop"
+
+
+def is_frozen(member: Any) -> bool:
+    """Whether `fit` leaves its labels as they are."""
+    last = member.steps[-1][1] if isinstance(member, Pipeline) else member
+    return isinstance(last, FrozenEstimator)
 
 
 def check_members(estimators: list[Any]) -> dict[str, Any]:

@@ -103,6 +103,7 @@ def _fingerprint(tokenizer: Any) -> str:
     else:
         rules = {**json.loads(backend.to_str()), "truncation": None, "padding": None}
     of_calls = [tokenizer.truncation_side, tokenizer.model_input_names]
+    of_calls.append(getattr(tokenizer, "split_special_tokens", False))
     marks = tokenizer.special_tokens_map
     return joblib_hash(json.dumps([type(tokenizer).__name__, rules, of_calls, marks], default=str))
 
@@ -117,11 +118,13 @@ def cached_clusters(
     """Fit the clusterer, or take the fitted one that an earlier fit has stored."""
     if not _keeps(memory):
         return _cluster(texts, y, features, clusterer, None)
+    clusterer._validate_params()
     params = clusterer.get_params()
     decisive = {name: value for name, value in params.items() if name != "n_jobs"}
     if largest_cluster(clusterer.max_cluster_size, y.shape[1]) == 1:
         del decisive["random_state"]  # draws nothing
-    key = joblib_hash((texts, y, features, decisive, sklearn.__version__, _version()))
+    kind = f"{type(clusterer).__module__}.{type(clusterer).__qualname__}"
+    key = joblib_hash((texts, y, features, kind, decisive, sklearn.__version__, _version()))
     cached = memory.cache(_cluster, ignore=["texts", "y", "features", "clusterer"])
     return cached(texts, y, features, clusterer, key).set_params(**params)
 

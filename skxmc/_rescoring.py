@@ -13,6 +13,7 @@ from sklearn.pipeline import Pipeline
 
 from ._ranker import TextRankerMixin, from_score_on
 from ._topk import innermost, rank_columns
+from ._validation import check_texts
 
 # Texts that are scored together: bounds what their candidates take.
 BLOCK_TEXTS = 2048
@@ -68,9 +69,8 @@ def names_taken(estimator: Any, fit_params: Iterable[str]) -> dict[str, str]:
     if isinstance(estimator, Pipeline):
         step, last = estimator.steps[-1]
         names = {key: f"{step}__{name}" for key, name in names_taken(last, fit_params).items()}
-        return names | {
-            key: key for key in fit_params if key.split("__")[0] in dict(estimator.steps)
-        }
+        of_steps = tuple(f"{step}__" for step, _ in estimator.steps)
+        return names | {key: key for key in fit_params if key.startswith(of_steps)}
     params = signature(estimator.fit).parameters
     takes_all = any(param.kind is param.VAR_KEYWORD for param in params.values())
     return {key: key for key in fit_params if takes_all or key in params}
@@ -111,6 +111,7 @@ def candidate_scores(
     """
     if ranks_texts(innermost(estimator)[0]):
         inside, seen = innermost(estimator, texts)
+        seen = check_texts(seen, allow_empty=True)  # steps may return any column
         if k is None:
             return inside.decision_function(seen, top_k=n_candidates)
         scores = keep_best(inside.decision_function(seen), n_candidates)

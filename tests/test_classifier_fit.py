@@ -440,6 +440,25 @@ def test_clusters_from_memory_have_the_parameters_that_were_asked_for(tmp_path):
         assert clf.clusterer_.get_params() == {**clusterer.get_params(), "n_jobs": n_jobs}
 
 
+class ByNumber(BalancedLabelClusterer):
+    """Clusters labels by their numbers."""
+
+    def fit(self, X, y=None):
+        super().fit(X)
+        self.labels_ = np.arange(X.shape[0]) // 4
+        self.n_clusters_ = int(self.labels_.max()) + 1
+        return self
+
+
+def test_memory_tells_clusterers_apart(tmp_path):
+    params = {"memory": str(tmp_path), "max_epochs": 1}
+    for clusterer in (BalancedLabelClusterer(4), ByNumber(4)):
+        clf = make_classifier(**params, clusterer=clusterer).fit(X, Y)
+    assert clf.clusterer_.labels_.tolist() == (np.arange(30) // 4).tolist()
+    with pytest.raises(ValueError, match="'max_cluster_size' parameter of BalancedLabelClusterer"):
+        make_classifier(**params).set_params(clusterer__max_cluster_size="many").fit(X, Y)
+
+
 def test_memory_changes_nothing(tmp_path):
     for _ in range(2):
         assert_same_predictions(make_classifier(memory=str(tmp_path)).fit(X, Y), fitted())

@@ -99,9 +99,12 @@ def test_more_tokens_than_embeddings(tmp_path):
     tokenizer.add_tokens(["<tag>"])
     tokenizer.save_pretrained(folder)
     n_words = json.loads((folder / "config.json").read_text())["vocab_size"]
-    message = f"has embeddings of {n_words} tokens, but its tokenizer has {n_words + 1}. Call model"
-    with pytest.raises(ValueError, match=message):
-        make_classifier(encoder=str(folder)).fit(X, Y)
+    message = (
+        f"has embeddings of {n_words} tokens, but its tokenizer has {n_words + 1}: a text"
+    )
+    with pytest.warns(UserWarning, match=message) as warned:
+        make_classifier(encoder=str(folder), max_epochs=1).fit(X, Y)
+    assert [Path(warning.filename).name for warning in warned] == [Path(__file__).name]
 
 
 def test_padding_that_is_seen(tmp_path):
@@ -141,3 +144,5 @@ def test_a_folder_in_the_home_directory(tmp_path, monkeypatch):
     assert clf.n_labels_ == 30
     with pytest.raises(ValueError, match="there is no such folder"):
         make_classifier(encoder=os.path.join("~", "other")).fit(X, Y)
+    with pytest.raises(ValueError, match="there is no such folder"):
+        make_classifier(encoder="~nobody-of-this-name/mine").fit(X, Y)

@@ -74,6 +74,16 @@ def test_after_ctrl_c_the_same_classifier_goes_on(tmp_path, monkeypatch):
     assert_same_model(clf.fit(X, Y), fitted())
 
 
+def test_after_ctrl_c_other_parameters_are_another_run(tmp_path, monkeypatch):
+    clf = make_classifier(checkpoint_dir=tmp_path, checkpoint_every=1)
+    with monkeypatch.context() as patch:
+        stop_after(6, patch, KeyboardInterrupt)
+        with pytest.warns(UserWarning, match="interrupted after 1 epochs"):
+            clf.fit(X, Y)
+    with pytest.raises(ValueError, match="holds a training run with bottleneck_dim=8, not 4"):
+        clf.set_params(bottleneck_dim=4).fit(X, Y)
+
+
 @pytest.mark.parametrize("starts_anew", [True, False])
 def test_a_run_is_not_taken_for_that_of_another_classifier(starts_anew, tmp_path, monkeypatch):
     """A warm start goes on with the classifier's own weights, or not at all."""

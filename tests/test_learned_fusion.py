@@ -13,6 +13,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from skxmc import LightXMLEnsemble, OmikujiClassifier
 from skxmc._ensemble import auto_validation_fraction
@@ -199,6 +200,7 @@ def test_labels_of_frozen_members_are_matched_by_name(names):
         (name, FrozenEstimator(clone(member).fit(X, tags)))
         for name, member in ensemble().estimators
     ]
+    members[0] = (members[0][0], make_pipeline(FunctionTransformer(list), members[0][1]))
     model = LightXMLEnsemble(members, fusion="learned", random_state=0)
     given = {
         "the same": tags,

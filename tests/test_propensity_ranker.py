@@ -3,6 +3,8 @@
 import pickle
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 from classifier_fixtures import assert_same_predictions, dataset, fitted, make_classifier
 from ensemble_members import LABELS, LEFT, TEXTS, Proba
@@ -135,6 +137,19 @@ def test_no_label_is_a_pad(k):
     ranker = PropensityRanker(FrozenEstimator(narrow), exponent=0.5).fit(X, Y)
     assert (ranker.predict_topk(X, k).scores > 0).all()
     assert (np.diff(ranker.decision_function(X, top_k=k).indptr) == k).all()
+
+
+@pytest.mark.parametrize(
+    "column", [list, lambda texts: pd.Series(texts, index=range(len(texts))[::-1]), pl.Series]
+)
+def test_steps_may_return_any_column(column):
+    narrow = make_classifier(n_candidate_clusters=1).fit(X, Y)
+    clean = FunctionTransformer(lambda texts: column(list(texts)))
+    expected, found = (
+        PropensityRanker(FrozenEstimator(model)).fit(X, Y).predict_topk(X, 10)
+        for model in (narrow, make_pipeline(clean, narrow))
+    )
+    np.testing.assert_array_equal(found.labels, expected.labels)
 
 
 def test_a_pipeline_takes_names_and_texts_of_labels():
