@@ -99,9 +99,7 @@ def test_more_tokens_than_embeddings(tmp_path):
     tokenizer.add_tokens(["<tag>"])
     tokenizer.save_pretrained(folder)
     n_words = json.loads((folder / "config.json").read_text())["vocab_size"]
-    message = (
-        f"has embeddings of {n_words} tokens, but its tokenizer has {n_words + 1}: a text"
-    )
+    message = f"has embeddings of {n_words} tokens, but its tokenizer has {n_words + 1}: a text"
     with pytest.warns(UserWarning, match=message) as warned:
         make_classifier(encoder=str(folder), max_epochs=1).fit(X, Y)
     assert [Path(warning.filename).name for warning in warned] == [Path(__file__).name]
