@@ -73,8 +73,8 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         with these biases; or at random weights and biases of 0, as in the paper.
     loss_reduction : {"sum", "mean"}, default="sum"
         Of the cross-entropies of a text: their sum over clusters and over candidates, or their
-        mean, as in the paper. AdamW does not mind the scale of a loss, but for gradients near its
-        eps; what differs is the weight of recall against ranking.
+        mean, as in the paper. It makes little difference, as AdamW does not mind the scale of a
+        loss; only the weight of recall against ranking is another.
     max_epochs : int or "auto", default="auto"
         Passes over the training texts. "auto" is the root of 600,000 / texts, rounded, from 1 to
         10: 10 for 5,000 texts, 5 for 20,000, 2 for 200,000, 1 from 270,000 on.
