@@ -63,7 +63,8 @@ def check_representations(encoder: Any, tokenizer: Any, n_layers: int, *, name: 
     Warns
     -----
     UserWarning
-        If it represents a text otherwise where a longer one stands beside it.
+        If it represents a text otherwise where a longer one stands beside it, or has fewer words
+        than its tokenizer.
     """
     who = f"encoder={name!r}, {type(encoder).__name__},"
     length = min(PROBE_LENGTH, longest_input(encoder, tokenizer))

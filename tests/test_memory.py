@@ -1,0 +1,106 @@
+"""What `memory` keeps of a fit: tokens and clusters, found again by what decides them."""
+
+import numpy as np
+import pytest
+from classifier_fixtures import (
+    assert_same_predictions,
+    dataset,
+    fitted,
+    make_classifier,
+)
+from joblib import Memory
+from tiny_encoders import tiny_tokenizer
+
+from skxmc import BalancedLabelClusterer, _preparation
+
+X, Y = dataset()
+
+
+def test_memory_pays_for_tokens_and_clusters_once(tmp_path, monkeypatch):
+    calls = []
+    tokenize, features = _preparation.tokenize, _preparation.label_features
+
+    def counting(name, function):
+        def call(*args):
+            calls.append(name)
+            return function(*args)
+
+        return call
+
+    monkeypatch.setattr(_preparation, "tokenize", counting("tokens", tokenize))
+    monkeypatch.setattr(_preparation, "label_features", counting("clusters", features))
+
+    def calls_of(texts=X, y=Y, **params):
+        calls.clear()
+        make_classifier(memory=str(tmp_path), max_epochs=1, **params).fit(texts, y)
+        return sorted(calls)
+
+    assert calls_of() == ["clusters", "tokens"]
+    assert calls_of(bottleneck_dim=4, learning_rate=1e-4) == []
+    assert calls_of(y=Y.tolil()) == []
+    assert calls_of(max_length=16) == ["tokens"]
+    assert calls_of(clusterer=BalancedLabelClusterer(max_cluster_size=8)) == ["clusters"]
+    assert calls_of(texts=X[::-1]) == ["clusters", "tokens"]
+    assert calls_of(y=Y[::-1]) == ["clusters"]
+    assert calls_of(n_jobs=2) == []
+    assert calls_of(random_state=1) == ["clusters"]
+    direct = {"clusterer": BalancedLabelClusterer(max_cluster_size=1)}
+    assert calls_of(**direct, bottleneck_dim=256) == ["clusters"]
+    assert calls_of(**direct, bottleneck_dim=256, random_state=1) == []
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in files if X[0].encode() in path.read_bytes()]  # no text in clear
+
+
+def test_clusters_from_memory_have_the_parameters_that_were_asked_for(tmp_path):
+    params = {"max_cluster_size": 4, "random_state": 3}
+    for n_jobs in (1, 2):
+        clusterer = BalancedLabelClusterer(**params, n_jobs=n_jobs)
+        clf = make_classifier(memory=str(tmp_path), max_epochs=1, clusterer=clusterer).fit(X, Y)
+        assert clf.clusterer_.get_params() == {**clusterer.get_params(), "n_jobs": n_jobs}
+
+
+class ByNumber(BalancedLabelClusterer):
+    """Clusters labels by their numbers."""
+
+    def fit(self, X, y=None):
+        super().fit(X)
+        self.labels_ = np.arange(X.shape[0]) // 4
+        self.n_clusters_ = int(self.labels_.max()) + 1
+        return self
+
+
+def test_memory_tells_clusterers_apart(tmp_path):
+    params = {"memory": str(tmp_path), "max_epochs": 1}
+    for clusterer in (BalancedLabelClusterer(4), ByNumber(4)):
+        clf = make_classifier(**params, clusterer=clusterer).fit(X, Y)
+    assert clf.clusterer_.labels_.tolist() == (np.arange(30) // 4).tolist()
+    with pytest.raises(ValueError, match="'max_cluster_size' parameter of BalancedLabelClusterer"):
+        make_classifier(**params).set_params(clusterer__max_cluster_size="many").fit(X, Y)
+
+
+def test_memory_changes_nothing(tmp_path):
+    for _ in range(2):
+        assert_same_predictions(make_classifier(memory=str(tmp_path)).fit(X, Y), fitted())
+
+
+def test_memory_tells_tokenizers_apart(tmp_path):
+    memory = Memory(tmp_path, verbose=0)
+    first = _preparation.cached_tokens(memory, tiny_tokenizer(), X[:3], 32)
+    last = _preparation.cached_tokens(memory, tiny_tokenizer(cls_last=True), X[:3], 32)
+    assert (first.ids[0], last.ids[-1]) == (1, 1)  # [CLS]
+    assert last.cls_last
+    again = _preparation.cached_tokens(memory, tiny_tokenizer(), X[:3], 32)
+    np.testing.assert_array_equal(again.ids, first.ids)
+    from_the_end = tiny_tokenizer()
+    from_the_end.truncation_side = "left"
+    cut = [
+        _preparation.cached_tokens(memory, t, X[:3], 4) for t in (tiny_tokenizer(), from_the_end)
+    ]
+    assert not np.array_equal(cut[0].ids, cut[1].ids)
+
+
+def test_memory_knows_a_tokenizer_again_whatever_it_did_last():
+    tokenizer = tiny_tokenizer()
+    before = _preparation._fingerprint(tokenizer)
+    tokenizer(X[:3], truncation=True, max_length=7, padding=True)
+    assert _preparation._fingerprint(tokenizer) == before
