@@ -1,12 +1,15 @@
 """The benchmarks still run; what they measure is of no interest here."""
 
+import argparse
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from dataset_files import lines, write, write_npz
+from scipy import sparse
 
 from skxmc.datasets import make_xmc
 
@@ -81,6 +84,44 @@ def test_accuracy_of_the_papers_recipe_on_held_out_texts(data_set):
     assert ": 30 texts, 12 labels, 8 to test" in shown
     assert "loss_reduction='mean'" in shown
     assert names_of_rows(shown) == ["what", "language"]
+
+
+@pytest.fixture
+def measure(monkeypatch):
+    """The module that the benchmarks of accuracy share."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import _measure
+
+    return _measure
+
+
+def test_texts_like_held_out_ones_are_for_neither(measure):
+    X = ["red wine vinegar", "red wine vinegar!", "blue sky", "green grass", "grey stones", "ten"]
+    y = sparse.csr_array([[1, 0, 0, 0], [0, 1, 0, 0], [1, 1, 1, 1], [1, 1, 1, 1], [0, 0, 1, 1]] * 8)
+    X += [f"words of their own {i} {i}" for i in range(100, 134)]
+    held_out, rest = measure.hold_out(X, y, np.array([0, 2, 1, 3, 5, 4]), 2, synonyms=False)
+    assert held_out.tolist() == [0, 2]
+    assert rest.tolist() == [5, 4]  # 1 has the words of 0, 3 the labels of 2
+
+
+def test_held_out_diagnoses_are_synonyms(measure):
+    pytest.importorskip("simple_icd_10_cm")
+    X = ["Cholera", "a synonym", "Typhoid fever", "another one", "a third"]
+    order = np.array([3, 0, 4, 2, 1])
+    held_out, rest = measure.hold_out(X, sparse.csr_array((5, 1)), order, 2, synonyms=True)
+    assert held_out.tolist() == [3, 4]
+    assert rest.tolist() == [0, 2, 1]
+
+
+def test_texts_of_labels_are_words(measure, tmp_path, data_set):
+    write(
+        tmp_path / "output-items.txt", "".join(f"art <crafts> no {i} <p{i}>\n" for i in range(12))
+    )
+    whole = {"hold_out": None, "texts": None}
+    data = measure.load(argparse.Namespace(data=data_set, **whole))
+    assert data.label_texts[3] == "art <crafts> no 3"
+    pytest.importorskip("simple_icd_10_cm")
+    assert measure.load(argparse.Namespace(data="icd10cm", **whole)).label_texts[2] == "Cholera"
 
 
 def test_ablations(data_set):

@@ -245,6 +245,11 @@ def test_every_parameter_of_training_has_an_effect(params):
     assert differ(make_classifier(**params).fit(X, Y), fitted())
 
 
+def test_auto_epochs():
+    epochs = {1: 10, 5_000: 10, 20_000: 5, 45_000: 4, 53_000: 3, 200_000: 2, 600_000: 1, 10**9: 1}
+    assert {n: _fitting.auto_epochs(n) for n in epochs} == epochs
+
+
 @pytest.mark.parametrize(("n_at_one_epoch", "epochs"), [(64, 1), (9 * 64, 3), (12 * 64, 3), (1, 1)])
 def test_epochs_are_fewer_the_more_texts_there_are(n_at_one_epoch, epochs, monkeypatch):
     monkeypatch.setattr(_fitting, "AUTO_TEXTS", n_at_one_epoch)

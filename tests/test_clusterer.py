@@ -85,6 +85,11 @@ def test_sizes_of_large_nodes(n_labels, size, small_blocks):
     assert sizes.max() <= min(size, sizes.min() + 1)
 
 
+def test_auto_sizes():
+    sizes = {1: 1, 32_767: 1, 32_768: 64, 8192 * 64: 64, 8192 * 64 + 1: 65, 5_000_000: 611}
+    assert {n: _clusterer.largest_cluster("auto", n) for n in sizes} == sizes
+
+
 def test_auto_size(monkeypatch):
     monkeypatch.setattr(_clusterer, "AUTO_DIRECT_LIMIT", 200)
     X = topical(200)

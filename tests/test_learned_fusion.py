@@ -18,6 +18,8 @@ from sklearn.preprocessing import FunctionTransformer
 from skxmc import LightXMLEnsemble, OmikujiClassifier
 from skxmc._ensemble import auto_validation_fraction
 from skxmc._fusion import LearnedFusion
+from skxmc._preparation import hold_out
+from skxmc._validation import check_labels
 from skxmc.metrics import precision_at_k
 
 X, Y = dataset()
@@ -261,10 +263,14 @@ def test_manners():
 
 @pytest.mark.parametrize(
     ("n_texts", "n_held_out"),
-    [(500, 100), (1_000, 200), (3_000, 200), (4_000, 200), (20_000, 1_000), (1_000_000, 2_000)],
+    [(500, 100), (1_000, 200), (3_000, 200), (4_000, 200), (20_000, 1_000), (40_024, 2_000)],
 )
 def test_how_many_texts_are_held_out(n_texts, n_held_out):
-    assert round(auto_validation_fraction(n_texts) * n_texts) == n_held_out
+    """Of 40,024 texts, 2,000 / 40,024 are 2,000.0000000000002."""
+    labels = check_labels(np.ones((n_texts, 1)), n_texts=n_texts)
+    fraction = auto_validation_fraction(n_texts)
+    _, (texts, of_texts) = hold_out(["a text"] * n_texts, labels, None, fraction, 0)
+    assert len(texts) == of_texts.matrix.shape[0] == n_held_out
 
 
 @pytest.mark.parametrize(("fraction", "n_held_out"), [("auto", 13), (0.5, 32)])

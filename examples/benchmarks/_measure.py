@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 from skxmc import BalancedLabelClusterer, LightXMLClassifier
 from skxmc.datasets import load_icd10cm, load_xmc
 from skxmc.metrics import label_propensities, precision_at_k, psp_at_k
 
+# A text is left out of training where the TF-IDF cosine to a held-out one is this high, or where
+# it has the same labels, so many or more.
+ALIKE_COSINE, ALIKE_LABELS = 0.6, 4
 # Labels by their number of training texts.
 FREQUENCIES = {"<= 5": (0, 5), "6-50": (6, 50), "> 50": (51, np.inf)}
 HEADER = (
@@ -32,7 +37,7 @@ class Data(NamedTuple):
     y_train: sp.csr_array
     X_test: list[str]
     y_test: sp.csr_array
-    label_names: Any
+    label_texts: list[str]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", help="folder of the data set, or icd10cm")
     parser.add_argument("--encoder", default="sentence-transformers/all-MiniLM-L6-v2")
     parser.add_argument("--max-cluster-size", type=int, help="1 is the direct mode")
-    parser.add_argument("--hold-out", type=int, help="measure on so many training texts")
+    parser.add_argument("--hold-out", type=int, help="measure on so many texts for training")
     parser.add_argument("--texts", type=int, help="train on so many texts only")
     parser.add_argument(
         "--set",
@@ -70,12 +75,13 @@ def value_of(text: str) -> Any:
 
 def load(arguments: argparse.Namespace) -> Data:
     """Load the data set, and hold out or leave out texts as asked, always the same ones."""
-    data = load_icd10cm() if arguments.data == "icd10cm" else load_xmc(arguments.data)
+    is_icd = arguments.data == "icd10cm"
+    data = load_icd10cm() if is_icd else load_xmc(arguments.data)
     X_train, y_train = list(data.X_train), sp.csr_array(data.y_train)
     X_test, y_test = list(data.X_test), sp.csr_array(data.y_test)
     order = np.random.default_rng(0).permutation(len(X_train))
     if arguments.hold_out:
-        held_out, order = order[: arguments.hold_out], order[arguments.hold_out :]
+        held_out, order = hold_out(X_train, y_train, order, arguments.hold_out, synonyms=is_icd)
         X_test, y_test = [X_train[i] for i in held_out], y_train[held_out]
     if arguments.hold_out or arguments.texts:
         order = order[: arguments.texts]
@@ -84,7 +90,36 @@ def load(arguments: argparse.Namespace) -> Data:
         f"{Path(arguments.data).name}: {len(X_train):,} texts, {y_train.shape[1]:,} labels, "
         f"{len(X_test):,} to test"
     )
-    return Data(X_train, y_train, X_test, y_test, data.label_names)
+    # Names of some sets end in the label's key, which says nothing: "art handicraft <p1000>".
+    label_texts = data.label_texts if is_icd else data.label_names
+    label_texts = [re.sub(r" <\S+>$", "", text) for text in label_texts]
+    return Data(X_train, y_train, X_test, y_test, label_texts)
+
+
+def hold_out(
+    X: list[str], y: sp.csr_array, order: np.ndarray, n_held_out: int, *, synonyms: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Part validation from training as the test parts were parted: rows of each, in `order`.
+
+    With `synonyms` (ICD-10-CM), validation is the first synonyms, and all else trains: the
+    descriptions of the same codes, too. Otherwise texts like a held-out one train nothing.
+    """
+    if synonyms:
+        import simple_icd_10_cm as icd
+
+        described = {icd.get_description(code) for code in icd.get_all_codes(with_dots=True)}
+        is_held_out = np.zeros(len(X), bool)
+        is_held_out[[i for i in order if X[i] not in described][:n_held_out]] = True
+        return order[is_held_out[order]], order[~is_held_out[order]]
+    held_out, rest = order[:n_held_out], order[n_held_out:]
+    words = TfidfVectorizer(ngram_range=(1, 2), max_df=0.1, dtype=np.float32).fit_transform(X)
+    label_sets = [y.indices[a:b].tobytes() for a, b in zip(y.indptr, y.indptr[1:], strict=False)]
+    seen = {label_sets[i] for i in held_out if np.diff(y.indptr)[i] >= ALIKE_LABELS}
+    chunks = np.array_split(rest, -(-len(rest) // 1000))
+    cosines = [(words[chunk] @ words[held_out].T).max(axis=1).toarray().ravel() for chunk in chunks]
+    alike = np.concatenate(cosines) >= ALIKE_COSINE
+    alike |= np.array([label_sets[i] in seen for i in rest])
+    return held_out, rest[~alike]
 
 
 def row(what: str, model: Any, data: Data, minutes: float) -> str:

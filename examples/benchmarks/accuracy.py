@@ -3,10 +3,11 @@
     python examples/benchmarks/accuracy.py DATA_DIR --set max_epochs=1
     python examples/benchmarks/accuracy.py icd10cm --max-cluster-size 16 --no-words
 
-DATA_DIR is a folder that `skxmc.datasets.load_xmc` reads. With `--hold-out N`, N training texts
-are measured on instead of the test part, which is what parameters are chosen by. The row "words" is
-trained on all training texts; the members of "both", of which "language" is one, on all but those
-that a `LightXMLEnsemble` holds out to learn how they go together.
+DATA_DIR is a folder that `skxmc.datasets.load_xmc` reads. With `--hold-out N`, N texts for training
+are measured on instead of the test part, which is what parameters are chosen by; texts like them
+train nothing. The row "words" is trained on all training texts; the members of "both", of which
+"language" is one, on all but those that a `LightXMLEnsemble` holds out to learn how they go
+together.
 """
 
 import argparse
@@ -29,7 +30,7 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_arguments(parser)
-    parser.add_argument("--label-texts", action="store_true", help="label names are texts, too")
+    parser.add_argument("--label-texts", action="store_true", help="texts of labels are texts, too")
     parser.add_argument("--no-words", action="store_true", help="without the linear model")
     parser.add_argument("--no-language", action="store_true", help="without LightXML")
     parser.add_argument("--paper", action="store_true", help="LightXML by the paper's recipe")
@@ -40,7 +41,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     arguments = parse()
     data = load(arguments)
-    label_texts = data.label_names if arguments.label_texts else None
+    label_texts = data.label_texts if arguments.label_texts else None
 
     def fit(model: Any, X: list[str], y: Any, **fit_params: Any) -> float:
         """Fit, and return the minutes it took."""
