@@ -101,9 +101,11 @@ def paper_params(dataset: str) -> dict[str, Any]:
     What differs from the paper: positives that the generator does not recall are ranked as well and
     never count as negatives; dropout stays on in training (the authors' script turns it off at its
     first evaluation); the bottleneck is linear, where eq. 4 has a sigmoid; labels have biases; the
-    embeddings of labels and words that a step does not read are not moved in it; texts of like
-    length make a batch; and ``precision="auto"`` is bf16 where the device has it, else fp32, where
-    the paper has a mixed precision of fp16.
+    embeddings of labels and words that a step does not read are not moved in it; weight decay
+    spares biases and layer norms, where the paper's sentence decays these alone; the sparse text
+    features that labels are clustered by are TF-IDF of words; texts of like length make a batch;
+    and ``precision="auto"`` is bf16 where the device has it, else fp32, where the paper has a mixed
+    precision of fp16.
 
     Examples
     --------
