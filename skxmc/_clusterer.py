@@ -387,6 +387,10 @@ class BalancedLabelClusterer(
     def _unit_rows(self, X: Any, *, reset: bool) -> sp.csr_array:
         """Rows of unit norm, or of zeros, as a canonical float32 copy."""
         X = check_features(X, "X", partial(validate_data, self, reset=reset))
+        if not sp.issparse(X):
+            # In parts, as what scipy makes on the way takes eight times as much memory.
+            parts = gen_batches(len(X), _label_tree.BLOCK_ROWS)
+            X = sp.vstack([sp.csr_array(X[part]) for part in parts], format="csr")
         return _unit(sp.csr_array(X))
 
 

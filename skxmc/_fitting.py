@@ -184,6 +184,8 @@ def fit_model(
         )
         if state is not None:
             training.load_state_dict(state)
+            assert checkpoint is not None
+            checkpoint.found = state = None  # free what the network has now
         is_done = training.run()
     if checkpoint is not None and is_done:
         checkpoint.save(model, clf, training.history, None)

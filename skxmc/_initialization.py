@@ -109,20 +109,18 @@ def start_at_centroids(
     rows = rng.permutation(y.shape[0])
     is_text = rows < len(rows) - n_label_texts
     rows = rows[~is_text | (is_text.cumsum() <= MAX_TEXTS)]
-    sample, rest = np.split(rows, [MAX_TEXTS_FOR_COVARIANCE])
+    sample = rows[:MAX_TEXTS_FOR_COVARIANCE]
     n_components = DIRECT_COMPONENTS if network.direct else network.bottleneck.out_features
     features = represent(sample)
     mean, components = _whitening(features, n_components)
-    projected = np.concatenate(
-        [(features - mean) @ components.T]
-        + [
-            (represent(rest[i : i + CHUNK]) - mean) @ components.T
-            for i in range(0, len(rest), CHUNK)
-        ]
-    )
-    norm = float(np.linalg.norm(projected, axis=1).mean())
-    norm = max(norm, SMALLEST_NORM * math.sqrt(min(projected.shape)))
-    clusters = _directions(_cluster_matrix(network, y[rows]), projected)
+    projected = np.empty((len(rows), len(components)), np.float32)
+    projected[: len(sample)] = (features - mean) @ components.T
+    for start in range(len(sample), len(rows), CHUNK):
+        part = slice(start, start + CHUNK)
+        projected[part] = (represent(rows[part]) - mean) @ components.T
+    mean_norm = float(np.linalg.norm(projected, axis=1).mean())
+    norm = max(mean_norm, SMALLEST_NORM * math.sqrt(min(projected.shape)))
+    clusters = _directions(_cluster_matrix(network, y[rows]), projected, mean_norm)
     device = network.feature_mean.device
     projection = torch.from_numpy(components).to(device)
     with torch.no_grad():
@@ -140,7 +138,7 @@ def start_at_centroids(
             for start in range(0, network.layout.n_labels, CHUNK):
                 part = slice(start, start + CHUNK)
                 cluster_of, slot_of = network.layout.cluster_of[part], network.layout.slot_of[part]
-                labels = _directions(y_by_label[:, part], projected)
+                labels = _directions(y_by_label[:, part], projected, mean_norm)
                 unseen = ~labels.any(axis=1)
                 labels[unseen] = clusters[cluster_of.cpu().numpy()[unseen]]
                 embeddings = torch.from_numpy(labels * (CENTROID_LOGIT / norm)).float().to(device)
@@ -160,14 +158,15 @@ def _whitening(features: np.ndarray, n_components: int) -> tuple[np.ndarray, np.
     return mean.astype(np.float32), components.T.astype(np.float32)
 
 
-def _directions(y: sp.sparray, projected: np.ndarray) -> np.ndarray:
+def _directions(y: sp.sparray, projected: np.ndarray, mean_norm: float) -> np.ndarray:
     """Unit vectors to the centroids of the texts of each column of `y`; 0 where it has none.
 
-    What all texts have is at their mean, 0 but for rounding errors, which point nowhere.
+    What all texts have is at their mean, 0 but for rounding errors, which point nowhere: they are
+    small beside `mean_norm`, that of the texts.
     """
     sums = y.T @ projected
     n_texts = np.asarray(y.sum(axis=0)).ravel()  # of two dimensions in scipy 1.11
-    noise = SMALLEST_CENTROID * np.linalg.norm(projected, axis=1).mean() * n_texts
+    noise = SMALLEST_CENTROID * mean_norm * n_texts
     sums[np.linalg.norm(sums, axis=1) <= noise] = 0.0
     return normalize(sums)
 

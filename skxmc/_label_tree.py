@@ -48,10 +48,11 @@ def split(
     rng = np.random.default_rng(seed)
     nodes = tree.nodes[rows[:1]]
     level = int(nodes[0]).bit_length() - 1
-    X = X[rows]
+    X = X if level == 0 else X[rows]
     bounds = np.array([0, len(rows)])  # of the nodes' rows
     edges = np.array([0, X.shape[1]])  # of the nodes' columns
-    if steps > 1:
+    # Of many columns few are used in a small node, and each product writes all that there are.
+    if steps > 1 or X.nnz < 4 * X.shape[1]:
         X, edges = _renumber(X, bounds, edges[:1], edges)
     n_iters = []
     for step in range(steps):

@@ -31,6 +31,8 @@ LEAST_SCORE = float(np.finfo(np.float32).tiny)
 MOST_TREES = 10_000
 # From about 1e15 on, weights for the loss "log" become NaN, at which omikuji aborts in prediction.
 MOST_C = 1e6
+# Features of so many texts are in memory at a time in prediction.
+TEXTS_PER_CHUNK = 65_536
 
 
 class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
@@ -252,8 +254,9 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         """Columns and scores of the k best labels, or of all recalled, and where texts start."""
         columns: list[np.ndarray] = []
         scores: list[np.ndarray] = []
-        if texts:
-            features = _normalized(self.vectorizer_.transform(texts))
+        for first in range(0, len(texts), TEXTS_PER_CHUNK):
+            chunk = texts[first : first + TEXTS_PER_CHUNK]
+            features = _normalized(self.vectorizer_.transform(chunk))
             if features.shape[1] != self.model_.n_features:
                 raise ValueError(
                     f"vectorizer makes {features.shape[1]} features now, and made "

@@ -213,7 +213,11 @@ def add_label_texts(
         )
     columns = [column for column, text in enumerate(of_labels) if text.strip()]
     rows = sp.csr_array(
-        (np.ones(len(columns), dtype=y.dtype), columns, np.arange(len(columns) + 1)),
+        (
+            np.ones(len(columns), dtype=y.dtype),
+            np.array(columns, dtype=y.indices.dtype),
+            np.arange(len(columns) + 1, dtype=y.indptr.dtype),
+        ),
         shape=(len(columns), n_labels),
     )
     added = [of_labels[column] for column in columns]

@@ -225,8 +225,8 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         what = f"estimator, {type(self.estimator_).__name__},"
         scores = candidate_scores(what, self.estimator_, texts, n_candidates, k=k)
         # By the rarest label, so that scores stay at most 1.
-        factors = (self.propensities_.min() / self.propensities_) ** self.exponent
-        weighted = scores.data * factors[scores.indices]
+        of_labels = self.propensities_[scores.indices]
+        weighted = scores.data * (self.propensities_.min() / of_labels) ** self.exponent
         scores.data = np.maximum(weighted, np.finfo(np.float32).tiny).astype(np.float32)
         return scores
 

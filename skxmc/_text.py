@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -193,7 +194,7 @@ def _encode(tokenizer: Any, texts: str | list[str], **options: Any) -> Any:
 
 
 def _flat(rows: list[list[int]], dtype: type) -> np.ndarray:
-    return np.fromiter((token for row in rows for token in row), dtype=dtype)
+    return np.fromiter(chain.from_iterable(rows), dtype=dtype)
 
 
 def training_batches(

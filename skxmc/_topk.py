@@ -228,7 +228,15 @@ def checked_csr(matrix: Any, name: str) -> sparse.csr_array:
     arrays = csr.data.astype(wide, copy=False), csr.indices, csr.indptr
     csr = sparse.csr_array(arrays, shape=csr.shape, copy=True)
     csr.sum_duplicates()
+    narrow_indices(csr)
     return csr
+
+
+def narrow_indices(csr: sparse.csr_array) -> None:
+    """Make indices int32 where they fit: SciPy's constructors give int64, and so does all after."""
+    if max(csr.nnz, csr.shape[1]) <= np.iinfo(np.int32).max:
+        csr.indices = csr.indices.astype(np.int32, copy=False)
+        csr.indptr = csr.indptr.astype(np.int32, copy=False)
 
 
 def as_array(values: Any, name: str) -> NDArray[Any]:

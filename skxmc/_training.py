@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -293,7 +292,10 @@ class Trainer:
             return
         if score > self.best_score:
             self.best_score = score
-            self.best_state = copy.deepcopy(network.state_dict())
+            # On the host: a GPU need not hold the weights twice.
+            self.best_state = {
+                name: weights.to("cpu", copy=True) for name, weights in network.state_dict().items()
+            }
             self.epochs_without_gain = 0
         else:
             self.epochs_without_gain += 1

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.preprocessing import MultiLabelBinarizer
 
-from ._topk import as_array, checked_csr
+from ._topk import as_array, checked_csr, narrow_indices
 
 MAX_INT64 = np.iinfo(np.int64).max
 
@@ -178,6 +178,7 @@ def check_labels(
         matrix, n_unknown = _align(matrix, names, classes, name)
         names = classes
     matrix.data = np.ones(matrix.nnz, dtype=np.float32)
+    narrow_indices(matrix)
 
     if matrix.nnz == 0 and require_positive:
         raise ValueError(f"{name} holds no positive label at all; at least one text needs one.")
@@ -390,6 +391,7 @@ def _align(
     known = columns >= 0
     entries = (matrix.data[known], (rows[known], columns[known]))
     aligned = sparse.csr_array(entries, shape=(n_rows, len(classes)))
+    narrow_indices(aligned)
     return aligned, np.bincount(rows[~known], minlength=n_rows)
 
 
@@ -410,7 +412,8 @@ def _as_text(text: Any, row: int, name: str) -> str:
 
 def _without_surrogates(text: str) -> str:
     """What a tokenizer can encode; by way of UTF-16, pairs become the character they mean."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    encodable = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text if encodable == text else encodable  # not a second string for each text
 
 
 def _is_missing(value: Any) -> bool:

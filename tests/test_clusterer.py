@@ -115,6 +115,22 @@ def test_seeds_decide_and_global_state_is_kept(small_blocks):
     assert (other != first).any()
 
 
+def test_columns_without_entries_change_nothing(small_blocks):
+    """Large nodes drop the columns that they do not use, where these are many."""
+    X = topical(500)
+    wide = sp.csr_array((X.data, 100 * X.indices, X.indptr), shape=(500, 100 * X.shape[1]))
+    clusterers = [BalancedLabelClusterer(16, random_state=7).fit(rows) for rows in (X, wide)]
+    assert_array_equal(clusterers[0].labels_, clusterers[1].labels_)
+    assert_array_equal(clusterers[0].transform(X).indices, clusterers[1].transform(wide).indices)
+
+
+def test_dense_rows_are_clustered_as_sparse_ones(small_blocks):
+    X = topical(200)
+    clusterers = [BalancedLabelClusterer(16, random_state=7).fit(rows) for rows in (X, X.toarray())]
+    assert_array_equal(clusterers[0].labels_, clusterers[1].labels_)
+    assert clusterers[1]._rows.indices.dtype == np.int32
+
+
 @pytest.mark.parametrize("n_jobs", [None, 2])
 def test_transform_routes_rows_to_their_labels(n_jobs, small_blocks):
     X = topical(700)

@@ -48,6 +48,7 @@ def test_the_matrix_stays_canonical():
     assert y.has_canonical_format
     y.check_format(full_check=True)
     assert set(y.data) == {1}
+    assert y.indices.dtype == y.indptr.dtype == Y.indices.dtype == np.int32
 
 
 def test_what_was_given_is_not_changed():

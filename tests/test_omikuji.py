@@ -35,6 +35,14 @@ def clf():
 # ---------------------------------------------------------------- what it learns
 
 
+def test_texts_are_predicted_in_chunks(clf, monkeypatch):
+    whole, best = clf.decision_function(X), clf.predict_topk(X, 5)
+    monkeypatch.setattr(_omikuji, "TEXTS_PER_CHUNK", 7)
+    chunked = clf.decision_function(X)
+    assert (whole != chunked).nnz == 0
+    np.testing.assert_array_equal(clf.predict_topk(X, 5).labels, best.labels)
+
+
 def test_it_learns(clf):
     best = clf.predict_topk(X, 1)
     assert precision_at_k(Y, best, k=1) > 0.9

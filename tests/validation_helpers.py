@@ -21,6 +21,7 @@ def assert_canonical(labels, expected):
     matrix = labels.matrix
     assert isinstance(matrix, sparse.csr_array)
     assert matrix.dtype == np.float32
+    assert matrix.indices.dtype == matrix.indptr.dtype == np.int32
     np.testing.assert_array_equal(matrix.toarray(), expected)
     # Rebuilt, so that no flag of the matrix is taken on trust.
     rebuilt = sparse.csr_array((matrix.data, matrix.indices, matrix.indptr), shape=matrix.shape)
