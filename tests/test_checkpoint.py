@@ -245,6 +245,17 @@ def test_other_data_are_refused(data, difference, stopped):
         make_classifier(checkpoint_dir=stopped).fit(X, y, **(rest[0] if rest else {}))
 
 
+def test_a_run_that_is_a_warm_start_is_refused_to_others(tmp_path, monkeypatch):
+    clf = copy.deepcopy(fitted()).set_params(warm_start=True, checkpoint_dir=tmp_path)
+    clf.set_params(checkpoint_every=1)
+    with monkeypatch.context() as patch:
+        stop_after(5, patch)
+        with pytest.raises(Stopped):
+            clf.fit(X, Y)
+    with pytest.raises(ValueError, match="weights of the warm start"):
+        make_classifier(warm_start=True, checkpoint_dir=tmp_path).fit(X, Y)
+
+
 def test_what_does_not_change_the_result_may_differ(stopped):
     others = {
         "checkpoint_every": 3,
@@ -427,4 +438,7 @@ def test_clones_and_copies_know_the_folder(tmp_path):
     assert clone(clf).checkpoint_dir == tmp_path / "a"
     clf.fit(X, Y).save_pretrained(tmp_path / "model")
     twin = LightXMLClassifier.from_pretrained(tmp_path / "model")
-    assert twin.checkpoint_dir in (None, str(tmp_path / "a"))
+    assert twin.checkpoint_dir is None  # a Path, which JSON does not know
+    clf.set_params(checkpoint_dir=str(tmp_path / "a")).save_pretrained(tmp_path / "model")
+    twin = LightXMLClassifier.from_pretrained(tmp_path / "model")
+    assert twin.checkpoint_dir == str(tmp_path / "a")

@@ -21,7 +21,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from tiny_encoders import save_tiny_encoder
 
-from skxmc import BalancedLabelClusterer, LightXMLClassifier, _fitting
+from skxmc import BalancedLabelClusterer, LightXMLClassifier, _fitting, _stages
 from skxmc._encoder import dropout_rates
 from skxmc.metrics import precision_at_k
 
@@ -396,3 +396,53 @@ def test_fit_starts_anew():
     clf = make_classifier().fit(X[:20], Y[:20, :5])
     assert_same_predictions(clf.fit(X, Y), fitted())
     assert clf.n_labels_ == 30
+
+
+@pytest.mark.parametrize("moments", ["full", "compact"])
+def test_label_moments_reach_the_optimiser(moments, monkeypatch):
+    trainers = []
+
+    class NotedTrainer(_stages.Trainer):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            trainers.append(self)
+
+    monkeypatch.setattr(_stages, "Trainer", NotedTrainer)
+    clf = make_classifier(label_moments=moments, max_epochs=1).fit(X, Y)
+    state = trainers[0].optimizers[1].state[clf.network_.label_table.weight]
+    assert state["first"].dtype == (torch.bfloat16 if moments == "compact" else torch.float32)
+
+
+@pytest.mark.parametrize("sampling", ["dynamic", "static"])
+def test_the_precision_of_prediction_is_not_that_of_training(sampling):
+    """Nor of where the heads start, or of what static negatives are drawn by."""
+    params = {"negative_sampling": sampling, "n_candidate_clusters": 3}
+    clf = make_classifier(**params, prediction_precision="bf16").fit(X, Y)
+    clf.set_params(prediction_precision=None)
+    assert_same_predictions(clf, make_classifier(**params).fit(X, Y))
+
+
+def test_defaults_of_the_contract():
+    expected = {
+        "encoder": "bert-base-uncased",
+        "max_length": 128,
+        "n_feature_layers": 5,
+        "clusterer": None,
+        "n_candidate_clusters": "auto",
+        "bottleneck_dim": 256,
+        "negative_sampling": "dynamic",
+        "weight_decay": 0.01,
+        "early_stopping": False,
+        "validation_fraction": 0.1,
+        "n_iter_no_change": 3,
+        "precision": "auto",
+        "device": "auto",
+        "threshold": 0.5,
+        "memory": None,
+        "checkpoint_dir": None,
+        "warm_start": False,
+        "random_state": None,
+        "n_jobs": None,
+    }
+    params = LightXMLClassifier().get_params()
+    assert {name: params[name] for name in expected} == expected

@@ -1,6 +1,7 @@
 """Devices that are not there, precision that suits one, and random numbers left alone."""
 
 import contextlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -97,7 +98,10 @@ def test_cpus_with_bfloat16(monkeypatch, name):
 
 def test_cpus_with_bfloat16_before_torch_2_11(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    assert isinstance(_device._cpu_has_bf16(), bool)
+    for supported in (True, False):
+        mkldnn = SimpleNamespace(_is_mkldnn_bf16_supported=lambda: supported)  # noqa: B023
+        monkeypatch.setattr(torch.ops, "mkldnn", mkldnn)
+        assert _device._cpu_has_bf16() is supported
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

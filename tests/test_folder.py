@@ -370,3 +370,21 @@ def test_a_model_that_brings_code_does_not_run_it(tmp_path):
     except ValueError as error:
         assert "trust_remote_code" in str(error)  # noqa: PT017
     assert not (tmp_path / "ran").exists()
+
+
+def test_all_of_a_file_is_checked(tmp_path, monkeypatch):
+    """However large: files are read in parts."""
+    monkeypatch.setattr(_folder, "READ_AT_ONCE", 7)
+    replace_content(tmp_path / "a", "index.json", {}, lambda c: (c / "f").write_bytes(bytes(50)))
+    file = verified_content(tmp_path / "a", "index.json") / "f"
+    file.write_bytes(bytes(49) + b"x")
+    with pytest.raises(ValueError, match="is damaged"):
+        verified_content(tmp_path / "a", "index.json")
+
+
+def test_damage_of_a_format_without_checksums(tmp_path):
+    folder = shutil.copytree(OLD_MODEL, tmp_path / "model")
+    file = folder / "weights.safetensors"
+    file.write_bytes(file.read_bytes()[:5000])
+    with pytest.raises(ValueError, match=r"weights\.safetensors' is damaged"):
+        LightXMLClassifier.from_pretrained(folder)

@@ -130,7 +130,12 @@ def test_the_bottleneck_is_the_whitened_principal_components(features, y):
     np.testing.assert_allclose(np.abs(cosines(weight, axes[:6])), 1, atol=1e-3)
     spread = ((features - mean) @ weight.T).std(axis=0)
     assert (np.diff(spread) < 1e-4).all()
-    assert spread[0] / spread[-1] < 2 < np.ptp(np.log(np.linalg.norm(weight, axis=1))) * 10
+    variances = np.linalg.eigvalsh(np.cov(features.T.astype(float), bias=True))
+    # Regularised by the mean of all variances, and by 1 % of the mean square for encoders whose
+    # states hardly differ.
+    floor = variances.mean() + 0.01 * np.mean(features.astype(float) ** 2)
+    expected = np.sqrt(variances / (variances + floor))[::-1][:6]
+    np.testing.assert_allclose(spread, expected, rtol=1e-3)
     assert not network.bottleneck.bias.any()
 
 
@@ -193,9 +198,30 @@ def test_biases_move_all_alike(features, y):
     network, at_priors = start(features, y), make_network()
     start_at_priors(at_priors, y)
     shift = network.recall_head.bias - at_priors.recall_head.bias
-    torch.testing.assert_close(shift, shift[0].expand(4))
+    torch.testing.assert_close(shift, torch.full((4,), -1.0))
     shift = network.label_table.bias - at_priors.label_table.bias
-    torch.testing.assert_close(shift, shift[0, 0].expand(5, 3))
+    torch.testing.assert_close(shift, torch.full((5, 3), -1.0))
+
+
+def test_how_far_weights_are_from_0(features, y):
+    """A text as long as the mean, right on its cluster's centroid, has a logit of 12."""
+    network = start(features, y)
+    components = network.bottleneck.weight.detach().numpy()
+    z = (features - features.mean(axis=0)) @ components.T
+    of_cluster = z[y.toarray()[:, CLUSTER_OF == 0].any(axis=1)].mean(axis=0)
+    unit = of_cluster / np.linalg.norm(of_cluster)
+    expected = 12 / np.linalg.norm(z, axis=1).mean() * unit
+    np.testing.assert_allclose(network.recall_head.weight[0].detach(), expected @ components, 1e-3)
+    own = z[y.toarray()[:, 1] > 0].mean(axis=0)
+    expected = 12 / np.linalg.norm(z, axis=1).mean() * own / np.linalg.norm(own)
+    np.testing.assert_allclose(label_rows(network)[1], expected, 1e-3)
+
+
+def test_the_bottleneck_at_random_is_as_small_as_a_linear_layer(y):
+    network = make_network()
+    start_at_priors(network, y)
+    largest = network.bottleneck.weight.abs().max().item()
+    assert 0.8 < largest * DIM**0.5 <= 1
 
 
 def test_bottleneck_wider_than_the_representation(features, y):

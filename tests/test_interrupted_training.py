@@ -43,17 +43,19 @@ def test_ctrl_c_keeps_the_best_weights(monkeypatch):
     n_steps = -(-58 // 16)
     stop_after(2 * n_steps + 1, monkeypatch, KeyboardInterrupt)
     seen = []
-    keep_best = _training.Trainer.keep_best
+    note_validation = _training.Trainer._note_validation
 
     def noting(self):
-        keep_best(self)
-        seen.append(self.best_state)
+        note_validation(self)
+        seen.append({name: w.clone() for name, w in self.network.state_dict().items()})
 
-    monkeypatch.setattr(_training.Trainer, "keep_best", noting)
+    monkeypatch.setattr(_training.Trainer, "_note_validation", noting)
     with pytest.warns(UserWarning, match="interrupted after 2 epochs"):
         best.fit(X, Y)
+    assert len(seen) == 2
+    assert not torch.equal(seen[0]["recall_head.weight"], seen[1]["recall_head.weight"])
     for name, weight in best.network_.state_dict().items():
-        assert torch.equal(weight, seen[0][name])
+        assert torch.equal(weight, seen[0][name])  # 0.5 is better than 0.1
 
 
 def test_after_ctrl_c_a_checkpoint_goes_on(tmp_path, monkeypatch):

@@ -163,6 +163,44 @@ def test_members_do_not_see_the_held_out_texts():
     assert "label_names" not in seen["params"]
 
 
+@pytest.fixture
+def noted():
+    """An ensemble of members that note what they are fitted to and asked, and the notes."""
+    notes = {}
+
+    class Noting(Fixed):
+        def fit(self, X, y, **params):
+            notes["train"] = [int(text) for text in X]
+            return super().fit(X, y)
+
+        def decision_function(self, X, *, top_k=None):
+            notes["scored"], notes["top_k"] = list(X), top_k
+            return super().decision_function(X, top_k=top_k)
+
+    scores = np.tile(np.linspace(0.1, 0.9, 30, dtype=np.float32), (N, 1))
+    members = [("a", Noting(scores)), ("b", Fixed(scores))]
+    return LightXMLEnsemble(members, fusion="learned", validation_fraction=0.25), notes
+
+
+def test_the_seed_decides_which_texts_are_held_out(noted):
+    model, notes = noted
+    held_out = []
+    for seed in (0, 0, 1):
+        model.set_params(random_state=seed).fit([str(i) for i in range(len(X))], Y)
+        held_out.append(set(notes["scored"]))
+    assert held_out[0] == held_out[1] != held_out[2]
+
+
+@pytest.mark.filterwarnings("ignore:The held-out texts are too few")
+def test_the_fusion_knows_the_best_candidates_and_the_texts_of_training(noted):
+    model, notes = noted
+    model.set_params(n_candidates=2).fit([str(i) for i in range(len(X))], Y)
+    assert notes["top_k"] == 2
+    n_texts = np.asarray(Y.tocsr()[notes["train"]].sum(axis=0)).ravel()
+    assert (n_texts != np.asarray(Y.sum(axis=0)).ravel()).any()
+    np.testing.assert_allclose(model._fusion.log_counts, np.log1p(n_texts))
+
+
 def test_labels_on_held_out_texts_alone_stay_known():
     tags = [[f"tag {i}"] for i in range(20)]
     texts = [f"text {i}" for i in range(20)]

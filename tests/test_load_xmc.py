@@ -14,12 +14,14 @@ from dataset_files import (
     lines,
     write,
     write_lightxml,
+    write_npz,
     write_pecos,
     write_repository,
 )
 from scipy import sparse
 
 from skxmc.datasets import load_xmc
+from skxmc.datasets._xmc import layout_of
 
 
 @pytest.mark.parametrize("compress", [False, True], ids=["plain", "gz"])
@@ -142,6 +144,43 @@ def test_encoding(tmp_path):
     with pytest.raises(ValueError, match=r"train_texts.txt, line 2: not utf-8 .*encoding='latin-1"):
         load_xmc(tmp_path)
     assert load_xmc(tmp_path, encoding="latin-1").X_train == ["plain", "café"]
+
+
+@pytest.mark.parametrize("layout", ["PECOS", "Repository", "Repository, label titles"])
+def test_encoding_of_texts_and_names(layout, tmp_path):
+    def put(name, *items):
+        write(tmp_path / name, lines(items).encode("latin-1"))
+
+    if layout == "PECOS":
+        put("X.trn.txt", "café", "thé")
+        write_npz(tmp_path / "Y.trn.npz", np.eye(2))
+        put("output-items.txt", "é 0", "é 1")
+    else:
+        put("trn.json", '{"title": "café", "content": "", "target_ind": [0]}')
+        if layout == "Repository":
+            put("Yf.txt", "é 0", "é 1")
+        else:
+            put("lbl.json", '{"title": "é 0"}', '{"title": "é 1"}')
+    data = load_xmc(tmp_path, encoding="latin-1")
+    assert data.X_train[0].strip() == "café"
+    assert data.label_names.tolist() == ["é 0", "é 1"]
+
+
+def test_names_of_labels_by_the_first_file_there_is(tmp_path):
+    write_repository(tmp_path)
+    (tmp_path / "lbl.json").unlink()
+    for name in ("labels.txt", "Yf.txt", "lbl.raw.txt"):  # each goes before the last
+        write(tmp_path / name, lines([f"{name} {i}" for i in range(3)]))
+        assert load_xmc(tmp_path).label_names[2] == f"{name} 2"
+
+
+def test_a_folder_of_two_layouts_is_read_as_the_first(tmp_path):
+    write_repository(tmp_path)
+    assert layout_of(tmp_path) == "Repository"
+    write_lightxml(tmp_path)
+    assert layout_of(tmp_path) == "LightXML"
+    write_pecos(tmp_path)
+    assert layout_of(tmp_path) == "PECOS"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])

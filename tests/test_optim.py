@@ -42,6 +42,14 @@ BY_ROWS = {"label_table.weight", "label_table.bias"}
 RATES = {"learning_rate": 1e-4, "head_learning_rate": 1e-3, "weight_decay": 0.3}
 
 
+def test_a_second_encoder_has_the_rate_of_the_first(tiny_encoder):
+    network = make_network(tiny_encoder())
+    network.separate_encoders()
+    found = groups_by_name(network, build_optimizers(network, **RATES)[0])
+    rates = {rate for name, (rate, _) in found.items() if name.startswith("rank_encoder.")}
+    assert rates == {1e-4}
+
+
 @pytest.mark.parametrize("sparse_words", [False, True])
 @pytest.mark.parametrize("family", ["bert", "xlnet", "modernbert"])
 def test_decay_and_rates(tiny_encoder, family, sparse_words):

@@ -107,6 +107,15 @@ def test_other_errors_are_left_alone(monkeypatch):
     assert not is_out_of_memory(ValueError("out of memory"))
 
 
+def test_other_errors_of_prediction_are_left_alone(monkeypatch):
+    def fail(*args):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(LightXMLNetwork, "scores", fail)
+    with pytest.raises(RuntimeError, match=r"^mat1 and mat2"):
+        fitted().predict_topk(X, 3)
+
+
 @pytest.mark.parametrize("kind", ERRORS)
 def test_prediction_halves_its_batch_and_goes_on(kind, monkeypatch):
     expected = fitted().predict_topk(X, k=5)

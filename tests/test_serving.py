@@ -147,6 +147,15 @@ def test_int8(clf):
     assert clf.network_.recall_head.weight.dtype == torch.float32  # only the copy is
 
 
+def test_int8_has_a_scale_for_each_label():
+    network = copy.deepcopy(fitted("direct").network_)
+    with torch.no_grad():
+        network.recall_head.weight[0] *= 1000
+    weight = network.recall_head.weight.detach()
+    found = serving_copy(network, torch.int8).recall_head.weight().dequantize()
+    assert ((found - weight).abs() <= weight.abs().amax(dim=1, keepdim=True) / 127).all()
+
+
 def test_int8_is_for_cpus():
     network = copy.deepcopy(fitted().network_).to("meta")
     with pytest.raises(ValueError, match='prediction_precision="int8" is for CPUs; use "bf16"'):

@@ -17,6 +17,8 @@ from classifier_fixtures import (
 
 import skxmc._stages
 from skxmc import LightXMLClassifier
+from skxmc._network import LightXMLNetwork
+from skxmc._training import TrainingSet
 
 X, Y = dataset()
 STATIC = ("static", "static-separate")
@@ -79,6 +81,28 @@ def test_a_warm_start_keeps_the_encoder_of_the_ranking(runs):
     assert trained == [{"encoder", "recall_head"}, ranking] * 2
     for earlier, later in itertools.pairwise(runs[1:]):  # the first ranking, and what came then
         assert changed(earlier["after"], later["before"]) == set()
+
+
+@pytest.mark.parametrize("sampling", STATIC)
+def test_each_text_ranks_the_clusters_chosen_for_it(sampling, runs, monkeypatch):
+    batch, losses, seen = TrainingSet.batch, LightXMLNetwork.losses, []
+
+    def noting_rows(self, rows):
+        seen.append([rows])
+        return batch(self, rows)
+
+    def noting_clusters(self, *args, **kwargs):
+        seen[-1] += [kwargs["objective"], kwargs["chosen"]]
+        return losses(self, *args, **kwargs)
+
+    monkeypatch.setattr(TrainingSet, "batch", noting_rows)
+    monkeypatch.setattr(LightXMLNetwork, "losses", noting_clusters)
+    make_classifier(negative_sampling=sampling, n_candidate_clusters=3).fit(X, Y)
+    ranked = [(rows, chosen) for rows, objective, chosen in seen if objective == "rank"]
+    assert len(ranked) == 2 * 4  # epochs and batches
+    for rows, chosen in ranked:
+        assert chosen.shape == (16, 3)
+        np.testing.assert_array_equal(chosen, runs[1]["chosen"][rows])
 
 
 @pytest.mark.parametrize("sampling", STATIC)

@@ -1,5 +1,8 @@
 """The training loop: what it learns, its steps, mixed precision, what it shows."""
 
+import copy
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +21,7 @@ from training_fixtures import (
     weights,
 )
 
+from skxmc import _training
 from skxmc._training import TrainingSet
 
 # ---------------------------------------------------------------- batches
@@ -176,11 +180,42 @@ def test_a_step_that_overflows_is_skipped_whole(make_trainer, which, value):
     assert all(p.grad is None for p in trainer.network.parameters())
 
 
+def test_the_scale_of_the_loss_is_part_of_the_state(make_trainer):
+    trainer, twin = make_trainer(dtype=torch.float16), make_trainer(dtype=torch.float16)
+    take_step(trainer, np.arange(16))
+    trainer.scaler.update(new_scale=128.0)
+    twin.load_state_dict(trainer.state_dict())
+    assert twin.scaler.get_scale() == 128
+
+
+def test_seconds_are_those_of_the_steps_alone(make_trainer, monkeypatch):
+    """Without the writing of checkpoints, and with the steps before a run was stopped."""
+    clock, states = [0.0], []
+    monkeypatch.setattr(_training, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+
+    def pass_time(seconds):
+        clock[0] += seconds
+
+    trainer = make_trainer(max_epochs=1)
+    after_each_step(trainer, lambda: pass_time(1))
+
+    def save():
+        states.append(copy.deepcopy(trainer.state_dict()))
+        pass_time(100)
+
+    trainer.save, trainer.save_every = save, 3
+    assert run(trainer)[0]["seconds"] == 8
+    twin = make_trainer(max_epochs=1)
+    twin.load_state_dict(states[0])  # of the third step
+    after_each_step(twin, lambda: pass_time(10))
+    assert run(twin)[0]["seconds"] == 3 + 5 * 10
+
+
 # ---------------------------------------------------------------- what it shows
 
 
 def test_progress(make_trainer, capsys):
-    run(make_trainer(FakeValidation([0.25, 0.5]), verbose=1))
+    history = run(make_trainer(FakeValidation([0.25, 0.5]), verbose=1))
     out, err = capsys.readouterr()
     assert not out
     assert "epoch 1: validation P@5 0.2500\n" in err
@@ -188,7 +223,7 @@ def test_progress(make_trainer, capsys):
     for epoch in ("epoch 1/2: 100%", "epoch 2/2: 100%"):
         bar = next(line for line in reversed(err.replace("\n", "\r").split("\r")) if epoch in line)
         assert "8/8" in bar
-        assert "loss=" in bar
+        assert f"loss={history[int(epoch[6]) - 1]['loss']:.3f}" in bar
 
 
 def test_silence(make_trainer, capsys):
