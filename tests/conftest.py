@@ -67,6 +67,22 @@ def tiny_encoder(tmp_path_factory):
 
 
 @pytest.fixture
+def trainers(monkeypatch):
+    """The trainers that classifiers make from now on."""
+    from skxmc import _stages  # slow to import: only where needed
+
+    made = []
+
+    class NotedTrainer(_stages.Trainer):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            made.append(self)
+
+    monkeypatch.setattr(_stages, "Trainer", NotedTrainer)
+    return made
+
+
+@pytest.fixture
 def make_trainer(tiny_encoder):
     """Function of the arguments of `make_trainer_with`, but for the encoder."""
     from training_fixtures import make_trainer_with  # slow to import: only where needed

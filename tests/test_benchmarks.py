@@ -99,7 +99,7 @@ def test_texts_like_held_out_ones_are_for_neither(measure):
     X = ["red wine vinegar", "red wine vinegar!", "blue sky", "green grass", "grey stones", "ten"]
     y = sparse.csr_array([[1, 0, 0, 0], [0, 1, 0, 0], [1, 1, 1, 1], [1, 1, 1, 1], [0, 0, 1, 1]] * 8)
     X += [f"words of their own {i} {i}" for i in range(100, 134)]
-    held_out, rest = measure.hold_out(X, y, np.array([0, 2, 1, 3, 5, 4]), 2, synonyms=False)
+    held_out, rest = measure.hold_out(X, y, np.array([0, 2, 1, 3, 5, 4]), 2)
     assert held_out.tolist() == [0, 2]
     assert rest.tolist() == [5, 4]  # 1 has the words of 0, 3 the labels of 2
 
@@ -108,7 +108,7 @@ def test_held_out_diagnoses_are_synonyms(measure):
     pytest.importorskip("simple_icd_10_cm")
     X = ["Cholera", "a synonym", "Typhoid fever", "another one", "a third"]
     order = np.array([3, 0, 4, 2, 1])
-    held_out, rest = measure.hold_out(X, sparse.csr_array((5, 1)), order, 2, synonyms=True)
+    held_out, rest = measure.hold_out_synonyms(X, order, 2)
     assert held_out.tolist() == [3, 4]
     assert rest.tolist() == [0, 2, 1]
 

@@ -21,7 +21,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from tiny_encoders import save_tiny_encoder
 
-from skxmc import BalancedLabelClusterer, LightXMLClassifier, _fitting, _stages
+from skxmc import BalancedLabelClusterer, LightXMLClassifier, _fitting
 from skxmc._encoder import dropout_rates
 from skxmc.metrics import precision_at_k
 
@@ -399,15 +399,7 @@ def test_fit_starts_anew():
 
 
 @pytest.mark.parametrize("moments", ["full", "compact"])
-def test_label_moments_reach_the_optimiser(moments, monkeypatch):
-    trainers = []
-
-    class NotedTrainer(_stages.Trainer):
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, **kwargs)
-            trainers.append(self)
-
-    monkeypatch.setattr(_stages, "Trainer", NotedTrainer)
+def test_label_moments_reach_the_optimiser(moments, trainers):
     clf = make_classifier(label_moments=moments, max_epochs=1).fit(X, Y)
     state = trainers[0].optimizers[1].state[clf.network_.label_table.weight]
     assert state["first"].dtype == (torch.bfloat16 if moments == "compact" else torch.float32)

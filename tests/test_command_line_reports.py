@@ -1,12 +1,10 @@
 """`skxmc evaluate` and `skxmc inspect`."""
 
-import copy
 import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from classifier_fixtures import dataset, encoder_path, fitted
 from command_line_fixtures import (
     N_LABELS,
@@ -423,51 +421,3 @@ def test_lines_of_a_report(capsys):
         "history",
         "  1           epoch 0, loss 1.5",
     ]
-
-
-# ---------------------------------------------------------------------- choices reach their place
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
-def test_the_device_asked_for_takes_the_place_of_the_models(data, tmp_path, run):
-    twin = copy.deepcopy(fitted()).set_params(device="cuda")
-    twin.save_pretrained(tmp_path / "model")
-    (tmp_path / "texts").write_text("bife\n")
-    arguments = ("predict", tmp_path / "model", tmp_path / "texts")
-    assert "CPU" in run(*arguments)[2]  # what goes on there
-    code, _, err = run(*arguments, "--device", "cpu")
-    assert (code, err) == (0, "")
-
-
-def write_titles(folder):
-    """A title of one word and a content of two, which is all that differs."""
-    record = {"title": "café", "content": "two three", "target_ind": [0]}
-    for name in ("trn.json", "tst.json"):
-        content = json.dumps(record, ensure_ascii=False) + "\n"
-        write(folder / name, content.encode("latin-1"))
-    write(folder / "Yf.txt", "état 0\n".encode("latin-1"))
-    return folder
-
-
-@pytest.mark.parametrize(("fields", "n_words"), [(["title"], 1), (["title", "content"], 3)])
-def test_fields_and_encoding_reach_every_command(
-    fields, n_words, tmp_path, model, run, monkeypatch
-):
-    folder = write_titles(tmp_path)
-    options = ("--fields", *fields, "--encoding", "latin-1")
-    code, out, _ = run("inspect", folder, "--json", *options)
-    assert code == 0
-    assert json.loads(out)["training"]["words_a_text"]["max"] == n_words
-    seen = []
-
-    def noting(self, X, *args, **kwargs):
-        seen.append(list(X))
-        raise ValueError("that will do")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(LightXMLClassifier, "fit", noting)
-        patch.setattr(LightXMLClassifier, "predict_topk", noting)
-        run("train", folder, "--model", tmp_path / "new", "--encoder", encoder_path(), *options)
-        run("evaluate", model, folder, *options)
-    texts = ["café", "café two three"][n_words // 3]
-    assert [[" ".join(text.split()) for text in X] for X in seen] == [[texts], [texts]]

@@ -6,7 +6,6 @@ import torch
 from classifier_fixtures import dataset, make_classifier
 from training_fixtures import CPU, WORDS, take_step, weights
 
-from skxmc import _stages
 from skxmc._encoder import (
     load_encoder,
     sparse_embedding,
@@ -121,16 +120,8 @@ def test_moments_equal_those_of_adamw(make_trainer, max_grad_norm):
 # ---------------------------------------------------------------- in a classifier
 
 
-def test_a_classifier_trains_words_sparsely(monkeypatch):
+def test_a_classifier_trains_words_sparsely(trainers):
     texts, y = dataset()
-    trainers = []
-
-    class NotedTrainer(_stages.Trainer):
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, **kwargs)
-            trainers.append(self)
-
-    monkeypatch.setattr(_stages, "Trainer", NotedTrainer)
     clf = make_classifier(max_epochs=1).fit(texts, y)
     words = clf.network_.encoder.get_input_embeddings().weight
     (trainer,) = trainers

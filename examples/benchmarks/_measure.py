@@ -81,7 +81,11 @@ def load(arguments: argparse.Namespace) -> Data:
     X_test, y_test = list(data.X_test), sp.csr_array(data.y_test)
     order = np.random.default_rng(0).permutation(len(X_train))
     if arguments.hold_out:
-        held_out, order = hold_out(X_train, y_train, order, arguments.hold_out, synonyms=is_icd)
+        n_held_out = arguments.hold_out
+        if is_icd:
+            held_out, order = hold_out_synonyms(X_train, order, n_held_out)
+        else:
+            held_out, order = hold_out(X_train, y_train, order, n_held_out)
         X_test, y_test = [X_train[i] for i in held_out], y_train[held_out]
     if arguments.hold_out or arguments.texts:
         order = order[: arguments.texts]
@@ -96,21 +100,28 @@ def load(arguments: argparse.Namespace) -> Data:
     return Data(X_train, y_train, X_test, y_test, label_texts)
 
 
-def hold_out(
-    X: list[str], y: sp.csr_array, order: np.ndarray, n_held_out: int, *, synonyms: bool
+def hold_out_synonyms(
+    X: list[str], order: np.ndarray, n_held_out: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Part validation from training as the test parts were parted: rows of each, in `order`.
+    """Part validation of ICD-10-CM from training, rows of each in `order`.
 
-    With `synonyms` (ICD-10-CM), validation is the first synonyms, and all else trains: the
-    descriptions of the same codes, too. Otherwise texts like a held-out one train nothing.
+    As its test part was: synonyms are held out, and the descriptions of their codes train.
     """
-    if synonyms:
-        import simple_icd_10_cm as icd
+    import simple_icd_10_cm as icd
 
-        described = {icd.get_description(code) for code in icd.get_all_codes(with_dots=True)}
-        is_held_out = np.zeros(len(X), bool)
-        is_held_out[[i for i in order if X[i] not in described][:n_held_out]] = True
-        return order[is_held_out[order]], order[~is_held_out[order]]
+    described = {icd.get_description(code) for code in icd.get_all_codes(with_dots=True)}
+    is_held_out = np.zeros(len(X), bool)
+    is_held_out[[i for i in order if X[i] not in described][:n_held_out]] = True
+    return order[is_held_out[order]], order[~is_held_out[order]]
+
+
+def hold_out(
+    X: list[str], y: sp.csr_array, order: np.ndarray, n_held_out: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Part validation from training, rows of each in `order`; texts like held-out ones in neither.
+
+    The test parts of the other sets were made so.
+    """
     held_out, rest = order[:n_held_out], order[n_held_out:]
     words = TfidfVectorizer(ngram_range=(1, 2), max_df=0.1, dtype=np.float32).fit_transform(X)
     label_sets = [y.indices[a:b].tobytes() for a, b in zip(y.indptr, y.indptr[1:], strict=False)]
