@@ -551,7 +551,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
 
     # ------------------------------------------------------------------ files
 
-    def save_pretrained(self, folder: str | os.PathLike[str], *, dtype: str = "float32") -> None:
+    def save_pretrained(self, folder: str | os.PathLike[str], dtype: str = "float32") -> None:
         """Write the fitted classifier to a folder: JSON, safetensors, tokenizer; no pickle.
 
         Parameters
@@ -603,7 +603,8 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         LightXMLClassifier
             Fitted. Label embeddings are in float16 where the file is not in float32 (float32
             again once `fit` goes on with them), all else is in float32. A random_state or memory
-            that was an object, not a number or a path, is None.
+            that was an object, not a number or a path, is None, and a clusterer of a class of your
+            own is a `BalancedLabelClusterer`.
 
         Raises
         ------

@@ -49,16 +49,17 @@ def load_encoder(name: str) -> Encoder:
     Parameters
     ----------
     name : str
-        Hub id or local directory. The ids of `EMBEDDED_ENCODERS` are taken from their package
-        where it is installed, without asking the hub.
+        Local directory or hub id. The ids of `EMBEDDED_ENCODERS`, where no directory is called
+        so, are taken from their package where it is installed, without asking the hub.
 
     Raises
     ------
     ValueError
         If the encoder is found nowhere or is of a kind that cannot be used.
     """
-    embedded = embedded_path(name)
-    source = str(embedded or os.path.expanduser(name))
+    folder = os.path.expanduser(name)
+    embedded = None if os.path.isdir(folder) else embedded_path(name)
+    source = str(embedded or folder)
     try:
         return _load(source)
     except Exception as error:  # damaged files raise errors of any kind

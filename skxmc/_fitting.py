@@ -386,7 +386,7 @@ def dropout_rates(clf: Any, max_epochs: int) -> tuple[float, float | None]:
         dropout = 0.5 if many else 0.3
     if of_encoder == "auto":
         of_encoder = None if many else 0.0
-    return dropout, of_encoder
+    return float(dropout), None if of_encoder is None else float(of_encoder)
 
 
 def n_candidate_clusters(clf: Any, network: LightXMLNetwork) -> int:

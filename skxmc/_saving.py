@@ -55,7 +55,7 @@ def load_model(cls: type, folder: str | os.PathLike[str]) -> Any:
     with open_model(Path(folder)) as (description, content):
         params = description["params"]
         if params["clusterer"] is not None:
-            params["clusterer"] = BalancedLabelClusterer(**params["clusterer"])
+            params["clusterer"] = _make_clusterer(params["clusterer"])
         clf = cls(**params)
         clf._adopt(read_model(content, description), description["history"])
         return clf
@@ -115,8 +115,8 @@ def write_model(
         "classes": None if is_numbered else classes.tolist(),
         "history": history,
     }
-    text = json.dumps(description, ensure_ascii=False, indent=1)
-    (content / DESCRIPTION).write_text(text, encoding="utf-8")
+    # In ASCII, as labels may hold what UTF-8 cannot write.
+    (content / DESCRIPTION).write_text(json.dumps(description, indent=1), encoding="ascii")
     network.encoder.config.save_pretrained(content / ENCODER)
     tokenizer.save_pretrained(content / TOKENIZER)
     tensors = {"clusters": torch.from_numpy(clusterer.labels_.astype(np.int32))}
@@ -130,7 +130,7 @@ def read_model(content: Path, description: dict[str, Any]) -> Model:
     from transformers import AutoConfig, AutoTokenizer
 
     weights = _read_weights(content)
-    clusterer = BalancedLabelClusterer(**description["clusterer"]["params"])
+    clusterer = _make_clusterer(description["clusterer"]["params"])
     clusterer.labels_ = weights.pop("clusters").numpy().astype(np.int64)
     for name, value in description["clusterer"]["fitted"].items():
         setattr(clusterer, name, value)
@@ -182,6 +182,12 @@ def plain_params(estimator: BaseEstimator) -> dict[str, Any]:
         is_plain = value is None or isinstance(value, str | int | float | dict)
         params[name] = value if is_plain else None
     return params
+
+
+def _make_clusterer(params: dict[str, Any]) -> BalancedLabelClusterer:
+    """Make one of saved parameters, less those that a class of the user's own has added."""
+    known = BalancedLabelClusterer().get_params()
+    return BalancedLabelClusterer(**{name: params[name] for name in known if name in params})
 
 
 def _stored(

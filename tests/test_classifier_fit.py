@@ -2,6 +2,7 @@
 
 import copy
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -19,9 +20,10 @@ from classifier_fixtures import (
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.feature_extraction.text import TfidfVectorizer
 from tiny_encoders import save_tiny_encoder
 
-from skxmc import BalancedLabelClusterer, LightXMLClassifier, _fitting
+from skxmc import BalancedLabelClusterer, LightXMLClassifier, _fitting, label_features
 from skxmc._encoder import dropout_rates
 from skxmc.metrics import precision_at_k
 
@@ -192,6 +194,19 @@ def test_candidate_clusters_are_counted_from_labels_and_clipped(mode, monkeypatc
     monkeypatch.setattr(_fitting, "AUTO_CANDIDATE_LABELS", 7)  # the next multiple of the size
     counts = np.diff(make_classifier(mode, max_epochs=1).fit(X, Y).decision_function(X).indptr)
     assert counts.max() == (7 if mode == "direct" else 8)
+
+
+@pytest.mark.parametrize(("max_size", "n_recalled"), [(1, 2000), (16, 125), (62, 33), (5000, 1)])
+def test_auto_is_2000_candidate_labels(max_size, n_recalled):
+    network = SimpleNamespace(layout=SimpleNamespace(max_size=max_size, n_clusters=8192))
+    assert _fitting.n_candidate_clusters(make_classifier(), network) == n_recalled
+
+
+def test_labels_are_clustered_by_their_texts():
+    clf = make_classifier(max_epochs=1).fit(X, Y)
+    features = label_features(Y, TfidfVectorizer(dtype=np.float32).fit_transform(X))
+    expected = clone(clf.clusterer_).fit(features)
+    np.testing.assert_array_equal(clf.clusterer_.labels_, expected.labels_)
 
 
 def test_bottleneck_matters_in_two_stages_only():
@@ -423,7 +438,18 @@ def test_defaults_of_the_contract():
         "n_candidate_clusters": "auto",
         "bottleneck_dim": 256,
         "negative_sampling": "dynamic",
+        "dropout": "auto",
+        "encoder_dropout": "auto",
+        "head_start": "centroids",
+        "loss_reduction": "sum",
+        "max_epochs": "auto",
+        "batch_size": 32,
+        "learning_rate": "auto",
+        "head_learning_rate": 2e-3,
         "weight_decay": 0.01,
+        "warmup_fraction": 0.1,
+        "lr_schedule": "linear",
+        "swa_start": None,
         "early_stopping": False,
         "validation_fraction": 0.1,
         "n_iter_no_change": 3,

@@ -192,6 +192,13 @@ def test_a_package_that_embeds_an_encoder(no_hub, tiny_encoder, tmp_path, monkey
     assert no_hub == [str(folder)]  # nobody asked the hub
 
 
+def test_a_folder_goes_before_a_package(no_hub, tiny_encoder, tmp_path, monkeypatch):
+    shutil.copytree(tiny_encoder(), tmp_path / "sentence-transformers" / "all-MiniLM-L6-v2")
+    monkeypatch.chdir(tmp_path)
+    assert load_encoder(MINILM).model.config.hidden_size == 16
+    assert no_hub == [MINILM]
+
+
 def test_unknown_encoder(no_hub):
     message = (
         r"encoder='nobody/nothing' could not be loaded \(We couldn't connect to the hub\.\)\. "

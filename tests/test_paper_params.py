@@ -35,6 +35,31 @@ def test_table_1(name):
         assert abs(N_LABELS[name] / n_clusters - cluster_size) < 3
 
 
+# From the command lines of the authors: averaging from which epoch on, every how many steps; how
+# many clusters are recalled.
+PUBLISHED = {
+    "eurlex-4k": (10, 200, None),
+    "amazoncat-13k": (2, 10_000, None),
+    "wiki10-31k": (10, 300, None),
+    "wiki-500k": (4, 3000, 32),
+    "amazon-670k": (4, 3000, 75),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_what_the_authors_published(name):
+    params = paper_params(name)
+    names = ("swa_start", "swa_every", "n_candidate_clusters")
+    assert tuple(params.get(name) for name in names) == PUBLISHED[name]
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_one_constant_rate_for_all(name):
+    params = paper_params(name)
+    assert (params["learning_rate"], params["head_learning_rate"]) == (1e-4, None)
+    assert (params["lr_schedule"], params["warmup_fraction"]) == ("constant", 0)
+
+
 @pytest.mark.parametrize("name", PRINTED)
 def test_they_train(name):
     """The text of the paper: one constant rate of 1e-4, mean losses, no warm-up, dropout 0.5."""

@@ -20,7 +20,7 @@ from classifier_fixtures import (
 )
 from safetensors.torch import load_file
 
-from skxmc import LightXMLClassifier, _saving
+from skxmc import BalancedLabelClusterer, LightXMLClassifier, _saving
 
 X, Y = dataset()
 
@@ -53,7 +53,7 @@ def test_float32_is_exact(mode, tmp_path):
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 0.03), ("int8", 0.1)])
 def test_smaller_types(mode, dtype, tolerance, tmp_path):
     clf = fitted(mode)
-    clf.save_pretrained(tmp_path, dtype=dtype)
+    clf.save_pretrained(tmp_path, dtype)
     twin = LightXMLClassifier.from_pretrained(tmp_path)
     expected, found = clf.decision_function(X).toarray(), twin.decision_function(X).toarray()
     assert np.abs(found - expected).max() > 0
@@ -123,6 +123,34 @@ def test_numbers_of_labels(tmp_path):
     twin = LightXMLClassifier.from_pretrained(tmp_path)
     np.testing.assert_array_equal(twin.classes_, clf.classes_)
     assert twin.classes_.dtype == clf.classes_.dtype
+
+
+def test_labels_that_utf_8_cannot_write(tmp_path):
+    clf = make_classifier("direct", max_epochs=1).fit(["a", "b"], [["\ud800"], ["税", "x"]])
+    clf.save_pretrained(tmp_path)
+    assert LightXMLClassifier.from_pretrained(tmp_path).classes_.tolist() == ["x", "税", "\ud800"]
+
+
+def test_rates_of_dropout_may_be_of_numpy(tmp_path):
+    rates = {"dropout": np.float32(0.25), "encoder_dropout": np.float32(0.5)}
+    clf = make_classifier(max_epochs=1, checkpoint_dir=tmp_path / "run", **rates).fit(X, Y)
+    clf.save_pretrained(tmp_path / "model")
+    twin = LightXMLClassifier.from_pretrained(tmp_path / "model")
+    assert (twin.dropout, twin.encoder_dropout) == (0.25, 0.5)
+    assert_same_predictions(twin, clf)
+
+
+def test_a_clusterer_of_ones_own_is_a_clusterer_of_ours(tmp_path):
+    class Own(BalancedLabelClusterer):
+        def __init__(self, max_cluster_size="auto", *, alpha=1):
+            super().__init__(max_cluster_size)
+            self.alpha = alpha
+
+    clf = make_classifier(clusterer=Own(6, alpha=2)).fit(X, Y)
+    clf.save_pretrained(tmp_path)
+    twin = LightXMLClassifier.from_pretrained(tmp_path)
+    assert_same_predictions(twin, clf)
+    assert repr(twin.clusterer) == "BalancedLabelClusterer(max_cluster_size=6)"
 
 
 def test_params_that_are_objects(tmp_path):
