@@ -204,7 +204,7 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
             If a member cannot score labels, or if no member takes a parameter of `fit`.
         """
         members = self._check_members()
-        check_fit_params(members.values(), fit_params)
+        check_fit_params(list(members.values()), fit_params)
         texts = check_texts(X)
         if self.fusion == "mean" or len(members) == 1:
             fitted = self._fitted_by(self._fit_members(members, texts, y, fit_params))
@@ -304,6 +304,9 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         self._validate_names([name for name, _ in self.estimators])
         self._kept_weights([name in members for name, _ in self.estimators])
         return members
+
+    def _others(self) -> list[Any]:
+        return list(self._check_members().values())
 
     def _kept_weights(self, kept: list[bool]) -> list[float]:
         """Weights of the members that are kept, of all; they sum to 1."""

@@ -48,7 +48,7 @@ class LearnedFusion:
                 "The held-out texts are too few to learn how members go together; their mean is "
                 "taken. Hold out more, by validation_fraction or validation_data.",
                 RuntimeWarning,
-                stacklevel=3,
+                stacklevel=4,  # the line that called fit of the ensemble
             )
             return self
         self.model = HistGradientBoostingClassifier(

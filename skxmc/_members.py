@@ -10,7 +10,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils._user_interface import _print_elapsed_time
 
-from ._rescoring import candidate_scores, fit_with, ranks_texts
+from ._rescoring import candidate_scores, check_scores_labels, classes_of, fit_with
 from ._validation import Labels, align_labels
 
 
@@ -41,12 +41,7 @@ def check_members(estimators: list[Any]) -> dict[str, Any]:
                 f"estimators: the member {name!r} is a class. Pass an instance: "
                 f"{member.__name__}()."
             )
-        if not (ranks_texts(member) or hasattr(member, "predict_proba")):
-            raise TypeError(
-                f"estimators: the member {name!r}, {type(member).__name__}, cannot score "
-                "labels: it is no classifier of this package and has no predict_proba. Leave "
-                "it out."
-            )
+        check_scores_labels(f"estimators: the member {name!r}", member)
     return members
 
 
@@ -60,13 +55,8 @@ def fit_member(
 
 def common_classes(members: dict[str, Any]) -> np.ndarray:
     """The labels of fitted members, which must be the same in one order."""
-    classes: dict[str, Any] = {
-        name: getattr(member, "classes_", None) for name, member in members.items()
-    }
+    classes = {name: classes_of(f"The member {name!r}", member) for name, member in members.items()}
     first, *others = members
-    for name in members:
-        if getattr(classes[name], "ndim", None) != 1:
-            raise ValueError(f"The member {name!r} has no one-dimensional array classes_.")
     for name in others:
         if not np.array_equal(classes[name], classes[first]):
             raise ValueError(

@@ -22,7 +22,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from ._device import clip_jobs
 from ._preparation import add_label_texts, fit_tfidf
 from ._process import ProcessLock
-from ._ranker import TextRankerMixin, from_score_on
+from ._ranker import TextRankerMixin
 from ._validation import check_labels, check_texts
 
 # Scores that round to 0, and those of labels that no beam finds: stored entries must be positive.
@@ -239,19 +239,24 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     # ------------------------------------------------------------------ predict
 
     def _top_k(self, texts: list[str], k: int) -> tuple[np.ndarray, np.ndarray]:
-        columns, scores, _ = self._recall(texts, k)
+        columns, scores, _ = self._recall(texts, k, 0)
         return columns.reshape(-1, k), scores.reshape(-1, k)
 
     def _scores(
         self, texts: list[str], *, top_k: int | None = None, min_score: float = 0.0
     ) -> sp.csr_matrix:
-        columns, scores, starts = self._recall(texts, top_k)
+        columns, scores, starts = self._recall(texts, top_k, min_score)
         matrix = sp.csr_matrix((scores, columns, starts), shape=(len(texts), self.n_labels_))
         matrix.sort_indices()
-        return from_score_on(matrix, min_score)
+        return matrix
 
-    def _recall(self, texts: list[str], k: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Columns and scores of the k best labels, or of all recalled, and where texts start."""
+    def _recall(
+        self, texts: list[str], k: int | None, min_score: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Columns and scores of the k best labels, or of all recalled, and where texts start.
+
+        Of these, those from `min_score` on.
+        """
         columns: list[np.ndarray] = []
         scores: list[np.ndarray] = []
         for first in range(0, len(texts), TEXTS_PER_CHUNK):
@@ -266,9 +271,9 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
             for start, end in zip(features.indptr, features.indptr[1:], strict=False):
                 names = features.indices[start:end].tolist()
                 values = features.data[start:end].tolist()
-                found = self._search(list(zip(names, values, strict=True)), k)
-                columns.append(found[0])
-                scores.append(found[1])
+                found, of_found = self._search(list(zip(names, values, strict=True)), k)
+                columns.append(found[of_found >= min_score])
+                scores.append(of_found[of_found >= min_score])
         starts = np.concatenate([[0], np.cumsum([len(row) for row in columns])])
         columns.append(np.empty(0, dtype=np.int64))
         scores.append(np.empty(0, dtype=np.float32))

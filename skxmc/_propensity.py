@@ -12,7 +12,14 @@ from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fi
 from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods, Interval
 
-from ._rescoring import RescorerMixin, candidate_scores, check_fit_params, fit_with
+from ._rescoring import (
+    RescorerMixin,
+    candidate_scores,
+    check_fit_params,
+    check_scores_labels,
+    classes_of,
+    fit_with,
+)
 from ._validation import check_labels, check_texts
 from .metrics import label_propensities
 
@@ -126,15 +133,15 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         ValueError
             If texts or labels are not what they must be, or the estimator has other labels.
         TypeError
-            If the estimator does not take a parameter of `fit`.
+            If the estimator cannot score labels, or does not take a parameter of `fit`.
         """
         texts = check_texts(X)
         labels = check_labels(y, label_names=label_names, n_texts=len(texts), require_positive=True)
         if label_names is not None:
             fit_params["label_names"] = label_names
-        check_fit_params([self.estimator], fit_params)
+        check_fit_params(self._others(), fit_params)
         fitted = fit_with(clone(self.estimator), texts, y, fit_params)
-        if not np.array_equal(fitted.classes_, labels.classes):
+        if not np.array_equal(classes_of("estimator", fitted), labels.classes):
             raise ValueError(
                 f"{type(fitted).__name__} has other labels than y, or in another order. Fit it to "
                 "the same labels, by the same names."
@@ -214,6 +221,10 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         0
         """
         return super(PropensityRanker, self._unweighted()).predict(X)
+
+    def _others(self) -> list[Any]:
+        check_scores_labels("estimator", self.estimator)
+        return [self.estimator]
 
     def _unweighted(self) -> Any:
         """The same, leaving the order as it is."""

@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn import get_config
 from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
+from sklearn.utils.metadata_routing import get_routing_for_object
 
 from ._ranker import TextRankerMixin, from_score_on
-from ._topk import innermost, rank_columns
+from ._topk import all_finite, innermost, rank_columns
 from ._validation import check_texts
 
 # Texts that are scored together: bounds what their candidates take.
@@ -20,9 +23,16 @@ BLOCK_TEXTS = 2048
 
 
 class RescorerMixin(TextRankerMixin):
-    """Mixin of classifiers that score candidates of others; they define `_rescore`."""
+    """Mixin of classifiers that score candidates of others.
+
+    They define `_rescore` and `_others`, and their `fit` hands its parameters on to those.
+    """
 
     n_candidates: int
+
+    def _others(self) -> list[Any]:
+        """The estimators, not fitted, whose candidates are scored; checked."""
+        raise AttributeError(f"{type(self).__name__} must define _others.")
 
     def _rescore(self, texts: list[str], n_candidates: int, k: int) -> sp.csr_matrix:
         """Scores of k labels or more, `n_candidates` by each member: CSR of (n_texts, n_labels)."""
@@ -64,14 +74,23 @@ def ranks_texts(estimator: Any) -> bool:
 def names_taken(estimator: Any, fit_params: Iterable[str]) -> dict[str, str]:
     """Which parameters the `fit` of an estimator takes, and by which name.
 
-    A pipeline takes those of its last step, and those that name their step.
+    A pipeline takes those of its last step, and those that name their step; a search those of its
+    estimator. With scikit-learn's metadata routing both take what has been requested.
     """
+    if isinstance(estimator, Pipeline | BaseSearchCV) and get_config()["enable_metadata_routing"]:
+        requested = get_routing_for_object(estimator).consumes("fit", fit_params)
+        return {key: key for key in requested}
+    if isinstance(estimator, BaseSearchCV):
+        return names_taken(estimator.estimator, fit_params)
     if isinstance(estimator, Pipeline):
         step, last = estimator.steps[-1]
         names = {key: f"{step}__{name}" for key, name in names_taken(last, fit_params).items()}
         of_steps = tuple(f"{step}__" for step, _ in estimator.steps)
         return names | {key: key for key in fit_params if key.startswith(of_steps)}
     params = signature(estimator.fit).parameters
+    if isinstance(estimator, RescorerMixin):
+        of_others = {key for other in estimator._others() for key in names_taken(other, fit_params)}
+        return {key: key for key in fit_params if key in params or key in of_others}
     takes_all = any(param.kind is param.VAR_KEYWORD for param in params.values())
     return {key: key for key in fit_params if takes_all or key in params}
 
@@ -82,12 +101,32 @@ def fit_with(estimator: Any, X: Any, y: Any, fit_params: dict[str, Any]) -> Any:
     return estimator.fit(X, y, **{name: fit_params[key] for key, name in names.items()})
 
 
-def check_fit_params(estimators: Iterable[Any], fit_params: Iterable[str]) -> None:
+def check_fit_params(estimators: list[Any], fit_params: Iterable[str]) -> None:
     """Check that each parameter of `fit` is one that an estimator takes."""
     taken = {key for estimator in estimators for key in names_taken(estimator, fit_params)}
     for key in fit_params:
         if key not in taken:
             raise TypeError(f"No estimator has a fit that takes {key!r}. Leave it out.")
+
+
+def check_scores_labels(what: str, estimator: Any) -> None:
+    """Check before it is fitted that an estimator will score labels."""
+    if not (ranks_texts(estimator) or hasattr(estimator, "predict_proba")):
+        raise TypeError(
+            f"{what}, {type(estimator).__name__}, cannot score labels: it is no classifier of "
+            "this package and has no predict_proba. Take another one."
+        )
+
+
+def classes_of(what: str, estimator: Any) -> np.ndarray:
+    """The labels of a fitted estimator, in the order of its columns."""
+    classes = getattr(estimator, "classes_", None)
+    if not isinstance(classes, np.ndarray) or classes.ndim != 1:
+        raise ValueError(
+            f"{what}, {type(estimator).__name__}, has no one-dimensional array classes_. Wrap it "
+            "in OneVsRestClassifier, or take another one."
+        )
+    return classes
 
 
 def candidate_scores(
@@ -122,6 +161,12 @@ def candidate_scores(
         place = np.arange(len(texts))
         place[lacking] = len(texts) + np.arange(lacking.size)
         return sp.vstack([scores, more], format="csr")[place]
+    starts = range(0, len(texts), BLOCK_TEXTS)
+    blocks = [texts[start : start + BLOCK_TEXTS] for start in starts]
+    return sp.vstack([_best_by_proba(what, estimator, block, n_candidates) for block in blocks])
+
+
+def _best_by_proba(what: str, estimator: Any, texts: list[str], k: int) -> sp.csr_matrix:
     scores = estimator.predict_proba(texts)
     shape, n_labels = getattr(scores, "shape", None), len(estimator.classes_)
     if shape != (len(texts), n_labels):
@@ -130,7 +175,11 @@ def candidate_scores(
             f"but there are {len(texts)} texts and {n_labels} labels. Leave it out, or wrap it in "
             "OneVsRestClassifier."
         )
-    return keep_best(sp.csr_matrix(scores) if sp.issparse(scores) else scores, n_candidates)
+    if sp.issparse(scores):
+        scores = sp.csr_matrix(scores)
+    if not all_finite(scores.data if sp.issparse(scores) else scores):
+        raise ValueError(f"{what} has a predict_proba that returns NaN or infinite scores.")
+    return keep_best(scores, k)
 
 
 def _gather(scores: Any, columns: np.ndarray) -> np.ndarray:

@@ -156,12 +156,16 @@ def rank_columns(y_score: Any, k: int, n_labels: int) -> NDArray[np.int64]:
             "score for each label, or the named tuple that predict_topk returns."
         )
     k = check_k(k, n_labels)
-    # The extremes show every inf and NaN, without a mask of the size of the scores.
-    if values.size and not np.isfinite([values.min(), values.max()]).all():
+    if not all_finite(values):
         raise ValueError("y_score holds NaN or infinite scores. Replace them, so that they rank.")
     if sparse.issparse(y_score):
         return _fill_absent(top_k_of_csr(y_score, k)[0])
     return _top_k_of_dense(y_score, k)
+
+
+def all_finite(values: NDArray[Any]) -> bool:
+    """Whether there is no inf or NaN, without a mask of the size of the values."""
+    return values.size == 0 or bool(np.isfinite([values.min(), values.max()]).all())
 
 
 def top_k_of_csr(matrix: Any, k: int) -> tuple[NDArray[np.int64], NDArray[Any]]:

@@ -8,7 +8,7 @@ import re
 import joblib
 import numpy as np
 import pytest
-from classifier_fixtures import assert_same_predictions, dataset, fitted, make_classifier
+from classifier_fixtures import dataset, fitted, make_classifier
 from ensemble_members import LABELS, LEFT, MEAN, PAIR, RIGHT, TEXTS, Fixed, Proba, fit
 from scipy import sparse
 from sklearn.base import clone
@@ -249,35 +249,6 @@ def test_members_are_cloned_and_given_fit_params():
     assert ensemble.named_estimators_.right is ensemble.estimators_[1]
 
 
-def test_members_are_given_the_fit_params_that_they_take():
-    plain, features = Proba([[0.5, 0.1]] * 64), np.eye(30)
-    clean = FunctionTransformer(lambda texts: [text.lower() for text in texts])
-    members = [
-        ("language", make_classifier(max_epochs=1)),
-        ("words", OmikujiClassifier()),
-        ("cleaned", make_pipeline(clean, Fixed(np.zeros((64, 30)), classes=list(range(30))))),
-    ]
-    ensemble = LightXMLEnsemble(members)
-    ensemble.fit(X, Y, label_features=features, label_names=list(range(30)))
-    by_hand = make_classifier(max_epochs=1).fit(X, Y, label_features=features)
-    assert_same_predictions(ensemble.estimators_[0], by_hand)
-    assert ensemble.estimators_[2][-1].params_.keys() == {"label_features", "label_names"}
-    with pytest.raises(TypeError, match="No estimator has a fit that takes 'label_features'"):
-        LightXMLEnsemble([("a", plain), ("b", OmikujiClassifier())]).fit(
-            TEXTS, LABELS, label_features=features
-        )
-
-
-def test_names_and_texts_of_labels_reach_the_members():
-    names = [f"tag {i}" for i in range(30)]
-    members = [("one", OmikujiClassifier()), ("two", OmikujiClassifier(n_trees=1))]
-    ensemble = LightXMLEnsemble(members)
-    ensemble.fit(X, Y, label_names=names, label_texts=["zyzzyva"] + [None] * 29)
-    assert ensemble.classes_.tolist() == names
-    for member in ensemble.estimators_:
-        assert "zyzzyva" in member.vectorizer_.vocabulary_
-
-
 def test_language_and_words_and_scikit_learn():
     nb = make_pipeline(TfidfVectorizer(), OneVsRestClassifier(MultinomialNB()))
     y = LEARNT
@@ -444,7 +415,8 @@ def test_tags():
     assert not tags.input_tags.two_d_array
     assert tags.classifier_tags.multi_label
     assert not tags.non_deterministic
-    assert get_tags(LightXMLEnsemble([("words", OmikujiClassifier())])).non_deterministic
+    words = ("words", OmikujiClassifier())
+    assert get_tags(LightXMLEnsemble([("left", "drop"), words])).non_deterministic
     for broken in (None, 3, [LEFT], [("a", 1)]):
         assert not get_tags(LightXMLEnsemble(broken)).non_deterministic
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from classifier_fixtures import dataset, fitted
 from ensemble_members import LABELS, LEFT, PAIR, RIGHT, TEXTS, Fixed, Proba, fit
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -99,12 +100,14 @@ def test_members_of_other_interfaces():
     y = Y.toarray()[:, Y.sum(axis=0) > 1]
     neighbours = make_pipeline(TfidfVectorizer(), KNeighborsClassifier())
     with pytest.raises(
-        ValueError, match=r"The member 'near' has no one-dimensional array classes_"
+        ValueError, match=r"The member 'near', \w+, has no one-dimensional array classes_"
     ):
         LightXMLEnsemble([("near", neighbours)]).fit(X, y)
     for convert, message in (
         (lambda scores: scores[:, :3], r"returns ndarray of shape \(2, 3\), but there are 2 texts"),
         (list, "returns list of shape None"),
+        (lambda scores: scores * np.nan, "returns NaN or infinite scores"),
+        (lambda scores: sparse.coo_array(np.where(scores == 1, np.inf, 0)), "returns NaN or inf"),
     ):
         with pytest.raises(
             ValueError, match=f"The member 'odd' has a predict_proba that {message}"

@@ -2,20 +2,22 @@
 
 import pickle
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 from classifier_fixtures import assert_same_predictions, dataset, make_classifier
-from ensemble_members import Fixed
+from ensemble_members import Fixed, Proba
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from skxmc import LightXMLEnsemble, OmikujiClassifier
+from skxmc import LightXMLEnsemble, OmikujiClassifier, _rescoring
 from skxmc._ensemble import auto_validation_fraction
 from skxmc._fusion import LearnedFusion
 from skxmc._preparation import hold_out
@@ -109,6 +111,13 @@ def test_twenty_of_each_are_enough():
     scores = [sparse.csr_matrix(np.full((20, 2), s, dtype=np.float32)) for s in (0.2, 0.6)]
     fusion = LearnedFusion(np.ones(2), 0).fit(scores, sparse.csr_array(np.eye(2)[[0] * 20]))
     np.testing.assert_allclose(fusion(scores).toarray(), 0.5, rtol=1e-3)
+
+
+def test_trees_have_the_seed_and_see_all_examples():
+    scores = [noisy(np.full(L, 1.0)), noisy(np.full(L, 0.5))]
+    trees = LearnedFusion(COUNTS, 7).fit(scores, sparse.csr_array(TRUE)).model
+    assert trees.random_state == 7
+    assert trees.early_stopping is False
 
 
 # ---------------------------------------------------------------- in the ensemble
@@ -211,6 +220,52 @@ def test_labels_on_held_out_texts_alone_stay_known():
     assert model.predict_topk(texts, 20).labels.shape == (20, 20)
 
 
+def test_the_warning_is_of_the_line_that_called_fit():
+    with pytest.warns(RuntimeWarning, match="held-out texts are too few") as warned:
+        ensemble(validation_fraction=0.1).fit(X[:12], Y[:12])
+    assert [Path(warning.filename).name for warning in warned] == [Path(__file__).name]
+
+
+def test_texts_and_labels_must_be_as_many():
+    with pytest.raises(ValueError, match=r"^y has 40 rows, but there are 64 texts"):
+        ensemble().fit(X, Y[:40])
+
+
+def test_frozen_members_must_be_fitted():
+    members = [(name, FrozenEstimator(member)) for name, member in ensemble().estimators]
+    with pytest.raises(NotFittedError):
+        LightXMLEnsemble(members, fusion="learned").fit(X, Y)
+
+
+def test_held_out_texts_keep_their_labels():
+    labels = check_labels(np.eye(40), n_texts=40)
+    (texts, y), (held_out, of_held_out) = hold_out(list(map(str, range(40))), labels, None, 0.3, 0)
+    assert y.indices.tolist() == [int(text) for text in texts]
+    assert of_held_out.matrix.indices.tolist() == [int(text) for text in held_out]
+    assert sorted(texts + held_out, key=int) == list(map(str, range(40)))
+
+
+def test_members_of_scikit_learn_score_held_out_texts_in_blocks(monkeypatch):
+    """Their scores are dense."""
+    monkeypatch.setattr(_rescoring, "BLOCK_TEXTS", 10)
+    asked = []
+
+    class Noting(Proba):
+        def predict_proba(self, X):
+            asked.append(len(X))
+            return super().predict_proba(X)
+
+    scores = np.random.default_rng(0).random((N, 30))
+    members = [("a", Noting(scores)), ("b", Proba(scores))]
+    texts = [str(i) for i in range(len(X))]
+    model = LightXMLEnsemble(members, fusion="learned", random_state=0)
+    model.fit(texts, Y, validation_data=(texts[:25], Y[:25]))
+    assert asked == [10, 10, 5]
+    monkeypatch.setattr(_rescoring, "BLOCK_TEXTS", 64)
+    whole = clone(model).fit(texts, Y, validation_data=(texts[:25], Y[:25]))
+    assert (whole.decision_function(texts) != model.decision_function(texts)).nnz == 0
+
+
 def test_labels_that_are_numbers_keep_their_numbers():
     tags = [(10 + 7 * Y[[row]].indices).tolist() for row in range(Y.shape[0])]
     known = LightXMLEnsemble([("words", OmikujiClassifier())]).fit(X, tags).classes_
@@ -230,6 +285,18 @@ def test_validation_data_is_what_it_learns_from():
     by_hand = LearnedFusion(counts, model._fusion.random_state)
     by_hand.fit([s[:40] for s in scores], Y.tocsr()[:40])
     np.testing.assert_array_equal(model.decision_function(X).toarray(), by_hand(scores).toarray())
+
+
+def test_names_of_columns_match_the_labels_of_frozen_members():
+    names = np.array([f"n{i:02d}" for i in range(30)])
+    members = [
+        (name, FrozenEstimator(clone(member).fit(X, Y, label_names=names)))
+        for name, member in ensemble().estimators
+    ]
+    model = LightXMLEnsemble(members, fusion="learned", random_state=0).fit(X, Y, label_names=names)
+    order = np.random.default_rng(0).permutation(30)
+    other = clone(model).fit(X, Y.tocsc()[:, order], label_names=names[order])
+    assert (other.decision_function(X) != model.decision_function(X)).nnz == 0
 
 
 @pytest.mark.parametrize("names", ["the same", "one of another name", "only some", "none of them"])

@@ -250,6 +250,7 @@ def test_predict(clf):
     scores = clf.decision_function(X).toarray()
     np.testing.assert_array_equal(predicted.toarray(), scores >= 0.5)
     assert 0 < predicted.nnz == predicted.sum()
+    assert clf._recall(X, None, 0.5)[0].size == predicted.nnz  # what is below is not kept
     everything = copy.copy(clf).set_params(threshold=0.0).predict(X)
     assert everything.nnz == clf.decision_function(X).nnz
 
@@ -266,6 +267,21 @@ def test_texts_are_scored_alone(clf):
     assert (together != alone).nnz == 0
     threaded = copy.deepcopy(clf).set_params(n_jobs=2)
     assert_same(threaded, clf)
+
+
+def test_prediction_has_n_jobs_threads(clf, monkeypatch):
+    class Noting:
+        n_features = clf.model_.n_features
+        predict = clf.model_.predict
+
+        def init_prediction_thread_pool(self, n_threads):
+            self.n_threads = n_threads
+
+    monkeypatch.setattr(_omikuji, "clip_jobs", lambda n_jobs: n_jobs)
+    threaded = copy.copy(clf).set_params(n_jobs=3)
+    threaded.model_ = Noting()
+    assert_same(threaded, clf)
+    assert threaded.model_.n_threads == 3
 
 
 # ---------------------------------------------------------------- files

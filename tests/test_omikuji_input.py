@@ -86,6 +86,24 @@ def test_extreme_features(factor):
     assert ((scores > 0) & (scores <= 1)).all()
 
 
+def test_features_that_are_given_in_parts():
+    class InParts(Factor):
+        def transform(self, texts):
+            features = super().transform(texts)
+            data, columns = (np.repeat(a, 2) for a in (features.data / 2, features.indices))
+            return sparse.csr_array((data, columns, 2 * features.indptr), shape=features.shape)
+
+    texts, y = ["a b", "b b a", ""], [["x"], ["y"], ["y", "z"]]
+    whole, parts = (
+        OmikujiClassifier(vectorizer=vectorizer, min_branch_size=2, n_trees=1).fit(texts, y)
+        for vectorizer in (Factor(), InParts())
+    )
+    parts.model_ = whole.model_
+    np.testing.assert_array_equal(
+        parts.decision_function(texts).toarray(), whole.decision_function(texts).toarray()
+    )
+
+
 @pytest.mark.parametrize("factor", [np.nan, np.inf])
 def test_features_that_are_not_finite_are_refused(factor):
     fitted = OmikujiClassifier(vectorizer=Factor()).fit(["a", "b"], [["x"], ["y"]])

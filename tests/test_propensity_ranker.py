@@ -10,10 +10,13 @@ from classifier_fixtures import assert_same_predictions, dataset, fitted, make_c
 from ensemble_members import LABELS, LEFT, TEXTS, Proba
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from sklearn.svm import LinearSVC
 from sklearn.utils import get_tags
 
 from skxmc import LightXMLEnsemble, OmikujiClassifier, PropensityRanker, predict_topk
@@ -97,6 +100,19 @@ def test_other_labels_are_refused():
 
 
 @pytest.mark.parametrize(
+    ("last", "error", "message"),
+    [
+        (LinearSVC(), TypeError, "^estimator, Pipeline, cannot score labels: it is no classifier "),
+        (KNeighborsClassifier(), ValueError, "^estimator, Pipeline, has no one-dimensional array "),
+    ],
+)
+def test_estimators_of_other_interfaces(last, error, message):
+    y = Y.toarray()[:, Y.sum(axis=0) > 1]
+    with pytest.raises(error, match=message):
+        PropensityRanker(make_pipeline(TfidfVectorizer(), last)).fit(X, y)
+
+
+@pytest.mark.parametrize(
     "params",
     [{"exponent": -1}, {"n_candidates": 0}, {"a": 0}, {"b": -1}, {"estimator": 3}],
     ids=str,
@@ -139,6 +155,15 @@ def test_no_label_is_a_pad(k):
     assert (np.diff(ranker.decision_function(X, top_k=k).indptr) == k).all()
 
 
+def test_where_it_is_asked_for_more_rare_labels_come_up_too():
+    narrow = make_classifier(n_candidate_clusters=1).fit(X, Y)
+    ranker = PropensityRanker(FrozenEstimator(narrow), exponent=2, n_candidates=20).fit(X, Y)
+    candidates = narrow.decision_function(X, top_k=20).toarray()
+    expected = np.argsort(-candidates / P**2, axis=1, kind="stable")[:, :5]
+    np.testing.assert_array_equal(ranker.predict_topk(X, 5).labels, expected)
+    assert (expected != np.argsort(-candidates, axis=1, kind="stable")[:, :5]).any()
+
+
 @pytest.mark.parametrize(
     "column", [list, lambda texts: pd.Series(texts, index=range(len(texts))[::-1]), pl.Series]
 )
@@ -150,18 +175,6 @@ def test_steps_may_return_any_column(column):
         for model in (narrow, make_pipeline(clean, narrow))
     )
     np.testing.assert_array_equal(found.labels, expected.labels)
-
-
-def test_a_pipeline_takes_names_and_texts_of_labels():
-    names = [f"tag {i}" for i in range(30)]
-    pipeline = make_pipeline(FunctionTransformer(list), OmikujiClassifier())
-    ranker = PropensityRanker(pipeline).fit(X, Y, label_names=names, label_texts=names)
-    assert ranker.classes_.tolist() == names
-    assert "tag" in ranker.estimator_[-1].vectorizer_.vocabulary_
-    ranker.fit(X, Y, omikujiclassifier__label_texts=names)
-    assert "tag" in ranker.estimator_[-1].vectorizer_.vocabulary_
-    with pytest.raises(TypeError, match=r"^No estimator has a fit that takes 'sample_weight'"):
-        ranker.fit(X, Y, sample_weight=1)
 
 
 def test_manners():

@@ -1,0 +1,139 @@
+"""What estimators that hold others hand on to whose `fit`, and by which name."""
+
+import numpy as np
+import pytest
+from classifier_fixtures import assert_same_predictions, dataset, make_classifier
+from ensemble_members import LABELS, TEXTS, Fixed, Proba
+from sklearn import config_context
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from skxmc import LightXMLEnsemble, OmikujiClassifier, PropensityRanker
+from skxmc._rescoring import names_taken
+from skxmc._topk import innermost
+from skxmc.metrics import precision_at_k_scorer
+
+pytest.importorskip("omikuji")
+
+X, Y = dataset()
+NAMES = [f"tag {i}" for i in range(30)]
+
+
+def search(estimator):
+    return GridSearchCV(estimator, {}, cv=2, scoring=precision_at_k_scorer(k=1))
+
+
+def piped(estimator):
+    return make_pipeline(FunctionTransformer(list), estimator)
+
+
+def ensemble(estimator):
+    return LightXMLEnsemble([("dropped", "drop"), ("member", estimator)])
+
+
+def test_members_are_given_the_fit_params_that_they_take():
+    plain, features = Proba([[0.5, 0.1]] * 64), np.eye(30)
+    clean = FunctionTransformer(lambda texts: [text.lower() for text in texts])
+    members = [
+        ("language", make_classifier(max_epochs=1)),
+        ("words", OmikujiClassifier()),
+        ("cleaned", make_pipeline(clean, Fixed(np.zeros((64, 30)), classes=list(range(30))))),
+    ]
+    ensemble = LightXMLEnsemble(members)
+    ensemble.fit(X, Y, label_features=features, label_names=list(range(30)))
+    by_hand = make_classifier(max_epochs=1).fit(X, Y, label_features=features)
+    assert_same_predictions(ensemble.estimators_[0], by_hand)
+    assert ensemble.estimators_[2][-1].params_.keys() == {"label_features", "label_names"}
+    with pytest.raises(TypeError, match="No estimator has a fit that takes 'label_features'"):
+        LightXMLEnsemble([("a", plain), ("b", OmikujiClassifier())]).fit(
+            TEXTS, LABELS, label_features=features
+        )
+
+
+def test_names_and_texts_of_labels_reach_the_members():
+    names = [f"tag {i}" for i in range(30)]
+    members = [("one", OmikujiClassifier()), ("two", OmikujiClassifier(n_trees=1))]
+    ensemble = LightXMLEnsemble(members)
+    ensemble.fit(X, Y, label_names=names, label_texts=["zyzzyva"] + [None] * 29)
+    assert ensemble.classes_.tolist() == names
+    for member in ensemble.estimators_:
+        assert "zyzzyva" in member.vectorizer_.vocabulary_
+
+
+def test_a_pipeline_takes_names_and_texts_of_labels():
+    names = [f"tag {i}" for i in range(30)]
+    pipeline = make_pipeline(FunctionTransformer(list), OmikujiClassifier())
+    ranker = PropensityRanker(pipeline).fit(X, Y, label_names=names, label_texts=names)
+    assert ranker.classes_.tolist() == names
+    assert "tag" in ranker.estimator_[-1].vectorizer_.vocabulary_
+    ranker.fit(X, Y, omikujiclassifier__label_texts=names)
+    assert "tag" in ranker.estimator_[-1].vectorizer_.vocabulary_
+    with pytest.raises(TypeError, match=r"^No estimator has a fit that takes 'sample_weight'"):
+        ranker.fit(X, Y, sample_weight=1)
+
+
+INNER, OUTER = "omikujiclassifier__{}", "pipeline__omikujiclassifier__{}"
+
+
+@pytest.mark.parametrize(
+    ("wrap", "name"),
+    [
+        (lambda words: words, "{}"),
+        (piped, INNER),
+        (lambda words: piped(piped(words)), OUTER),
+        (search, "{}"),
+        (lambda words: search(piped(words)), INNER),
+        (lambda words: piped(search(words)), "gridsearchcv__{}"),
+        (PropensityRanker, "{}"),
+        (lambda words: PropensityRanker(piped(words)), "{}"),
+        (ensemble, "{}"),
+        (lambda words: ensemble(PropensityRanker(search(words))), "{}"),
+        (lambda words: search(ensemble(words)), "{}"),
+    ],
+)
+def test_what_the_estimator_inside_takes(wrap, name):
+    estimator = wrap(OmikujiClassifier())
+    taken = names_taken(estimator, ["label_names", "label_features", "label_texts"])
+    expected = ("label_names", "label_texts")
+    assert taken == {key: name.format(key) for key in expected}
+
+
+@pytest.mark.parametrize("wrap", [search, PropensityRanker, ensemble])
+def test_members_that_hold_others_are_given_no_more(wrap):
+    both = LightXMLEnsemble(
+        [("fixed", Fixed(np.ones((64, 30)), NAMES)), ("words", wrap(piped(OmikujiClassifier())))]
+    )
+    y = np.ones((64, 30))
+    y[:10] = Y[:10].toarray()
+    both.fit(X, y, label_names=NAMES, label_features=np.eye(30), label_texts=["zyzzyva"] * 30)
+    assert both.estimators_[0].params_.keys() == {"label_names", "label_features", "label_texts"}
+    assert both.classes_.tolist() == NAMES
+    inside = both.estimators_[1]
+    inside = getattr(inside, "estimators_", [inside])[-1]
+    inside = innermost(getattr(inside, "estimator_", inside))[0]
+    assert "zyzzyva" in inside.vectorizer_.vocabulary_
+
+
+@pytest.mark.parametrize("wrap", [PropensityRanker, ensemble])
+def test_what_no_estimator_inside_takes(wrap):
+    inner = wrap(OmikujiClassifier())
+    with pytest.raises(TypeError, match=r"^No estimator has a fit that takes 'label_features'"):
+        ensemble(inner).fit(X, Y, label_features=np.eye(30))
+
+
+def test_a_ranker_of_an_ensemble_hands_on_its_validation_data():
+    inner = ensemble(OmikujiClassifier())
+    assert names_taken(inner, ["validation_data", "sample_weight"]) == {
+        "validation_data": "validation_data"
+    }
+
+
+@pytest.mark.parametrize("wrap", [piped, lambda words: search(piped(words))])
+def test_with_metadata_routing(wrap):
+    """Of pipelines and searches, those that ask for it are given it."""
+    with config_context(enable_metadata_routing=True):
+        asks = wrap(OmikujiClassifier().set_fit_request(label_names=True, label_texts=False))
+        assert names_taken(asks, ["label_names", "label_texts"]) == {"label_names": "label_names"}
+        both = LightXMLEnsemble([("words", asks)]).fit(X, np.ones((64, 30)), label_names=NAMES)
+        assert both.classes_.tolist() == NAMES
