@@ -137,7 +137,8 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         one fit; when that is done it holds the model, which another such call returns at once.
     checkpoint_every : int, default=1000
         Steps from one checkpoint to the next; there is one after each epoch, too. Each takes the
-        disk space of three models, for moments.
+        disk space of three models, as it holds the moments of AdamW; of half as much with compact
+        moments, and of one model more each with averaging and with early stopping.
     warm_start : bool, default=False
         Go on from the weights of the previous fit instead of starting anew. Training has a copy
         of them: until `fit` returns, memory holds both, and predictions are by the old ones. What

@@ -8,7 +8,6 @@ import pytest
 
 import skxmc
 from skxmc import _fitting
-from skxmc.datasets import make_xmc
 
 DOCS = Path(__file__).parents[1] / "docs"
 README = DOCS.parent / "README.md"
@@ -32,14 +31,13 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch)
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The held-out texts are too few")
 def test_the_code_of_the_readme_runs(tmp_path, monkeypatch):
-    """After its first block with texts and a Y that it does not show, for one epoch each."""
+    """For one epoch each."""
     monkeypatch.chdir(tmp_path)
     namespace = {}
     first, *others = code_of(README)
     exec(first, namespace)
     assert namespace["labels"].shape == (1, 3)
     monkeypatch.setattr(_fitting, "auto_epochs", lambda n_texts: 1)
-    namespace["texts"], namespace["Y"] = make_xmc(60, 30, random_state=0)
     for code in others:
         exec(code, namespace)
     found = namespace["search"].best_estimator_

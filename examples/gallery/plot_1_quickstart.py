@@ -55,7 +55,7 @@ TrainingHistoryDisplay.from_estimator(clf)
 # %%
 # A prediction
 # ------------
-# None of these words is in the classification.
+# The classification says "myocardial infarction": "attack" is in none of its texts here.
 
 names = dict(zip(data.label_names, data.label_texts, strict=True))
 labels, scores = clf.predict_topk(["heart attack"], k=5)

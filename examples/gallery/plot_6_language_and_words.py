@@ -39,6 +39,7 @@ models["both, mean"] = LightXMLEnsemble.from_fitted(list(both.named_estimators_.
 # %%
 # On synonyms
 # -----------
+# There are 298, so that a point of P@1 is three of them.
 
 from skxmc.metrics import label_propensities, precision_at_k, psp_at_k
 
@@ -53,7 +54,7 @@ for name, model in models.items():
 # %%
 # By the number of texts of a label
 # ---------------------------------
-# On 298 test texts, a point in these figures is three texts.
+# The bins hold few mentions of labels each, so that small differences mean nothing.
 
 from skxmc.plotting import LabelFrequencyDisplay
 
