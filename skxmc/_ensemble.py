@@ -18,6 +18,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from ._device import clip_jobs
+from ._fit_params import check_fit_params
 from ._fusion import LearnedFusion
 from ._members import (
     check_members,
@@ -29,7 +30,7 @@ from ._members import (
     scores_of_members,
 )
 from ._preparation import hold_out
-from ._rescoring import RescorerMixin, check_fit_params
+from ._rescoring import RescorerMixin
 from ._topk import as_array
 from ._validation import check_labels, check_texts, names_labels
 

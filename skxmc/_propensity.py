@@ -12,14 +12,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fi
 from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods, Interval
 
-from ._rescoring import (
-    RescorerMixin,
-    candidate_scores,
-    check_fit_params,
-    check_scores_labels,
-    classes_of,
-    fit_with,
-)
+from ._fit_params import check_fit_params, fit_with
+from ._rescoring import RescorerMixin, candidate_scores, check_scores_labels, classes_of
 from ._validation import check_labels, check_texts
 from .metrics import label_propensities
 

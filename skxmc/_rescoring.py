@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from inspect import signature
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn import get_config
 from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection._search import BaseSearchCV
-from sklearn.pipeline import Pipeline
-from sklearn.utils.metadata_routing import get_routing_for_object
 
 from ._ranker import TextRankerMixin, from_score_on
 from ._topk import all_finite, innermost, rank_columns
@@ -69,44 +64,6 @@ def ranks_texts(estimator: Any) -> bool:
     if isinstance(estimator, FrozenEstimator):
         return ranks_texts(estimator.estimator)
     return isinstance(estimator, TextRankerMixin)
-
-
-def names_taken(estimator: Any, fit_params: Iterable[str]) -> dict[str, str]:
-    """Which parameters the `fit` of an estimator takes, and by which name.
-
-    A pipeline takes those of its last step, and those that name their step; a search those of its
-    estimator. With scikit-learn's metadata routing both take what has been requested.
-    """
-    if isinstance(estimator, Pipeline | BaseSearchCV) and get_config()["enable_metadata_routing"]:
-        requested = get_routing_for_object(estimator).consumes("fit", fit_params)
-        return {key: key for key in requested}
-    if isinstance(estimator, BaseSearchCV):
-        return names_taken(estimator.estimator, fit_params)
-    if isinstance(estimator, Pipeline):
-        step, last = estimator.steps[-1]
-        names = {key: f"{step}__{name}" for key, name in names_taken(last, fit_params).items()}
-        of_steps = tuple(f"{step}__" for step, _ in estimator.steps)
-        return names | {key: key for key in fit_params if key.startswith(of_steps)}
-    params = signature(estimator.fit).parameters
-    if isinstance(estimator, RescorerMixin):
-        of_others = {key for other in estimator._others() for key in names_taken(other, fit_params)}
-        return {key: key for key in fit_params if key in params or key in of_others}
-    takes_all = any(param.kind is param.VAR_KEYWORD for param in params.values())
-    return {key: key for key in fit_params if takes_all or key in params}
-
-
-def fit_with(estimator: Any, X: Any, y: Any, fit_params: dict[str, Any]) -> Any:
-    """Fit an estimator with those parameters that its `fit` takes."""
-    names = names_taken(estimator, fit_params)
-    return estimator.fit(X, y, **{name: fit_params[key] for key, name in names.items()})
-
-
-def check_fit_params(estimators: list[Any], fit_params: Iterable[str]) -> None:
-    """Check that each parameter of `fit` is one that an estimator takes."""
-    taken = {key for estimator in estimators for key in names_taken(estimator, fit_params)}
-    for key in fit_params:
-        if key not in taken:
-            raise TypeError(f"No estimator has a fit that takes {key!r}. Leave it out.")
 
 
 def check_scores_labels(what: str, estimator: Any) -> None:
