@@ -71,7 +71,7 @@ def check_scores_labels(what: str, estimator: Any) -> None:
     if not (ranks_texts(estimator) or hasattr(estimator, "predict_proba")):
         raise TypeError(
             f"{what}, {type(estimator).__name__}, cannot score labels: it is no classifier of "
-            "this package and has no predict_proba. Take another one."
+            "this package and has no predict_proba. Use another one."
         )
 
 
@@ -81,7 +81,7 @@ def classes_of(what: str, estimator: Any) -> np.ndarray:
     if not isinstance(classes, np.ndarray) or classes.ndim != 1:
         raise ValueError(
             f"{what}, {type(estimator).__name__}, has no one-dimensional array classes_. Wrap it "
-            "in OneVsRestClassifier, or take another one."
+            "in OneVsRestClassifier, or use another one."
         )
     return classes
 
@@ -135,7 +135,9 @@ def _best_by_proba(what: str, estimator: Any, texts: list[str], k: int) -> sp.cs
     if sp.issparse(scores):
         scores = sp.csr_matrix(scores)
     if not all_finite(scores.data if sp.issparse(scores) else scores):
-        raise ValueError(f"{what} has a predict_proba that returns NaN or infinite scores.")
+        raise ValueError(
+            f"{what} has a predict_proba that returns NaN or infinite scores. Leave it out."
+        )
     return keep_best(scores, k)
 
 
