@@ -205,7 +205,7 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
             If a member cannot score labels, or if no member takes a parameter of `fit`.
         """
         members = self._check_members()
-        check_fit_params(list(members.values()), fit_params)
+        check_fit_params(members.values(), fit_params)
         texts = check_texts(X)
         if self.fusion == "mean" or len(members) == 1:
             fitted = self._fitted_by(self._fit_members(members, texts, y, fit_params))

@@ -44,7 +44,7 @@ def fit_with(estimator: Any, X: Any, y: Any, fit_params: dict[str, Any]) -> Any:
     return estimator.fit(X, y, **{name: fit_params[key] for key, name in names.items()})
 
 
-def check_fit_params(estimators: list[Any], fit_params: Iterable[str]) -> None:
+def check_fit_params(estimators: Iterable[Any], fit_params: Iterable[str]) -> None:
     """Check that each parameter of `fit` is one that an estimator takes."""
     taken = {key for estimator in estimators for key in names_taken(estimator, fit_params)}
     for key in fit_params:

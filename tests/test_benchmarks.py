@@ -46,6 +46,10 @@ SETTINGS = ["--set", "max_epochs=1", "--set", "max_length=8"]
         (["padding.py", "--quick"], ["padding in training", "128 | "]),
         (["cache.py", "--texts", "100", "--pairs", "1"], ["times as long without:"]),
         (
+            ["ensemble.py", "--chapters", "9", "--texts", "50", "--rounds", "1", "--single", "2"],
+            ["| words |", "| language |", "| both, mean |", "| both, learned |"],
+        ),
+        (
             ["limits.py", "--texts", "100", "--matrix", "100", "40000"],
             ["predict_topk of 100 texts, from chunks", "fit: 1,024 clusters"],
         ),
