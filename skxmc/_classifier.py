@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from numbers import Integral, Real
 from typing import Any, cast
 
@@ -23,6 +22,7 @@ from ._model import Model
 from ._persistence import network_from_state, network_state
 from ._ranker import TextRankerMixin
 from ._saving import load_model, save_model
+from ._utils.warnings import warn_user
 from ._validation import check_texts
 
 
@@ -547,7 +547,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         try:
             return resolve_device(self.device)
         except ValueError as error:
-            warnings.warn(f"{error} Going on with the CPU.", RuntimeWarning, stacklevel=3)
+            warn_user(f"{error} Going on with the CPU.", RuntimeWarning)
             return torch.device("cpu")
 
     # ------------------------------------------------------------------ files

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from ._device import is_out_of_memory
 from ._encoder import cls_states
 from ._text import tokenize
+from ._utils.warnings import warn_user
 
 # Two texts of unequal length, cut to so many tokens.
 PROBES = ["sea", "the law of the sea, and what it says of the land"]
@@ -71,12 +71,10 @@ def check_representations(encoder: Any, tokenizer: Any, n_layers: int, *, name: 
     tokens = tokenize(tokenizer, PROBES, length)
     n_words = getattr(encoder.config, "vocab_size", None)
     if n_words is not None and len(tokenizer) > n_words:
-        warnings.warn(
+        warn_user(
             f"{who} has embeddings of {n_words} tokens, but its tokenizer has {len(tokenizer)}: a "
             "text with one of the others will fail. Call "
             "model.resize_token_embeddings(len(tokenizer)), and save both again.",
-            UserWarning,
-            stacklevel=6,  # the line that called fit
         )
     try:
         encoder.get_input_embeddings()  # some have none
@@ -104,9 +102,7 @@ def check_representations(encoder: Any, tokenizer: Any, n_layers: int, *, name: 
             "that follow. Give an encoder such as BERT."
         )
     if float((both[0] - alone[0]).abs().max()) > ROUNDED * scale:
-        warnings.warn(
+        warn_user(
             f"{who} does not hide padding from texts: what is predicted for one depends on those "
             "beside it. Prefer an encoder such as BERT, or predict one at a time.",
-            UserWarning,
-            stacklevel=6,  # the line that called fit
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from collections.abc import Callable
 from numbers import Integral
 from typing import Any, NamedTuple, cast
@@ -35,6 +34,7 @@ from ._stages import Training
 from ._text import TokenStore
 from ._topk import TopK
 from ._training import TrainingSet, TrainingSettings
+from ._utils.warnings import warn_user
 from ._validation import Labels, align_labels, check_labels, check_texts, names_labels
 from .metrics import precision_at_k
 
@@ -129,11 +129,9 @@ def fit_model(
                 return model, checkpoint.found.history, None
     max_epochs = auto_epochs(len(train[0])) if clf.max_epochs == "auto" else int(clf.max_epochs)
     if clf.swa_start is not None and clf.swa_start >= max_epochs:
-        warnings.warn(
+        warn_user(
             f"swa_start={clf.swa_start} is not reached in epochs 0 to {max_epochs - 1}, so no "
             "weights are averaged. Lower swa_start, or set swa_start=None.",
-            UserWarning,
-            stacklevel=4,  # the line that called fit
         )
     dropout, encoder_dropout = dropout_rates(clf, max_epochs)
     with local_seed(seed, device), torch.inference_mode(False), torch.enable_grad():
@@ -301,12 +299,10 @@ def build_model(
         dropout=0.0,  # not known yet
     )
     if network.direct and len(classes) > 1 and clf.bottleneck_dim != DEFAULT_BOTTLENECK_DIM:
-        warnings.warn(
+        warn_user(
             f"bottleneck_dim={clf.bottleneck_dim} has no effect in the direct mode, in which each "
             "label is a cluster of its own. For two stages, set "
             "clusterer=BalancedLabelClusterer(max_cluster_size=16), or another size above 1.",
-            UserWarning,
-            stacklevel=5,  # the line that called fit
         )
     if clf.head_start == "random":
         start_at_random(network, generator)

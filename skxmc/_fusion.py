@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import scipy.sparse as sp
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from ._process import usable_threads
+from ._utils.warnings import warn_user
 
 # Scores nearer to 0 or 1 than this are taken for it; an absent one is 0.
 SMALLEST_PROBABILITY = 1e-4
@@ -44,11 +43,10 @@ class LearnedFusion:
         rows = np.repeat(np.arange(proposed.shape[0]), np.diff(proposed.indptr))
         is_true = _values_at(sp.csr_matrix(y), rows, proposed.indices) > 0
         if min(np.count_nonzero(is_true), np.count_nonzero(~is_true)) < LEAST_EXAMPLES:
-            warnings.warn(
+            warn_user(
                 "The held-out texts are too few to learn how members go together; their mean is "
                 "taken. Hold out more, by validation_fraction or validation_data.",
                 RuntimeWarning,
-                stacklevel=4,  # the line that called fit of the ensemble
             )
             return self
         self.model = HistGradientBoostingClassifier(

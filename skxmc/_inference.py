@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ import torch
 from ._device import autocast, is_out_of_memory
 from ._network import LightXMLNetwork
 from ._text import TokenBatch, TokenStore, prediction_batches, ranges, tokenize
+from ._utils.warnings import warn_user
 
 # Texts tokenised at once: memory for tokens stays bounded however many texts there are.
 TEXTS_PER_CHUNK = 65_536
@@ -258,12 +258,11 @@ class Predictor:
     def _halve_batch_size(self) -> None:
         self.batch_size //= 2
         torch.cuda.empty_cache()
-        warnings.warn(
+        warn_user(
             f"The device ran out of memory in prediction: going on with batches of "
             f"{self.batch_size} texts. Set prediction_batch_size={self.batch_size} to avoid "
             "the detour.",
             RuntimeWarning,
-            stacklevel=2,
         )
 
 

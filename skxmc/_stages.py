@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,7 @@ from ._inference import Predictor
 from ._network import LightXMLNetwork
 from ._text import TokenBatch
 from ._training import Trainer, TrainingSet, TrainingSettings
+from ._utils.warnings import warn_user
 
 
 class Training:
@@ -102,11 +102,9 @@ class Training:
         except KeyboardInterrupt:
             if self.trainer is not None:
                 self.trainer.keep_best()
-            warnings.warn(
+            warn_user(
                 f"Training was interrupted after {len(self.history)} epochs; the classifier is "
                 "fitted with what it has learned so far.",
-                UserWarning,
-                stacklevel=3,
             )
             return False
         finally:

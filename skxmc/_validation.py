@@ -7,7 +7,6 @@ Nothing else in the package looks at raw input. Wrong types raise ``TypeError``,
 from __future__ import annotations
 
 import reprlib
-import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 from itertools import chain, islice, repeat
@@ -19,6 +18,7 @@ from scipy import sparse
 from sklearn.preprocessing import MultiLabelBinarizer
 
 from ._topk import as_array, checked_csr, narrow_indices
+from ._utils.warnings import warn_user
 
 MAX_INT64 = np.iinfo(np.int64).max
 
@@ -293,11 +293,9 @@ def _warn_of_blanks(names: NDArray[Any], name: str) -> None:
         fault = f"the labels {first!r} and {first.strip()!r}, which differ only in blanks"
     else:
         return
-    warnings.warn(
+    warn_user(
         f"{name} holds {fault}. If that is not meant, make each row of it "
         "[tag.strip() for tag in row if tag.strip()].",
-        UserWarning,
-        stacklevel=5,  # the line that called fit
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import time
-import warnings
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from skxmc._classifier import LightXMLClassifier
 from skxmc._command_line._model import choose_k, load_model
 from skxmc._command_line._report import count_texts, print_json, print_lines
 from skxmc._topk import TopK
+from skxmc._utils.warnings import warn_user
 from skxmc._validation import Labels
 from skxmc.datasets import load_xmc
 from skxmc.metrics import label_propensities, ndcg_at_k, precision_at_k, psp_at_k, recall_at_k
@@ -55,10 +55,9 @@ def run(args: argparse.Namespace) -> None:
         "true_labels_unknown_to_the_model": n_missed,
     }
     if n_missed:
-        warnings.warn(
+        warn_user(
             f"{n_missed:,} of {report['true_labels']:,} true labels are unknown to the model and "
             "count as missed.",
-            stacklevel=1,
         )
     propensities = label_propensities(train.matrix, a=args.propensity[0], b=args.propensity[1])
     top, milliseconds = predict_timed(clf, data.X_test, max(k, min(clf.n_labels_, max(RANKS))))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from scipy import sparse
 from sklearn.utils import Bunch
 
+from skxmc._utils.warnings import warn_user
 from skxmc.datasets._csr import Integers, binary_csr, flatten
 from skxmc.datasets._lines import read_lines
 
@@ -186,11 +186,9 @@ def _load_lightxml(folder: Path, encoding: str) -> Bunch:
     column = {name: j for j, name in enumerate(names)}
     separated = [name for name in names if name.endswith((",", ";"))]
     if separated:
-        warnings.warn(
+        warn_user(
             f"{files[1]} has the label {separated[0]!r}, with a separator at its end: what "
             "separates labels is blanks. Names with blanks in them need the layout of PECOS.",
-            UserWarning,
-            stacklevel=3,  # the line that called load_xmc
         )
 
     def part(text_file: Path, label_file: Path) -> _Part:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from skxmc._topk import as_array, check_k, rank_columns
+from skxmc._utils.warnings import warn_user
 from skxmc._validation import Labels, check_labels, find_columns, names_labels
 
 
@@ -32,11 +32,9 @@ def ranked_columns(
         )
     true = check_labels(y_true, name="y_true", classes=classes)
     if true.n_unknown.any() and true.matrix.nnz == 0:
-        warnings.warn(
+        warn_user(
             "None of the labels of y_true is among the classes, and all count as missed. The first "
             f"of the classes is {true.classes.tolist()[0]!r}: are those of y_true spelt as in fit?",
-            UserWarning,
-            stacklevel=4,
         )
     if is_top_k:
         may_be_new = classes is None and names_labels(y_true)
