@@ -3,17 +3,17 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ._version import __version__
+from skxmc._version import __version__
 
 if TYPE_CHECKING:
-    from ._classifier import LightXMLClassifier
-    from ._clusterer import BalancedLabelClusterer, label_features
-    from ._ensemble import LightXMLEnsemble
-    from ._explanation import ExplainedLabel, NeighborLabel, NeighborText, TopKExplanation
-    from ._omikuji import OmikujiClassifier
-    from ._paper import paper_params
-    from ._propensity import PropensityRanker
-    from ._topk import TopK, predict_topk
+    from skxmc._classifier import LightXMLClassifier
+    from skxmc._clusterer import BalancedLabelClusterer, label_features
+    from skxmc._ensemble import LightXMLEnsemble
+    from skxmc._explanation import ExplainedLabel, NeighborLabel, NeighborText, TopKExplanation
+    from skxmc._omikuji import OmikujiClassifier
+    from skxmc._paper import paper_params
+    from skxmc._propensity import PropensityRanker
+    from skxmc._topk import TopK, predict_topk
 
 __all__ = [
     "BalancedLabelClusterer",

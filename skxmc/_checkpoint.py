@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file
 from sklearn.base import BaseEstimator
 
-from ._folder import check_target, locked, read_index, replace_content, verified_content
-from ._model import Model
-from ._saving import DESCRIPTION, read_model, write_model, write_tensors
-from ._version import __version__
+from skxmc._folder import check_target, locked, read_index, replace_content, verified_content
+from skxmc._model import Model
+from skxmc._saving import DESCRIPTION, read_model, write_model, write_tensors
+from skxmc._version import __version__
 
 FORMAT_VERSION = 1
 INDEX = "checkpoint.json"

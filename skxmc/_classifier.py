@@ -13,17 +13,17 @@ from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ._clusterer import BalancedLabelClusterer
-from ._device import advice_on_memory, resolve_device
-from ._explanation import TopKExplanation, explain
-from ._fitting import DEFAULT_BOTTLENECK_DIM, FitData, fit_model, make_predictor
-from ._inference import Predictor
-from ._model import Model
-from ._persistence import network_from_state, network_state
-from ._ranker import TextRankerMixin
-from ._saving import load_model, save_model
-from ._utils.warnings import warn_user
-from ._validation import check_texts
+from skxmc._clusterer import BalancedLabelClusterer
+from skxmc._device import advice_on_memory, resolve_device
+from skxmc._explanation import TopKExplanation, explain
+from skxmc._fitting import DEFAULT_BOTTLENECK_DIM, FitData, fit_model, make_predictor
+from skxmc._inference import Predictor
+from skxmc._model import Model
+from skxmc._persistence import network_from_state, network_state
+from skxmc._ranker import TextRankerMixin
+from skxmc._saving import load_model, save_model
+from skxmc._utils.warnings import warn_user
+from skxmc._validation import check_texts
 
 
 class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import torch
 
-from ._process import ProcessLock
+from skxmc._process import ProcessLock
 
 DTYPES = {
     "fp32": torch.float32,

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ._device import is_out_of_memory
-from ._encoder import cls_states
-from ._text import tokenize
-from ._utils.warnings import warn_user
+from skxmc._device import is_out_of_memory
+from skxmc._encoder import cls_states
+from skxmc._text import tokenize
+from skxmc._utils.warnings import warn_user
 
 # Two texts of unequal length, cut to so many tokens.
 PROBES = ["sea", "the law of the sea, and what it says of the land"]

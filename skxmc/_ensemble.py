@@ -17,10 +17,10 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
-from ._device import clip_jobs
-from ._fit_params import check_fit_params
-from ._fusion import LearnedFusion
-from ._members import (
+from skxmc._device import clip_jobs
+from skxmc._fit_params import check_fit_params
+from skxmc._fusion import LearnedFusion
+from skxmc._members import (
     check_members,
     common_classes,
     fit_member,
@@ -29,10 +29,10 @@ from ._members import (
     labels_of_members,
     scores_of_members,
 )
-from ._preparation import hold_out
-from ._rescoring import RescorerMixin
-from ._topk import as_array
-from ._validation import check_labels, check_texts, names_labels
+from skxmc._preparation import hold_out
+from skxmc._rescoring import RescorerMixin
+from skxmc._topk import as_array
+from skxmc._validation import check_labels, check_texts, names_labels
 
 # validation_fraction="auto" is the share AUTO_HELD_OUT of the texts; at most MOST_HELD_OUT of them,
 # as more teach the fusion nothing; and at least LEAST_HELD_OUT, as fewer are worth less than the

@@ -14,11 +14,11 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import gen_batches
 
-from ._inference import ScoredText
-from ._network import LightXMLNetwork
-from ._text import count_tokens
-from ._topk import as_array, check_k
-from ._validation import check_labels, check_texts
+from skxmc._inference import ScoredText
+from skxmc._network import LightXMLNetwork
+from skxmc._text import count_tokens
+from skxmc._topk import as_array, check_k
+from skxmc._validation import check_labels, check_texts
 
 # Vectors compared at once: no copy of all of them is made.
 VECTORS_AT_ONCE = 1024

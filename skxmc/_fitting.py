@@ -16,27 +16,27 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_memory
 
-from ._checkpoint import HASHED, Checkpoint, Found
-from ._clusterer import BalancedLabelClusterer, check_features
-from ._device import local_seed, resolve_device, resolve_precision
-from ._encoder import load_encoder
-from ._encoder_check import check_length, check_representations, check_states
-from ._inference import Predictor
-from ._initialization import MAX_TEXTS, start_at_centroids, start_at_priors, start_at_random
-from ._model import Model
-from ._network import LightXMLNetwork
-from ._persistence import network_state
-from ._preparation import add_label_texts, cached_clusters, cached_tokens, hold_out
-from ._progress import progress_bar
-from ._saving import plain_params
-from ._serving import check_int8, serving_copy
-from ._stages import Training
-from ._text import TokenStore
-from ._topk import TopK
-from ._training import TrainingSet, TrainingSettings
-from ._utils.warnings import warn_user
-from ._validation import Labels, align_labels, check_labels, check_texts, names_labels
-from .metrics import precision_at_k
+from skxmc._checkpoint import HASHED, Checkpoint, Found
+from skxmc._clusterer import BalancedLabelClusterer, check_features
+from skxmc._device import local_seed, resolve_device, resolve_precision
+from skxmc._encoder import load_encoder
+from skxmc._encoder_check import check_length, check_representations, check_states
+from skxmc._inference import Predictor
+from skxmc._initialization import MAX_TEXTS, start_at_centroids, start_at_priors, start_at_random
+from skxmc._model import Model
+from skxmc._network import LightXMLNetwork
+from skxmc._persistence import network_state
+from skxmc._preparation import add_label_texts, cached_clusters, cached_tokens, hold_out
+from skxmc._progress import progress_bar
+from skxmc._saving import plain_params
+from skxmc._serving import check_int8, serving_copy
+from skxmc._stages import Training
+from skxmc._text import TokenStore
+from skxmc._topk import TopK
+from skxmc._training import TrainingSet, TrainingSettings
+from skxmc._utils.warnings import warn_user
+from skxmc._validation import Labels, align_labels, check_labels, check_texts, names_labels
+from skxmc.metrics import precision_at_k
 
 # Of bottleneck_dim; any other was asked for.
 DEFAULT_BOTTLENECK_DIM = 256

@@ -6,8 +6,8 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from ._process import usable_threads
-from ._utils.warnings import warn_user
+from skxmc._process import usable_threads
+from skxmc._utils.warnings import warn_user
 
 # Scores nearer to 0 or 1 than this are taken for it; an absent one is 0.
 SMALLEST_PROBABILITY = 1e-4

@@ -10,10 +10,10 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from ._device import autocast, is_out_of_memory
-from ._network import LightXMLNetwork
-from ._text import TokenBatch, TokenStore, prediction_batches, ranges, tokenize
-from ._utils.warnings import warn_user
+from skxmc._device import autocast, is_out_of_memory
+from skxmc._network import LightXMLNetwork
+from skxmc._text import TokenBatch, TokenStore, prediction_batches, ranges, tokenize
+from skxmc._utils.warnings import warn_user
 
 # Texts tokenised at once: memory for tokens stays bounded however many texts there are.
 TEXTS_PER_CHUNK = 65_536

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._clusterer import BalancedLabelClusterer
-from ._network import LightXMLNetwork
+from skxmc._clusterer import BalancedLabelClusterer
+from skxmc._network import LightXMLNetwork
 
 
 class Model(NamedTuple):

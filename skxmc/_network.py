@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ._candidates import (
+from skxmc._candidates import (
     Candidates,
     LabelLayout,
     Positives,
@@ -18,14 +18,14 @@ from ._candidates import (
     gather_candidates,
     top_clusters,
 )
-from ._encoder import (
+from skxmc._encoder import (
     cls_states,
     dropout_rates,
     set_dropout,
     use_fast_attention,
     use_sparse_embedding,
 )
-from ._text import TokenBatch
+from skxmc._text import TokenBatch
 
 # Scores are positive, so that an absent entry of a sparse score matrix ranks below all of them.
 SMALLEST_SCORE = torch.finfo(torch.float32).tiny

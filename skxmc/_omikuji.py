@@ -19,11 +19,11 @@ from sklearn.datasets import dump_svmlight_file
 from sklearn.preprocessing import normalize
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from ._device import clip_jobs
-from ._preparation import add_label_texts, fit_tfidf
-from ._process import ProcessLock
-from ._ranker import TextRankerMixin
-from ._validation import check_labels, check_texts
+from skxmc._device import clip_jobs
+from skxmc._preparation import add_label_texts, fit_tfidf
+from skxmc._process import ProcessLock
+from skxmc._ranker import TextRankerMixin
+from skxmc._validation import check_labels, check_texts
 
 # Scores that round to 0, and those of labels that no beam finds: stored entries must be positive.
 LEAST_SCORE = float(np.finfo(np.float32).tiny)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._clusterer import BalancedLabelClusterer
+from skxmc._clusterer import BalancedLabelClusterer
 
 # What all five have in common (section "Experiments" of the paper).
 COMMON: dict[str, Any] = {

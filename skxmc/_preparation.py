@@ -17,10 +17,10 @@ from joblib import Memory
 from joblib import hash as joblib_hash
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from ._clusterer import BalancedLabelClusterer, label_features, largest_cluster
-from ._text import TokenStore, tokenize
-from ._validation import Labels, check_labels, check_texts
-from ._version import __version__
+from skxmc._clusterer import BalancedLabelClusterer, label_features, largest_cluster
+from skxmc._text import TokenStore, tokenize
+from skxmc._validation import Labels, check_labels, check_texts
+from skxmc._version import __version__
 
 
 def hold_out(

@@ -12,10 +12,10 @@ from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fi
 from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods, Interval
 
-from ._fit_params import check_fit_params, fit_with
-from ._rescoring import RescorerMixin, candidate_scores, check_scores_labels, classes_of
-from ._validation import check_labels, check_texts
-from .metrics import label_propensities
+from skxmc._fit_params import check_fit_params, fit_with
+from skxmc._rescoring import RescorerMixin, candidate_scores, check_scores_labels, classes_of
+from skxmc._validation import check_labels, check_texts
+from skxmc.metrics import label_propensities
 
 
 class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):

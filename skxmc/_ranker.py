@@ -9,9 +9,9 @@ import scipy.sparse as sp
 from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 
-from ._topk import TopK, check_k
-from ._validation import check_texts
-from .metrics import precision_at_k
+from skxmc._topk import TopK, check_k
+from skxmc._validation import check_texts
+from skxmc.metrics import precision_at_k
 
 
 class TextRankerMixin:

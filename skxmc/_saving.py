@@ -15,13 +15,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from sklearn.base import BaseEstimator
 
-from ._clusterer import BalancedLabelClusterer
-from ._folder import damaged, locked, read_index, replace_content, verified_content
-from ._model import Model
-from ._network import LightXMLNetwork
-from ._persistence import build_network
-from ._validation import label_array
-from ._version import __version__
+from skxmc._clusterer import BalancedLabelClusterer
+from skxmc._folder import damaged, locked, read_index, replace_content, verified_content
+from skxmc._model import Model
+from skxmc._network import LightXMLNetwork
+from skxmc._persistence import build_network
+from skxmc._validation import label_array
+from skxmc._version import __version__
 
 FORMAT_VERSION = 2
 INDEX = "skxmc.json"

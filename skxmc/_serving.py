@@ -10,8 +10,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-from ._network import LightXMLNetwork
-from ._process import ProcessLock
+from skxmc._network import LightXMLNetwork
+from skxmc._process import ProcessLock
 
 
 class _Copy(NamedTuple):

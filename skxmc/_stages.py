@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from ._candidates import LabelLayout, dynamic_clusters
-from ._inference import Predictor
-from ._network import LightXMLNetwork
-from ._text import TokenBatch
-from ._training import Trainer, TrainingSet, TrainingSettings
-from ._utils.warnings import warn_user
+from skxmc._candidates import LabelLayout, dynamic_clusters
+from skxmc._inference import Predictor
+from skxmc._network import LightXMLNetwork
+from skxmc._text import TokenBatch
+from skxmc._training import Trainer, TrainingSet, TrainingSettings
+from skxmc._utils.warnings import warn_user
 
 
 class Training:

@@ -12,13 +12,13 @@ import scipy.sparse as sp
 import torch
 from torch.optim.swa_utils import AveragedModel
 
-from ._candidates import Positives
-from ._device import autocast
-from ._dropout import fast_dropout
-from ._network import LightXMLNetwork, Losses
-from ._optim import RowAdamW, build_optimizers, clip_gradients, schedule_factor
-from ._progress import progress_bar, show_line
-from ._text import TokenBatch, TokenStore, ranges, training_batches
+from skxmc._candidates import Positives
+from skxmc._device import autocast
+from skxmc._dropout import fast_dropout
+from skxmc._network import LightXMLNetwork, Losses
+from skxmc._optim import RowAdamW, build_optimizers, clip_gradients, schedule_factor
+from skxmc._progress import progress_bar, show_line
+from skxmc._text import TokenBatch, TokenStore, ranges, training_batches
 
 # Reading the loss waits for a GPU; the progress bar does so only every so many steps.
 STEPS_PER_PROGRESS_UPDATE = 10
