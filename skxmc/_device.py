@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import torch
 
-from skxmc._process import ProcessLock
+from skxmc._utils.parallel import ProcessLock
 
 DTYPES = {
     "fp32": torch.float32,
@@ -82,11 +82,6 @@ def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     """Context in which matrix products are in `dtype`, where that is a floating-point type."""
     enabled = dtype in (torch.bfloat16, torch.float16)
     return torch.autocast(device.type, dtype=dtype if enabled else None, enabled=enabled)
-
-
-def clip_jobs(n_jobs: int | None) -> int | None:
-    """`n_jobs` in joblib's sense, at most one a CPU: no machine starts any number of threads."""
-    return None if n_jobs is None else min(n_jobs, os.cpu_count() or 1)
 
 
 _seeding = ProcessLock()

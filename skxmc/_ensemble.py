@@ -17,7 +17,6 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
-from skxmc._device import clip_jobs
 from skxmc._fit_params import check_fit_params
 from skxmc._fusion import LearnedFusion
 from skxmc._members import (
@@ -32,6 +31,7 @@ from skxmc._members import (
 from skxmc._preparation import hold_out
 from skxmc._rescoring import RescorerMixin
 from skxmc._topk import as_array
+from skxmc._utils.parallel import clip_jobs
 from skxmc._validation import check_labels, check_texts, names_labels
 
 # validation_fraction="auto" is the share AUTO_HELD_OUT of the texts; at most MOST_HELD_OUT of them,

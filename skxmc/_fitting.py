@@ -27,13 +27,13 @@ from skxmc._model import Model
 from skxmc._network import LightXMLNetwork
 from skxmc._persistence import network_state
 from skxmc._preparation import add_label_texts, cached_clusters, cached_tokens, hold_out
-from skxmc._progress import progress_bar
 from skxmc._saving import plain_params
 from skxmc._serving import check_int8, serving_copy
 from skxmc._stages import Training
 from skxmc._text import TokenStore
 from skxmc._topk import TopK
 from skxmc._training import TrainingSet, TrainingSettings
+from skxmc._utils.progress import progress_bar
 from skxmc._utils.warnings import warn_user
 from skxmc._validation import Labels, align_labels, check_labels, check_texts, names_labels
 from skxmc.metrics import precision_at_k

@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from skxmc._process import usable_threads
+from skxmc._utils.parallel import usable_threads
 from skxmc._utils.warnings import warn_user
 
 # Scores nearer to 0 or 1 than this are taken for it; an absent one is 0.

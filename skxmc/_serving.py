@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from skxmc._network import LightXMLNetwork
-from skxmc._process import ProcessLock
+from skxmc._utils.parallel import ProcessLock
 
 
 class _Copy(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from skxmc._process import ProcessLock
+from skxmc._utils.parallel import ProcessLock
 
 # Texts handed to the tokenizer at once; bounds the memory of its intermediate Python lists.
 TOKENIZER_CHUNK = 10_000

@@ -17,8 +17,8 @@ from skxmc._device import autocast
 from skxmc._dropout import fast_dropout
 from skxmc._network import LightXMLNetwork, Losses
 from skxmc._optim import RowAdamW, build_optimizers, clip_gradients, schedule_factor
-from skxmc._progress import progress_bar, show_line
 from skxmc._text import TokenBatch, TokenStore, ranges, training_batches
+from skxmc._utils.progress import progress_bar, show_line
 
 # Reading the loss waits for a GPU; the progress bar does so only every so many steps.
 STEPS_PER_PROGRESS_UPDATE = 10

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from types import TracebackType
 
-import torch
 from threadpoolctl import threadpool_limits
 
 
@@ -46,11 +46,12 @@ def _settle() -> None:
     """Make torch usable in a forked child, where its pool of threads is gone: use one thread.
 
     With more, OpenMP would wait for threads for ever that only the parent has. Wherever this module
-    was imported, and whatever the child is for.
+    was imported, and whatever the child is for. A child that imports torch itself has a new pool.
     """
     global _is_forked
     _is_forked = True
-    torch.set_num_threads(1)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 if hasattr(os, "register_at_fork"):
@@ -65,3 +66,8 @@ def usable_threads() -> Iterator[None]:
         return
     with threadpool_limits(1, user_api="openmp"):
         yield
+
+
+def clip_jobs(n_jobs: int | None) -> int | None:
+    """`n_jobs` in joblib's sense, at most one a CPU: no machine starts any number of threads."""
+    return None if n_jobs is None else min(n_jobs, os.cpu_count() or 1)
