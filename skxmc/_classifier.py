@@ -18,12 +18,12 @@ from skxmc._device import advice_on_memory, resolve_device
 from skxmc._explanation import TopKExplanation, explain
 from skxmc._fitting import DEFAULT_BOTTLENECK_DIM, FitData, fit_model, make_predictor
 from skxmc._inference import Predictor
+from skxmc._input.validation import check_texts
 from skxmc._model import Model
 from skxmc._persistence import network_from_state, network_state
 from skxmc._ranker import TextRankerMixin
 from skxmc._saving import load_model, save_model
 from skxmc._utils.warnings import warn_user
-from skxmc._validation import check_texts
 
 
 class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):

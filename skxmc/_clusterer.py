@@ -26,10 +26,10 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skxmc import _label_tree
+from skxmc._input.sparse import checked_csr
+from skxmc._input.validation import check_labels
 from skxmc._label_tree import LabelTree, members_of, split
-from skxmc._topk import checked_csr
 from skxmc._utils.parallel import clip_jobs
-from skxmc._validation import check_labels
 
 # max_cluster_size="auto" is 1 (direct mode) below so many labels, AUTO_CLUSTER_SIZE from there on,
 # and more where there would be more clusters than AUTO_MOST_CLUSTERS: each costs the generator a

@@ -19,6 +19,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from skxmc._fit_params import check_fit_params
 from skxmc._fusion import LearnedFusion
+from skxmc._input.sparse import as_array
+from skxmc._input.split import hold_out
+from skxmc._input.validation import check_labels, check_texts, names_labels
 from skxmc._members import (
     check_members,
     common_classes,
@@ -28,11 +31,8 @@ from skxmc._members import (
     labels_of_members,
     scores_of_members,
 )
-from skxmc._preparation import hold_out
 from skxmc._rescoring import RescorerMixin
-from skxmc._topk import as_array
 from skxmc._utils.parallel import clip_jobs
-from skxmc._validation import check_labels, check_texts, names_labels
 
 # validation_fraction="auto" is the share AUTO_HELD_OUT of the texts; at most MOST_HELD_OUT of them,
 # as more teach the fusion nothing; and at least LEAST_HELD_OUT, as fewer are worth less than the

@@ -15,10 +15,11 @@ import scipy.sparse as sp
 from sklearn.utils import gen_batches
 
 from skxmc._inference import ScoredText
+from skxmc._input.ranking import check_k
+from skxmc._input.sparse import as_array
+from skxmc._input.validation import check_labels, check_texts
 from skxmc._network import LightXMLNetwork
 from skxmc._text import count_tokens
-from skxmc._topk import as_array, check_k
-from skxmc._validation import check_labels, check_texts
 
 # Vectors compared at once: no copy of all of them is made.
 VECTORS_AT_ONCE = 1024

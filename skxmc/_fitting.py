@@ -23,10 +23,12 @@ from skxmc._encoder import load_encoder
 from skxmc._encoder_check import check_length, check_representations, check_states
 from skxmc._inference import Predictor
 from skxmc._initialization import MAX_TEXTS, start_at_centroids, start_at_priors, start_at_random
+from skxmc._input.split import add_label_texts, hold_out
+from skxmc._input.validation import Labels, align_labels, check_labels, check_texts, names_labels
 from skxmc._model import Model
 from skxmc._network import LightXMLNetwork
 from skxmc._persistence import network_state
-from skxmc._preparation import add_label_texts, cached_clusters, cached_tokens, hold_out
+from skxmc._preparation import cached_clusters, cached_tokens
 from skxmc._saving import plain_params
 from skxmc._serving import check_int8, serving_copy
 from skxmc._stages import Training
@@ -35,7 +37,6 @@ from skxmc._topk import TopK
 from skxmc._training import TrainingSet, TrainingSettings
 from skxmc._utils.progress import progress_bar
 from skxmc._utils.warnings import warn_user
-from skxmc._validation import Labels, align_labels, check_labels, check_texts, names_labels
 from skxmc.metrics import precision_at_k
 
 # Of bottleneck_dim; any other was asked for.

@@ -11,8 +11,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils._user_interface import _print_elapsed_time
 
 from skxmc._fit_params import fit_with
+from skxmc._input.validation import Labels, align_labels
 from skxmc._rescoring import candidate_scores, check_scores_labels, classes_of
-from skxmc._validation import Labels, align_labels
 
 
 def is_dropped(member: Any) -> bool:

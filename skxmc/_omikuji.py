@@ -19,10 +19,11 @@ from sklearn.datasets import dump_svmlight_file
 from sklearn.preprocessing import normalize
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from skxmc._preparation import add_label_texts, fit_tfidf
+from skxmc._input.split import add_label_texts
+from skxmc._input.tfidf import fit_tfidf
+from skxmc._input.validation import check_labels, check_texts
 from skxmc._ranker import TextRankerMixin
 from skxmc._utils.parallel import ProcessLock, clip_jobs
-from skxmc._validation import check_labels, check_texts
 
 # Scores that round to 0, and those of labels that no beam finds: stored entries must be positive.
 LEAST_SCORE = float(np.finfo(np.float32).tiny)

@@ -9,8 +9,9 @@ import scipy.sparse as sp
 from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 
-from skxmc._topk import TopK, check_k
-from skxmc._validation import check_texts
+from skxmc._input.ranking import check_k
+from skxmc._input.validation import check_texts
+from skxmc._topk import TopK
 from skxmc.metrics import precision_at_k
 
 

@@ -17,10 +17,10 @@ from sklearn.base import BaseEstimator
 
 from skxmc._clusterer import BalancedLabelClusterer
 from skxmc._folder import damaged, locked, read_index, replace_content, verified_content
+from skxmc._input.validation import label_array
 from skxmc._model import Model
 from skxmc._network import LightXMLNetwork
 from skxmc._persistence import build_network
-from skxmc._validation import label_array
 from skxmc._version import __version__
 
 FORMAT_VERSION = 2

@@ -24,10 +24,10 @@ from skxmc._command_line import _evaluate, main
 from skxmc._command_line._evaluate import match_labels, predict_timed
 from skxmc._command_line._inspect import changed_params, choices, describe_data
 from skxmc._command_line._report import count_texts, distribution, print_json, print_lines
+from skxmc._input.validation import check_labels
 from skxmc._text import tokenize
 from skxmc._topk import TopK
 from skxmc._utils.progress import progress_bar
-from skxmc._validation import check_labels
 from skxmc.datasets import load_xmc
 from skxmc.metrics import label_propensities, ndcg_at_k, precision_at_k, psp_at_k, recall_at_k
 

@@ -26,7 +26,7 @@ from skxmc import (
     OmikujiClassifier,
     PropensityRanker,
 )
-from skxmc._validation import check_labels
+from skxmc._input.validation import check_labels
 
 
 class NumberMixin:

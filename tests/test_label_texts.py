@@ -9,8 +9,8 @@ from classifier_fixtures import MODES, assert_same_predictions, dataset, make_cl
 from scipy import sparse
 
 from skxmc import LightXMLEnsemble, _initialization
-from skxmc._preparation import add_label_texts
-from skxmc._validation import check_labels
+from skxmc._input.split import add_label_texts
+from skxmc._input.validation import check_labels
 
 TEXTS = ["red fruit", "blue car"]
 Y = check_labels([["apple"], ["car", "sky"]]).matrix

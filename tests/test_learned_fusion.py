@@ -20,8 +20,8 @@ from sklearn.preprocessing import FunctionTransformer
 from skxmc import LightXMLEnsemble, OmikujiClassifier, _rescoring
 from skxmc._ensemble import auto_validation_fraction
 from skxmc._fusion import LearnedFusion
-from skxmc._preparation import hold_out
-from skxmc._validation import check_labels
+from skxmc._input.split import hold_out
+from skxmc._input.validation import check_labels
 from skxmc.metrics import precision_at_k
 
 X, Y = dataset()

@@ -15,7 +15,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from skxmc import OmikujiClassifier, _omikuji
-from skxmc._validation import check_labels
+from skxmc._input.validation import check_labels
 
 omikuji = pytest.importorskip("omikuji")
 

@@ -24,8 +24,8 @@ from strategies import (
 )
 from validation_helpers import assert_canonical
 
-from skxmc._topk import checked_csr
-from skxmc._validation import check_labels
+from skxmc._input.sparse import checked_csr
+from skxmc._input.validation import check_labels
 
 
 @cases(15)

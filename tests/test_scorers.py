@@ -15,8 +15,9 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from skxmc._topk import TopK, rank_columns
-from skxmc._validation import check_labels, check_texts
+from skxmc._input.ranking import rank_columns
+from skxmc._input.validation import check_labels, check_texts
+from skxmc._topk import TopK
 from skxmc.metrics import (
     label_propensities,
     make_at_k_scorer,

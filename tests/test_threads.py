@@ -22,9 +22,10 @@ from classifier_fixtures import (
 from sklearn.frozen import FrozenEstimator
 from transformers import AutoModel
 
-from skxmc import LightXMLEnsemble, PropensityRanker, _serving, _validation
+from skxmc import LightXMLEnsemble, PropensityRanker, _serving
 from skxmc._device import local_seed
 from skxmc._encoder import load_encoder
+from skxmc._input import validation
 from skxmc._training import Trainer
 
 X, Y = dataset()
@@ -204,7 +205,7 @@ def test_a_prediction_is_by_one_model_whatever_fit_does_meanwhile(method, monkey
     expected = getattr(clf, method)(*arguments)
     names = np.array([f"label {i}" for i in range(clf.n_labels_ - 1)], dtype=object)
     other = fitted("direct")._model._replace(classes=names)
-    check_texts = _validation.check_texts
+    check_texts = validation.check_texts
 
     def checking(*args, **options):
         """As if another thread came to its end here."""

@@ -9,7 +9,7 @@ import pytest
 from scipy import sparse
 from validation_helpers import INDICATOR, Number, assert_canonical
 
-from skxmc._validation import check_labels, find_columns, label_array
+from skxmc._input.validation import check_labels, find_columns, label_array
 
 # Collections
 

@@ -6,7 +6,7 @@ import pytest
 from scipy import sparse
 from validation_helpers import INDICATOR, assert_canonical
 
-from skxmc._validation import check_labels
+from skxmc._input.validation import check_labels
 
 # SciPy before 1.13 has no 1-D sparse arrays.
 HAS_1D = pytest.mark.skipif(sparse.coo_array(np.ones(2)).ndim == 2, reason="needs SciPy 1.13")

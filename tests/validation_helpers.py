@@ -5,7 +5,7 @@ import enum
 import numpy as np
 from scipy import sparse
 
-from skxmc._validation import Labels
+from skxmc._input.validation import Labels
 
 
 class Number(str, enum.Enum):  # str() of a member is not its text

@@ -126,7 +126,7 @@ def predict(folder: str, n_texts: str, form: str) -> None:
 def train(folder: str, n_texts: str, n_labels: str) -> None:
     """Check, cluster and train on a label matrix whose dense form would be terabytes."""
     from skxmc import LightXMLClassifier
-    from skxmc._validation import check_labels
+    from skxmc._input.validation import check_labels
     from skxmc.datasets import make_xmc
 
     started = time.perf_counter()

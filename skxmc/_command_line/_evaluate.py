@@ -13,9 +13,9 @@ from sklearn.utils import gen_batches
 from skxmc._classifier import LightXMLClassifier
 from skxmc._command_line._model import choose_k, load_model
 from skxmc._command_line._report import count_texts, print_json, print_lines
+from skxmc._input.validation import Labels
 from skxmc._topk import TopK
 from skxmc._utils.warnings import warn_user
-from skxmc._validation import Labels
 from skxmc.datasets import load_xmc
 from skxmc.metrics import label_propensities, ndcg_at_k, precision_at_k, psp_at_k, recall_at_k
 

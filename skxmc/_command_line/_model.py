@@ -6,7 +6,7 @@ import argparse
 
 from skxmc._classifier import LightXMLClassifier
 from skxmc._device import resolve_device
-from skxmc._topk import check_k
+from skxmc._input.ranking import check_k
 
 DEFAULT_K = 5
 

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from skxmc._topk import as_array, top_k_of_csr
-from skxmc._validation import check_labels, names_labels
+from skxmc._input.ranking import top_k_of_csr
+from skxmc._input.sparse import as_array
+from skxmc._input.validation import check_labels, names_labels
 from skxmc.metrics._ranking import count_true, discounts, ideal_dcg, look_up, ranked_columns
 
 

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from skxmc._topk import as_array, check_k, rank_columns
+from skxmc._input.ranking import check_k, rank_columns
+from skxmc._input.sparse import as_array
+from skxmc._input.validation import Labels, check_labels, find_columns, names_labels
 from skxmc._utils.warnings import warn_user
-from skxmc._validation import Labels, check_labels, find_columns, names_labels
 
 
 def hits_at_k(y_true: Any, y_score: Any, k: int, classes: Any) -> tuple[NDArray[np.bool_], Labels]:

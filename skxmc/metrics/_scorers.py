@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from skxmc._topk import check_k, predict_topk
+from skxmc._input.ranking import check_k
+from skxmc._topk import predict_topk
 from skxmc.metrics._plain import precision_at_k
 
 

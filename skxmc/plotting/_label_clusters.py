@@ -16,9 +16,9 @@ from sklearn.decomposition import PCA
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.utils import check_scalar
 
+from skxmc._input.ranking import check_k, top_k_of_csr
+from skxmc._input.validation import check_labels, check_texts
 from skxmc._network import LightXMLNetwork
-from skxmc._topk import check_k, top_k_of_csr
-from skxmc._validation import check_labels, check_texts
 from skxmc.plotting._common import (
     COLORS,
     axes_for,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skxmc._input.validation import check_labels, names_labels
 from skxmc._topk import predict_topk
-from skxmc._validation import check_labels, names_labels
 from skxmc.metrics._ranking import look_up, ranked_columns
 from skxmc.plotting._common import axes_for, check_choice, draw_line, import_pyplot
 

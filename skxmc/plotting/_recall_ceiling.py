@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skxmc._validation import check_labels, check_texts
+from skxmc._input.validation import check_labels, check_texts
 from skxmc.plotting._common import (
     axes_for,
     check_two_stage,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.preprocessing import MultiLabelBinarizer
 
-from skxmc._topk import as_array, checked_csr, narrow_indices
+from skxmc._input.sparse import as_array, checked_csr, narrow_indices
 from skxmc._utils.warnings import warn_user
 
 MAX_INT64 = np.iinfo(np.int64).max

@@ -1,0 +1,174 @@
+"""The k best columns of each row of a score matrix, sparse or dense."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from skxmc._input.sparse import as_array, checked_csr
+
+# Rows are ranked in blocks of about so many scores, which bounds the working memory (some 40 MB).
+BLOCK_SIZE = 1 << 20
+
+
+def check_k(k: Any, n_labels: int | None = None, name: str = "k") -> int:
+    """Check that `k` labels can be predicted, of `n_labels` if known, and return it as an int."""
+    if not isinstance(k, Integral) or isinstance(k, bool) or int(k) < 1:
+        raise ValueError(f"{name} is {k!r}, but must be a whole number from 1.")
+    if n_labels is not None and int(k) > n_labels:
+        raise ValueError(f"{name} is {k}, but there are only {n_labels} labels. Lower {name}.")
+    return int(k)
+
+
+def rank_columns(y_score: Any, k: int, n_labels: int) -> NDArray[np.int64]:
+    """Columns of the k best labels of each row of any score matrix, of shape (n, k).
+
+    Equal scores rank by lower column; absent entries of a sparse matrix follow all stored ones.
+
+    Parameters
+    ----------
+    y_score : sparse matrix or array, or array-like, of shape (n, n_labels)
+        Scores, the higher the better.
+    k : int
+        At least 1.
+    n_labels : int
+        How many columns there must be.
+
+    Returns
+    -------
+    ndarray of shape (n, k), int64
+
+    Raises
+    ------
+    TypeError
+        If y_score is no matrix of numbers.
+    ValueError
+        If its shape does not fit, k is above n_labels, or scores are not finite.
+    """
+    if sparse.issparse(y_score):
+        y_score = checked_csr(y_score, "y_score")
+        values = y_score.data
+    else:
+        y_score = values = _dense_scores(y_score)
+    if y_score.shape[1] != n_labels:
+        raise ValueError(
+            f"y_score has {y_score.shape[1]} columns, but there are {n_labels} labels. Pass one "
+            "score for each label, or the named tuple that predict_topk returns."
+        )
+    k = check_k(k, n_labels)
+    if not all_finite(values):
+        raise ValueError("y_score holds NaN or infinite scores. Replace them, so that they rank.")
+    if sparse.issparse(y_score):
+        return _fill_absent(top_k_of_csr(y_score, k)[0])
+    return _top_k_of_dense(y_score, k)
+
+
+def all_finite(values: NDArray[Any]) -> bool:
+    """Whether there is no inf or NaN, without a mask of the size of the values."""
+    return values.size == 0 or bool(np.isfinite([values.min(), values.max()]).all())
+
+
+def top_k_of_csr(matrix: Any, k: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """The k highest stored entries of each row, best first; equal ones by lower column.
+
+    Absent entries are never taken, whatever the sign of the stored ones.
+
+    Parameters
+    ----------
+    matrix : csr_array or csr_matrix of shape (n, n_columns)
+        Canonical (as `checked_csr` returns it), with finite values.
+    k : int
+        At least 1; may exceed the number of columns.
+
+    Returns
+    -------
+    columns : ndarray of shape (n, k), int64
+        -1 where a row has fewer than k stored entries.
+    scores : ndarray of shape (n, k), dtype of matrix (float64 for integers)
+        0 where columns is -1.
+    """
+    data = _as_float(matrix.data)
+    n_stored = np.diff(matrix.indptr)
+    columns = np.full((len(n_stored), k), -1, dtype=np.int64)
+    scores = np.zeros((len(n_stored), k), dtype=data.dtype)
+    # Rows of similar length together, so that blocks hold little padding.
+    by_length = np.argsort(-n_stored, kind="stable")
+    by_length = by_length[: np.count_nonzero(n_stored)]
+    while by_length.size:
+        width = n_stored[by_length[0]]
+        rows, by_length = np.split(by_length, [max(1, BLOCK_SIZE // width)])
+        slots = np.arange(width)
+        filled = slots < n_stored[rows, np.newaxis]
+        entries = np.where(filled, matrix.indptr[rows, np.newaxis] + slots, 0)
+        block = np.where(filled, data[entries], -np.inf)
+        best = _best_positions(block, min(k, width))
+        found = np.take_along_axis(filled, best, axis=1)
+        entries = np.take_along_axis(entries, best, axis=1)
+        columns[rows, : best.shape[1]] = np.where(found, matrix.indices[entries], -1)
+        scores[rows, : best.shape[1]] = np.where(found, data[entries], 0)
+    return columns, scores
+
+
+def _top_k_of_dense(scores: NDArray[Any], k: int) -> NDArray[np.int64]:
+    n_rows, n_columns = scores.shape
+    columns = np.empty((n_rows, k), dtype=np.int64)
+    step = max(1, BLOCK_SIZE // n_columns)
+    for start in range(0, n_rows, step):
+        rows = slice(start, start + step)
+        columns[rows] = _best_positions(_as_float(scores[rows]), k)
+    return columns
+
+
+def _fill_absent(columns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Replace each -1 that ends a row by the lowest columns that the row does not hold yet."""
+    short = np.flatnonzero((columns < 0).any(axis=1))
+    ranked = columns[short]
+    k = columns.shape[1]
+    # A row lacks at most k columns, so the first k columns hold enough that it does not have.
+    taken = np.zeros(ranked.shape, dtype=bool)
+    rows, ranks = np.nonzero((ranked >= 0) & (ranked < k))
+    taken[rows, ranked[rows, ranks]] = True
+    free = np.argsort(taken, axis=1, kind="stable")
+    n_stored = np.count_nonzero(ranked >= 0, axis=1)[:, np.newaxis]
+    fill = np.take_along_axis(free, np.maximum(np.arange(k) - n_stored, 0), axis=1)
+    columns[short] = np.where(ranked >= 0, ranked, fill)
+    return columns
+
+
+def _dense_scores(y_score: Any) -> NDArray[Any]:
+    scores = None if isinstance(y_score, tuple) else as_array(y_score, "y_score")
+    if scores is None or scores.dtype.kind not in "buif":
+        raise TypeError(
+            "y_score must be a matrix of scores, sparse or dense, or the named tuple (labels, "
+            f"scores) that predict_topk returns, got {type(y_score).__name__}"
+            f"{'' if scores is None else f' of dtype {scores.dtype}'}."
+        )
+    if scores.ndim != 2:
+        raise ValueError(f"y_score must be of shape (n, n_labels), got {scores.shape}.")
+    return scores
+
+
+def _best_positions(block: NDArray[Any], k: int) -> NDArray[np.int64]:
+    """Positions of the k highest of each row of floats, best first; equal ones by position."""
+    n_rows, width = block.shape
+    if k == width:
+        positions = np.broadcast_to(np.arange(width), block.shape)
+    else:
+        # argpartition breaks ties arbitrarily, so: all above the k-th value, then as many of
+        # those equal to it, from the left, as there is room for.
+        kth = np.partition(block, width - k, axis=1)[:, width - k, np.newaxis]
+        above, tied = block > kth, block == kth
+        room = k - np.count_nonzero(above, axis=1)[:, np.newaxis]
+        chosen = above | (tied & (np.cumsum(tied, axis=1) <= room))
+        positions = np.nonzero(chosen)[1].reshape(n_rows, k)
+    order = np.argsort(-np.take_along_axis(block, positions, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(positions, order, axis=1)
+
+
+def _as_float(scores: NDArray[Any]) -> NDArray[Any]:
+    """Floats as they are, other numbers as float64: unsigned and bool ones cannot be negated."""
+    return scores if scores.dtype.kind == "f" else scores.astype(np.float64)

@@ -1,0 +1,99 @@
+"""Sparse matrices and arrays of users, checked before compiled code reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+
+def checked_csr(matrix: Any, name: str) -> sparse.csr_array:
+    """Canonical CSR copy of a sparse matrix, refused if broken before compiled code reads it."""
+    if matrix.ndim != 2:
+        raise ValueError(f"{name} must be two-dimensional, got a {matrix.ndim}-D sparse array.")
+    if matrix.dtype.kind not in "buif":
+        raise TypeError(
+            f"{name} has dtype {matrix.dtype}; it must be bool, int or float. Convert it with "
+            f"{name}.astype(np.float32)."
+        )
+    wide = matrix.dtype
+    if wide.kind in "iu":  # many duplicates of a small type would add up to less than they are
+        wide = np.result_type(wide, np.int64)
+    csr = _to_csr(matrix, wide) if _is_sound(matrix) else None
+    # Looked at again because a lil matrix hands on whatever column numbers it holds.
+    if csr is None or not _is_sound(csr):
+        raise ValueError(
+            f"{name} is a broken {matrix.format} matrix: its indices do not fit its shape "
+            f"{matrix.shape}. Build it anew; check_format() of csr and csc says what is wrong."
+        )
+    # From its arrays, so that flags such as has_canonical_format are not taken on trust.
+    arrays = csr.data.astype(wide, copy=False), csr.indices, csr.indptr
+    csr = sparse.csr_array(arrays, shape=csr.shape, copy=True)
+    csr.sum_duplicates()
+    narrow_indices(csr)
+    return csr
+
+
+def narrow_indices(csr: sparse.csr_array) -> None:
+    """Make indices int32 where they fit: SciPy's constructors give int64, and so does all after."""
+    if max(csr.nnz, csr.shape[1]) <= np.iinfo(np.int32).max:
+        csr.indices = csr.indices.astype(np.int32, copy=False)
+        csr.indptr = csr.indptr.astype(np.int32, copy=False)
+
+
+def as_array(values: Any, name: str) -> NDArray[Any]:
+    """Whatever makes a full rectangular array, as one."""
+    if np.ma.is_masked(values):
+        raise ValueError(f"{name} has masked entries. Fill them, with {name}.filled(0).")
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} must be an array or lists of equal length, but numpy says: {error}"
+        ) from error
+
+
+def _to_csr(matrix: Any, dtype: np.dtype[Any]) -> Any:
+    """CSR of a sound matrix; where the conversion adds up duplicates, they are of `dtype`."""
+    if matrix.format in ("coo", "bsr"):
+        coo = matrix.tocoo(copy=False)
+        entries = coo.data.astype(dtype, copy=False), (coo.row, coo.col)
+        matrix = sparse.coo_array(entries, shape=coo.shape)
+    return matrix.tocsr()
+
+
+def _is_sound(matrix: Any) -> bool:
+    """Whether the indices fit the shape; the constructors of other formats see to it themselves."""
+    n_rows, n_columns = matrix.shape
+    if matrix.format == "coo":
+        return (
+            len(matrix.row) == len(matrix.col) == len(matrix.data)
+            and _within(matrix.row, n_rows)
+            and _within(matrix.col, n_columns)
+        )
+    if matrix.format == "lil":
+        return list(map(len, matrix.rows)) == list(map(len, matrix.data))
+    if matrix.format == "dia":
+        return matrix.offsets.shape == matrix.data.shape[:1] and matrix.offsets.dtype.kind == "i"
+    if matrix.format not in ("csr", "csc", "bsr"):
+        return True
+    n_major, n_minor = (n_columns, n_rows) if matrix.format == "csc" else (n_rows, n_columns)
+    if matrix.format == "bsr":
+        n_major, n_minor = n_rows // matrix.blocksize[0], n_columns // matrix.blocksize[1]
+    starts, indices = np.asarray(matrix.indptr), np.asarray(matrix.indices)
+    return bool(
+        starts.shape == (n_major + 1,)
+        and starts.dtype.kind in "iu"
+        and starts[0] == 0
+        and (starts[:-1] <= starts[1:]).all()
+        and starts[-1] <= min(len(indices), len(matrix.data))
+        and _within(indices[: starts[-1]], n_minor)
+    )
+
+
+def _within(indices: NDArray[Any], bound: int) -> bool:
+    if indices.dtype.kind not in "iu":
+        return False
+    return indices.size == 0 or bool(indices.min() >= 0 and indices.max() < bound)
