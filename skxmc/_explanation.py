@@ -18,8 +18,8 @@ from skxmc._inference import ScoredText
 from skxmc._input.ranking import check_k
 from skxmc._input.sparse import as_array
 from skxmc._input.validation import check_labels, check_texts
-from skxmc._network import LightXMLNetwork
-from skxmc._text import count_tokens
+from skxmc._model.network import LightXMLNetwork
+from skxmc._model.tokens import count_tokens
 
 # Vectors compared at once: no copy of all of them is made.
 VECTORS_AT_ONCE = 1024

@@ -18,21 +18,22 @@ from sklearn.utils.validation import check_memory
 
 from skxmc._checkpoint import HASHED, Checkpoint, Found
 from skxmc._clusterer import BalancedLabelClusterer, check_features
-from skxmc._device import local_seed, resolve_device, resolve_precision
-from skxmc._encoder import load_encoder
-from skxmc._encoder_check import check_length, check_representations, check_states
 from skxmc._inference import Predictor
 from skxmc._initialization import MAX_TEXTS, start_at_centroids, start_at_priors, start_at_random
 from skxmc._input.split import add_label_texts, hold_out
 from skxmc._input.validation import Labels, align_labels, check_labels, check_texts, names_labels
-from skxmc._model import Model
-from skxmc._network import LightXMLNetwork
+from skxmc._model.device import resolve_device, resolve_precision
+from skxmc._model.encoder import load_encoder
+from skxmc._model.encoder_check import check_length, check_representations, check_states
+from skxmc._model.fitted import Model
+from skxmc._model.network import LightXMLNetwork
+from skxmc._model.seeds import local_seed
+from skxmc._model.tokens import TokenStore
 from skxmc._persistence import network_state
 from skxmc._preparation import cached_clusters, cached_tokens
 from skxmc._saving import plain_params
 from skxmc._serving import check_int8, serving_copy
 from skxmc._stages import Training
-from skxmc._text import TokenStore
 from skxmc._topk import TopK
 from skxmc._training import TrainingSet, TrainingSettings
 from skxmc._utils.progress import progress_bar

@@ -10,9 +10,9 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from skxmc._device import autocast, is_out_of_memory
-from skxmc._network import LightXMLNetwork
-from skxmc._text import TokenBatch, TokenStore, prediction_batches, ranges, tokenize
+from skxmc._model.device import autocast, is_out_of_memory
+from skxmc._model.network import LightXMLNetwork
+from skxmc._model.tokens import TokenBatch, TokenStore, prediction_batches, ranges, tokenize
 from skxmc._utils.warnings import warn_user
 
 # Texts tokenised at once: memory for tokens stays bounded however many texts there are.

@@ -16,7 +16,7 @@ import torch
 from sklearn.preprocessing import normalize
 from torch import nn
 
-from skxmc._network import LightXMLNetwork
+from skxmc._model.network import LightXMLNetwork
 
 # Texts whose representations decide where the heads start, a forward pass each, besides all texts
 # that are written about labels.

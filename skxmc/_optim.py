@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch.optim.adamw import adamw
 
-from skxmc._encoder import sparse_embedding
-from skxmc._network import LightXMLNetwork
+from skxmc._model.encoder import sparse_embedding
+from skxmc._model.network import LightXMLNetwork
 
 BETAS = (0.9, 0.999)
 EPS = 1e-8

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from skxmc._device import local_seed
-from skxmc._encoder import build_encoder
-from skxmc._network import LightXMLNetwork
+from skxmc._model.encoder import build_encoder
+from skxmc._model.network import LightXMLNetwork
+from skxmc._model.seeds import local_seed
 
 
 def network_state(network: LightXMLNetwork) -> dict[str, Any]:

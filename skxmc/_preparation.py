@@ -16,7 +16,7 @@ from joblib import hash as joblib_hash
 
 from skxmc._clusterer import BalancedLabelClusterer, label_features, largest_cluster
 from skxmc._input.tfidf import fit_tfidf
-from skxmc._text import TokenStore, tokenize
+from skxmc._model.tokens import TokenStore, tokenize
 from skxmc._version import __version__
 
 

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-from skxmc._network import LightXMLNetwork
+from skxmc._model.network import LightXMLNetwork
 from skxmc._utils.parallel import ProcessLock
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from skxmc._candidates import LabelLayout, dynamic_clusters
 from skxmc._inference import Predictor
-from skxmc._network import LightXMLNetwork
-from skxmc._text import TokenBatch
+from skxmc._model.layout import LabelLayout, dynamic_clusters
+from skxmc._model.network import LightXMLNetwork
+from skxmc._model.tokens import TokenBatch
 from skxmc._training import Trainer, TrainingSet, TrainingSettings
 from skxmc._utils.warnings import warn_user
 

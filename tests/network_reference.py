@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from skxmc._candidates import Positives
-from skxmc._network import LightXMLNetwork
+from skxmc._model.layout import Positives
+from skxmc._model.network import LightXMLNetwork
 
 CLUSTER_OF = np.array([3, 0, 2, 0, 1, 4, 3, 2, 0, 1, 4, 2])  # clusters of 3, 2, 3, 2 and 2 labels
 LABELS_OF_TEXTS = [

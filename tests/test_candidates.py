@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from skxmc._candidates import (
+from skxmc._model.layout import (
     LabelLayout,
     Positives,
     _list_padded,

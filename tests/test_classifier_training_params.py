@@ -17,7 +17,7 @@ from sklearn.base import clone
 from tiny_encoders import save_tiny_encoder
 
 from skxmc import LightXMLClassifier, _fitting
-from skxmc._encoder import dropout_rates
+from skxmc._model.encoder import dropout_rates
 
 X, Y = dataset()
 

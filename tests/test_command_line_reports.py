@@ -25,7 +25,7 @@ from skxmc._command_line._evaluate import match_labels, predict_timed
 from skxmc._command_line._inspect import changed_params, choices, describe_data
 from skxmc._command_line._report import count_texts, distribution, print_json, print_lines
 from skxmc._input.validation import check_labels
-from skxmc._text import tokenize
+from skxmc._model.tokens import tokenize
 from skxmc._topk import TopK
 from skxmc._utils.progress import progress_bar
 from skxmc.datasets import load_xmc

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from skxmc import _device
-from skxmc._device import autocast, local_seed, resolve_device, resolve_precision
+from skxmc._model import device as _device
+from skxmc._model.device import autocast, resolve_device, resolve_precision
+from skxmc._model.seeds import local_seed
 
 CPU = torch.device("cpu")
 

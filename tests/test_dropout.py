@@ -12,7 +12,7 @@ from training_fixtures import CPU, take_step
 
 from skxmc import _dropout
 from skxmc._dropout import dropout, fast_dropout
-from skxmc._encoder import dropout_rates, load_encoder, set_dropout, use_fast_attention
+from skxmc._model.encoder import dropout_rates, load_encoder, set_dropout, use_fast_attention
 
 RATES = [0.1, 0.3, 0.5, 0.9]
 

@@ -11,8 +11,8 @@ from tiny_encoders import MODERNBERT
 from transformers import AutoModel, AutoTokenizer, BlipTextConfig
 from transformers.utils import logging
 
-from skxmc import _encoder
-from skxmc._encoder import (
+from skxmc._model import encoder as _encoder
+from skxmc._model.encoder import (
     EMBEDDED_ENCODERS,
     build_encoder,
     dropout_rates,
@@ -22,9 +22,9 @@ from skxmc._encoder import (
     use_fast_attention,
     without_pooler,
 )
-from skxmc._encoder_check import check_length, check_states, longest_input
-from skxmc._network import LightXMLNetwork
-from skxmc._text import cls_is_last, tokenize
+from skxmc._model.encoder_check import check_length, check_states, longest_input
+from skxmc._model.network import LightXMLNetwork
+from skxmc._model.tokens import cls_is_last, tokenize
 
 FAMILIES = ["bert", "roberta", "xlnet", "distilbert", "deberta-v2", "electra", "modernbert"]
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"

@@ -20,7 +20,7 @@ from transformers import (
     T5Config,
 )
 
-from skxmc._encoder_check import check_representations
+from skxmc._model.encoder_check import check_representations
 
 X, Y = dataset()
 SIZES = {

@@ -9,7 +9,7 @@ import torch
 
 from skxmc import _initialization
 from skxmc._initialization import start_at_centroids, start_at_priors, start_at_random
-from skxmc._network import LightXMLNetwork
+from skxmc._model.network import LightXMLNetwork
 
 CLUSTER_OF = np.array([1, 0, 1, 0, 2, 1, 3, 3])  # label 5 and all of cluster 3 have no text
 N_TEXTS, DIM = 300, 10

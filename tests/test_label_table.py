@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skxmc._network import LabelTable
+from skxmc._model.network import LabelTable
 
 
 @pytest.fixture

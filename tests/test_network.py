@@ -17,7 +17,7 @@ from network_reference import (
     sigmoid,
 )
 
-from skxmc._network import SMALLEST_SCORE
+from skxmc._model.network import SMALLEST_SCORE
 
 
 @pytest.fixture(params=["cpu", "like cuda"])

@@ -8,8 +8,8 @@ import torch
 from training_fixtures import CPU, WORDS, sparse_rows
 
 from skxmc import _optim
-from skxmc._encoder import load_encoder, use_sparse_embedding
-from skxmc._network import LightXMLNetwork
+from skxmc._model.encoder import load_encoder, use_sparse_embedding
+from skxmc._model.network import LightXMLNetwork
 from skxmc._optim import RowAdamW, build_optimizers, clip_gradients, schedule_factor
 
 # ---------------------------------------------------------------- groups

@@ -9,8 +9,8 @@ import torch
 from classifier_fixtures import assert_same_predictions, dataset, fitted, make_classifier
 from stopped_training import Stopped, stop_after
 
-from skxmc._device import is_out_of_memory
-from skxmc._network import LightXMLNetwork
+from skxmc._model.device import is_out_of_memory
+from skxmc._model.network import LightXMLNetwork
 
 X, Y = dataset()
 ERRORS = {

@@ -13,7 +13,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 import skxmc
 from skxmc import _inference
-from skxmc._network import LightXMLNetwork
+from skxmc._model.network import LightXMLNetwork
 from skxmc._topk import TopK
 from skxmc.metrics import precision_at_k_scorer
 

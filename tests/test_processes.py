@@ -27,8 +27,11 @@ from classifier_fixtures import (
     weights_digest,
 )
 
-from skxmc import LightXMLClassifier, _device, _encoder, _omikuji, _serving, _text
-from skxmc._device import local_seed
+from skxmc import LightXMLClassifier, _omikuji, _serving
+from skxmc._model import device as _device
+from skxmc._model import encoder as _encoder
+from skxmc._model import tokens
+from skxmc._model.seeds import local_seed
 
 X, Y = dataset()
 POSIX = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -197,7 +200,7 @@ LOCKS = {
     "encoders": _encoder._loading,
     "output": _omikuji._quiet_lock,
     "copies": _serving._copying,
-    "tokenizers": _text._tokenizing,
+    "tokenizers": tokens._tokenizing,
 }
 
 

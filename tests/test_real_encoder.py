@@ -71,7 +71,7 @@ def test_batches_and_neighbours_do_not_matter(clf, data):
 @pytest.mark.slow
 def test_pickles_need_no_files_of_the_encoder(clf, data, tmp_path, monkeypatch):
     joblib.dump(clf, tmp_path / "model", compress=1)
-    monkeypatch.setattr("skxmc._encoder.EMBEDDED_ENCODERS", {})
+    monkeypatch.setattr("skxmc._model.encoder.EMBEDDED_ENCODERS", {})
     twin = joblib.load(tmp_path / "model")
     expected = clf.predict_topk(data[0][:20], 5)
     best = twin.predict_topk(data[0][:20], 5)

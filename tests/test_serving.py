@@ -9,9 +9,9 @@ import torch
 from classifier_fixtures import MODES, assert_same_predictions, dataset, fitted
 
 from skxmc import LightXMLClassifier, _serving
-from skxmc._device import autocast
+from skxmc._model.device import autocast
+from skxmc._model.tokens import tokenize
 from skxmc._serving import serving_copy
-from skxmc._text import tokenize
 
 X, Y = dataset()
 CPU = torch.device("cpu")

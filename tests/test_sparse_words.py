@@ -6,7 +6,7 @@ import torch
 from classifier_fixtures import dataset, make_classifier
 from training_fixtures import CPU, WORDS, take_step, weights
 
-from skxmc._encoder import (
+from skxmc._model.encoder import (
     load_encoder,
     sparse_embedding,
     use_fast_attention,

@@ -17,7 +17,7 @@ from classifier_fixtures import (
 
 import skxmc._stages
 from skxmc import LightXMLClassifier
-from skxmc._network import LightXMLNetwork
+from skxmc._model.network import LightXMLNetwork
 from skxmc._training import TrainingSet
 
 X, Y = dataset()

@@ -5,8 +5,8 @@ import pytest
 import torch
 from tiny_encoders import tiny_tokenizer
 
-from skxmc import _text
-from skxmc._text import TokenStore, prediction_batches, ranges, tokenize, training_batches
+from skxmc._model import tokens
+from skxmc._model.tokens import TokenStore, prediction_batches, ranges, tokenize, training_batches
 
 TEXTS = ["tax law", "", "something longer than the rest of it", "x", "Ünïcode: 漢字 🙂", "  \n "]
 
@@ -67,7 +67,7 @@ def test_truncation_keeps_the_special_tokens(tokenizer, xlnet_tokenizer, max_len
 def test_chunks_do_not_matter(request, monkeypatch, which):
     tokenizer = request.getfixturevalue(which)
     whole = tokenize(tokenizer, TEXTS, 10)
-    monkeypatch.setattr(_text, "TOKENIZER_CHUNK", 4)
+    monkeypatch.setattr(tokens, "TOKENIZER_CHUNK", 4)
     in_chunks = tokenize(tokenizer, TEXTS, 10)
     np.testing.assert_array_equal(in_chunks.ids, whole.ids)
     np.testing.assert_array_equal(in_chunks.offsets, whole.offsets)

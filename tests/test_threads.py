@@ -23,9 +23,9 @@ from sklearn.frozen import FrozenEstimator
 from transformers import AutoModel
 
 from skxmc import LightXMLEnsemble, PropensityRanker, _serving
-from skxmc._device import local_seed
-from skxmc._encoder import load_encoder
 from skxmc._input import validation
+from skxmc._model.encoder import load_encoder
+from skxmc._model.seeds import local_seed
 from skxmc._training import Trainer
 
 X, Y = dataset()

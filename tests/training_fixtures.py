@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from skxmc._device import local_seed
-from skxmc._encoder import load_encoder, use_fast_attention, use_sparse_embedding
-from skxmc._network import LightXMLNetwork
-from skxmc._text import TokenStore, tokenize
+from skxmc._model.encoder import load_encoder, use_fast_attention, use_sparse_embedding
+from skxmc._model.network import LightXMLNetwork
+from skxmc._model.seeds import local_seed
+from skxmc._model.tokens import TokenStore, tokenize
 from skxmc._training import Trainer, TrainingSet, TrainingSettings
 from skxmc.datasets import make_xmc
 

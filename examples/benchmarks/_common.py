@@ -15,10 +15,10 @@ import scipy.sparse as sp
 import torch
 
 from skxmc import BalancedLabelClusterer, LightXMLClassifier
-from skxmc._encoder import build_encoder, load_encoder
-from skxmc._model import Model
-from skxmc._network import LightXMLNetwork
-from skxmc._text import TokenStore
+from skxmc._model.encoder import build_encoder, load_encoder
+from skxmc._model.fitted import Model
+from skxmc._model.network import LightXMLNetwork
+from skxmc._model.tokens import TokenStore
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 

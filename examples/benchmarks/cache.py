@@ -17,7 +17,7 @@ from sklearn.model_selection import GridSearchCV, KFold
 from transformers import AutoConfig, AutoModel
 
 from skxmc import BalancedLabelClusterer, LightXMLClassifier
-from skxmc._encoder import load_encoder
+from skxmc._model.encoder import load_encoder
 from skxmc.datasets import load_icd10cm, load_xmc
 from skxmc.metrics import precision_at_k_scorer
 

@@ -18,7 +18,7 @@ from _common import MINILM, describe_machine, seconds
 from sklearn.frozen import FrozenEstimator
 
 from skxmc import LightXMLClassifier, LightXMLEnsemble, OmikujiClassifier
-from skxmc._device import resolve_precision
+from skxmc._model.device import resolve_precision
 from skxmc.datasets import load_icd10cm
 
 

@@ -61,7 +61,7 @@ def prepare(folder: str) -> None:
     from transformers import AutoConfig
 
     from skxmc import LightXMLClassifier
-    from skxmc._encoder import build_encoder, load_encoder
+    from skxmc._model.encoder import build_encoder, load_encoder
     from skxmc.datasets import make_xmc
 
     tokenizer = load_encoder(MINILM).tokenizer

@@ -84,7 +84,7 @@ def nothing(arguments: argparse.Namespace) -> dict[str, Any]:
 
     import skxmc
 
-    return {"peak": memory_of(skxmc._device.resolve_device(arguments.device))}
+    return {"peak": memory_of(skxmc._model.device.resolve_device(arguments.device))}
 
 
 def train(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def encoder_path(arguments: argparse.Namespace) -> str:
     """MiniLM, or a folder with an encoder of BERT-base's shape and MiniLM's tokenizer."""
     if arguments.encoder == "minilm":
         return MINILM
-    from skxmc._encoder import load_encoder
+    from skxmc._model.encoder import load_encoder
 
     path = Path(arguments.folder) / "bert-base"
     load_shape("bert-base").save_pretrained(path)

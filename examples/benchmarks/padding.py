@@ -10,8 +10,8 @@ import argparse
 import numpy as np
 from _common import MINILM
 
-from skxmc._encoder import load_encoder
-from skxmc._text import prediction_batches, tokenize, training_batches
+from skxmc._model.encoder import load_encoder
+from skxmc._model.tokens import prediction_batches, tokenize, training_batches
 from skxmc.datasets import load_icd10cm, load_xmc
 
 

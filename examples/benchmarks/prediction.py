@@ -23,8 +23,8 @@ from _common import (
     time_in_turn,
 )
 
-from skxmc._device import autocast, resolve_device, resolve_precision
-from skxmc._encoder import load_encoder
+from skxmc._model.device import autocast, resolve_device, resolve_precision
+from skxmc._model.encoder import load_encoder
 from skxmc._serving import serving_copy
 from skxmc.datasets import load_icd10cm
 

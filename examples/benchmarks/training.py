@@ -26,8 +26,8 @@ from _common import (
     time_in_turn,
 )
 
-from skxmc._device import autocast, resolve_device, resolve_precision
-from skxmc._encoder import dropout_rates, set_dropout
+from skxmc._model.device import autocast, resolve_device, resolve_precision
+from skxmc._model.encoder import dropout_rates, set_dropout
 from skxmc._training import Trainer, TrainingSet, TrainingSettings
 
 CANDIDATE_LABELS = 1984  # 32 clusters of 62

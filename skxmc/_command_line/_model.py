@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from skxmc._classifier import LightXMLClassifier
-from skxmc._device import resolve_device
 from skxmc._input.ranking import check_k
+from skxmc._model.device import resolve_device
 
 DEFAULT_K = 5
 

@@ -18,7 +18,7 @@ from sklearn.utils import check_scalar
 
 from skxmc._input.ranking import check_k, top_k_of_csr
 from skxmc._input.validation import check_labels, check_texts
-from skxmc._network import LightXMLNetwork
+from skxmc._model.network import LightXMLNetwork
 from skxmc.plotting._common import (
     COLORS,
     axes_for,

@@ -1,15 +1,12 @@
-"""Where to compute, in how many threads, and in which precision."""
+"""Where to compute, and in which precision; running out of memory there."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import traceback
 from collections.abc import Iterator
 
 import torch
-
-from skxmc._utils.parallel import ProcessLock
 
 DTYPES = {
     "fp32": torch.float32,
@@ -82,57 +79,6 @@ def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     """Context in which matrix products are in `dtype`, where that is a floating-point type."""
     enabled = dtype in (torch.bfloat16, torch.float16)
     return torch.autocast(device.type, dtype=dtype if enabled else None, enabled=enabled)
-
-
-_seeding = ProcessLock()
-_n_seeded = 0
-_found: dict[torch.device, torch.Tensor] = {}
-
-
-def _forget_seeds() -> None:
-    """In a forked child, where the threads are gone that would have restored them."""
-    global _n_seeded
-    _n_seeded = 0
-    _found.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_seeds)
-
-
-@contextlib.contextmanager
-def local_seed(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch inside the context and leave its global generators as they were found.
-
-    Where several threads do so at once, the last one to leave restores them.
-    """
-    global _n_seeded
-    with _seeding:
-        _n_seeded += 1
-    try:
-        with _seeding:
-            _found.setdefault(torch.device("cpu"), torch.get_rng_state())
-            torch.default_generator.manual_seed(seed)
-            if device.type == "cuda":
-                _found.setdefault(device, torch.cuda.get_rng_state(device))
-                with torch.cuda.device(device):
-                    torch.cuda.manual_seed(seed)
-            elif device.type == "mps":
-                _found.setdefault(device, torch.mps.get_rng_state())
-                torch.mps.manual_seed(seed)
-        yield
-    finally:
-        with _seeding:
-            _n_seeded -= 1
-            if _n_seeded == 0:
-                for generator, state in _found.items():
-                    if generator.type == "cuda":
-                        torch.cuda.set_rng_state(state, generator)
-                    elif generator.type == "mps":
-                        torch.mps.set_rng_state(state)
-                    else:
-                        torch.set_rng_state(state)
-                _found.clear()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from skxmc._device import is_out_of_memory
-from skxmc._encoder import cls_states
-from skxmc._text import tokenize
+from skxmc._model.device import is_out_of_memory
+from skxmc._model.encoder import cls_states
+from skxmc._model.tokens import tokenize
 from skxmc._utils.warnings import warn_user
 
 # Two texts of unequal length, cut to so many tokens.

@@ -10,7 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from skxmc._candidates import (
+from skxmc._model.encoder import (
+    cls_states,
+    dropout_rates,
+    set_dropout,
+    use_fast_attention,
+    use_sparse_embedding,
+)
+from skxmc._model.layout import (
     Candidates,
     LabelLayout,
     Positives,
@@ -18,14 +25,7 @@ from skxmc._candidates import (
     gather_candidates,
     top_clusters,
 )
-from skxmc._encoder import (
-    cls_states,
-    dropout_rates,
-    set_dropout,
-    use_fast_attention,
-    use_sparse_embedding,
-)
-from skxmc._text import TokenBatch
+from skxmc._model.tokens import TokenBatch
 
 # Scores are positive, so that an absent entry of a sparse score matrix ranks below all of them.
 SMALLEST_SCORE = torch.finfo(torch.float32).tiny

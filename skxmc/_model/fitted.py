@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from skxmc._clusterer import BalancedLabelClusterer
-from skxmc._network import LightXMLNetwork
+from skxmc._model.network import LightXMLNetwork
+
+if TYPE_CHECKING:
+    from skxmc._clusterer import BalancedLabelClusterer
 
 
 class Model(NamedTuple):

@@ -1,0 +1,1 @@
+"""The network and what feeds it: PyTorch, without scikit-learn's estimators."""
