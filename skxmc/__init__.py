@@ -9,7 +9,12 @@ if TYPE_CHECKING:
     from skxmc._classifier import LightXMLClassifier
     from skxmc._clusterer import BalancedLabelClusterer, label_features
     from skxmc._ensemble import LightXMLEnsemble
-    from skxmc._explanation import ExplainedLabel, NeighborLabel, NeighborText, TopKExplanation
+    from skxmc._inference.explanation import (
+        ExplainedLabel,
+        NeighborLabel,
+        NeighborText,
+        TopKExplanation,
+    )
     from skxmc._omikuji import OmikujiClassifier
     from skxmc._paper import paper_params
     from skxmc._propensity import PropensityRanker
@@ -35,15 +40,15 @@ __all__ = [
 # Imported when first asked for: torch takes seconds, for which `skxmc --help` should not wait.
 _MODULES = {
     "BalancedLabelClusterer": "_clusterer",
-    "ExplainedLabel": "_explanation",
+    "ExplainedLabel": "_inference.explanation",
     "LightXMLClassifier": "_classifier",
     "LightXMLEnsemble": "_ensemble",
-    "NeighborLabel": "_explanation",
-    "NeighborText": "_explanation",
+    "NeighborLabel": "_inference.explanation",
+    "NeighborText": "_inference.explanation",
     "OmikujiClassifier": "_omikuji",
     "PropensityRanker": "_propensity",
     "TopK": "_topk",
-    "TopKExplanation": "_explanation",
+    "TopKExplanation": "_inference.explanation",
     "label_features": "_clusterer",
     "paper_params": "_paper",
     "predict_topk": "_topk",

@@ -14,9 +14,10 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skxmc._clusterer import BalancedLabelClusterer
-from skxmc._explanation import TopKExplanation, explain
 from skxmc._fitting import DEFAULT_BOTTLENECK_DIM, FitData, fit_model, make_predictor
-from skxmc._inference import Predictor
+from skxmc._inference.explain import explain
+from skxmc._inference.explanation import TopKExplanation
+from skxmc._inference.predictor import Predictor
 from skxmc._input.validation import check_texts
 from skxmc._model.device import advice_on_memory, resolve_device
 from skxmc._model.fitted import Model

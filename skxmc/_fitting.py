@@ -18,7 +18,8 @@ from sklearn.utils.validation import check_memory
 
 from skxmc._checkpoint import HASHED, Checkpoint, Found
 from skxmc._clusterer import BalancedLabelClusterer, check_features
-from skxmc._inference import Predictor
+from skxmc._inference.low_precision import check_int8, serving_copy
+from skxmc._inference.predictor import Predictor
 from skxmc._initialization import MAX_TEXTS, start_at_centroids, start_at_priors, start_at_random
 from skxmc._input.split import add_label_texts, hold_out
 from skxmc._input.validation import Labels, align_labels, check_labels, check_texts, names_labels
@@ -32,7 +33,6 @@ from skxmc._model.tokens import TokenStore
 from skxmc._persistence import network_state
 from skxmc._preparation import cached_clusters, cached_tokens
 from skxmc._saving import plain_params
-from skxmc._serving import check_int8, serving_copy
 from skxmc._stages import Training
 from skxmc._topk import TopK
 from skxmc._training import TrainingSet, TrainingSettings

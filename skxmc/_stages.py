@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from skxmc._inference import Predictor
+from skxmc._inference.predictor import Predictor
 from skxmc._model.layout import LabelLayout, dynamic_clusters
 from skxmc._model.network import LightXMLNetwork
 from skxmc._model.tokens import TokenBatch

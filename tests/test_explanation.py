@@ -16,7 +16,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 import skxmc
-from skxmc import LightXMLClassifier, LightXMLEnsemble, TopKExplanation, _explanation
+from skxmc import LightXMLClassifier, LightXMLEnsemble, TopKExplanation
+from skxmc._inference import explanation as _explanation
 
 X, Y = dataset()
 TEXT = X[3]

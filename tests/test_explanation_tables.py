@@ -11,7 +11,7 @@ from classifier_fixtures import MODES, dataset, fitted, make_classifier
 
 import skxmc
 from skxmc import TopKExplanation
-from skxmc._explanation import ExplainedLabel, NeighborLabel, NeighborText
+from skxmc._inference.explanation import ExplainedLabel, NeighborLabel, NeighborText
 
 X, Y = dataset()
 TEXT = X[3]

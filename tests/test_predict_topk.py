@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 import skxmc
-from skxmc import _inference
+from skxmc._inference import predictor
 from skxmc._model.network import LightXMLNetwork
 from skxmc._topk import TopK
 from skxmc.metrics import precision_at_k_scorer
@@ -77,7 +77,7 @@ def test_best_entries_of_the_decision_function(clf, k):
 def test_equal_scores_are_in_order_of_their_labels():
     labels = torch.tensor([[5, 2, -1, 9, 4], [3, -1, 8, 1, 0]])
     scores = torch.tensor([[0.5, 0.5, 0.0, 0.9, 0.5], [1.0, 0.0, 1.0, 1.0, 1.0]])
-    best, values = _inference.best_first(labels, scores, 3)
+    best, values = predictor.best_first(labels, scores, 3)
     assert best.tolist() == [[9, 2, 4], [0, 1, 3]]
     torch.testing.assert_close(values, torch.tensor([[0.9, 0.5, 0.5], [1.0, 1.0, 1.0]]))
 
@@ -87,7 +87,7 @@ def test_what_is_no_number_comes_first(bits):
     """So that it is seen, whichever sign the processor gives it."""
     scores = torch.tensor([[0.5, 0.0, 1.0]])
     scores.view(torch.int32)[0, 1] = bits
-    best, values = _inference.best_first(torch.tensor([[5, 2, 9]]), scores, 2)
+    best, values = predictor.best_first(torch.tensor([[5, 2, 9]]), scores, 2)
     assert best.tolist() == [[2, 9]]
     assert values[0].isnan().tolist() == [True, False]
 
@@ -169,14 +169,14 @@ def test_order_and_neighbours_do_not_matter(clf):
 def test_chunks_do_not_matter(clf, monkeypatch):
     whole = clf.predict_topk(X, 5), clf.decision_function(X), clf.encode(X)
     sizes = []
-    tokenize = _inference.tokenize
+    tokenize = predictor.tokenize
 
     def counting(tokenizer, texts, max_length):
         sizes.append(len(texts))
         return tokenize(tokenizer, texts, max_length)
 
-    monkeypatch.setattr(_inference, "TEXTS_PER_CHUNK", 10)
-    monkeypatch.setattr(_inference, "tokenize", counting)
+    monkeypatch.setattr(predictor, "TEXTS_PER_CHUNK", 10)
+    monkeypatch.setattr(predictor, "tokenize", counting)
     best = clf.predict_topk(X, 5)
     assert sizes == [10] * 6 + [4]
     np.testing.assert_array_equal(best.labels, whole[0].labels)

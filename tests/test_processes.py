@@ -27,7 +27,8 @@ from classifier_fixtures import (
     weights_digest,
 )
 
-from skxmc import LightXMLClassifier, _omikuji, _serving
+from skxmc import LightXMLClassifier, _omikuji
+from skxmc._inference import low_precision
 from skxmc._model import device as _device
 from skxmc._model import encoder as _encoder
 from skxmc._model import tokens
@@ -199,7 +200,7 @@ LOCKS = {
     "seeds": _device._seeding,
     "encoders": _encoder._loading,
     "output": _omikuji._quiet_lock,
-    "copies": _serving._copying,
+    "copies": low_precision._copying,
     "tokenizers": tokens._tokenizing,
 }
 

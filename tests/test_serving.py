@@ -8,10 +8,11 @@ import pytest
 import torch
 from classifier_fixtures import MODES, assert_same_predictions, dataset, fitted
 
-from skxmc import LightXMLClassifier, _serving
+from skxmc import LightXMLClassifier
+from skxmc._inference import low_precision
+from skxmc._inference.low_precision import serving_copy
 from skxmc._model.device import autocast
 from skxmc._model.tokens import tokenize
-from skxmc._serving import serving_copy
 
 X, Y = dataset()
 CPU = torch.device("cpu")
@@ -83,7 +84,7 @@ def test_a_copy_is_made_anew_when_it_must_be(clf):
 
 
 def test_a_copy_that_was_made_while_weights_changed_is_made_anew(clf, monkeypatch):
-    network, converted = clf.network_, _serving._converted
+    network, converted = clf.network_, low_precision._converted
 
     def converting(*args):
         copied = converted(*args)
@@ -92,7 +93,7 @@ def test_a_copy_that_was_made_while_weights_changed_is_made_anew(clf, monkeypatc
         return copied
 
     with monkeypatch.context() as patch:
-        patch.setattr(_serving, "_converted", converting)
+        patch.setattr(low_precision, "_converted", converting)
         serving_copy(network, torch.bfloat16)
     copied = serving_copy(network, torch.bfloat16)
     assert copied.recall_head.bias[0] == network.recall_head.bias[0].bfloat16()
@@ -108,12 +109,12 @@ def test_a_model_that_was_loaded_in_inference_mode(tmp_path):
 
 def test_a_network_that_is_gone_takes_its_copy_along(clf):
     gc.collect()  # networks of other tests
-    before = len(_serving._copies)
+    before = len(low_precision._copies)
     serving_copy(clf.network_, torch.bfloat16)
-    assert len(_serving._copies) == before + 1
+    assert len(low_precision._copies) == before + 1
     del clf.network_
     gc.collect()
-    assert len(_serving._copies) == before
+    assert len(low_precision._copies) == before
 
 
 # ---------------------------------------------------------------- through the classifier

@@ -22,7 +22,8 @@ from classifier_fixtures import (
 from sklearn.frozen import FrozenEstimator
 from transformers import AutoModel
 
-from skxmc import LightXMLEnsemble, PropensityRanker, _serving
+from skxmc import LightXMLEnsemble, PropensityRanker
+from skxmc._inference import low_precision
 from skxmc._input import validation
 from skxmc._model.encoder import load_encoder
 from skxmc._model.seeds import local_seed
@@ -126,14 +127,14 @@ def test_hidden_states_are_those_of_the_thread():
 
 def test_weights_are_converted_once_for_all_threads(monkeypatch):
     clf = joblib.load(dumped(fitted()))
-    converted, n_calls = _serving._converted, []
+    converted, n_calls = low_precision._converted, []
 
     def counting(*args):
         n_calls.append(1)
         time.sleep(0.05)
         return converted(*args)
 
-    monkeypatch.setattr(_serving, "_converted", counting)
+    monkeypatch.setattr(low_precision, "_converted", counting)
     in_threads(8, lambda _: clf.predict_topk(X[:2], k=1))
     assert len(n_calls) == 1
 

@@ -23,9 +23,9 @@ from _common import (
     time_in_turn,
 )
 
+from skxmc._inference.low_precision import serving_copy
 from skxmc._model.device import autocast, resolve_device, resolve_precision
 from skxmc._model.encoder import load_encoder
-from skxmc._serving import serving_copy
 from skxmc.datasets import load_icd10cm
 
 

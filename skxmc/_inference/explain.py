@@ -1,0 +1,180 @@
+"""Explain one prediction: which head gave which score, and what lies near in each space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils import gen_batches
+
+from skxmc._inference.explanation import (
+    ExplainedLabel,
+    NeighborLabel,
+    NeighborText,
+    TopKExplanation,
+)
+from skxmc._inference.predictor import ScoredText
+from skxmc._input.ranking import check_k
+from skxmc._input.sparse import as_array
+from skxmc._input.validation import check_labels, check_texts
+from skxmc._model.network import LightXMLNetwork
+from skxmc._model.tokens import count_tokens
+
+# Vectors compared at once: no copy of all of them is made.
+VECTORS_AT_ONCE = 1024
+
+
+def explain(
+    clf: Any,
+    text: Any,
+    k: Any,
+    *,
+    n_neighbors: Any,
+    texts: Any = None,
+    y: Any = None,
+    representations: Any = None,
+) -> TopKExplanation:
+    """Do what `LightXMLClassifier.explain_topk` says, for a fitted classifier `clf`."""
+    if not isinstance(text, str):
+        raise TypeError(
+            f"text must be one str, got {type(text).__name__}. Explain one text at a time, such as "
+            "X[0]."
+        )
+    text = check_texts([text], name="text")[0]
+    k = check_k(k, clf.n_labels_)
+    n_neighbors = check_k(n_neighbors, name="n_neighbors")
+    corpus = _check_corpus(clf, texts, y, representations)
+    scored = clf._predictor().scored_text(text, k)
+    n_read = len(scored.token_ids)
+    is_short = n_read < clf.max_length
+    return TopKExplanation(
+        text=text,
+        text_read=clf.tokenizer_.decode(scored.token_ids.tolist(), skip_special_tokens=True),
+        n_tokens=n_read if is_short else count_tokens(clf.tokenizer_, text),
+        n_tokens_read=n_read,
+        n_recalled=None if clf.network_.direct else scored.n_recalled,
+        labels=_explain_labels(clf, scored, n_neighbors),
+        neighbors=() if corpus is None else _nearest_texts(clf, scored, corpus, n_neighbors),
+        cut_from_start=clf.tokenizer_.truncation_side == "left",
+    )
+
+
+class _Corpus(NamedTuple):
+    """Texts to compare with, checked."""
+
+    texts: list[str]
+    labels: sp.csr_array | None  # of shape (n_texts, n_labels)
+    representations: np.ndarray  # (n_texts, n_feature_layers * hidden)
+
+
+def _check_corpus(clf: Any, texts: Any, y: Any, representations: Any) -> _Corpus | None:
+    if texts is None:
+        for name, value in (("y", y), ("representations", representations)):
+            if value is not None:
+                raise ValueError(f"{name} was given without texts. Pass the texts that it is of.")
+        return None
+    texts = check_texts(texts, name="texts")
+    labels = None
+    if y is not None:
+        labels = check_labels(y, classes=clf.classes_, n_texts=len(texts)).matrix
+    if representations is None:
+        return _Corpus(texts, labels, clf.encode(texts))
+    vectors = as_array(representations, "representations")
+    expected = (len(texts), clf.network_.recall_head.in_features)
+    if vectors.shape != expected or vectors.dtype.kind != "f":
+        raise ValueError(
+            f"representations must be floats of shape {expected}, a row for each of the texts, but "
+            f"is of {vectors.dtype} and shape {vectors.shape}. Pass encode(texts) of this "
+            "classifier."
+        )
+    return _Corpus(texts, labels, vectors)
+
+
+def _explain_labels(clf: Any, scored: ScoredText, n_neighbors: int) -> tuple[ExplainedLabel, ...]:
+    layout = clf.network_.layout
+    cluster_of, slot_of = layout.cluster_of.cpu().numpy(), layout.slot_of.cpu().numpy()
+    place_of = np.full(layout.n_clusters, -1)
+    place_of[scored.clusters] = np.arange(len(scored.clusters))
+
+    def score(columns: np.ndarray) -> np.ndarray:
+        return scored.scores[place_of[cluster_of[columns]], slot_of[columns]]
+
+    def explained(column: int) -> ExplainedLabel:
+        near, cosines = _nearest_labels(clf.network_, column, n_neighbors)
+        names = clf.classes_[[column, *near]].tolist()
+        cluster, slot = cluster_of[column], slot_of[column]
+        place = place_of[cluster]
+        label = ExplainedLabel(
+            label=names[0],
+            score=float(scored.scores[place, slot]),
+            recall_score=float(scored.recall[place]),
+            rank_score=None,
+            cluster=None,
+            cluster_place=None,
+            cluster_size=None,
+            neighbors=tuple(map(NeighborLabel, names[1:], cosines.tolist(), score(near).tolist())),
+        )
+        if clf.network_.direct:
+            return label
+        return label._replace(
+            rank_score=float(scored.rank[place, slot]),
+            cluster=int(cluster),
+            cluster_place=int(place) + 1,
+            cluster_size=int((layout.labels_of[cluster] >= 0).sum()),
+        )
+
+    return tuple(map(explained, scored.columns.tolist()))
+
+
+def _nearest_labels(network: LightXMLNetwork, column: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Columns and cosines of the labels nearest to one, in its cluster or, direct, of all."""
+    layout = network.layout
+    cluster = layout.cluster_of[column]
+    if network.direct:
+        labels, embeddings = layout.labels_of[:-1, 0], network.recall_head.weight
+    else:
+        is_label = layout.labels_of[cluster] >= 0
+        labels = layout.labels_of[cluster][is_label]
+        embeddings = network.label_table.by_cluster()[cluster][is_label]
+    columns, vectors = labels.cpu().numpy(), embeddings.detach().float().cpu().numpy()
+    own = np.flatnonzero(columns == column)[0]
+    cosines = _cosines(vectors, vectors[own])
+    order = np.argsort(-cosines, kind="stable")
+    # An embedding of 0 is near none.
+    order = order[(order != own) & (cosines[order] != 0)][:n]
+    return columns[order], cosines[order]
+
+
+def _nearest_texts(
+    clf: Any, scored: ScoredText, corpus: _Corpus, n: int
+) -> tuple[NeighborText, ...]:
+    # As the heads see it. The [CLS] states of all texts have so much in common that without this
+    # the cosine of any two texts is above 0.9.
+    mean = clf.network_.feature_mean.cpu().numpy()
+    cosines = _cosines(corpus.representations, scored.representation, mean)
+    if not np.isfinite(cosines).all():
+        raise ValueError(
+            "representations holds NaN or infinite numbers. Pass encode(texts) of this classifier."
+        )
+    rows = np.argsort(-cosines, kind="stable")[:n]
+    carried: Sequence[Any] = [None] * len(rows)
+    if corpus.labels is not None:
+        has = corpus.labels[rows][:, scored.columns].toarray() > 0
+        carried = [tuple(clf.classes_[scored.columns[of_row]].tolist()) for of_row in has]
+    return tuple(
+        NeighborText(corpus.texts[row], int(row), float(cosines[row]), labels)
+        for row, labels in zip(rows, carried, strict=True)
+    )
+
+
+def _cosines(vectors: np.ndarray, to: np.ndarray, origin: np.ndarray | float = 0.0) -> np.ndarray:
+    """Cosine of each row to one vector, seen from `origin`; 0 where either is 0."""
+    to = (to - origin).astype(np.float32)
+    cosines = np.empty(len(vectors), dtype=np.float32)
+    for part in gen_batches(len(vectors), VECTORS_AT_ONCE):
+        centred = (vectors[part] - origin).astype(np.float32)
+        norms = np.sqrt(np.einsum("ij,ij->i", centred, centred) * (to @ to))
+        cosines[part] = centred @ to / np.maximum(norms, np.finfo(np.float32).tiny)
+    return cosines
