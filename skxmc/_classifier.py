@@ -21,9 +21,9 @@ from skxmc._inference.predictor import Predictor
 from skxmc._input.validation import check_texts
 from skxmc._model.device import advice_on_memory, resolve_device
 from skxmc._model.fitted import Model
-from skxmc._persistence import network_from_state, network_state
 from skxmc._ranker import TextRankerMixin
-from skxmc._saving import load_model, save_model
+from skxmc._storage.pickling import network_from_state, network_state
+from skxmc._storage.pretrained import load_model, save_model
 from skxmc._utils.warnings import warn_user
 
 

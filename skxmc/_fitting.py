@@ -16,7 +16,6 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_memory
 
-from skxmc._checkpoint import HASHED, Checkpoint, Found
 from skxmc._clusterer import BalancedLabelClusterer, check_features
 from skxmc._inference.low_precision import check_int8, serving_copy
 from skxmc._inference.predictor import Predictor
@@ -30,10 +29,11 @@ from skxmc._model.fitted import Model
 from skxmc._model.network import LightXMLNetwork
 from skxmc._model.seeds import local_seed
 from skxmc._model.tokens import TokenStore
-from skxmc._persistence import network_state
-from skxmc._preparation import cached_clusters, cached_tokens
-from skxmc._saving import plain_params
 from skxmc._stages import Training
+from skxmc._storage.cache import cached_clusters, cached_tokens
+from skxmc._storage.checkpoint import HASHED, Checkpoint, Found
+from skxmc._storage.pickling import network_state
+from skxmc._storage.pretrained import plain_params
 from skxmc._topk import TopK
 from skxmc._training import TrainingSet, TrainingSettings
 from skxmc._utils.progress import progress_bar

@@ -27,10 +27,11 @@ from classifier_fixtures import (
 from sklearn.base import clone
 from stopped_training import Stopped, assert_same_model, stop_after
 
-from skxmc import BalancedLabelClusterer, LightXMLClassifier, _checkpoint, _fitting
-from skxmc._checkpoint import Checkpoint, pack, unpack
+from skxmc import BalancedLabelClusterer, LightXMLClassifier, _fitting
 from skxmc._fitting import describe_run
-from skxmc._folder import replace_content
+from skxmc._storage import checkpoint as _checkpoint
+from skxmc._storage.checkpoint import Checkpoint, pack, unpack
+from skxmc._storage.folder import replace_content
 
 X, Y = dataset()
 

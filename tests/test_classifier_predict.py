@@ -5,7 +5,7 @@ import pytest
 from classifier_fixtures import MODES, dataset, fitted, make_classifier
 from scipy import sparse
 
-from skxmc import _preparation
+from skxmc._storage import cache
 
 X, Y = dataset()
 
@@ -180,9 +180,9 @@ def test_texts_without_words(texts):
 
 
 def test_label_features_of_characters_where_there_are_no_words():
-    assert _preparation._tfidf(["?!", "!-", ""]).shape == (3, 3)
-    assert _preparation._tfidf(["?! word", "two words", ""]).shape == (3, 3)
-    assert _preparation._tfidf(["", ""]).shape == (2, 1)
+    assert cache._tfidf(["?!", "!-", ""]).shape == (3, 3)
+    assert cache._tfidf(["?! word", "two words", ""]).shape == (3, 3)
+    assert cache._tfidf(["", ""]).shape == (2, 1)
 
 
 def test_more_positive_clusters_than_candidates():

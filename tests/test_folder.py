@@ -22,8 +22,10 @@ from dataset_files import write
 from safetensors.torch import load_file
 
 import skxmc
-from skxmc import LightXMLClassifier, _folder, _saving
-from skxmc._folder import CONTENT, read_index, replace_content, verified_content
+from skxmc import LightXMLClassifier
+from skxmc._storage import folder as _folder
+from skxmc._storage import pretrained
+from skxmc._storage.folder import CONTENT, read_index, replace_content, verified_content
 
 OLD_MODEL = Path(__file__).parent / "data" / "model_of_format_1"
 BITS_TO_FLIP = 1000
@@ -117,7 +119,7 @@ def test_nothing_is_loaded_from_a_damaged_model(copied, monkeypatch):
     def fail(*_, **__):
         raise AssertionError("loaded")
 
-    monkeypatch.setattr(skxmc._saving, "read_model", fail)
+    monkeypatch.setattr(skxmc._storage.pretrained, "read_model", fail)
     with pytest.raises(AssertionError, match="loaded"):
         LightXMLClassifier.from_pretrained(copied)
     (weights,) = copied.rglob("weights.safetensors")
@@ -215,7 +217,7 @@ def test_writers_at_the_same_time_wait_for_each_other(tmp_path):
 
 def test_a_model_is_not_replaced_while_it_is_read(copied, monkeypatch):
     pytest.importorskip("fcntl")
-    read_model, replaced = _saving.read_model, []
+    read_model, replaced = pretrained.read_model, []
 
     def read_slowly(content, description):
         replaced.append(pool.submit(fitted("direct").save_pretrained, copied))
@@ -224,7 +226,7 @@ def test_a_model_is_not_replaced_while_it_is_read(copied, monkeypatch):
         return read_model(content, description)
 
     with ThreadPoolExecutor(1) as pool, monkeypatch.context() as patch:
-        patch.setattr(_saving, "read_model", read_slowly)
+        patch.setattr(pretrained, "read_model", read_slowly)
         assert_same_predictions(LightXMLClassifier.from_pretrained(copied), fitted())
         replaced[0].result()
     assert_same_predictions(LightXMLClassifier.from_pretrained(copied), fitted("direct"))

@@ -11,14 +11,15 @@ from classifier_fixtures import (
 from joblib import Memory
 from tiny_encoders import tiny_tokenizer
 
-from skxmc import BalancedLabelClusterer, _preparation
+from skxmc import BalancedLabelClusterer
+from skxmc._storage import cache
 
 X, Y = dataset()
 
 
 def test_memory_pays_for_tokens_and_clusters_once(tmp_path, monkeypatch):
     calls = []
-    tokenize, features = _preparation.tokenize, _preparation.label_features
+    tokenize, features = cache.tokenize, cache.label_features
 
     def counting(name, function):
         def call(*args):
@@ -27,8 +28,8 @@ def test_memory_pays_for_tokens_and_clusters_once(tmp_path, monkeypatch):
 
         return call
 
-    monkeypatch.setattr(_preparation, "tokenize", counting("tokens", tokenize))
-    monkeypatch.setattr(_preparation, "label_features", counting("clusters", features))
+    monkeypatch.setattr(cache, "tokenize", counting("tokens", tokenize))
+    monkeypatch.setattr(cache, "label_features", counting("clusters", features))
 
     def calls_of(texts=X, y=Y, **params):
         calls.clear()
@@ -85,22 +86,20 @@ def test_memory_changes_nothing(tmp_path):
 
 def test_memory_tells_tokenizers_apart(tmp_path):
     memory = Memory(tmp_path, verbose=0)
-    first = _preparation.cached_tokens(memory, tiny_tokenizer(), X[:3], 32)
-    last = _preparation.cached_tokens(memory, tiny_tokenizer(cls_last=True), X[:3], 32)
+    first = cache.cached_tokens(memory, tiny_tokenizer(), X[:3], 32)
+    last = cache.cached_tokens(memory, tiny_tokenizer(cls_last=True), X[:3], 32)
     assert (first.ids[0], last.ids[-1]) == (1, 1)  # [CLS]
     assert last.cls_last
-    again = _preparation.cached_tokens(memory, tiny_tokenizer(), X[:3], 32)
+    again = cache.cached_tokens(memory, tiny_tokenizer(), X[:3], 32)
     np.testing.assert_array_equal(again.ids, first.ids)
     from_the_end = tiny_tokenizer()
     from_the_end.truncation_side = "left"
-    cut = [
-        _preparation.cached_tokens(memory, t, X[:3], 4) for t in (tiny_tokenizer(), from_the_end)
-    ]
+    cut = [cache.cached_tokens(memory, t, X[:3], 4) for t in (tiny_tokenizer(), from_the_end)]
     assert not np.array_equal(cut[0].ids, cut[1].ids)
 
 
 def test_memory_knows_a_tokenizer_again_whatever_it_did_last():
     tokenizer = tiny_tokenizer()
-    before = _preparation._fingerprint(tokenizer)
+    before = cache._fingerprint(tokenizer)
     tokenizer(X[:3], truncation=True, max_length=7, padding=True)
-    assert _preparation._fingerprint(tokenizer) == before
+    assert cache._fingerprint(tokenizer) == before

@@ -20,7 +20,8 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import check_param_validation
 
 import skxmc
-from skxmc import OmikujiClassifier, _omikuji, _preparation
+from skxmc import OmikujiClassifier, _omikuji
+from skxmc._storage import cache
 from skxmc.metrics import precision_at_k, precision_at_k_scorer
 
 omikuji = pytest.importorskip("omikuji")
@@ -140,7 +141,7 @@ def test_vectorizer():
 
 def test_fit_tfidf_gives_the_vectorizer_of_its_features():
     for texts, shape in ((["?!", "!-", ""], (3, 3)), (["?! word", ""], (2, 1)), (["", ""], (2, 1))):
-        vectorizer, features = _preparation.fit_tfidf(texts)
+        vectorizer, features = cache.fit_tfidf(texts)
         assert features.shape == shape
         assert features.dtype == np.float32
         assert (vectorizer.transform(texts) != features).nnz == 0

@@ -25,7 +25,7 @@ from classifier_fixtures import (
 )
 from sklearn.base import clone
 
-from skxmc._persistence import network_state
+from skxmc._storage.pickling import network_state
 
 X, Y = dataset()
 

@@ -366,14 +366,14 @@ def test_saving_and_training_leave_no_temporary_files(ending, tmp_path, monkeypa
         def fail(*_, **__):
             raise error
 
-        monkeypatch.setattr("skxmc._checkpoint.write_tensors", fail)
+        monkeypatch.setattr("skxmc._storage.checkpoint.write_tensors", fail)
         if ending == "failure":
             with pytest.raises(RuntimeError):
                 clf.fit(X, Y)
         else:
             with pytest.warns(UserWarning, match="interrupted"):
                 clf.fit(X, Y)
-        monkeypatch.setattr("skxmc._saving.write_tensors", fail)
+        monkeypatch.setattr("skxmc._storage.pretrained.write_tensors", fail)
         with pytest.raises(error):
             fitted().save_pretrained(tmp_path / "model")
     assert not list(aside.iterdir())

@@ -17,7 +17,7 @@ from skxmc._command_line._report import distribution, folder_size, print_json, p
 from skxmc._fitting import auto_epochs
 from skxmc._model.encoder import load_encoder
 from skxmc._model.tokens import TOKENIZER_CHUNK, tokenize
-from skxmc._saving import ENCODER, INDEX, WEIGHTS, open_model, open_weights
+from skxmc._storage.pretrained import ENCODER, INDEX, WEIGHTS, open_model, open_weights
 from skxmc.datasets import load_xmc
 from skxmc.datasets._xmc import layout_of
 

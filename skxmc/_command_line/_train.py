@@ -13,9 +13,9 @@ from typing import Any
 from skxmc._classifier import LightXMLClassifier
 from skxmc._clusterer import BalancedLabelClusterer
 from skxmc._command_line._report import folder_size, megabytes, print_json
-from skxmc._folder import check_target
 from skxmc._model.device import resolve_device
-from skxmc._saving import INDEX
+from skxmc._storage.folder import check_target
+from skxmc._storage.pretrained import INDEX
 from skxmc.datasets import load_xmc
 
 # Parameters that --param does not set, and what does.

@@ -10,9 +10,15 @@ import torch
 from safetensors.torch import load_file
 from sklearn.base import BaseEstimator
 
-from skxmc._folder import check_target, locked, read_index, replace_content, verified_content
 from skxmc._model.fitted import Model
-from skxmc._saving import DESCRIPTION, read_model, write_model, write_tensors
+from skxmc._storage.folder import (
+    check_target,
+    locked,
+    read_index,
+    replace_content,
+    verified_content,
+)
+from skxmc._storage.pretrained import DESCRIPTION, read_model, write_model, write_tensors
 from skxmc._version import __version__
 
 FORMAT_VERSION = 1

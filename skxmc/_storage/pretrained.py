@@ -16,11 +16,11 @@ from safetensors.torch import save_file
 from sklearn.base import BaseEstimator
 
 from skxmc._clusterer import BalancedLabelClusterer
-from skxmc._folder import damaged, locked, read_index, replace_content, verified_content
 from skxmc._input.validation import label_array
 from skxmc._model.fitted import Model
 from skxmc._model.network import LightXMLNetwork
-from skxmc._persistence import build_network
+from skxmc._storage.folder import damaged, locked, read_index, replace_content, verified_content
+from skxmc._storage.pickling import build_network
 from skxmc._version import __version__
 
 FORMAT_VERSION = 2

@@ -1,0 +1,1 @@
+"""Models, pickles, checkpoints and caches on disk."""
