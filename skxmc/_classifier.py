@@ -14,7 +14,6 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skxmc._clusterer import BalancedLabelClusterer
-from skxmc._fitting import DEFAULT_BOTTLENECK_DIM, FitData, fit_model, make_predictor
 from skxmc._inference.explain import explain
 from skxmc._inference.explanation import TopKExplanation
 from skxmc._inference.predictor import Predictor
@@ -24,6 +23,7 @@ from skxmc._model.fitted import Model
 from skxmc._ranker import TextRankerMixin
 from skxmc._storage.pickling import network_from_state, network_state
 from skxmc._storage.pretrained import load_model, save_model
+from skxmc._training.fitting import DEFAULT_BOTTLENECK_DIM, FitData, fit_model, make_predictor
 from skxmc._utils.warnings import warn_user
 
 

@@ -3,7 +3,7 @@
 import torch
 from classifier_fixtures import assert_same_predictions
 
-from skxmc import _training
+from skxmc._training import trainer
 
 
 class Stopped(Exception):
@@ -12,7 +12,7 @@ class Stopped(Exception):
 
 def stop_after(n_steps, monkeypatch, error=Stopped):
     """Have training end as if the process were killed after so many steps."""
-    step = _training.Trainer.train_step
+    step = trainer.Trainer.train_step
     n_done = 0
 
     def stopping(self, rows, factor):
@@ -22,7 +22,7 @@ def stop_after(n_steps, monkeypatch, error=Stopped):
         n_done += 1
         return step(self, rows, factor)
 
-    monkeypatch.setattr(_training.Trainer, "train_step", stopping)
+    monkeypatch.setattr(trainer.Trainer, "train_step", stopping)
 
 
 def assert_same_model(left, right):

@@ -27,11 +27,12 @@ from classifier_fixtures import (
 from sklearn.base import clone
 from stopped_training import Stopped, assert_same_model, stop_after
 
-from skxmc import BalancedLabelClusterer, LightXMLClassifier, _fitting
-from skxmc._fitting import describe_run
+from skxmc import BalancedLabelClusterer, LightXMLClassifier
 from skxmc._storage import checkpoint as _checkpoint
 from skxmc._storage.checkpoint import Checkpoint, pack, unpack
 from skxmc._storage.folder import replace_content
+from skxmc._training import fitting
+from skxmc._training.fitting import describe_run
 
 X, Y = dataset()
 
@@ -175,7 +176,7 @@ def test_another_kind_of_device(tmp_path, monkeypatch):
         return {**describe_run(*args), "device": "cuda"}
 
     with monkeypatch.context() as patch:
-        patch.setattr(_fitting, "describe_run", on_a_gpu)
+        patch.setattr(fitting, "describe_run", on_a_gpu)
         stop_after(5, patch)
         with pytest.raises(Stopped):
             make_classifier(checkpoint_dir=tmp_path).fit(X, Y)

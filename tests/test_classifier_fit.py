@@ -21,7 +21,8 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from skxmc import BalancedLabelClusterer, LightXMLClassifier, _fitting, label_features
+from skxmc import BalancedLabelClusterer, LightXMLClassifier, label_features
+from skxmc._training import fitting
 from skxmc.metrics import precision_at_k
 
 X, Y = dataset()
@@ -188,7 +189,7 @@ def test_candidate_clusters_are_counted_from_labels_and_clipped(mode, monkeypatc
         counts = np.diff(clf.decision_function(X).indptr)
         assert counts.max() <= most
         assert counts.min() >= most * 3 // 4
-    monkeypatch.setattr(_fitting, "AUTO_CANDIDATE_LABELS", 7)  # the next multiple of the size
+    monkeypatch.setattr(fitting, "AUTO_CANDIDATE_LABELS", 7)  # the next multiple of the size
     counts = np.diff(make_classifier(mode, max_epochs=1).fit(X, Y).decision_function(X).indptr)
     assert counts.max() == (7 if mode == "direct" else 8)
 
@@ -196,7 +197,7 @@ def test_candidate_clusters_are_counted_from_labels_and_clipped(mode, monkeypatc
 @pytest.mark.parametrize(("max_size", "n_recalled"), [(1, 2000), (16, 125), (62, 33), (5000, 1)])
 def test_auto_is_2000_candidate_labels(max_size, n_recalled):
     network = SimpleNamespace(layout=SimpleNamespace(max_size=max_size, n_clusters=8192))
-    assert _fitting.n_candidate_clusters(make_classifier(), network) == n_recalled
+    assert fitting.n_candidate_clusters(make_classifier(), network) == n_recalled
 
 
 def test_labels_are_clustered_by_their_texts():

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from tiny_encoders import MODERNBERT
 from training_fixtures import CPU, take_step
 
-from skxmc import _dropout
-from skxmc._dropout import dropout, fast_dropout
 from skxmc._model.encoder import dropout_rates, load_encoder, set_dropout, use_fast_attention
+from skxmc._training import dropout as _dropout
+from skxmc._training.dropout import dropout, fast_dropout
 
 RATES = [0.1, 0.3, 0.5, 0.9]
 

@@ -7,9 +7,9 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from skxmc import _initialization
-from skxmc._initialization import start_at_centroids, start_at_priors, start_at_random
 from skxmc._model.network import LightXMLNetwork
+from skxmc._training import initialization
+from skxmc._training.initialization import start_at_centroids, start_at_priors, start_at_random
 
 CLUSTER_OF = np.array([1, 0, 1, 0, 2, 1, 3, 3])  # label 5 and all of cluster 3 have no text
 N_TEXTS, DIM = 300, 10
@@ -246,7 +246,7 @@ def test_direct_mode(features, y):
 
 
 def test_direct_mode_takes_its_own_number_of_components(features, y, monkeypatch):
-    monkeypatch.setattr(_initialization, "DIRECT_COMPONENTS", 3)
+    monkeypatch.setattr(initialization, "DIRECT_COMPONENTS", 3)
     network = start(features, y, cluster_of=np.arange(8))
     assert torch.linalg.matrix_rank(network.recall_head.weight.detach()) == 3
 
@@ -284,7 +284,7 @@ def test_deterministic_and_by_the_generator(features, y, monkeypatch):
     for name, value in first.state_dict().items():
         if name != "recall_head.weight" or not first.direct:
             assert torch.equal(value, again.state_dict()[name]), name
-    monkeypatch.setattr(_initialization, "MAX_TEXTS", 100)
+    monkeypatch.setattr(initialization, "MAX_TEXTS", 100)
     first, again, other = (start(features, y, seed=seed) for seed in (0, 0, 1))
     assert torch.equal(first.label_table.weight, again.label_table.weight)
     assert not torch.equal(first.label_table.weight, other.label_table.weight)
@@ -292,17 +292,17 @@ def test_deterministic_and_by_the_generator(features, y, monkeypatch):
 
 def test_large_data_is_looked_at_in_part_and_in_chunks(features, y, monkeypatch):
     whole = start(features, y)
-    monkeypatch.setattr(_initialization, "CHUNK", 7)
+    monkeypatch.setattr(initialization, "CHUNK", 7)
     torch.testing.assert_close(start(features, y).label_table.weight, whole.label_table.weight)
-    monkeypatch.setattr(_initialization, "MAX_TEXTS_FOR_COVARIANCE", N_TEXTS - 20)
+    monkeypatch.setattr(initialization, "MAX_TEXTS_FOR_COVARIANCE", N_TEXTS - 20)
     in_parts = start(features, y)
     directions = [
         label_rows(network)[1:4] @ network.bottleneck.weight.detach().numpy()
         for network in (whole, in_parts)
     ]
     assert (cosines(*directions) > 0.98).all()  # the axes are nearly the same
-    monkeypatch.setattr(_initialization, "MAX_TEXTS", 50)
-    monkeypatch.setattr(_initialization, "MAX_TEXTS_FOR_COVARIANCE", 20)
+    monkeypatch.setattr(initialization, "MAX_TEXTS", 50)
+    monkeypatch.setattr(initialization, "MAX_TEXTS_FOR_COVARIANCE", 20)
     asked = []
 
     def represent(rows):

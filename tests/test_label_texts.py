@@ -8,9 +8,10 @@ import pytest
 from classifier_fixtures import MODES, assert_same_predictions, dataset, make_classifier
 from scipy import sparse
 
-from skxmc import LightXMLEnsemble, _initialization
+from skxmc import LightXMLEnsemble
 from skxmc._input.split import add_label_texts
 from skxmc._input.validation import check_labels
+from skxmc._training import initialization
 
 TEXTS = ["red fruit", "blue car"]
 Y = check_labels([["apple"], ["car", "sky"]]).matrix
@@ -102,7 +103,7 @@ def test_fit_trains_on_them_as_on_any_text(mode):
 
 
 def test_all_of_them_say_where_labels_start(monkeypatch):
-    monkeypatch.setattr(_initialization, "MAX_TEXTS", 1)
+    monkeypatch.setattr(initialization, "MAX_TEXTS", 1)
     X, Y = dataset()
     params = {"learning_rate": 0.0, "head_learning_rate": 0.0, "max_epochs": 1}
     label_texts = [f"w{label} " * (label + 1) for label in range(Y.shape[1])]

@@ -7,8 +7,8 @@ import pytest
 import torch
 from training_fixtures import sparse_rows
 
-from skxmc import _optim
-from skxmc._optim import RowAdamW
+from skxmc._training import optim
+from skxmc._training.optim import RowAdamW
 
 LR, DECAY = 0.01, 0.1
 N_ROWS, N_COLUMNS, DIM = 6, 12, 4
@@ -19,9 +19,9 @@ WAYS = ["by index", "in parts", "in place", "compact", "compact in parts"]
 def way(request, monkeypatch):
     """Each way to update: rows taken out at once or two by two, rows in place, small moments."""
     if request.param.endswith("in parts"):
-        monkeypatch.setattr(_optim, "CACHED_ENTRIES", 2 * N_COLUMNS)
+        monkeypatch.setattr(optim, "CACHED_ENTRIES", 2 * N_COLUMNS)
     elif request.param == "in place":
-        monkeypatch.setattr(_optim, "LONG_ROW", 1)
+        monkeypatch.setattr(optim, "LONG_ROW", 1)
     return request.param
 
 
@@ -251,7 +251,7 @@ def test_only_long_rows_are_updated_in_place(monkeypatch, n_columns, compact_dim
 
 @pytest.mark.parametrize(("entries", "sizes"), [(24, [2, 2, 1]), (35, [2, 2, 1]), (5, [1] * 5)])
 def test_parts_have_as_many_rows_as_stay_in_the_cache(monkeypatch, tables, entries, sizes):
-    monkeypatch.setattr(_optim, "CACHED_ENTRIES", entries)
+    monkeypatch.setattr(optim, "CACHED_ENTRIES", entries)
     optimizer = make_optimizer(tables)
     parts = []
     monkeypatch.setattr(optimizer, "_update", lambda *args: parts.append(args))

@@ -15,10 +15,10 @@ from classifier_fixtures import (
     make_classifier,
 )
 
-import skxmc._stages
+import skxmc._training.phases
 from skxmc import LightXMLClassifier
 from skxmc._model.network import LightXMLNetwork
-from skxmc._training import TrainingSet
+from skxmc._training.trainer import TrainingSet
 
 X, Y = dataset()
 STATIC = ("static", "static-separate")
@@ -45,7 +45,7 @@ def runs(monkeypatch):
     """What each trainer that is made from now on does: its task and the weights at both ends."""
     noted = []
 
-    class NotingTrainer(skxmc._stages.Trainer):
+    class NotingTrainer(skxmc._training.phases.Trainer):
         def run(self):
             run = {"objective": self.objective, "chosen": self.data.chosen}
             run["before"] = snapshot(self.network)
@@ -53,7 +53,7 @@ def runs(monkeypatch):
             noted.append({**run, "after": snapshot(self.network)})
             return history
 
-    monkeypatch.setattr(skxmc._stages, "Trainer", NotingTrainer)
+    monkeypatch.setattr(skxmc._training.phases, "Trainer", NotingTrainer)
     return noted
 
 
@@ -176,7 +176,7 @@ def test_a_failure_leaves_all_weights_trainable(monkeypatch):
         raise RuntimeError("no memory")
 
     clf = copy.deepcopy(fitted()).set_params(negative_sampling="static", warm_start=True)
-    monkeypatch.setattr(skxmc._stages, "static_clusters", fail)
+    monkeypatch.setattr(skxmc._training.phases, "static_clusters", fail)
     with pytest.raises(RuntimeError, match="no memory"):
         clf.fit(X, Y)
     assert all(p.requires_grad for p in clf.network_.parameters())

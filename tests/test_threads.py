@@ -27,7 +27,7 @@ from skxmc._inference import low_precision
 from skxmc._input import validation
 from skxmc._model.encoder import load_encoder
 from skxmc._model.seeds import local_seed
-from skxmc._training import Trainer
+from skxmc._training.trainer import Trainer
 
 X, Y = dataset()
 

@@ -21,8 +21,8 @@ from training_fixtures import (
     weights,
 )
 
-from skxmc import _training
-from skxmc._training import TrainingSet
+from skxmc._training import trainer as _training
+from skxmc._training.trainer import TrainingSet
 
 # ---------------------------------------------------------------- batches
 

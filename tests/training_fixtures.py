@@ -14,7 +14,7 @@ from skxmc._model.encoder import load_encoder, use_fast_attention, use_sparse_em
 from skxmc._model.network import LightXMLNetwork
 from skxmc._model.seeds import local_seed
 from skxmc._model.tokens import TokenStore, tokenize
-from skxmc._training import Trainer, TrainingSet, TrainingSettings
+from skxmc._training.trainer import Trainer, TrainingSet, TrainingSettings
 from skxmc.datasets import make_xmc
 
 CPU = torch.device("cpu")

@@ -17,7 +17,7 @@ import joblib
 import torch
 
 from skxmc import BalancedLabelClusterer, LightXMLClassifier
-from skxmc._optim import BETAS, EPS
+from skxmc._training.optim import BETAS, EPS
 from skxmc.datasets import load_icd10cm
 from skxmc.metrics import label_propensities, precision_at_k, psp_at_k
 
@@ -51,8 +51,8 @@ class DenseAdamW(torch.optim.AdamW):
 def dense_optimizer() -> Iterator[None]:
     """Let a classifier train with `DenseAdamW`."""
     with (
-        mock.patch("skxmc._optim.RowAdamW", DenseAdamW),
-        mock.patch("skxmc._training.RowAdamW", DenseAdamW),
+        mock.patch("skxmc._training.optim.RowAdamW", DenseAdamW),
+        mock.patch("skxmc._training.trainer.RowAdamW", DenseAdamW),
     ):
         yield
 

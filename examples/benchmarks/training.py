@@ -28,7 +28,7 @@ from _common import (
 
 from skxmc._model.device import autocast, resolve_device, resolve_precision
 from skxmc._model.encoder import dropout_rates, set_dropout
-from skxmc._training import Trainer, TrainingSet, TrainingSettings
+from skxmc._training.trainer import Trainer, TrainingSet, TrainingSettings
 
 CANDIDATE_LABELS = 1984  # 32 clusters of 62
 

@@ -19,7 +19,6 @@ from sklearn.utils.validation import check_memory
 from skxmc._clusterer import BalancedLabelClusterer, check_features
 from skxmc._inference.low_precision import check_int8, serving_copy
 from skxmc._inference.predictor import Predictor
-from skxmc._initialization import MAX_TEXTS, start_at_centroids, start_at_priors, start_at_random
 from skxmc._input.split import add_label_texts, hold_out
 from skxmc._input.validation import Labels, align_labels, check_labels, check_texts, names_labels
 from skxmc._model.device import resolve_device, resolve_precision
@@ -29,13 +28,19 @@ from skxmc._model.fitted import Model
 from skxmc._model.network import LightXMLNetwork
 from skxmc._model.seeds import local_seed
 from skxmc._model.tokens import TokenStore
-from skxmc._stages import Training
 from skxmc._storage.cache import cached_clusters, cached_tokens
 from skxmc._storage.checkpoint import HASHED, Checkpoint, Found
 from skxmc._storage.pickling import network_state
 from skxmc._storage.pretrained import plain_params
 from skxmc._topk import TopK
-from skxmc._training import TrainingSet, TrainingSettings
+from skxmc._training.initialization import (
+    MAX_TEXTS,
+    start_at_centroids,
+    start_at_priors,
+    start_at_random,
+)
+from skxmc._training.phases import Training
+from skxmc._training.trainer import TrainingSet, TrainingSettings
 from skxmc._utils.progress import progress_bar
 from skxmc._utils.warnings import warn_user
 from skxmc.metrics import precision_at_k

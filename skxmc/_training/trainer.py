@@ -12,12 +12,12 @@ import scipy.sparse as sp
 import torch
 from torch.optim.swa_utils import AveragedModel
 
-from skxmc._dropout import fast_dropout
 from skxmc._model.device import autocast
 from skxmc._model.layout import Positives
 from skxmc._model.network import LightXMLNetwork, Losses
 from skxmc._model.tokens import TokenBatch, TokenStore, ranges, training_batches
-from skxmc._optim import RowAdamW, build_optimizers, clip_gradients, schedule_factor
+from skxmc._training.dropout import fast_dropout
+from skxmc._training.optim import RowAdamW, build_optimizers, clip_gradients, schedule_factor
 from skxmc._utils.progress import progress_bar, show_line
 
 # Reading the loss waits for a GPU; the progress bar does so only every so many steps.

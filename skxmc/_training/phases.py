@@ -14,7 +14,7 @@ from skxmc._inference.predictor import Predictor
 from skxmc._model.layout import LabelLayout, dynamic_clusters
 from skxmc._model.network import LightXMLNetwork
 from skxmc._model.tokens import TokenBatch
-from skxmc._training import Trainer, TrainingSet, TrainingSettings
+from skxmc._training.trainer import Trainer, TrainingSet, TrainingSettings
 from skxmc._utils.warnings import warn_user
 
 
