@@ -17,12 +17,12 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
-from skxmc._fit_params import check_fit_params
-from skxmc._fusion import LearnedFusion
 from skxmc._input.sparse import as_array
 from skxmc._input.split import hold_out
 from skxmc._input.validation import check_labels, check_texts, names_labels
-from skxmc._members import (
+from skxmc._meta.fit_params import check_fit_params
+from skxmc._meta.fusion import LearnedFusion
+from skxmc._meta.members import (
     check_members,
     common_classes,
     fit_member,
@@ -31,7 +31,7 @@ from skxmc._members import (
     labels_of_members,
     scores_of_members,
 )
-from skxmc._rescoring import RescorerMixin
+from skxmc._meta.rescoring import RescorerMixin
 from skxmc._utils.parallel import clip_jobs
 
 # validation_fraction="auto" is the share AUTO_HELD_OUT of the texts; at most MOST_HELD_OUT of them,

@@ -24,7 +24,8 @@ from sklearn.utils import Bunch, get_tags
 from sklearn.utils.parallel import Parallel
 
 import skxmc
-from skxmc import BalancedLabelClusterer, LightXMLEnsemble, OmikujiClassifier, _ensemble, _rescoring
+from skxmc import BalancedLabelClusterer, LightXMLEnsemble, OmikujiClassifier, _ensemble
+from skxmc._meta import rescoring
 from skxmc._topk import TopK
 from skxmc.metrics import precision_at_k, precision_at_k_scorer
 
@@ -194,7 +195,7 @@ def test_long_input_goes_in_blocks(both, monkeypatch):
         both.decision_function(X),
         both.decision_function(X, top_k=2),
     )
-    monkeypatch.setattr(_rescoring, "BLOCK_TEXTS", 10)
+    monkeypatch.setattr(rescoring, "BLOCK_TEXTS", 10)
     found = both.predict_topk(X, 4), both.decision_function(X), both.decision_function(X, top_k=2)
     np.testing.assert_array_equal(found[0].labels, expected[0].labels)
     for left, right in zip(found[1:], expected[1:], strict=True):

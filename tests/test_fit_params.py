@@ -10,7 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skxmc import LightXMLEnsemble, OmikujiClassifier, PropensityRanker
-from skxmc._fit_params import names_taken
+from skxmc._meta.fit_params import names_taken
 from skxmc._topk import innermost
 from skxmc.metrics import precision_at_k_scorer
 

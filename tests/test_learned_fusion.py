@@ -17,11 +17,12 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from skxmc import LightXMLEnsemble, OmikujiClassifier, _rescoring
+from skxmc import LightXMLEnsemble, OmikujiClassifier
 from skxmc._ensemble import auto_validation_fraction
-from skxmc._fusion import LearnedFusion
 from skxmc._input.split import hold_out
 from skxmc._input.validation import check_labels
+from skxmc._meta import rescoring
+from skxmc._meta.fusion import LearnedFusion
 from skxmc.metrics import precision_at_k
 
 X, Y = dataset()
@@ -247,7 +248,7 @@ def test_held_out_texts_keep_their_labels():
 
 def test_members_of_scikit_learn_score_held_out_texts_in_blocks(monkeypatch):
     """Their scores are dense."""
-    monkeypatch.setattr(_rescoring, "BLOCK_TEXTS", 10)
+    monkeypatch.setattr(rescoring, "BLOCK_TEXTS", 10)
     asked = []
 
     class Noting(Proba):
@@ -261,7 +262,7 @@ def test_members_of_scikit_learn_score_held_out_texts_in_blocks(monkeypatch):
     model = LightXMLEnsemble(members, fusion="learned", random_state=0)
     model.fit(texts, Y, validation_data=(texts[:25], Y[:25]))
     assert asked == [10, 10, 5]
-    monkeypatch.setattr(_rescoring, "BLOCK_TEXTS", 64)
+    monkeypatch.setattr(rescoring, "BLOCK_TEXTS", 64)
     whole = clone(model).fit(texts, Y, validation_data=(texts[:25], Y[:25]))
     assert (whole.decision_function(texts) != model.decision_function(texts)).nnz == 0
 

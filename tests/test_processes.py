@@ -173,7 +173,7 @@ FUSION = """
 import os, signal
 import numpy as np
 from scipy import sparse
-from skxmc._fusion import LearnedFusion
+from skxmc._meta.fusion import LearnedFusion
 rng = np.random.default_rng(0)
 y = sparse.csr_array(rng.random((400, 50)) < 0.1)
 scores = [sparse.csr_matrix(y * 0.5 + rng.random((400, 50)) / 2, dtype=np.float32)] * 2

@@ -10,9 +10,9 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils._user_interface import _print_elapsed_time
 
-from skxmc._fit_params import fit_with
 from skxmc._input.validation import Labels, align_labels
-from skxmc._rescoring import candidate_scores, check_scores_labels, classes_of
+from skxmc._meta.fit_params import fit_with
+from skxmc._meta.rescoring import candidate_scores, check_scores_labels, classes_of
 
 
 def is_dropped(member: Any) -> bool:

@@ -11,7 +11,7 @@ from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import get_routing_for_object
 
-from skxmc._rescoring import RescorerMixin
+from skxmc._meta.rescoring import RescorerMixin
 
 
 def names_taken(estimator: Any, fit_params: Iterable[str]) -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""Estimators that wrap estimators: what they share."""
