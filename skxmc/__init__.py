@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     )
     from skxmc._omikuji import OmikujiClassifier
     from skxmc._paper import paper_params
-    from skxmc._propensity import PropensityRanker
+    from skxmc._propensity_ranker import PropensityRanker
     from skxmc._topk import TopK, predict_topk
 
 __all__ = [
@@ -46,7 +46,7 @@ _MODULES = {
     "NeighborLabel": "_inference.explanation",
     "NeighborText": "_inference.explanation",
     "OmikujiClassifier": "_omikuji",
-    "PropensityRanker": "_propensity",
+    "PropensityRanker": "_propensity_ranker",
     "TopK": "_topk",
     "TopKExplanation": "_inference.explanation",
     "label_features": "_clusterer",

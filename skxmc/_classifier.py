@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from skxmc._base import TextRankerMixin
 from skxmc._clusterer import BalancedLabelClusterer
 from skxmc._inference.explain import explain
 from skxmc._inference.explanation import TopKExplanation
@@ -20,7 +21,6 @@ from skxmc._inference.predictor import Predictor
 from skxmc._input.validation import check_texts
 from skxmc._model.device import advice_on_memory, resolve_device
 from skxmc._model.fitted import Model
-from skxmc._ranker import TextRankerMixin
 from skxmc._storage.pickling import network_from_state, network_state
 from skxmc._storage.pretrained import load_model, save_model
 from skxmc._training.fitting import DEFAULT_BOTTLENECK_DIM, FitData, fit_model, make_predictor

@@ -19,10 +19,10 @@ from sklearn.datasets import dump_svmlight_file
 from sklearn.preprocessing import normalize
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
+from skxmc._base import TextRankerMixin
 from skxmc._input.split import add_label_texts
 from skxmc._input.tfidf import fit_tfidf
 from skxmc._input.validation import check_labels, check_texts
-from skxmc._ranker import TextRankerMixin
 from skxmc._utils.parallel import ProcessLock, clip_jobs
 
 # Scores that round to 0, and those of labels that no beam finds: stored entries must be positive.

@@ -5,8 +5,8 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from skxmc import LightXMLEnsemble
+from skxmc._base import TextRankerMixin
 from skxmc._meta.rescoring import keep_best
-from skxmc._ranker import TextRankerMixin
 
 
 class Fixed(TextRankerMixin, ClassifierMixin, BaseEstimator):

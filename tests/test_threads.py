@@ -214,7 +214,7 @@ def test_a_prediction_is_by_one_model_whatever_fit_does_meanwhile(method, monkey
         clf.set_params(threshold=1.0, max_length=4)
         return check_texts(*args, **options)
 
-    monkeypatch.setattr("skxmc._ranker.check_texts", checking)
+    monkeypatch.setattr("skxmc._base.check_texts", checking)
     monkeypatch.setattr("skxmc._classifier.check_texts", checking)
     found = getattr(clf, method)(*arguments)
     assert len(clf.classes_) == clf.n_labels_ == len(names)

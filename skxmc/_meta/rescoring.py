@@ -9,9 +9,9 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.frozen import FrozenEstimator
 
+from skxmc._base import TextRankerMixin, from_score_on
 from skxmc._input.ranking import all_finite, rank_columns
 from skxmc._input.validation import check_texts
-from skxmc._ranker import TextRankerMixin, from_score_on
 from skxmc._topk import innermost
 
 # Texts that are scored together: bounds what their candidates take.
