@@ -55,7 +55,7 @@ setup(
         "numpy>=1.26",
         "joblib>=1.3",
     ],
-    entry_points={"console_scripts": ["skxmc=skxmc._command_line:main"]},
+    entry_points={"console_scripts": ["skxmc=skxmc._cli:main"]},
     extras_require={
         "demo": DEMO,
         "linear": LINEAR,

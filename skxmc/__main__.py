@@ -2,7 +2,7 @@
 
 import sys
 
-from skxmc._command_line import main
+from skxmc._cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

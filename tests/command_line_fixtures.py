@@ -16,7 +16,7 @@ import pytest
 from classifier_fixtures import encoder_path, make_classifier
 from dataset_files import lines, write, write_npz
 
-from skxmc._command_line import main
+from skxmc._cli import main
 from skxmc.datasets import make_xmc
 
 N_LABELS = 30

@@ -28,7 +28,7 @@ from sklearn.base import clone
 from stopped_training import Stopped, assert_same_model, stop_after
 
 from skxmc import BalancedLabelClusterer, LightXMLClassifier
-from skxmc._storage import checkpoint as _checkpoint
+from skxmc._storage import checkpoint as checkpoint_module
 from skxmc._storage.checkpoint import Checkpoint, pack, unpack
 from skxmc._storage.folder import replace_content
 from skxmc._training import fitting
@@ -299,24 +299,24 @@ def test_damaged_checkpoints_are_refused(stopped):
 
 def test_a_checkpoint_is_not_replaced_while_it_is_read(stopped, monkeypatch):
     pytest.importorskip("fcntl")
-    read_model, replaced = _checkpoint.read_model, []
+    read_model, replaced = checkpoint_module.read_model, []
 
     def read_slowly(content, description):
         replaced.append(
-            pool.submit(replace_content, stopped, _checkpoint.INDEX, {}, lambda content: None)
+            pool.submit(replace_content, stopped, checkpoint_module.INDEX, {}, lambda content: None)
         )
         time.sleep(0.3)
         assert not replaced[0].done()
         return read_model(content, description)
 
-    monkeypatch.setattr(_checkpoint, "read_model", read_slowly)
+    monkeypatch.setattr(checkpoint_module, "read_model", read_slowly)
     with ThreadPoolExecutor(1) as pool:
         assert Checkpoint(stopped).found is not None
         replaced[0].result()
 
 
 def test_a_newer_format_says_so(stopped, monkeypatch):
-    monkeypatch.setattr(_checkpoint, "FORMAT_VERSION", 0)
+    monkeypatch.setattr(checkpoint_module, "FORMAT_VERSION", 0)
     with pytest.raises(ValueError, match=r"was written by skxmc .*, in a format newer"):
         make_classifier(checkpoint_dir=stopped).fit(X, Y)
 

@@ -28,7 +28,7 @@ from dataset_files import lines, write
 
 import skxmc
 from skxmc import LightXMLClassifier
-from skxmc._command_line import _describe, _predict, _report, main
+from skxmc._cli import _describe, main, predict, report
 from skxmc.datasets import make_xmc
 
 
@@ -232,7 +232,7 @@ def test_errors_are_one_line(error, words):
 
 @pytest.mark.filterwarnings("always")
 def test_warnings_are_one_line_on_standard_error(run, model, monkeypatch):
-    monkeypatch.setattr(_predict, "run", lambda _: warnings.warn("odd\nthing", stacklevel=1))
+    monkeypatch.setattr(predict, "run", lambda _: warnings.warn("odd\nthing", stacklevel=1))
     shown = warnings.showwarning
     assert run("predict", model) == (0, "", "skxmc: warning: odd thing\n")
     assert warnings.showwarning is shown
@@ -242,7 +242,7 @@ def test_interrupt(run, model, monkeypatch):
     def interrupted(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_predict, "run", interrupted)
+    monkeypatch.setattr(predict, "run", interrupted)
     assert run("predict", model) == (130, "", "\nskxmc: interrupted\n")
 
 
@@ -250,7 +250,7 @@ def test_wrong_usage_found_late(run, model, monkeypatch):
     def misused(_):
         raise argparse.ArgumentError(None, "not so")
 
-    monkeypatch.setattr(_predict, "run", misused)
+    monkeypatch.setattr(predict, "run", misused)
     code, _, err = run("predict", model)
     assert code == 2
     assert err.endswith("skxmc predict: error: not so\n")
@@ -263,8 +263,8 @@ def test_progress_in_a_terminal(shown, data, model, run, monkeypatch):
     arguments = [model, data] if command == "evaluate" else [model, "--chunk-size", 2]
     feed(monkeypatch, b"bife\n" * 5)
     out = run(command, *arguments, "--json")[1]
-    at_once = functools.partial(_report.tqdm, mininterval=0, miniters=1)
-    monkeypatch.setattr(_report, "tqdm", at_once)
+    at_once = functools.partial(report.tqdm, mininterval=0, miniters=1)
+    monkeypatch.setattr(report, "tqdm", at_once)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setattr("sys.stdout.isatty", lambda: shown == "predict to a terminal")
     feed(monkeypatch, b"bife\n" * 5)
@@ -290,12 +290,12 @@ def test_entry_point(monkeypatch):
     name, _, value = script.partition("=")
     assert name == "skxmc"
     assert importlib.metadata.EntryPoint(name, value, "console_scripts").load() is main
-    assert "skxmc._command_line" in declared["packages"]
+    assert "skxmc._cli" in declared["packages"]
 
 
 def test_help_imports_nothing_slow():
     script = (
-        "import sys\nfrom skxmc._command_line import main\n"
+        "import sys\nfrom skxmc._cli import main\n"
         "try: main(['train', '--help'])\n"
         "finally: assert not {'torch', 'sklearn', 'numpy'} & set(sys.modules)"
     )

@@ -20,10 +20,10 @@ from scipy import sparse
 from sklearn.utils import Bunch
 
 from skxmc import BalancedLabelClusterer, LightXMLClassifier
-from skxmc._command_line import _evaluate, main
-from skxmc._command_line._evaluate import match_labels, predict_timed
-from skxmc._command_line._inspect import changed_params, choices, describe_data
-from skxmc._command_line._report import count_texts, distribution, print_json, print_lines
+from skxmc._cli import evaluate, main
+from skxmc._cli.evaluate import match_labels, predict_timed
+from skxmc._cli.inspect import changed_params, choices, describe_data
+from skxmc._cli.report import count_texts, distribution, print_json, print_lines
 from skxmc._input.validation import check_labels
 from skxmc._model.tokens import tokenize
 from skxmc._topk import TopK
@@ -175,10 +175,10 @@ def test_no_test_part(model, tmp_path, run):
 
 def test_time_leaves_the_first_batch_out(monkeypatch):
     """Which converts weights; and all texts are predicted afterwards, chunk by chunk."""
-    monkeypatch.setattr(_evaluate, "CHUNK_BATCHES", 1)
+    monkeypatch.setattr(evaluate, "CHUNK_BATCHES", 1)
     calls = []
     clock = SimpleNamespace(perf_counter=lambda: 3.0 * len(calls))
-    monkeypatch.setattr(_evaluate, "time", clock)
+    monkeypatch.setattr(evaluate, "time", clock)
 
     class Recorder:
         prediction_batch_size = 2
@@ -250,7 +250,7 @@ def test_inspect_counts_duplicates_and_labels_without_text(tmp_path, run):
 
 def test_inspect_counts_tokens(tmp_path, run, monkeypatch):
     """Of whole texts, in chunks."""
-    monkeypatch.setattr("skxmc._command_line._inspect.TOKENIZER_CHUNK", 5)
+    monkeypatch.setattr("skxmc._cli.inspect.TOKENIZER_CHUNK", 5)
     write_data(tmp_path)
     texts = ["bido " * 300, *load_xmc(tmp_path).X_train[1:]]
     write(tmp_path / "X.trn.txt", lines(texts))

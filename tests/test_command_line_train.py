@@ -16,8 +16,8 @@ from command_line_fixtures import (
 from stopped_training import stop_after
 
 from skxmc import LightXMLClassifier
-from skxmc._command_line import main
-from skxmc._command_line._arguments import build_parser
+from skxmc._cli import main
+from skxmc._cli.arguments import build_parser
 from skxmc.datasets import load_xmc
 
 

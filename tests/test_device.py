@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from skxmc._model import device as _device
+from skxmc._model import device as device_module
 from skxmc._model.device import autocast, resolve_device, resolve_precision
 from skxmc._model.seeds import local_seed
 
@@ -75,7 +75,7 @@ def test_precision_that_is_asked_for():
 @pytest.mark.parametrize("fast", [True, False])
 def test_precision_auto_is_bfloat16_where_it_is_fast(monkeypatch, fast):
     expected = torch.bfloat16 if fast else torch.float32
-    monkeypatch.setattr(_device, "_cpu_has_bf16", lambda: fast)
+    monkeypatch.setattr(device_module, "_cpu_has_bf16", lambda: fast)
     assert resolve_precision("auto", CPU) == expected
     asked, current = {}, []
     monkeypatch.setattr(
@@ -94,7 +94,7 @@ def test_precision_auto_is_bfloat16_where_it_is_fast(monkeypatch, fast):
 def test_cpus_with_bfloat16(monkeypatch, name):
     found = {"avx2": True, "amx_bf16": False, **({name: True} if name else {})}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
-    assert _device._cpu_has_bf16() == (name not in ("avx512_f", None))
+    assert device_module._cpu_has_bf16() == (name not in ("avx512_f", None))
 
 
 def test_cpus_with_bfloat16_before_torch_2_11(monkeypatch):
@@ -102,7 +102,7 @@ def test_cpus_with_bfloat16_before_torch_2_11(monkeypatch):
     for supported in (True, False):
         mkldnn = SimpleNamespace(_is_mkldnn_bf16_supported=lambda: supported)  # noqa: B023
         monkeypatch.setattr(torch.ops, "mkldnn", mkldnn)
-        assert _device._cpu_has_bf16() is supported
+        assert device_module._cpu_has_bf16() is supported
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -11,7 +11,7 @@ from tiny_encoders import MODERNBERT
 from training_fixtures import CPU, take_step
 
 from skxmc._model.encoder import dropout_rates, load_encoder, set_dropout, use_fast_attention
-from skxmc._training import dropout as _dropout
+from skxmc._training import dropout as dropout_module
 from skxmc._training.dropout import dropout, fast_dropout
 
 RATES = [0.1, 0.3, 0.5, 0.9]
@@ -33,7 +33,7 @@ def calls(monkeypatch):
         calls.append((tuple(input.shape), p, training))
         return dropout(input, p, training, inplace, generator=generator)
 
-    monkeypatch.setattr(_dropout, "dropout", noted)
+    monkeypatch.setattr(dropout_module, "dropout", noted)
     return calls
 
 

@@ -11,7 +11,7 @@ from tiny_encoders import MODERNBERT
 from transformers import AutoModel, AutoTokenizer, BlipTextConfig
 from transformers.utils import logging
 
-from skxmc._model import encoder as _encoder
+from skxmc._model import encoder as encoder_module
 from skxmc._model.encoder import (
     EMBEDDED_ENCODERS,
     build_encoder,
@@ -154,7 +154,7 @@ def test_tokenizer_without_cls(load):
 def no_hub(monkeypatch):
     """Sources that were tried; none is found but folders."""
     tried = []
-    load = _encoder._load
+    load = encoder_module._load
 
     def load_folder(source):
         tried.append(source)
@@ -162,7 +162,7 @@ def no_hub(monkeypatch):
             raise OSError("We couldn't connect to the hub.\nAnd a second line.")
         return load(source)
 
-    monkeypatch.setattr(_encoder, "_load", load_folder)
+    monkeypatch.setattr(encoder_module, "_load", load_folder)
     return tried
 
 

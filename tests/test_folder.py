@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 
 import skxmc
 from skxmc import LightXMLClassifier
-from skxmc._storage import folder as _folder
+from skxmc._storage import folder as folder_module
 from skxmc._storage import pretrained
 from skxmc._storage.folder import CONTENT, read_index, replace_content, verified_content
 
@@ -245,8 +245,8 @@ def test_everybody_may_read_what_was_written(model):
 def test_content_is_on_the_disk_before_it_counts(tmp_path, monkeypatch):
     """Files, and the folders that have their names: a power cut leaves the old or the new."""
     done = []
-    sync, replace = _folder._sync, os.replace
-    monkeypatch.setattr(_folder, "_sync", lambda path: (done.append(path.name), sync(path)))
+    sync, replace = folder_module._sync, os.replace
+    monkeypatch.setattr(folder_module, "_sync", lambda path: (done.append(path.name), sync(path)))
     monkeypatch.setattr(os, "replace", lambda *a: (done.append("replaced"), replace(*a)))
 
     def write(content):
@@ -376,7 +376,7 @@ def test_a_model_that_brings_code_does_not_run_it(tmp_path):
 
 def test_all_of_a_file_is_checked(tmp_path, monkeypatch):
     """However large: files are read in parts."""
-    monkeypatch.setattr(_folder, "READ_AT_ONCE", 7)
+    monkeypatch.setattr(folder_module, "READ_AT_ONCE", 7)
     replace_content(tmp_path / "a", "index.json", {}, lambda c: (c / "f").write_bytes(bytes(50)))
     file = verified_content(tmp_path / "a", "index.json") / "f"
     file.write_bytes(bytes(49) + b"x")

@@ -29,8 +29,8 @@ from classifier_fixtures import (
 
 from skxmc import LightXMLClassifier, _omikuji
 from skxmc._inference import low_precision
-from skxmc._model import device as _device
-from skxmc._model import encoder as _encoder
+from skxmc._model import device as device_module
+from skxmc._model import encoder as encoder_module
 from skxmc._model import tokens
 from skxmc._model.seeds import local_seed
 
@@ -197,8 +197,8 @@ def test_a_forked_child_learns_a_fusion_and_predicts_by_it():
 
 
 LOCKS = {
-    "seeds": _device._seeding,
-    "encoders": _encoder._loading,
+    "seeds": device_module._seeding,
+    "encoders": encoder_module._loading,
     "output": _omikuji._quiet_lock,
     "copies": low_precision._copying,
     "tokenizers": tokens._tokenizing,

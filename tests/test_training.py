@@ -21,7 +21,7 @@ from training_fixtures import (
     weights,
 )
 
-from skxmc._training import trainer as _training
+from skxmc._training import trainer as trainer_module
 from skxmc._training.trainer import TrainingSet
 
 # ---------------------------------------------------------------- batches
@@ -191,7 +191,7 @@ def test_the_scale_of_the_loss_is_part_of_the_state(make_trainer):
 def test_seconds_are_those_of_the_steps_alone(make_trainer, monkeypatch):
     """Without the writing of checkpoints, and with the steps before a run was stopped."""
     clock, states = [0.0], []
-    monkeypatch.setattr(_training, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(trainer_module, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
 
     def pass_time(seconds):
         clock[0] += seconds

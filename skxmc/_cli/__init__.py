@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from skxmc._command_line._arguments import build_parser
+from skxmc._cli.arguments import build_parser
 
 # What a shell reports of a program that SIGINT or SIGPIPE has ended.
 INTERRUPTED, BROKEN_PIPE = 130, 141
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
-            import_module(f"{__name__}._{args.command}").run(args)
+            import_module(f"{__name__}.{args.command}").run(args)
             sys.stdout.flush()
         except BrokenPipeError:
             # The interpreter flushes at exit, and would complain.

@@ -12,8 +12,8 @@ from scipy import sparse
 from sklearn.utils import Bunch
 
 from skxmc._classifier import LightXMLClassifier
+from skxmc._cli.report import distribution, folder_size, print_json, print_lines
 from skxmc._clusterer import BalancedLabelClusterer, count_clusters, largest_cluster
-from skxmc._command_line._report import distribution, folder_size, print_json, print_lines
 from skxmc._model.encoder import load_encoder
 from skxmc._model.tokens import TOKENIZER_CHUNK, tokenize
 from skxmc._storage.pretrained import ENCODER, INDEX, WEIGHTS, open_model, open_weights

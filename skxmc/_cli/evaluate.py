@@ -11,8 +11,8 @@ from scipy import sparse
 from sklearn.utils import gen_batches
 
 from skxmc._classifier import LightXMLClassifier
-from skxmc._command_line._model import choose_k, load_model
-from skxmc._command_line._report import count_texts, print_json, print_lines
+from skxmc._cli.model import choose_k, load_model
+from skxmc._cli.report import count_texts, print_json, print_lines
 from skxmc._input.validation import Labels
 from skxmc._topk import TopK
 from skxmc._utils.warnings import warn_user

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from skxmc._command_line._model import choose_k, load_model
-from skxmc._command_line._report import count_texts
+from skxmc._cli.model import choose_k, load_model
+from skxmc._cli.report import count_texts
 from skxmc.datasets._lines import decode_lines, read_lines
 
 # Characters of a text that the readable output shows.

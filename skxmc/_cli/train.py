@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from skxmc._classifier import LightXMLClassifier
+from skxmc._cli.report import folder_size, megabytes, print_json
 from skxmc._clusterer import BalancedLabelClusterer
-from skxmc._command_line._report import folder_size, megabytes, print_json
 from skxmc._model.device import resolve_device
 from skxmc._storage.folder import check_target
 from skxmc._storage.pretrained import INDEX
