@@ -29,9 +29,8 @@ from classifier_fixtures import (
 
 from skxmc import LightXMLClassifier, _omikuji
 from skxmc._inference import low_precision
-from skxmc._model import device as device_module
 from skxmc._model import encoder as encoder_module
-from skxmc._model import tokens
+from skxmc._model import seeds, tokens
 from skxmc._model.seeds import local_seed
 
 X, Y = dataset()
@@ -197,7 +196,7 @@ def test_a_forked_child_learns_a_fusion_and_predicts_by_it():
 
 
 LOCKS = {
-    "seeds": device_module._seeding,
+    "seeds": seeds._seeding,
     "encoders": encoder_module._loading,
     "output": _omikuji._quiet_lock,
     "copies": low_precision._copying,

@@ -415,7 +415,7 @@ def test_a_full_disk(small_disk, tmp_path):
 
 # ---------------------------------------------------------------- kill -9
 
-KILLER = Path(__file__).with_name("kill_training.py")
+KILLER = Path(__file__).parents[1] / "kill_training.py"
 
 
 def test_killed_at_any_moment_it_goes_on_to_the_same_weights(tmp_path):

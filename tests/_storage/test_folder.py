@@ -27,7 +27,7 @@ from skxmc._storage import folder as folder_module
 from skxmc._storage import pretrained
 from skxmc._storage.folder import CONTENT, read_index, replace_content, verified_content
 
-OLD_MODEL = Path(__file__).parent / "data" / "model_of_format_1"
+OLD_MODEL = Path(__file__).parents[1] / "data" / "model_of_format_1"
 BITS_TO_FLIP = 1000
 DAMAGE = r"is damaged \(.+\)\. Copy its folder again, or write it anew\.|in a format newer than"
 

@@ -285,7 +285,7 @@ def test_entry_point(monkeypatch):
     """What setup.py declares is there and is the command."""
     declared = {}
     monkeypatch.setattr("setuptools.setup", lambda **keywords: declared.update(keywords))
-    runpy.run_path(str(Path(__file__).parent.parent / "setup.py"))
+    runpy.run_path(str(Path(__file__).parents[2] / "setup.py"))
     (script,) = declared["entry_points"]["console_scripts"]
     name, _, value = script.partition("=")
     assert name == "skxmc"
