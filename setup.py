@@ -34,7 +34,15 @@ DOCS = [
     "furo",
 ]
 # Pinned, so that all see the same findings.
-DEV = [*TEST, *DOCS, "numpydoc==1.11.0", "ruff==0.17.6", "mypy==2.4.1", "pre-commit>=4"]
+DEV = [
+    *TEST,
+    *DOCS,
+    "numpydoc==1.11.0",
+    "ruff==0.17.6",
+    "mypy==2.4.1",
+    "import-linter==2.17",
+    "pre-commit>=4",
+]
 
 setup(
     name="skxmc",

@@ -34,3 +34,9 @@ def test_what_is_imported_when():
         "assert LightXMLClassifier is skxmc.LightXMLClassifier"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_import_of_scikit_learn_side_loads_no_torch():
+    names = "OmikujiClassifier, BalancedLabelClusterer, LightXMLEnsemble, PropensityRanker"
+    script = f"import sys; from skxmc import {names}; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)
