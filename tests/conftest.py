@@ -69,16 +69,16 @@ def tiny_encoder(tmp_path_factory):
 @pytest.fixture
 def trainers(monkeypatch):
     """The trainers that classifiers make from now on."""
-    from skxmc import _stages  # slow to import: only where needed
+    from skxmc._training import phases  # slow to import: only where needed
 
     made = []
 
-    class NotedTrainer(_stages.Trainer):
+    class NotedTrainer(phases.Trainer):
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **kwargs)
             made.append(self)
 
-    monkeypatch.setattr(_stages, "Trainer", NotedTrainer)
+    monkeypatch.setattr(phases, "Trainer", NotedTrainer)
     return made
 
 
