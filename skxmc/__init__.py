@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from skxmc._paper import paper_params
     from skxmc._propensity_ranker import PropensityRanker
     from skxmc._topk import TopK, predict_topk
+    from skxmc._utils.versions import show_versions
 
 __all__ = [
     "BalancedLabelClusterer",
@@ -35,6 +36,7 @@ __all__ = [
     "label_features",
     "paper_params",
     "predict_topk",
+    "show_versions",
 ]
 
 # Imported when first asked for: torch takes seconds, for which `skxmc --help` should not wait.
@@ -52,6 +54,7 @@ _MODULES = {
     "label_features": "_clusterer",
     "paper_params": "_paper",
     "predict_topk": "_topk",
+    "show_versions": "_utils.versions",
 }
 _SUBPACKAGES = ("datasets", "metrics", "plotting")
 
