@@ -21,7 +21,7 @@ from skxmc._inference.predictor import Predictor
 from skxmc._input.validation import check_texts
 from skxmc._model.device import advice_on_memory, resolve_device
 from skxmc._model.fitted import Model
-from skxmc._storage.pickling import network_from_state, network_state
+from skxmc._storage.pickling import current_params, network_from_state, network_state
 from skxmc._storage.pretrained import load_model, save_model
 from skxmc._training.fitting import DEFAULT_BOTTLENECK_DIM, FitData, fit_model, make_predictor
 from skxmc._utils.warnings import warn_user
@@ -68,7 +68,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         which the generator follows the encoder, which stays as it is then. "static-separate" (BS):
         the first two, with a copy of the encoder for the ranking, which then takes twice the time
         in prediction. No effect in the direct mode.
-    head_start : {"centroids", "priors", "random"}, default="centroids"
+    head_init : {"centroids", "priors", "random"}, default="centroids"
         Where the heads start: at the centroids of the labels' texts, as the untrained encoder
         represents them (one forward pass more), with biases at the log priors; at random weights
         with these biases; or at random weights and biases of 0, as in the paper.
@@ -144,7 +144,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         Go on from the weights of the previous fit instead of starting anew. Training has a copy
         of them: until `fit` returns, memory holds both, and predictions are by the old ones. What
         the model was built with stays: other `n_feature_layers`, `bottleneck_dim` or `clusterer`
-        are refused; `encoder`, `head_start` and `label_features` have no effect.
+        are refused; `encoder`, `head_init` and `label_features` have no effect.
     random_state : int, RandomState instance or None, default=None
         Draws batches, dropout, clusters and the held-out part. The same seed, data and machine
         give the same model, on a GPU up to the order of summation.
@@ -220,7 +220,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         "n_candidate_clusters": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "bottleneck_dim": [Interval(Integral, 1, None, closed="left")],
         "negative_sampling": [StrOptions({"dynamic", "static", "static-separate"})],
-        "head_start": [StrOptions({"centroids", "priors", "random"})],
+        "head_init": [StrOptions({"centroids", "priors", "random"})],
         "loss_reduction": [StrOptions({"sum", "mean"})],
         "max_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
@@ -276,7 +276,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         n_candidate_clusters: int | str = "auto",
         bottleneck_dim: int = DEFAULT_BOTTLENECK_DIM,
         negative_sampling: str = "dynamic",
-        head_start: str = "centroids",
+        head_init: str = "centroids",
         loss_reduction: str = "sum",
         max_epochs: int | str = "auto",
         batch_size: int = 32,
@@ -314,7 +314,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         self.n_candidate_clusters = n_candidate_clusters
         self.bottleneck_dim = bottleneck_dim
         self.negative_sampling = negative_sampling
-        self.head_start = head_start
+        self.head_init = head_init
         self.loss_reduction = loss_reduction
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -631,6 +631,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        state = current_params(state)
         if "network_" in state:
             state = {**state, "network_": network_from_state(state["network_"])}
         super().__setstate__(state)

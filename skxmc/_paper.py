@@ -13,7 +13,7 @@ COMMON: dict[str, Any] = {
     "dropout": 0.5,
     "encoder_dropout": None,
     "negative_sampling": "dynamic",
-    "head_start": "random",
+    "head_init": "random",
     "loss_reduction": "mean",
     "learning_rate": 1e-4,
     "head_learning_rate": None,

@@ -299,7 +299,7 @@ def test_defaults_of_the_contract():
         "negative_sampling": "dynamic",
         "dropout": "auto",
         "encoder_dropout": "auto",
-        "head_start": "centroids",
+        "head_init": "centroids",
         "loss_reduction": "sum",
         "max_epochs": "auto",
         "batch_size": 32,

@@ -58,7 +58,7 @@ WRONG = {
         "n_candidate_clusters": wrong_int(1),
         "bottleneck_dim": wrong_int(1),
         "negative_sampling": NAMED,
-        "head_start": NAMED,
+        "head_init": NAMED,
         "loss_reduction": NAMED,
         "max_epochs": wrong_int(1),
         "batch_size": wrong_int(1),
@@ -150,17 +150,17 @@ TEXT_CLASSIFIERS = [kind for kind in WRONG if kind is not BalancedLabelClusterer
 
 @cases(7)
 @given(st.data(), MODES, columns_of_text(), st.sampled_from(["centroids", "priors", "random"]))
-def test_fit_takes_texts_and_labels_in_any_form(data, mode, drawn, head_start):
+def test_fit_takes_texts_and_labels_in_any_form(data, mode, drawn, head_init):
     column, texts = drawn
     dense = data.draw(indicators(min_rows=len(texts), max_rows=len(texts)))
     assume(dense.any())
     y, classes, dense = data.draw(labels_of(dense))
-    clf = make_classifier(mode, max_epochs=1, head_start=head_start)
+    clf = make_classifier(mode, max_epochs=1, head_init=head_init)
     with unmodified(column, y):
         clf.fit(column, y)
     assert clf.classes_.tolist() == list(classes)
     assert_sound_predictions(clf, column, data.draw(st.integers(1, len(classes))))
-    plain = make_classifier(mode, max_epochs=1, head_start=head_start)
+    plain = make_classifier(mode, max_epochs=1, head_init=head_init)
     plain.fit(texts, sparse.csr_array(dense.astype(np.float32)))
     assert_same_predictions(clf, plain, texts)
 

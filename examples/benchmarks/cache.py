@@ -73,7 +73,7 @@ def search_seconds(encoder: str, X: list[str], y, memory: str | None) -> float:
         encoder,
         clusterer=BalancedLabelClusterer(max_cluster_size=16),
         n_feature_layers=1,
-        head_start="random",
+        head_init="random",
         max_epochs=1,
         batch_size=512,
         memory=memory,

@@ -11,6 +11,14 @@ from skxmc._model.encoder import build_encoder
 from skxmc._model.network import LightXMLNetwork
 from skxmc._model.seeds import local_seed
 
+# Parameters that have another name now than in models written before 0.1.0.
+RENAMED_PARAMS = {"head_start": "head_init"}
+
+
+def current_params(params: dict[str, Any]) -> dict[str, Any]:
+    """Rename the parameters of a model that an earlier version has written."""
+    return {RENAMED_PARAMS.get(name, name): value for name, value in params.items()}
+
 
 def network_state(network: LightXMLNetwork) -> dict[str, Any]:
     """All that rebuilds a network: plain values, the encoder's configuration, NumPy arrays.

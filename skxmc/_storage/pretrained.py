@@ -20,7 +20,7 @@ from skxmc._input.validation import label_array
 from skxmc._model.fitted import Model
 from skxmc._model.network import LightXMLNetwork
 from skxmc._storage.folder import damaged, locked, read_index, replace_content, verified_content
-from skxmc._storage.pickling import build_network
+from skxmc._storage.pickling import build_network, current_params
 from skxmc._version import __version__
 
 FORMAT_VERSION = 2
@@ -52,7 +52,7 @@ def save_model(clf: Any, folder: str | os.PathLike[str], dtype: str) -> None:
 def load_model(cls: type, folder: str | os.PathLike[str]) -> Any:
     """Read a classifier that `save_model` wrote, onto the CPU."""
     with open_model(Path(folder)) as (description, content):
-        params = description["params"]
+        params = current_params(description["params"])
         if params["clusterer"] is not None:
             params["clusterer"] = _make_clusterer(params["clusterer"])
         clf = cls(**params)

@@ -154,7 +154,7 @@ def fit_model(
         memory = check_memory(clf.memory)
         max_length = int(clf.max_length)
         tokens = cached_tokens(memory, model.tokenizer, train[0], max_length)
-        if starts_anew and clf.head_start == "centroids":
+        if starts_anew and clf.head_init == "centroids":
             predictor = make_predictor(clf, model, device, clf.precision)
             n_looked_at = min(n_texts, MAX_TEXTS) + n_label_texts
             with progress_bar(clf.verbose, desc="encoding texts", total=n_looked_at) as bar:
@@ -311,7 +311,7 @@ def build_model(
             "label is a cluster of its own. For two stages, set "
             "clusterer=BalancedLabelClusterer(max_cluster_size=16), or another size above 1.",
         )
-    if clf.head_start == "random":
+    if clf.head_init == "random":
         start_at_random(network, generator)
     else:
         start_at_priors(network, y, generator)

@@ -50,7 +50,7 @@ RUNS = {
     "static": {"negative_sampling": "static"},
     "static-separate": {"negative_sampling": "static-separate", "encoder_dropout": 0.3},
     "bf16": {"precision": "bf16"},
-    "random": {"head_start": "random", "loss_reduction": "mean"},
+    "random": {"head_init": "random", "loss_reduction": "mean"},
     "no seed": {"random_state": None},
 }
 

@@ -25,6 +25,7 @@ from classifier_fixtures import (
 )
 from sklearn.base import clone
 
+from skxmc import LightXMLClassifier
 from skxmc._storage.pickling import network_state
 
 X, Y = dataset()
@@ -199,3 +200,12 @@ def test_a_model_of_a_gpu_predicts_on_the_cpu():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         twin.set_params(device="auto").predict_topk(X)
+
+
+def test_current_params_of_earlier_version_are_renamed():
+    clf = LightXMLClassifier(head_init="random")
+    state = clf.__getstate__()
+    state["head_start"] = state.pop("head_init")
+    restored = LightXMLClassifier.__new__(LightXMLClassifier)
+    restored.__setstate__(state)
+    assert restored.get_params() == clf.get_params()

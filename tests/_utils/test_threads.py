@@ -143,7 +143,7 @@ def test_fits_in_threads_do_not_disturb_each_other():
     def make(number):
         mode = MODES[number % 2]
         return make_classifier(
-            mode, dropout=0.5, encoder_dropout=0.2, random_state=number, head_start="random"
+            mode, dropout=0.5, encoder_dropout=0.2, random_state=number, head_init="random"
         )
 
     before = generator_states()
