@@ -17,13 +17,24 @@ from skxmc._base import TextRankerMixin
 from skxmc._clusterer import BalancedLabelClusterer
 from skxmc._inference.explain import explain
 from skxmc._inference.explanation import TopKExplanation
+from skxmc._inference.low_precision import serving_copy
 from skxmc._inference.predictor import Predictor
-from skxmc._input.validation import check_texts
-from skxmc._model.device import advice_on_memory, resolve_device
+from skxmc._input.split import split_texts
+from skxmc._input.validation import check_labels, check_texts, names_labels
+from skxmc._model.device import resolve_device, resolve_precision, with_advice_on_memory
+from skxmc._model.encoder_check import check_length
 from skxmc._model.fitted import Model
+from skxmc._model.seeds import local_seed
 from skxmc._storage.pickling import current_params, network_from_state, network_state
 from skxmc._storage.pretrained import load_model, save_model
-from skxmc._training.fitting import DEFAULT_BOTTLENECK_DIM, FitData, fit_model, make_predictor
+from skxmc._training.build import prepare_model
+from skxmc._training.phases import Training
+from skxmc._training.resume import check_warm_start, draw_seed, open_checkpoint
+from skxmc._training.settings import (
+    DEFAULT_BOTTLENECK_DIM,
+    resolve_candidate_clusters,
+    resolve_settings,
+)
 from skxmc._utils.warnings import warn_user
 
 
@@ -264,6 +275,9 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         "threshold",
     )
 
+    # Description of the run in which Ctrl-C has stopped this classifier, if it has a checkpoint.
+    _stopped_run: dict[str, Any] | None = None
+
     def __init__(
         self,
         encoder: str = "bert-base-uncased",
@@ -346,6 +360,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     # ------------------------------------------------------------------ fit
 
     @_fit_context(prefer_skip_nested_validation=False)
+    @with_advice_on_memory
     def fit(
         self,
         X: Any,
@@ -404,21 +419,64 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
             If training was interrupted by Ctrl-C; the classifier is fitted with what it has
             learned by then.
         """
-        data = FitData(X, y, label_names, label_texts, label_features, validation_data)
-        with advice_on_memory(self.batch_size, self.max_length):
-            found = fit_model(self, data)
-        self._adopt(*found)
-        return self
+        # Check texts and labels. A warm start keeps the columns of the previous fit.
+        texts = check_texts(X)
+        labels = check_labels(y, label_names=label_names, n_texts=len(texts), require_positive=True)
+        params, previous = self.get_params(deep=False), self._previous_model()
+        if previous is not None:
+            by_name = label_names is not None or names_labels(y)
+            labels = check_warm_start(params, previous, labels, by_name=by_name)
+
+        # Open the run: a checkpoint, or one that keeps nothing.
+        checkpoint = open_checkpoint(params)
+        seed = draw_seed(self.random_state, checkpoint)
+
+        # Hold texts out, add the texts of labels, and resolve the parameters.
+        fraction = self.validation_fraction if self.early_stopping else None
+        data = split_texts(texts, labels, label_texts, validation_data, fraction, seed)
+        settings = resolve_settings(params, n_texts=len(data.texts), seed=seed)
+
+        # Refuse the checkpoint of another run. Return a run that is done.
+        given = {"texts": texts, "labels": labels, "validation_data": data.held_out}
+        given |= {"label_texts": label_texts, "label_features": label_features}
+        values = {"seed": seed, "device": settings.device.type}
+        checkpoint.identify(values, given, previous, self._stopped_run)
+        if checkpoint.found is not None and checkpoint.found.state is None:
+            return self._adopt(checkpoint.found.model, checkpoint.found.history)
+
+        # Build the model or resume it, and train it in phases.
+        with local_seed(seed, settings.device), torch.inference_mode(False), torch.enable_grad():
+            generator = torch.Generator().manual_seed(seed)
+            model, tokens = prepare_model(
+                checkpoint.found, previous, data, label_features, settings, generator
+            )
+            training = Training(model, tokens, data, settings, checkpoint, generator)
+            is_done = training.run()
+
+        # Set the fitted attributes, all at once.
+        return self._adopt(model, training.history, None if is_done else checkpoint.run)
+
+    def _previous_model(self) -> Model | None:
+        """The model that a warm start goes on with; None to start anew."""
+        if not (self.warm_start and hasattr(self, "network_")):
+            return None
+        return cast(Model, self._snapshot()._model)
 
     @property
     def _model(self) -> Model:
         return Model(self.network_, self.tokenizer_, self.clusterer_, self.classes_)
 
-    def _adopt(self, model: Model, history: list[dict[str, Any]], stopped_run: Any = None) -> None:
+    def _adopt(
+        self,
+        model: Model,
+        history: list[dict[str, Any]],
+        stopped_run: dict[str, Any] | None = None,
+    ) -> LightXMLClassifier:
+        """Set all fitted attributes in one step."""
         fitted = {f"{name}_": value for name, value in model._asdict().items()}
         fitted |= {"n_labels_": len(model.classes), "history_": history, "n_iter_": len(history)}
-        fitted["_stopped_run"] = stopped_run
-        self._become(fitted)
+        self._become({**fitted, "_stopped_run": stopped_run})
+        return self
 
     # ------------------------------------------------------------------ predict
 
@@ -541,7 +599,20 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         )
 
     def _predictor(self) -> Predictor:
-        return make_predictor(self, self._model, self._prediction_device())
+        model, device = self._model, self._prediction_device()
+        dtype = resolve_precision(self.prediction_precision or self.precision, device)
+        check_length(model.network.encoder, model.tokenizer, self.max_length, name=self.encoder)
+        return Predictor(
+            network=serving_copy(model.network, dtype, device),
+            tokenizer=model.tokenizer,
+            max_length=int(self.max_length),
+            n_candidate_clusters=resolve_candidate_clusters(
+                self.n_candidate_clusters, model.network.layout
+            ),
+            batch_size=int(self.prediction_batch_size),
+            device=device,
+            dtype=dtype,
+        )
 
     def _prediction_device(self) -> torch.device:
         """The device asked for; the CPU where a model of a GPU was brought to a lesser machine."""

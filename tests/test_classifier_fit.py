@@ -22,7 +22,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from skxmc import BalancedLabelClusterer, LightXMLClassifier, label_features
-from skxmc._training import fitting
+from skxmc._training import settings
 from skxmc.metrics import precision_at_k
 
 X, Y = dataset()
@@ -189,15 +189,15 @@ def test_candidate_clusters_are_counted_from_labels_and_clipped(mode, monkeypatc
         counts = np.diff(clf.decision_function(X).indptr)
         assert counts.max() <= most
         assert counts.min() >= most * 3 // 4
-    monkeypatch.setattr(fitting, "AUTO_CANDIDATE_LABELS", 7)  # the next multiple of the size
+    monkeypatch.setattr(settings, "AUTO_CANDIDATE_LABELS", 7)  # the next multiple of the size
     counts = np.diff(make_classifier(mode, max_epochs=1).fit(X, Y).decision_function(X).indptr)
     assert counts.max() == (7 if mode == "direct" else 8)
 
 
 @pytest.mark.parametrize(("max_size", "n_recalled"), [(1, 2000), (16, 125), (62, 33), (5000, 1)])
 def test_auto_is_2000_candidate_labels(max_size, n_recalled):
-    network = SimpleNamespace(layout=SimpleNamespace(max_size=max_size, n_clusters=8192))
-    assert fitting.n_candidate_clusters(make_classifier(), network) == n_recalled
+    layout = SimpleNamespace(max_size=max_size, n_clusters=8192)
+    assert settings.resolve_candidate_clusters("auto", layout) == n_recalled
 
 
 def test_labels_are_clustered_by_their_texts():

@@ -18,7 +18,7 @@ from tiny_encoders import save_tiny_encoder
 
 from skxmc import LightXMLClassifier
 from skxmc._model.encoder import dropout_rates
-from skxmc._training import fitting
+from skxmc._training import settings
 
 X, Y = dataset()
 
@@ -64,12 +64,12 @@ def test_every_parameter_of_training_has_an_effect(params):
 
 def test_auto_epochs():
     epochs = {1: 10, 5_000: 10, 20_000: 5, 45_000: 4, 53_000: 3, 200_000: 2, 600_000: 1, 10**9: 1}
-    assert {n: fitting.auto_epochs(n) for n in epochs} == epochs
+    assert {n: settings.auto_epochs(n) for n in epochs} == epochs
 
 
 @pytest.mark.parametrize(("n_at_one_epoch", "epochs"), [(64, 1), (9 * 64, 3), (12 * 64, 3), (1, 1)])
 def test_epochs_are_fewer_the_more_texts_there_are(n_at_one_epoch, epochs, monkeypatch):
-    monkeypatch.setattr(fitting, "AUTO_TEXTS", n_at_one_epoch)
+    monkeypatch.setattr(settings, "AUTO_TEXTS", n_at_one_epoch)
     assert make_classifier(max_epochs="auto").fit(X, Y).n_iter_ == epochs
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import skxmc
-from skxmc._training import fitting
+from skxmc._training import settings
 
 DOCS = Path(__file__).parents[1] / "docs"
 README = DOCS.parent / "README.md"
@@ -37,7 +37,7 @@ def test_the_code_of_the_readme_runs(tmp_path, monkeypatch):
     first, *others = code_of(README)
     exec(first, namespace)
     assert namespace["labels"].shape == (1, 3)
-    monkeypatch.setattr(fitting, "auto_epochs", lambda n_texts: 1)
+    monkeypatch.setattr(settings, "auto_epochs", lambda n_texts: 1)
     for code in others:
         exec(code, namespace)
     found = namespace["search"].best_estimator_

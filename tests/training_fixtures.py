@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from skxmc import LightXMLClassifier
 from skxmc._model.encoder import load_encoder, use_fast_attention, use_sparse_embedding
 from skxmc._model.network import LightXMLNetwork
 from skxmc._model.seeds import local_seed
 from skxmc._model.tokens import TokenStore, tokenize
-from skxmc._training.trainer import Trainer, TrainingSet, TrainingSettings
+from skxmc._training.settings import resolve_settings
+from skxmc._training.trainer import Trainer, TrainingSet
 from skxmc.datasets import make_xmc
 
 CPU = torch.device("cpu")
@@ -44,7 +46,8 @@ def make_trainer_with(
     **changes: Any,
 ) -> Trainer:
     """Make a trainer with the encoder in `folder`, set up as a classifier does."""
-    settings = {
+    params = {
+        **LightXMLClassifier().get_params(deep=False),
         "max_epochs": 2,
         "batch_size": 16,
         "learning_rate": 1e-3,
@@ -54,9 +57,12 @@ def make_trainer_with(
         "lr_schedule": "linear",
         "max_grad_norm": 10.0,
         "n_candidate_clusters": 3,
-        "dtype": torch.float32,
+        "precision": "fp32",
+        "early_stopping": "n_iter_no_change" in changes,
         **changes,
+        "device": str(device),
     }
+    settings = resolve_settings(params, n_texts=N_TEXTS, seed=seed)
     _, encoder = load_encoder(folder)
     use_fast_attention(encoder, device)
     if sparse_words:
@@ -74,7 +80,7 @@ def make_trainer_with(
     network.to(device)
     data = TrainingSet(*tokens_and_labels(folder), device)
     rng = np.random.default_rng(seed)
-    return Trainer(network, data, TrainingSettings(**settings), rng, validate)
+    return Trainer(network, data, settings, rng, validate)
 
 
 def run(trainer: Trainer, seed: int = 0) -> list[dict[str, Any]]:

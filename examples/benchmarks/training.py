@@ -26,9 +26,11 @@ from _common import (
     time_in_turn,
 )
 
-from skxmc._model.device import autocast, resolve_device, resolve_precision
+from skxmc import LightXMLClassifier
+from skxmc._model.device import autocast, resolve_device
 from skxmc._model.encoder import dropout_rates, set_dropout
-from skxmc._training.trainer import Trainer, TrainingSet, TrainingSettings
+from skxmc._training.settings import resolve_settings
+from skxmc._training.trainer import Trainer, TrainingSet
 
 CANDIDATE_LABELS = 1984  # 32 clusters of 62
 
@@ -60,7 +62,6 @@ class Step:
     def __init__(self, arguments: argparse.Namespace, encoder: torch.nn.Module, n_labels: int):
         rng = np.random.default_rng(0)
         self.device = resolve_device(arguments.device)
-        dtype = resolve_precision(arguments.precision, self.device)
         n_clusters = arguments.clusters
         network = random_network(
             copy.deepcopy(encoder), n_labels, n_clusters, arguments.dim, self.device
@@ -72,21 +73,15 @@ class Step:
             random_labels(n_texts, n_labels, 5, rng),
             self.device,
         )
-        settings = TrainingSettings(
-            max_epochs=1,
-            batch_size=arguments.batch,
-            learning_rate=1e-4,
-            head_learning_rate=1e-3,
-            weight_decay=0.01,
-            warmup_fraction=0.1,
-            lr_schedule="linear",
-            max_grad_norm=None,
-            n_candidate_clusters=min(
-                max(1, CANDIDATE_LABELS // -(-n_labels // n_clusters)), n_clusters
-            ),
-            dtype=dtype,
-            label_moments=arguments.label_moments,
-        )
+        params = {
+            **LightXMLClassifier().get_params(deep=False),
+            "batch_size": arguments.batch,
+            "n_candidate_clusters": max(1, CANDIDATE_LABELS // -(-n_labels // n_clusters)),
+            "device": arguments.device,
+            "precision": arguments.precision,
+            "label_moments": arguments.label_moments,
+        }
+        settings = resolve_settings(params, n_texts=n_texts, seed=0)
         self.trainer = Trainer(network, data, settings, rng)
         network.train()
         self.batches = np.arange(n_texts).reshape(-1, arguments.batch)

@@ -17,7 +17,7 @@ from skxmc._clusterer import BalancedLabelClusterer, count_clusters, largest_clu
 from skxmc._model.encoder import load_encoder
 from skxmc._model.tokens import TOKENIZER_CHUNK, tokenize
 from skxmc._storage.pretrained import ENCODER, INDEX, WEIGHTS, open_model, open_weights
-from skxmc._training.fitting import auto_epochs
+from skxmc._training.settings import auto_epochs
 from skxmc.datasets import load_xmc
 from skxmc.datasets._xmc import layout_of
 

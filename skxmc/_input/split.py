@@ -3,12 +3,36 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
 from skxmc._input.validation import Labels, check_labels, check_texts
+
+
+class SplitTexts(NamedTuple):
+    """Texts to train on, and texts to validate with."""
+
+    texts: list[str]  # the texts of labels are the last
+    y: sp.csr_array  # their labels
+    classes: np.ndarray  # the label of each column of y
+    n_label_texts: int
+    held_out: tuple[list[str], Labels] | None
+
+
+def split_texts(
+    texts: list[str],
+    labels: Labels,
+    label_texts: Any,
+    validation_data: Any,
+    validation_fraction: float | None,
+    seed: int,
+) -> SplitTexts:
+    """Hold texts out (`hold_out`), and add the texts of labels to the rest (`add_label_texts`)."""
+    train, held_out = hold_out(texts, labels, validation_data, validation_fraction, seed)
+    all_texts, y = add_label_texts(*train, label_texts)
+    return SplitTexts(all_texts, y, labels.classes, len(all_texts) - len(train[0]), held_out)
 
 
 def hold_out(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 import torch
+
+Given = ParamSpec("Given")
+Fitted = TypeVar("Fitted")
 
 DTYPES = {
     "fp32": torch.float32,
@@ -90,30 +94,34 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(w in str(error).lower() for w in words)
 
 
-@contextlib.contextmanager
-def advice_on_memory(batch_size: int, max_length: int) -> Iterator[None]:
-    """Say what to lower where training runs out of memory, and let go of what it holds.
+def with_advice_on_memory(fit: Callable[Given, Fitted]) -> Callable[Given, Fitted]:
+    """Decorate `fit`: say what to lower if it runs out of memory, and free what it holds.
 
     Raises
     ------
     torch.OutOfMemoryError
         Instead of whatever error it was.
     """
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        # What the frames hold would stay as long as the error is remembered, in a notebook for
-        # ever: with it, the next try would fail, too.
-        traceback.clear_frames(error.__traceback__)
-        reason = str(error).strip().split("\n")[0]
-    else:
-        return
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    raise torch.OutOfMemoryError(
-        f"Out of memory in training ({reason}). Lower batch_size={batch_size} or "
-        f"max_length={max_length}; with many labels also bottleneck_dim, or set "
-        'label_moments="compact"; or take a smaller encoder. The classifier is as it was before.'
-    )
+
+    @functools.wraps(fit)
+    def advising(*args: Given.args, **kwargs: Given.kwargs) -> Fitted:
+        try:
+            return fit(*args, **kwargs)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            # What the frames hold would stay as long as the error is remembered, in a notebook
+            # for ever: with it, the next try would fail, too.
+            traceback.clear_frames(error.__traceback__)
+            reason = str(error).strip().split("\n")[0]
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        estimator: Any = args[0]
+        raise torch.OutOfMemoryError(
+            f"Out of memory in training ({reason}). Lower batch_size={estimator.batch_size} or "
+            f"max_length={estimator.max_length}; with many labels also bottleneck_dim, or set "
+            'label_moments="compact"; or take a smaller encoder. The classifier is as it was '
+            "before."
+        )
+
+    return advising

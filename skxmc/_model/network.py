@@ -116,18 +116,13 @@ class LightXMLNetwork(nn.Module):
         separate_encoders: bool = False,
     ) -> None:
         super().__init__()
-        self.settings = {
-            "n_feature_layers": n_feature_layers,
-            "bottleneck_dim": bottleneck_dim,
-            "dropout": dropout,
-            "separate_encoders": False,
-        }
         self.encoder = encoder
         self.own_dropout_rates = dropout_rates(encoder)
         self.rank_encoder: Any = None
         if separate_encoders:
             self.separate_encoders()
         self.n_feature_layers = n_feature_layers
+        self.bottleneck_dim = bottleneck_dim
         self.dropout = nn.Dropout(dropout)
         self.layout = LabelLayout(cluster_of)
         dim = n_feature_layers * encoder.config.hidden_size
@@ -143,6 +138,16 @@ class LightXMLNetwork(nn.Module):
             )
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """Arguments that make an equal network, beside the encoder and the clusters."""
+        return {
+            "n_feature_layers": self.n_feature_layers,
+            "bottleneck_dim": self.bottleneck_dim,
+            "dropout": self.dropout.p,
+            "separate_encoders": self.rank_encoder is not None,
+        }
+
+    @property
     def encoders(self) -> list[Any]:
         """The encoder, and the one of the ranking where that has its own."""
         return [self.encoder] if self.rank_encoder is None else [self.encoder, self.rank_encoder]
@@ -150,7 +155,6 @@ class LightXMLNetwork(nn.Module):
     def separate_encoders(self) -> None:
         """Give the ranking a copy of the encoder to itself (BS of table 5)."""
         self.rank_encoder = copy.deepcopy(self.encoder)
-        self.settings["separate_encoders"] = True
 
     def set_dropout(self, rate: float, of_encoder: float | None) -> None:
         """Set the dropout of e, and that inside the encoders; None is what they came with."""
@@ -158,7 +162,6 @@ class LightXMLNetwork(nn.Module):
         rates = self.own_dropout_rates
         for encoder in self.encoders:
             set_dropout(encoder, rates if of_encoder is None else dict.fromkeys(rates, of_encoder))
-        self.settings["dropout"] = rate
 
     def place_on(self, device: torch.device) -> LightXMLNetwork:
         """Move to `device`, and compute in the way that is fast there."""

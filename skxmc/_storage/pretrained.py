@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,9 @@ def save_model(clf: Any, folder: str | os.PathLike[str], dtype: str) -> None:
         Path(folder),
         INDEX,
         {"format_version": FORMAT_VERSION, "skxmc_version": __version__},
-        lambda content: write_model(content, clf._model, clf, clf.history_, DTYPES[dtype]),
+        lambda content: write_model(
+            content, clf._model, clf.get_params(deep=False), clf.history_, DTYPES[dtype]
+        ),
         obsolete=OF_FORMAT_1,
     )
 
@@ -99,7 +101,7 @@ def _read_description(folder: Path) -> tuple[dict[str, Any], Path]:
 def write_model(
     content: Path,
     model: Model,
-    estimator: BaseEstimator,
+    params: Mapping[str, Any],
     history: list[dict[str, Any]],
     dtype: torch.dtype,
 ) -> None:
@@ -108,9 +110,9 @@ def write_model(
     fitted = {name: int(getattr(clusterer, name)) for name in ("n_clusters_", "n_iter_")}
     is_numbered = np.array_equal(classes, np.arange(len(classes)))
     description = {
-        "params": plain_params(estimator),
+        "params": plain_params(params),
         "network": network.settings,
-        "clusterer": {"params": plain_params(clusterer), "fitted": fitted},
+        "clusterer": {"params": plain_params(clusterer.get_params()), "fitted": fitted},
         "classes": None if is_numbered else classes.tolist(),
         "history": history,
     }
@@ -170,17 +172,17 @@ def open_weights(content: Path) -> Iterator[Any]:
         raise damaged(content / WEIGHTS, str(error)) from error
 
 
-def plain_params(estimator: BaseEstimator) -> dict[str, Any]:
-    """Parameters that JSON knows; generators and caches, which belong to a process, become None."""
-    params = {}
-    for name, value in estimator.get_params(deep=False).items():
+def plain_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace values that JSON cannot hold by None: random generators and caches."""
+    plain = {}
+    for name, value in params.items():
         if isinstance(value, BaseEstimator):
-            value = plain_params(value)
+            value = plain_params(value.get_params(deep=False))
         elif isinstance(value, np.generic):
             value = value.item()
         is_plain = value is None or isinstance(value, str | int | float | dict)
-        params[name] = value if is_plain else None
-    return params
+        plain[name] = value if is_plain else None
+    return plain
 
 
 def _make_clusterer(params: dict[str, Any]) -> BalancedLabelClusterer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,57 +10,69 @@ import torch
 from torch import nn
 
 from skxmc._inference.predictor import Predictor
+from skxmc._input.split import SplitTexts
+from skxmc._model.fitted import Model
 from skxmc._model.layout import LabelLayout, dynamic_clusters
-from skxmc._model.network import LightXMLNetwork
-from skxmc._model.tokens import TokenBatch
-from skxmc._training.trainer import Trainer, TrainingSet, TrainingSettings
+from skxmc._model.tokens import TokenBatch, TokenStore
+from skxmc._storage.checkpoint import Checkpoint, NoCheckpoint
+from skxmc._training.evaluation import fit_predictor, make_validator
+from skxmc._training.settings import Settings
+from skxmc._training.trainer import Trainer, TrainingSet
 from skxmc._utils.warnings import warn_user
 
 
 class Training:
-    """Training of recall and ranking, stage after stage, which can be left and taken up again.
+    """Training of both heads, phase after phase. It can be left at any step and resumed.
+
+    With dynamic negatives there is one phase. It trains both heads together, against negatives
+    from the current recall head (eq. 6). With "static" (S of table 5) there are three: first the
+    recall head and the encoder; then the ranking head and the encoder, against the clusters that
+    the trained recall head has chosen once; then the recall head again, because the encoder has
+    moved away from it. With "static-separate" (BS) there are two. The second trains a copy of the
+    encoder, so that the recall head stays as good as it was.
 
     Parameters
     ----------
-    network, data, settings, rng, validate, generator, save_every
-        See `Trainer`.
-    negative_sampling : {"dynamic", "static", "static-separate"}
-        "dynamic": both heads together, negatives from the current generator (eq. 6). "static", S
-        of table 5: the recall first; then the ranking, encoder included, against the clusters that
-        the trained generator chose once; then the generator again, as the encoder has moved away
-        from it and stays as it is now. "static-separate", BS: the same with a copy of the encoder
-        for the ranking, so that the generator is as good as it was.
-    predictor : callable
-        Makes the `Predictor` of the network as it is at that time.
-    save : callable, optional
-        Takes this training when it is time to keep its `state_dict()`.
+    model : Model
+        Its network is on the device. It is trained in place.
+    tokens : TokenStore
+        Tokens of the training texts.
+    data : SplitTexts
+        Training texts, their labels, and held-out texts.
+    settings : Settings
+        How to train.
+    checkpoint : Checkpoint or NoCheckpoint
+        Keeps the run. If it holds one already, training resumes there.
+    generator : torch.Generator
+        Draws the dropout on a CPU.
     """
 
     def __init__(
         self,
-        network: LightXMLNetwork,
-        data: TrainingSet,
-        settings: TrainingSettings,
-        rng: np.random.Generator,
-        *,
-        negative_sampling: str,
-        validate: Callable[[LightXMLNetwork], float] | None = None,
-        predictor: Callable[[], Predictor],
-        generator: torch.Generator | None = None,
-        save: Callable[[Training], None] | None = None,
-        save_every: int = 0,
+        model: Model,
+        tokens: TokenStore,
+        data: SplitTexts,
+        settings: Settings,
+        checkpoint: Checkpoint | NoCheckpoint,
+        generator: torch.Generator,
     ) -> None:
-        self.network = network
-        self.data = data
+        self.model = model
+        self.network = model.network
+        self.data = TrainingSet(tokens, data.y, settings.device)
         self.settings = settings
-        self.rng = rng
-        self.validate = validate
-        self.predictor = predictor
-        self.generator = generator
-        self.save = save
-        self.save_every = save_every
-        self.separates = negative_sampling == "static-separate"
-        if negative_sampling == "dynamic" or network.direct:
+        self.validate = make_validator(model, data.held_out, settings)
+        self.checkpoint = checkpoint
+        self.new_trainer = functools.partial(
+            Trainer,
+            self.network,
+            self.data,
+            settings,
+            np.random.default_rng(settings.seed),
+            generator=generator,
+            save=self.save,
+        )
+        self.separates = settings.negative_sampling == "static-separate"
+        if settings.negative_sampling == "dynamic" or self.network.direct:
             self.objectives = ["both"]
         elif self.separates:
             self.objectives = ["recall", "rank"]
@@ -70,6 +81,9 @@ class Training:
         self.stage = 0
         self.finished: list[dict[str, Any]] = []  # history of the stages before
         self.trainer: Trainer | None = None
+        if checkpoint.found is not None and checkpoint.found.state is not None:
+            self.load_state_dict(checkpoint.found.state)
+            checkpoint.found = None  # frees its memory: the network has what it held
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -99,6 +113,7 @@ class Training:
                 self.finished += self._history_of(self.trainer)
                 self.trainer = None
                 self.stage += 1
+            self.checkpoint.save(self.model, self.history, None)
         except KeyboardInterrupt:
             if self.trainer is not None:
                 self.trainer.keep_best()
@@ -112,11 +127,15 @@ class Training:
             self.network.eval()
         return True
 
+    def save(self) -> None:
+        """Keep the run as it is now in the checkpoint."""
+        self.checkpoint.save(self.model, self.history, self.state_dict())
+
     def _prepare_stage(self) -> None:
         """Before the ranking, choose the clusters to rank, and part the encoders if need be."""
         if self.stage == 1:
-            n_clusters = self.settings.n_candidate_clusters
-            self.data.chosen = static_clusters(self.predictor(), self.data, n_clusters)
+            predictor = fit_predictor(self.model, self.settings, self.settings.dtype)
+            self.data.chosen = static_clusters(predictor, self.data)
             if self.separates and self.network.rank_encoder is None:  # it is there in a warm start
                 self.network.separate_encoders()
 
@@ -125,17 +144,8 @@ class Training:
         self.network.requires_grad_(True)
         for module in self._frozen(objective):
             module.requires_grad_(False)
-        return Trainer(
-            self.network,
-            self.data,
-            self.settings,
-            self.rng,
-            None if objective == "recall" else self.validate,
-            objective,
-            self.generator,
-            self.save and functools.partial(self.save, self),
-            self.save_every,
-        )
+        validate = None if objective == "recall" else self.validate
+        return self.new_trainer(validate=validate, objective=objective)
 
     def _frozen(self, objective: str) -> list[nn.Module]:
         """What a stage must leave as it is: the other head, and the encoder of that alone."""
@@ -170,9 +180,9 @@ class Training:
         self.trainer.load_state_dict(state["trainer"])
 
 
-def static_clusters(predictor: Predictor, data: TrainingSet, n_clusters: int) -> np.ndarray:
+def static_clusters(predictor: Predictor, data: TrainingSet) -> np.ndarray:
     """Choose the clusters to rank once for all texts, positive ones first: (n_texts, b) int32."""
-    network = predictor.network
+    network, n_clusters = predictor.network, predictor.n_candidate_clusters
     layout = LabelLayout(network.layout.cluster_of.cpu().numpy())  # on the CPU
     chosen = np.empty((len(data), n_clusters), dtype=np.int32)
 

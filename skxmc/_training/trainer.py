@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -18,6 +17,7 @@ from skxmc._model.network import LightXMLNetwork, Losses
 from skxmc._model.tokens import TokenBatch, TokenStore, ranges, training_batches
 from skxmc._training.dropout import fast_dropout
 from skxmc._training.optim import RowAdamW, build_optimizers, clip_gradients, schedule_factor
+from skxmc._training.settings import Settings
 from skxmc._utils.progress import progress_bar, show_line
 
 # Reading the loss waits for a GPU; the progress bar does so only every so many steps.
@@ -35,28 +35,6 @@ PROGRESS = (
     "best_score",
     "epochs_without_gain",
 )
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """What a `Trainer` needs to know; names as in `LightXMLClassifier`."""
-
-    max_epochs: int
-    batch_size: int
-    learning_rate: float
-    head_learning_rate: float
-    weight_decay: float
-    warmup_fraction: float
-    lr_schedule: str
-    max_grad_norm: float | None
-    n_candidate_clusters: int
-    dtype: torch.dtype
-    loss_reduction: str = "sum"
-    label_moments: str = "auto"
-    swa_start: int | None = None
-    swa_every: int = 10
-    n_iter_no_change: int | None = None  # None: no early stopping
-    verbose: int = 0
 
 
 class TrainingSet:
@@ -103,7 +81,7 @@ class Trainer:
         On its device already; trained in place.
     data : TrainingSet
         The texts and their labels.
-    settings : TrainingSettings
+    settings : Settings
         How to train.
     rng : numpy.random.Generator
         Draws the batches.
@@ -114,22 +92,19 @@ class Trainer:
     generator : torch.Generator, optional
         Draws the dropout on a CPU; by default torch's global one.
     save : callable, optional
-        Called after every `save_every` steps and after every epoch, to keep `state_dict()`.
-    save_every : int, default=0
-        See `save`; 0 for after epochs only.
+        Called after every `checkpoint_every` steps and after every epoch, to keep `state_dict()`.
     """
 
     def __init__(
         self,
         network: LightXMLNetwork,
         data: TrainingSet,
-        settings: TrainingSettings,
+        settings: Settings,
         rng: np.random.Generator,
         validate: Callable[[LightXMLNetwork], float] | None = None,
         objective: str = "both",
         generator: torch.Generator | None = None,
-        save: Callable[[], None] | None = None,
-        save_every: int = 0,
+        save: Callable[[], object] = lambda: None,
     ) -> None:
         self.network = network
         self.objective = objective
@@ -137,10 +112,13 @@ class Trainer:
         self.settings = settings
         self.rng = rng
         self.validate = validate
+        self.n_candidate_clusters = settings.candidate_clusters(network.layout)
+        rate, head_rate = settings.peak_rates(network.encoder.config.hidden_size)
+        self.learning_rate = rate
         self.optimizers = build_optimizers(
             network,
-            learning_rate=settings.learning_rate,
-            head_learning_rate=settings.head_learning_rate,
+            learning_rate=rate,
+            head_learning_rate=head_rate,
             weight_decay=settings.weight_decay,
             label_moments=settings.label_moments,
         )
@@ -150,7 +128,6 @@ class Trainer:
         )
         self.generator = generator
         self.save = save
-        self.save_every = save_every
         self.average: AveragedModel | None = None
         self.epoch = 0
         self.step = 0
@@ -173,8 +150,7 @@ class Trainer:
             self._run_epoch()
             if self.validate is not None:
                 self._note_validation()
-            if self.save is not None:
-                self.save()
+            self.save()
         self.keep_best()
         return self.history
 
@@ -215,8 +191,7 @@ class Trainer:
             shows_loss = self.n_done % STEPS_PER_PROGRESS_UPDATE == 0 or is_last
             if settings.verbose and shows_loss:
                 bar.set_postfix(loss=f"{float(self.sums.sum()) / self.n_done:.3f}", refresh=False)
-            saves = self.save_every and self.step % self.save_every == 0 and not is_last
-            if self.save is not None and saves:
+            if self.step % settings.checkpoint_every == 0 and not is_last:
                 self.seconds = time.perf_counter() - started
                 self.save()
                 started = time.perf_counter() - self.seconds
@@ -227,7 +202,7 @@ class Trainer:
                 "loss": recall_loss + rank_loss,
                 "recall_loss": recall_loss,
                 "rank_loss": rank_loss,
-                "learning_rate": settings.learning_rate * factor,
+                "learning_rate": self.learning_rate * factor,
                 "n_steps": len(batches),
                 "seconds": time.perf_counter() - started,
             }
@@ -249,7 +224,7 @@ class Trainer:
             losses = self.network.losses(
                 self.network.represent(tokens),
                 positives,
-                self.settings.n_candidate_clusters,
+                self.n_candidate_clusters,
                 chosen=chosen,
                 objective=self.objective,
                 reduction=self.settings.loss_reduction,

@@ -29,10 +29,8 @@ from stopped_training import Stopped, assert_same_model, stop_after
 
 from skxmc import BalancedLabelClusterer, LightXMLClassifier
 from skxmc._storage import checkpoint as checkpoint_module
-from skxmc._storage.checkpoint import Checkpoint, pack, unpack
+from skxmc._storage.checkpoint import Checkpoint, find_run, pack, unpack
 from skxmc._storage.folder import replace_content
-from skxmc._training import fitting
-from skxmc._training.fitting import describe_run
 
 X, Y = dataset()
 
@@ -97,10 +95,10 @@ def test_how_often(tmp_path, monkeypatch):
     saved = []
     save = Checkpoint.save
 
-    def noting(self, model, estimator, history, state):
+    def noting(self, model, history, state):
         progress = state and state["trainer"]["progress"]
         saved.append(progress and (progress["epoch"], progress["n_done"], progress["step"]))
-        save(self, model, estimator, history, state)
+        save(self, model, history, state)
 
     monkeypatch.setattr(Checkpoint, "save", noting)
     make_classifier(checkpoint_dir=tmp_path, checkpoint_every=2).fit(X, Y)
@@ -172,11 +170,13 @@ def test_weights_that_are_read_are_aligned_as_before(mode, n_labels, tmp_path, m
 def test_another_kind_of_device(tmp_path, monkeypatch):
     """Moments of the words are by rows on a CPU, and not on a GPU."""
 
-    def on_a_gpu(*args):
-        return {**describe_run(*args), "device": "cuda"}
+    identify = Checkpoint.identify
+
+    def on_a_gpu(self, values, *args):
+        identify(self, {**values, "device": "cuda"}, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(fitting, "describe_run", on_a_gpu)
+        patch.setattr(Checkpoint, "identify", on_a_gpu)
         stop_after(5, patch)
         with pytest.raises(Stopped):
             make_classifier(checkpoint_dir=tmp_path).fit(X, Y)
@@ -311,7 +311,7 @@ def test_a_checkpoint_is_not_replaced_while_it_is_read(stopped, monkeypatch):
 
     monkeypatch.setattr(checkpoint_module, "read_model", read_slowly)
     with ThreadPoolExecutor(1) as pool:
-        assert Checkpoint(stopped).found is not None
+        assert find_run(stopped) is not None
         replaced[0].result()
 
 
@@ -365,7 +365,7 @@ def test_pack_and_unpack():
 
 
 def assert_the_one_before_is_there(folder, step):
-    found = Checkpoint(folder).found
+    found = find_run(folder)
     assert found.state["trainer"]["progress"]["step"] == step
     names = sorted(path.name.split("-")[0] for path in folder.iterdir())
     assert names == ["checkpoint.json", "content"]
@@ -375,7 +375,7 @@ def assert_the_one_before_is_there(folder, step):
 @pytest.mark.parametrize("n_bytes", [100, 4_000, 20_000, 60_000])
 def test_no_room_for_a_checkpoint(n_bytes, stopped):
     """Files may not grow beyond so many bytes, as on a full disk."""
-    step = Checkpoint(stopped).found.state["trainer"]["progress"]["step"]
+    step = find_run(stopped).state["trainer"]["progress"]["step"]
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     clf = make_classifier(checkpoint_dir=stopped, checkpoint_every=1)
     try:

@@ -39,7 +39,7 @@ def test_ctrl_c_leaves_a_fitted_classifier(n_steps, sampling, monkeypatch):
 def test_ctrl_c_keeps_the_best_weights(monkeypatch):
     best = make_classifier(max_epochs=3, early_stopping=True, n_iter_no_change=9)
     calls = iter([0.5, 0.1, 0.2])
-    monkeypatch.setattr("skxmc._training.fitting.precision_at_k", lambda *a, **k: next(calls))
+    monkeypatch.setattr("skxmc._training.evaluation.precision_at_k", lambda *a, **k: next(calls))
     n_steps = -(-58 // 16)
     stop_after(2 * n_steps + 1, monkeypatch, KeyboardInterrupt)
     seen = []
@@ -110,7 +110,7 @@ def test_ctrl_c_before_training_leaves_all_as_it_was(monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("skxmc._training.fitting.start_at_centroids", interrupt)
+    monkeypatch.setattr("skxmc._training.build.start_at_centroids", interrupt)
     with pytest.raises(KeyboardInterrupt):
         clf.fit(X, Y)
     assert not hasattr(clf, "network_")

@@ -144,9 +144,9 @@ def test_same_seed_same_weights_and_nothing_global(make_trainer):
 # ---------------------------------------------------------------- precision
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_mixed_precision(make_trainer, dtype):
-    trainer = make_trainer(max_epochs=4, dtype=dtype)
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.half)])
+def test_mixed_precision(make_trainer, precision, dtype):
+    trainer = make_trainer(max_epochs=4, precision=precision)
     assert trainer.scaler.is_enabled() == (dtype == torch.float16)
     products = set()
     trainer.network.recall_head.register_forward_hook(lambda m, i, out: products.add(out.dtype))
@@ -160,7 +160,7 @@ def test_mixed_precision(make_trainer, dtype):
 @pytest.mark.parametrize("which", ["recall_head.weight", "label_table.weight", WORDS])
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
 def test_a_step_that_overflows_is_skipped_whole(make_trainer, which, value):
-    trainer = make_trainer(max_epochs=1, dtype=torch.float16)
+    trainer = make_trainer(max_epochs=1, precision="fp16")
     before = weights(trainer.network)
     scale = trainer.scaler.get_scale()
 
@@ -181,7 +181,7 @@ def test_a_step_that_overflows_is_skipped_whole(make_trainer, which, value):
 
 
 def test_the_scale_of_the_loss_is_part_of_the_state(make_trainer):
-    trainer, twin = make_trainer(dtype=torch.float16), make_trainer(dtype=torch.float16)
+    trainer, twin = make_trainer(precision="fp16"), make_trainer(precision="fp16")
     take_step(trainer, np.arange(16))
     trainer.scaler.update(new_scale=128.0)
     twin.load_state_dict(trainer.state_dict())
@@ -196,14 +196,14 @@ def test_seconds_are_those_of_the_steps_alone(make_trainer, monkeypatch):
     def pass_time(seconds):
         clock[0] += seconds
 
-    trainer = make_trainer(max_epochs=1)
+    trainer = make_trainer(max_epochs=1, checkpoint_every=3)
     after_each_step(trainer, lambda: pass_time(1))
 
     def save():
         states.append(copy.deepcopy(trainer.state_dict()))
         pass_time(100)
 
-    trainer.save, trainer.save_every = save, 3
+    trainer.save = save
     assert run(trainer)[0]["seconds"] == 8
     twin = make_trainer(max_epochs=1)
     twin.load_state_dict(states[0])  # of the third step
@@ -236,12 +236,12 @@ def test_silence(make_trainer, capsys):
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("label_moments", ["full", "compact"])
-def test_training_on_cuda(make_trainer, dtype, label_moments):
+def test_training_on_cuda(make_trainer, precision, label_moments):
     trainer = make_trainer(
         max_epochs=6,
-        dtype=dtype,
+        precision=precision,
         device=torch.device("cuda", 0),
         swa_start=4,
         swa_every=2,

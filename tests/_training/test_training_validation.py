@@ -1,5 +1,6 @@
 """Training that averages weights, validates, and stops early."""
 
+import pytest
 import torch
 from training_fixtures import (
     HISTORY,
@@ -27,6 +28,7 @@ def test_average_of_weights(make_trainer):
     assert not trainer.network.training
 
 
+@pytest.mark.filterwarnings("ignore:swa_start=7")
 def test_no_average(make_trainer):
     for swa_start in (None, 7):  # off, and later than training ends
         trainer = make_trainer(swa_start=swa_start, swa_every=1)

@@ -1,0 +1,128 @@
+"""The model that a fit trains: from a checkpoint, from the previous fit, or built."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+
+from skxmc._clusterer import check_features
+from skxmc._input.split import SplitTexts
+from skxmc._model.encoder import load_encoder
+from skxmc._model.encoder_check import check_length, check_representations, check_states
+from skxmc._model.fitted import Model
+from skxmc._model.network import LightXMLNetwork
+from skxmc._model.tokens import TokenStore
+from skxmc._storage.cache import cached_clusters, cached_tokens
+from skxmc._storage.checkpoint import Found
+from skxmc._training.evaluation import fit_predictor
+from skxmc._training.initialization import (
+    MAX_TEXTS,
+    start_at_centroids,
+    start_at_priors,
+    start_at_random,
+)
+from skxmc._training.settings import DEFAULT_BOTTLENECK_DIM, Settings
+from skxmc._utils.progress import progress_bar
+from skxmc._utils.warnings import warn_user
+
+
+def prepare_model(
+    found: Found | None,
+    previous: Model | None,
+    data: SplitTexts,
+    label_features: object,
+    settings: Settings,
+    generator: torch.Generator,
+) -> tuple[Model, TokenStore]:
+    """Take the model of a checkpoint, copy that of the previous fit, or build one.
+
+    Parameters
+    ----------
+    found : Found or None
+        The run of a checkpoint.
+    previous : Model or None
+        The model of a warm start. A run that is found has precedence.
+    data : SplitTexts
+    label_features : sparse or dense matrix of shape (n_labels, d), or None
+        See `LightXMLClassifier.fit`.
+    settings : Settings
+    generator : torch.Generator
+        Draws random weights.
+
+    Returns
+    -------
+    model : Model
+        Its network is on the device, in float32, ready to be trained.
+    tokens : TokenStore
+        Tokens of the training texts.
+    """
+    model = None if found is None else found.model
+    if model is None and previous is not None:
+        # A copy, because the fit may fail and others predict with the previous weights meanwhile.
+        model = previous._replace(network=copy.deepcopy(previous.network))
+    is_new = model is None
+    if model is None:
+        model = build_model(data, label_features, settings, generator)
+    network, max_length = model.network.float(), settings.max_length
+    check_length(network.encoder, model.tokenizer, max_length, name=settings.encoder)
+    network.place_on(settings.device).set_dropout(settings.dropout, settings.encoder_dropout)
+    tokens = cached_tokens(settings.memory, model.tokenizer, data.texts, max_length)
+    if is_new and settings.head_init == "centroids":
+        predictor = fit_predictor(model, settings, settings.dtype)
+        n_encoded = min(len(data.texts) - data.n_label_texts, MAX_TEXTS) + data.n_label_texts
+        with progress_bar(settings.verbose, desc="encoding texts", total=n_encoded) as bar:
+            start_at_centroids(
+                network,
+                data.y,
+                lambda rows: predictor.features_of_tokens(tokens.subset(rows), bar.update),
+                np.random.default_rng(settings.seed),
+                data.n_label_texts,
+            )
+    return model, tokens
+
+
+def build_model(
+    data: SplitTexts,
+    label_features: object,
+    settings: Settings,
+    generator: torch.Generator,
+) -> Model:
+    """Load the encoder, cluster the labels, and make a network of both on the CPU."""
+    if label_features is not None:
+        n_rows = check_features(label_features, "label_features").shape[0]
+        if n_rows != len(data.classes):
+            raise ValueError(
+                f"label_features has {n_rows} rows, but there are {len(data.classes)} labels; it "
+                "needs one row for each label, in the order of classes_."
+            )
+    tokenizer, encoder = load_encoder(settings.encoder)
+    n_layers = settings.n_feature_layers
+    check_states(encoder, n_layers, name=settings.encoder)
+    check_representations(encoder.eval(), tokenizer, n_layers, name=settings.encoder)
+    clusterer = cached_clusters(
+        settings.memory, data.texts, data.y, label_features, settings.clusterer
+    )
+    network = LightXMLNetwork(
+        encoder,
+        clusterer.labels_,
+        n_feature_layers=n_layers,
+        bottleneck_dim=settings.bottleneck_dim,
+        dropout=settings.dropout,
+    )
+    if (
+        network.direct
+        and len(data.classes) > 1
+        and settings.bottleneck_dim != DEFAULT_BOTTLENECK_DIM
+    ):
+        warn_user(
+            f"bottleneck_dim={settings.bottleneck_dim} has no effect in the direct mode, in which "
+            "each label is a cluster of its own. For two stages, set "
+            "clusterer=BalancedLabelClusterer(max_cluster_size=16), or another size above 1.",
+        )
+    if settings.head_init == "random":
+        start_at_random(network, generator)
+    else:
+        start_at_priors(network, data.y, generator)
+    return Model(network, tokenizer, clusterer, data.classes)

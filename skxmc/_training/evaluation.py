@@ -1,0 +1,48 @@
+"""Predictions of a network while it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from skxmc._inference.low_precision import serving_copy
+from skxmc._inference.predictor import Predictor
+from skxmc._input.validation import Labels
+from skxmc._model.fitted import Model
+from skxmc._model.network import LightXMLNetwork
+from skxmc._storage.cache import cached_tokens
+from skxmc._topk import TopK
+from skxmc._training.settings import Settings
+from skxmc.metrics import precision_at_k
+
+
+def fit_predictor(model: Model, settings: Settings, dtype: torch.dtype) -> Predictor:
+    """Make a predictor of the network as it is now."""
+    return Predictor(
+        network=serving_copy(model.network, dtype, settings.device),
+        tokenizer=model.tokenizer,
+        max_length=settings.max_length,
+        n_candidate_clusters=settings.candidate_clusters(model.network.layout),
+        batch_size=settings.prediction_batch_size,
+        device=settings.device,
+        dtype=dtype,
+    )
+
+
+def make_validator(
+    model: Model, held_out: tuple[list[str], Labels] | None, settings: Settings
+) -> Callable[[LightXMLNetwork], float] | None:
+    """Make a function that measures P@5 of a network on the held-out texts, if there are any."""
+    if held_out is None:
+        return None
+    texts, labels = held_out
+    tokens = cached_tokens(settings.memory, model.tokenizer, texts, settings.max_length)
+    k = min(5, len(model.classes))
+
+    def validate(network: LightXMLNetwork) -> float:
+        current = model._replace(network=network)
+        predictor = fit_predictor(current, settings, settings.prediction_dtype)
+        return precision_at_k(labels.matrix, TopK(*predictor.top_k_of_tokens(tokens, k)), k=k)
+
+    return validate

@@ -1,0 +1,93 @@
+"""What a fit goes on from: a checkpoint, or the previous fit of a warm start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from skxmc._clusterer import BalancedLabelClusterer
+from skxmc._input.validation import Labels, align_labels
+from skxmc._model.fitted import Model
+from skxmc._storage.checkpoint import Checkpoint, NoCheckpoint
+
+
+def open_checkpoint(params: Mapping[str, Any]) -> Checkpoint | NoCheckpoint:
+    """Open the checkpoint that the parameters name, or one that keeps nothing."""
+    folder = params["checkpoint_dir"]
+    return NoCheckpoint() if folder is None else Checkpoint(folder, params)
+
+
+def draw_seed(random_state: Any, checkpoint: Checkpoint | NoCheckpoint) -> int:
+    """Draw the seed of a fit. A resumed run keeps its seed, unless `random_state` is a number."""
+    seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+    if checkpoint.found is None or isinstance(random_state, Integral):
+        return seed
+    return int(checkpoint.found.run["seed"])
+
+
+def check_warm_start(
+    params: Mapping[str, Any], previous: Model, labels: Labels, *, by_name: bool
+) -> Labels:
+    """Check that a fit can go on with the previous model, and take over its columns.
+
+    Parameters
+    ----------
+    params : dict
+        Parameters of this fit.
+    previous : Model
+        Model of the previous fit.
+    labels : Labels
+        Labels of this fit.
+    by_name : bool
+        Whether the user has named the labels. Otherwise they are numbers of columns.
+
+    Returns
+    -------
+    Labels
+        The same labels, in the columns of the previous fit.
+
+    Raises
+    ------
+    ValueError
+        If a parameter has changed that the model was built with, if a label is new, or if there is
+        no telling which column is which label.
+    """
+    _check_same_network(params, previous)
+    classes = previous.classes
+    if np.array_equal(classes, labels.classes):
+        return labels
+    known = set(classes.tolist())
+    new = [label for label in labels.classes.tolist() if label not in known]
+    if by_name and not new:
+        return align_labels(labels, classes)
+    fault = f"{new[0]!r} is new" if by_name else f"y has {len(labels.classes)} unnamed columns"
+    raise ValueError(
+        f"warm_start=True needs the labels of the previous fit, of which there are {len(classes)}, "
+        f"but {fault}. Pass collections of those labels, or a matrix with label_names; or set "
+        "warm_start=False to start anew."
+    )
+
+
+def _check_same_network(params: Mapping[str, Any], model: Model) -> None:
+    """Check that a warm start keeps what the model was built with."""
+    settings, clusterer = model.network.settings, model.clusterer
+    now = {"n_feature_layers": params["n_feature_layers"]}
+    before = {"n_feature_layers": settings["n_feature_layers"]}
+    if not model.network.direct:
+        now["bottleneck_dim"] = params["bottleneck_dim"]
+        before["bottleneck_dim"] = settings["bottleneck_dim"]
+    asked = params["clusterer"] or BalancedLabelClusterer()
+    for name, value in asked.get_params().items():
+        if name not in ("n_jobs", "random_state"):
+            now[f"clusterer__{name}"] = value
+            before[f"clusterer__{name}"] = getattr(clusterer, name)
+    for name, value in now.items():
+        if value != before[name]:
+            raise ValueError(
+                f"{name} is {value!r}, but warm_start=True goes on with a model that was built "
+                f"with {before[name]!r}. Set that back, or set warm_start=False to start anew."
+            )

@@ -1,0 +1,168 @@
+"""The parameters of one fit, with a value for every "auto"."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from joblib import Memory
+from sklearn.base import clone
+from sklearn.utils.validation import check_memory
+
+from skxmc._clusterer import BalancedLabelClusterer
+from skxmc._inference.low_precision import check_int8
+from skxmc._model.device import resolve_device, resolve_precision
+from skxmc._model.layout import LabelLayout
+from skxmc._utils.warnings import warn_user
+
+# Default of bottleneck_dim. `fit` warns about any other value where it has no effect.
+DEFAULT_BOTTLENECK_DIM = 256
+# n_candidate_clusters="auto" recalls clusters until they hold about this many labels.
+AUTO_CANDIDATE_LABELS = 2000
+# learning_rate="auto" is this number divided by the width of the encoder.
+AUTO_RATE_TIMES_WIDTH = 1e-4 * 768
+# max_epochs="auto" is the root of this number divided by the number of texts.
+AUTO_TEXTS = 600_000
+MAX_AUTO_EPOCHS = 10
+# The dropouts "auto" are higher from this number of epochs.
+MANY_EPOCHS = 5
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Parameters of one fit. The names are those of `LightXMLClassifier`.
+
+    Two values depend on the network, which is not there yet: ask `peak_rates` and
+    `candidate_clusters` for them.
+    """
+
+    # What the model is built with.
+    encoder: str
+    n_feature_layers: int
+    clusterer: BalancedLabelClusterer  # a copy with a seed, not fitted
+    bottleneck_dim: int
+    head_init: str
+    memory: Memory
+    # How it is trained.
+    max_length: int
+    dropout: float
+    encoder_dropout: float | None  # None: as the encoder comes
+    n_candidate_clusters: int | str
+    negative_sampling: str
+    loss_reduction: str
+    max_epochs: int
+    batch_size: int
+    learning_rate: float | str
+    head_learning_rate: float | None  # None: as the encoder
+    weight_decay: float
+    label_moments: str
+    warmup_fraction: float
+    lr_schedule: str
+    max_grad_norm: float | None
+    swa_start: int | None
+    swa_every: int
+    n_iter_no_change: int | None  # None: no early stopping
+    checkpoint_every: int
+    # Where and how it computes.
+    device: torch.device
+    dtype: torch.dtype
+    prediction_batch_size: int
+    prediction_dtype: torch.dtype
+    seed: int
+    verbose: int
+
+    def peak_rates(self, width: int) -> tuple[float, float]:
+        """Learning rates of an encoder of this width, and of the heads, after the warm-up."""
+        rate = self.learning_rate
+        rate = AUTO_RATE_TIMES_WIDTH / width if isinstance(rate, str) else float(rate)
+        head_rate = self.head_learning_rate
+        return rate, rate if head_rate is None else float(head_rate)
+
+    def candidate_clusters(self, layout: LabelLayout) -> int:
+        """Number of clusters to recall per text, see `resolve_candidate_clusters`."""
+        return resolve_candidate_clusters(self.n_candidate_clusters, layout)
+
+
+def resolve_settings(params: Mapping[str, Any], *, n_texts: int, seed: int) -> Settings:
+    """Replace every "auto" by a value.
+
+    Parameters
+    ----------
+    params : dict
+        Parameters of `LightXMLClassifier`, from ``get_params(deep=False)``.
+    n_texts : int
+        Number of training texts, those of labels included.
+    seed : int
+        Seed of this fit. It seeds the clusterer too, if that has no `random_state`.
+
+    Raises
+    ------
+    ValueError
+        If this machine does not have the device, or the device cannot compute in the precision.
+
+    Warns
+    -----
+    UserWarning
+        If training ends before `swa_start`.
+    """
+    given = {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in params.items()
+    }
+    device = resolve_device(given["device"])
+    prediction_precision = given["prediction_precision"] or given["precision"]
+    if prediction_precision == "int8":
+        check_int8(device)
+    max_epochs = auto_epochs(n_texts) if given["max_epochs"] == "auto" else given["max_epochs"]
+    if given["swa_start"] is not None and given["swa_start"] >= max_epochs:
+        warn_user(
+            f"swa_start={given['swa_start']} is not reached in epochs 0 to {max_epochs - 1}, so no "
+            "weights are averaged. Lower swa_start, or set swa_start=None.",
+        )
+    dropout, encoder_dropout = given["dropout"], given["encoder_dropout"]
+    many = max_epochs >= MANY_EPOCHS
+    if dropout == "auto":
+        dropout = 0.5 if many else 0.3
+    if encoder_dropout == "auto":
+        encoder_dropout = None if many else 0.0
+    given |= {
+        "clusterer": seeded_clusterer(given["clusterer"], seed, given["n_jobs"]),
+        "memory": check_memory(given["memory"]),
+        "max_epochs": max_epochs,
+        "dropout": dropout,
+        "encoder_dropout": encoder_dropout,
+        "n_iter_no_change": given["n_iter_no_change"] if given["early_stopping"] else None,
+        "device": device,
+        "dtype": resolve_precision(given["precision"], device),
+        "prediction_dtype": resolve_precision(prediction_precision, device),
+        "seed": seed,
+    }
+    return Settings(**{field.name: given[field.name] for field in fields(Settings)})
+
+
+def auto_epochs(n_texts: int) -> int:
+    """Epochs of max_epochs="auto"."""
+    return min(max(round(math.sqrt(AUTO_TEXTS / n_texts)), 1), MAX_AUTO_EPOCHS)
+
+
+def resolve_candidate_clusters(wanted: int | str, layout: LabelLayout) -> int:
+    """Number of clusters to recall per text: b of the paper, at most all clusters."""
+    if isinstance(wanted, str):
+        wanted = math.ceil(AUTO_CANDIDATE_LABELS / layout.max_size)
+    return min(int(wanted), layout.n_clusters)
+
+
+def seeded_clusterer(
+    clusterer: BalancedLabelClusterer | None, seed: int, n_jobs: int | None
+) -> BalancedLabelClusterer:
+    """Copy a clusterer, and give the copy a seed and a number of threads if it has none."""
+    copied = BalancedLabelClusterer() if clusterer is None else clone(clusterer)
+    if copied.random_state is None:
+        copied.random_state = seed
+    if copied.n_jobs is None:
+        copied.n_jobs = n_jobs
+    return copied
