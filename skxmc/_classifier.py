@@ -128,13 +128,11 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         Share that is held out.
     n_iter_no_change : int, default=3
         Epochs without gain before training stops.
-    precision : {"auto", "fp32", "bf16", "fp16"}, default="auto"
-        Of matrix products; weights stay in fp32. "auto" is bf16 where the device computes it
-        fast, else fp32.
-    prediction_precision : {"auto", "fp32", "bf16", "fp16", "int8"} or None, default=None
-        The same in prediction; None means `precision`. It can be set after `fit`. "int8"
-        quantises the linear layers, on a CPU only; scores then depend a little on the other texts
-        of the batch.
+    precision : {"auto", "fp32", "bf16", "fp16", "int8"}, default="auto"
+        Precision of matrix products; weights stay in fp32. "auto" is bf16 if the device computes
+        it fast, else fp32. You can set another precision for prediction after `fit`. "int8"
+        quantizes the linear layers in prediction, on a CPU only, and trains like "auto". Scores
+        then depend a little on the other texts of the batch.
     device : str, default="auto"
         "cuda", "cuda:1", "mps", "cpu"; "auto" is a GPU where there is one.
     threshold : float, default=0.5
@@ -248,8 +246,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "precision": [StrOptions({"auto", "fp32", "bf16", "fp16"})],
-        "prediction_precision": [StrOptions({"auto", "fp32", "bf16", "fp16", "int8"}), None],
+        "precision": [StrOptions({"auto", "fp32", "bf16", "fp16", "int8"})],
         "device": [str],
         "threshold": [Interval(Real, 0, 1, closed="both")],
         "memory": [str, HasMethods(["cache"]), None],
@@ -270,7 +267,6 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         "n_candidate_clusters",
         "prediction_batch_size",
         "precision",
-        "prediction_precision",
         "device",
         "threshold",
     )
@@ -308,7 +304,6 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 3,
         precision: str = "auto",
-        prediction_precision: str | None = None,
         device: str = "auto",
         threshold: float = 0.5,
         memory: Any = None,
@@ -346,7 +341,6 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.precision = precision
-        self.prediction_precision = prediction_precision
         self.device = device
         self.threshold = threshold
         self.memory = memory
@@ -600,7 +594,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
 
     def _predictor(self) -> Predictor:
         model, device = self._model, self._prediction_device()
-        dtype = resolve_precision(self.prediction_precision or self.precision, device)
+        dtype = resolve_precision(self.precision, device)
         check_length(model.network.encoder, model.tokenizer, self.max_length, name=self.encoder)
         return Predictor(
             network=serving_copy(model.network, dtype, device),

@@ -280,12 +280,19 @@ def test_label_moments_reach_the_optimiser(moments, trainers):
 
 
 @pytest.mark.parametrize("sampling", ["dynamic", "static"])
-def test_the_precision_of_prediction_is_not_that_of_training(sampling):
-    """Nor of where the heads start, or of what static negatives are drawn by."""
+def test_fit_with_int8_trains_like_auto(sampling):
+    """So do the initial heads, and the recall of static negatives."""
     params = {"negative_sampling": sampling, "n_candidate_clusters": 3}
-    clf = make_classifier(**params, prediction_precision="bf16").fit(X, Y)
-    clf.set_params(prediction_precision=None)
-    assert_same_predictions(clf, make_classifier(**params).fit(X, Y))
+    clf = make_classifier(**params, precision="int8").fit(X, Y, validation_data=(X, Y))
+    other = make_classifier(**params, precision="auto").fit(X, Y)
+    assert differ(clf, other)
+    assert_same_predictions(clf.set_params(precision="auto"), other)
+
+
+def test_fit_with_int8_on_gpu_is_refused(monkeypatch):
+    monkeypatch.setattr(settings, "resolve_device", lambda device: torch.device("cuda", 0))
+    with pytest.raises(ValueError, match='precision="int8" is for CPUs; use "bf16" or "fp16"'):
+        make_classifier(precision="int8").fit(X, Y)
 
 
 def test_defaults_of_the_contract():

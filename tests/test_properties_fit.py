@@ -76,7 +76,6 @@ WRONG = {
         "validation_fraction": wrong_real(0, 1, open_low=True, open_high=True),
         "n_iter_no_change": wrong_int(1),
         "precision": NAMED,
-        "prediction_precision": without(NAMED, None),
         "device": st.sampled_from([None, 0, "", "toaster", "cpu:1", "cuda:99", "meta", "\ud800"]),
         "threshold": wrong_real(0, 1),
         "memory": st.sampled_from([0, b"folder", ["folder"], 1.5]),

@@ -34,8 +34,7 @@ LANGUAGE = {
     "prediction_batch_size": wrong_int(1),
     "n_candidate_clusters": wrong_int(1),
     "max_length": wrong_int(2, most=64),
-    "precision": st.sampled_from([None, "int8", "fp8", 16, b"fp32"]),
-    "prediction_precision": st.sampled_from(["fp8", 16, b"fp32", ["fp32"]]),
+    "precision": st.sampled_from([None, "fp8", 16, b"fp32", ["fp32"]]),
     "device": st.sampled_from([None, 0, b"cpu", ["cpu"]]),
 }
 LINEAR = {

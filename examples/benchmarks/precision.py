@@ -30,9 +30,9 @@ def main() -> None:
     print(cpu_name())
     print("prediction | P@1 / 3 / 5 | PSP@5 | ms a text in batches of 64 | ms one at a time")
     for precision in ("fp32", "bf16", "int8"):
-        clf.set_params(prediction_precision=precision)
+        clf.set_params(precision=precision)
         print(f"{precision} | {measure(clf, data, arguments.single)}", flush=True)
-    clf.set_params(prediction_precision="fp32")
+    clf.set_params(precision="fp32")
     print("\nfile | P@1 / 3 / 5 | PSP@5 | ms a text in batches of 64 | ms one at a time | MB")
     for dtype in ("float32", "float16", "int8"):
         with tempfile.TemporaryDirectory() as folder:

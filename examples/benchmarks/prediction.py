@@ -60,7 +60,7 @@ def main() -> None:
         network,
         tokenizer,
         arguments.tokens,
-        prediction_precision=arguments.precision,
+        precision=arguments.precision,
         prediction_batch_size=arguments.batch,
         n_candidate_clusters=arguments.recalled,
     )

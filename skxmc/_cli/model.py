@@ -13,7 +13,7 @@ DEFAULT_K = 5
 
 def load_model(args: argparse.Namespace) -> LightXMLClassifier:
     """Load the model, with --device and --precision in the place of its own."""
-    changed = {"device": args.device, "prediction_precision": args.precision}
+    changed = {"device": args.device, "precision": args.precision}
     changed = {name: value for name, value in changed.items() if value is not None}
     try:
         LightXMLClassifier(**changed)._validate_params()

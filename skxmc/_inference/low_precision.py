@@ -90,9 +90,9 @@ def _versions(tensors: list[torch.Tensor]) -> list[tuple[int, int]]:
 
 
 def check_int8(device: torch.device) -> None:
-    """Check that prediction_precision="int8" can be had on `device`."""
+    """Check that precision="int8" can be had on `device`."""
     if device.type != "cpu":
-        raise ValueError('prediction_precision="int8" is for CPUs; use "bf16" or "fp16" on a GPU.')
+        raise ValueError('precision="int8" is for CPUs; use "bf16" or "fp16" on a GPU.')
 
 
 def _quantize(network: LightXMLNetwork) -> None:
@@ -102,7 +102,7 @@ def _quantize(network: LightXMLNetwork) -> None:
         from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
     except ImportError as error:
         raise ValueError(
-            'prediction_precision="int8" needs torch.ao.quantization, which this version of torch '
+            'precision="int8" needs torch.ao.quantization, which this version of torch '
             'does not have; use "auto".'
         ) from error
     with warnings.catch_warnings():

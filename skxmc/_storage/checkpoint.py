@@ -45,7 +45,6 @@ NOT_LEARNED = (
     "memory",
     "n_jobs",
     "prediction_batch_size",
-    "prediction_precision",
     "threshold",
     "verbose",
 )

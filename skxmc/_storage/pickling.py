@@ -16,8 +16,10 @@ RENAMED_PARAMS = {"head_start": "head_init"}
 
 
 def current_params(params: dict[str, Any]) -> dict[str, Any]:
-    """Rename the parameters of a model that an earlier version has written."""
-    return {RENAMED_PARAMS.get(name, name): value for name, value in params.items()}
+    """Turn the parameters of a model that an earlier version has written into those of today."""
+    params = {RENAMED_PARAMS.get(name, name): value for name, value in params.items()}
+    precision = params.pop("prediction_precision", None)
+    return params if precision is None else {**params, "precision": precision}
 
 
 def network_state(network: LightXMLNetwork) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import Any
 
-import numpy as np
 import torch
 from joblib import Memory
 from sklearn.base import clone
@@ -78,9 +78,9 @@ class Settings:
     def peak_rates(self, width: int) -> tuple[float, float]:
         """Learning rates of an encoder of this width, and of the heads, after the warm-up."""
         rate = self.learning_rate
-        rate = AUTO_RATE_TIMES_WIDTH / width if isinstance(rate, str) else float(rate)
+        rate = AUTO_RATE_TIMES_WIDTH / width if isinstance(rate, str) else rate
         head_rate = self.head_learning_rate
-        return rate, rate if head_rate is None else float(head_rate)
+        return rate, rate if head_rate is None else head_rate
 
     def candidate_clusters(self, layout: LabelLayout) -> int:
         """Number of clusters to recall per text, see `resolve_candidate_clusters`."""
@@ -109,13 +109,10 @@ def resolve_settings(params: Mapping[str, Any], *, n_texts: int, seed: int) -> S
     UserWarning
         If training ends before `swa_start`.
     """
-    given = {
-        name: value.item() if isinstance(value, np.generic) else value
-        for name, value in params.items()
-    }
+    given = dict(params)
     device = resolve_device(given["device"])
-    prediction_precision = given["prediction_precision"] or given["precision"]
-    if prediction_precision == "int8":
+    precision = given["precision"]
+    if precision == "int8":
         check_int8(device)
     max_epochs = auto_epochs(n_texts) if given["max_epochs"] == "auto" else given["max_epochs"]
     if given["swa_start"] is not None and given["swa_start"] >= max_epochs:
@@ -137,11 +134,18 @@ def resolve_settings(params: Mapping[str, Any], *, n_texts: int, seed: int) -> S
         "encoder_dropout": encoder_dropout,
         "n_iter_no_change": given["n_iter_no_change"] if given["early_stopping"] else None,
         "device": device,
-        "dtype": resolve_precision(given["precision"], device),
-        "prediction_dtype": resolve_precision(prediction_precision, device),
+        "dtype": resolve_precision("auto" if precision == "int8" else precision, device),
+        "prediction_dtype": resolve_precision(precision, device),
         "seed": seed,
     }
-    return Settings(**{field.name: given[field.name] for field in fields(Settings)})
+    return Settings(**{field.name: _plain(given[field.name]) for field in fields(Settings)})
+
+
+def _plain(value: Any) -> Any:
+    """Turn numbers of any type, NumPy's and True among them, into those of Python."""
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, Real) else value
 
 
 def auto_epochs(n_texts: int) -> int:

@@ -171,7 +171,7 @@ def test_a_terminal_is_told_what_to_do(model, run, monkeypatch):
         (["--threshold", "2"], "'2' is no number from 0 to 1"),
         (["--threshold", "x"], "'x' is no number from 0 to 1"),
         (["--encoding", "utf-9"], "unknown encoding: utf-9; try utf-8"),
-        (["--precision", "fp8"], "'prediction_precision' parameter"),
+        (["--precision", "fp8"], "'precision' parameter"),
         (["--device", "cuda:99"], "is not there"),
     ],
 )

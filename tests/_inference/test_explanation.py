@@ -36,7 +36,7 @@ def classifier(kind):
     if kind == "separate":
         return make_classifier(negative_sampling="static-separate").fit(X, Y)
     if kind == "int8":
-        return copy.deepcopy(fitted()).set_params(prediction_precision="int8")
+        return copy.deepcopy(fitted()).set_params(precision="int8")
     with tempfile.TemporaryDirectory() as folder:
         fitted().save_pretrained(folder, dtype=kind)
         return LightXMLClassifier.from_pretrained(folder)

@@ -125,20 +125,20 @@ def likeness(a, b):
     return np.corrcoef(a.ravel(), b.ravel())[0, 1]
 
 
-def test_prediction_precision_can_be_set_after_fit(clf):
+def test_precision_can_be_set_after_fit(clf):
     in_fp32 = clf.decision_function(X).toarray()
-    clf.set_params(prediction_precision="bf16")
+    clf.set_params(precision="bf16")
     in_bf16 = clf.decision_function(X).toarray()
     assert np.abs(in_bf16 - in_fp32).max() > 0
     assert likeness(in_bf16, in_fp32) > 0.99
-    clf.set_params(prediction_precision=None)
+    clf.set_params(precision="fp32")
     np.testing.assert_array_equal(clf.decision_function(X).toarray(), in_fp32)
     assert clf.network_.recall_head.weight.dtype == torch.float32
 
 
 def test_int8(clf):
     in_fp32 = clf.decision_function(X).toarray()
-    clf.set_params(prediction_precision="int8")
+    clf.set_params(precision="int8")
     in_int8 = clf.decision_function(X).toarray()
     assert np.abs(in_int8 - in_fp32).max() > 0
     assert likeness(in_int8, in_fp32) > 0.9
@@ -159,13 +159,13 @@ def test_int8_has_a_scale_for_each_label():
 
 def test_int8_is_for_cpus():
     network = copy.deepcopy(fitted().network_).to("meta")
-    with pytest.raises(ValueError, match='prediction_precision="int8" is for CPUs; use "bf16"'):
+    with pytest.raises(ValueError, match='precision="int8" is for CPUs; use "bf16"'):
         serving_copy(network, torch.int8)
 
 
 def test_int8_without_quantisation_in_torch(clf, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torch.ao.quantization", None)
-    clf.set_params(prediction_precision="int8")
+    clf.set_params(precision="int8")
     with pytest.raises(ValueError, match=r"needs torch\.ao\.quantization, which this version"):
         clf.predict_topk(X[:2])
 

@@ -264,10 +264,9 @@ def test_what_does_not_change_the_result_may_differ(stopped):
         "prediction_batch_size": 7,
         "threshold": 0.1,
         "n_jobs": 2,
-        "prediction_precision": "bf16",
     }
     clf = make_classifier(checkpoint_dir=stopped, **others).fit(X, Y)
-    clf.set_params(prediction_precision=None, prediction_batch_size=64)
+    clf.set_params(prediction_batch_size=64)
     assert_same_model(clf, fitted())
 
 
@@ -280,7 +279,6 @@ def test_every_parameter_is_of_one_kind_or_the_other(stopped):
         "memory",
         "n_jobs",
         "prediction_batch_size",
-        "prediction_precision",
         "threshold",
         "verbose",
     }

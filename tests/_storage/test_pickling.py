@@ -26,7 +26,7 @@ from classifier_fixtures import (
 from sklearn.base import clone
 
 from skxmc import LightXMLClassifier
-from skxmc._storage.pickling import network_state
+from skxmc._storage.pickling import current_params, network_state
 
 X, Y = dataset()
 
@@ -209,3 +209,10 @@ def test_current_params_of_earlier_version_are_renamed():
     restored = LightXMLClassifier.__new__(LightXMLClassifier)
     restored.__setstate__(state)
     assert restored.get_params() == clf.get_params()
+
+
+def test_current_params_of_earlier_version_fold_prediction_precision():
+    given = {"precision": "bf16", "threshold": 0.5}
+    for old, precision in ((None, "bf16"), ("int8", "int8")):
+        params = current_params({**given, "prediction_precision": old})
+        assert params == {**given, "precision": precision}

@@ -56,8 +56,8 @@ def dumped(clf):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_sixteen_threads_predict_as_one(mode, precision):
     """Also at the first call, when weights are converted and the tokenizer is set up."""
-    clf = joblib.load(dumped(fitted(mode))).set_params(prediction_precision=precision)
-    twin = joblib.load(dumped(fitted(mode))).set_params(prediction_precision=precision)
+    clf = joblib.load(dumped(fitted(mode))).set_params(precision=precision)
+    twin = joblib.load(dumped(fitted(mode))).set_params(precision=precision)
     expected = [twin.predict_topk(X[i : i + 4], k=5) for i in range(16)]
 
     def predict(number):
