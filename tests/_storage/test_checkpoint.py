@@ -4,7 +4,6 @@ import copy
 import json
 import os
 import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -373,6 +372,8 @@ def assert_the_one_before_is_there(folder, step):
 @pytest.mark.parametrize("n_bytes", [100, 4_000, 20_000, 60_000])
 def test_no_room_for_a_checkpoint(n_bytes, stopped):
     """Files may not grow beyond so many bytes, as on a full disk."""
+    import resource  # not on Windows
+
     step = find_run(stopped).state["trainer"]["progress"]["step"]
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     clf = make_classifier(checkpoint_dir=stopped, checkpoint_every=1)
