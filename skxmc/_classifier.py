@@ -18,7 +18,7 @@ from skxmc._clusterer import BalancedLabelClusterer
 from skxmc._inference.explain import explain
 from skxmc._inference.explanation import TopKExplanation
 from skxmc._inference.low_precision import serving_copy
-from skxmc._inference.predictor import Predictor
+from skxmc._inference.predictor import Predictor, check_scores
 from skxmc._input.split import split_texts
 from skxmc._input.validation import check_labels, check_texts, names_labels
 from skxmc._model.device import resolve_device, resolve_precision, with_advice_on_memory
@@ -475,7 +475,9 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     # ------------------------------------------------------------------ predict
 
     def _top_k(self, texts: list[str], k: int) -> tuple[np.ndarray, np.ndarray]:
-        return self._predictor().top_k(texts, k)
+        columns, scores = self._predictor().top_k(texts, k)
+        check_scores(scores)
+        return columns, scores
 
     def _scores(
         self, texts: list[str], *, top_k: int | None = None, min_score: float = 0.0

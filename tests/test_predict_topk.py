@@ -175,7 +175,7 @@ def test_chunks_do_not_matter(clf, monkeypatch):
         sizes.append(len(texts))
         return tokenize(tokenizer, texts, max_length)
 
-    monkeypatch.setattr(predictor, "TEXTS_PER_CHUNK", 10)
+    monkeypatch.setattr(predictor, "TEXTS_BLOCK", 10)
     monkeypatch.setattr(predictor, "tokenize", counting)
     best = clf.predict_topk(X, 5)
     assert sizes == [10] * 6 + [4]

@@ -80,7 +80,7 @@ def main() -> None:
     batch = tokens.batch(np.arange(arguments.batch)).to(device)
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
     times = time_in_turn(
-        lambda: encode(inputs), lambda: predictor.top_k_of_tokens(tokens, 5), n_pairs, device
+        lambda: encode(inputs), lambda: predictor.top_k(tokens, 5), n_pairs, device
     )
     print(f"\nbatch {arguments.batch} x {arguments.tokens} tokens, {n_pairs} pairs")
     report(times, "throughput, share of the bare encoder's:", times[:, 0] / times[:, 1])

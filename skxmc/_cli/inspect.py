@@ -15,7 +15,7 @@ from skxmc._classifier import LightXMLClassifier
 from skxmc._cli.report import distribution, folder_size, print_json, print_lines
 from skxmc._clusterer import BalancedLabelClusterer, count_clusters, largest_cluster
 from skxmc._model.encoder import load_encoder
-from skxmc._model.tokens import TOKENIZER_CHUNK, tokenize
+from skxmc._model.tokens import TOKENIZER_BLOCK, tokenize
 from skxmc._storage.pretrained import ENCODER, INDEX, WEIGHTS, open_model, open_weights
 from skxmc._training.settings import auto_epochs
 from skxmc.datasets import load_xmc
@@ -96,8 +96,8 @@ def _describe_part(
     }
     if tokenizer is not None:
         lengths = [
-            tokenize(tokenizer, texts[start : start + TOKENIZER_CHUNK], ANY_LENGTH).lengths
-            for start in range(0, len(texts), TOKENIZER_CHUNK)
+            tokenize(tokenizer, texts[start : start + TOKENIZER_BLOCK], ANY_LENGTH).lengths
+            for start in range(0, len(texts), TOKENIZER_BLOCK)
         ]
         report["tokens_a_text"] = distribution(np.concatenate([[], *lengths]).astype(int))
     return report

@@ -23,7 +23,7 @@ from skxmc._model.network import LightXMLNetwork
 from skxmc._model.tokens import count_tokens
 
 # Vectors compared at once: no copy of all of them is made.
-VECTORS_AT_ONCE = 1024
+VECTORS_BLOCK = 1024
 
 
 def explain(
@@ -173,7 +173,7 @@ def _cosines(vectors: np.ndarray, to: np.ndarray, origin: np.ndarray | float = 0
     """Cosine of each row to one vector, seen from `origin`; 0 where either is 0."""
     to = (to - origin).astype(np.float32)
     cosines = np.empty(len(vectors), dtype=np.float32)
-    for part in gen_batches(len(vectors), VECTORS_AT_ONCE):
+    for part in gen_batches(len(vectors), VECTORS_BLOCK):
         centred = (vectors[part] - origin).astype(np.float32)
         norms = np.sqrt(np.einsum("ij,ij->i", centred, centred) * (to @ to))
         cosines[part] = centred @ to / np.maximum(norms, np.finfo(np.float32).tiny)

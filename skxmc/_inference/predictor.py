@@ -15,8 +15,11 @@ from skxmc._model.network import LightXMLNetwork
 from skxmc._model.tokens import TokenBatch, TokenStore, prediction_batches, ranges, tokenize
 from skxmc._utils.warnings import warn_user
 
-# Texts tokenised at once: memory for tokens stays bounded however many texts there are.
-TEXTS_PER_CHUNK = 65_536
+# Texts that are tokenized at once, so that tokens take bounded memory.
+TEXTS_BLOCK = 65_536
+
+# Raw texts, or texts that are tokenized already.
+Texts = Sequence[str] | TokenStore
 
 
 class ScoredText(NamedTuple):
@@ -64,54 +67,32 @@ class Predictor:
     device: torch.device
     dtype: torch.dtype
 
-    def top_k(self, texts: Sequence[str], k: int) -> tuple[np.ndarray, np.ndarray]:
+    def top_k(self, texts: Texts, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Columns (n, k) int64 and scores (n, k) float32 of the k best labels, best first.
 
-        Equal scores are in order of their column.
+        Equal scores are in order of their column. Scores are NaN if training has diverged, see
+        `check_scores`.
         """
+        n_clusters = self._clusters_for(k)
         columns = np.empty((len(texts), k), dtype=np.int64)
         scores = np.empty((len(texts), k), dtype=np.float32)
-        for offset, chunk in self._chunks(texts):
-            self._top_k_of_tokens(
-                chunk, columns[offset : offset + len(chunk)], scores[offset : offset + len(chunk)]
-            )
-        _check_numbers(scores)
-        return columns, scores
-
-    def top_k_of_tokens(self, tokens: TokenStore, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The same for texts that are tokenised already."""
-        columns = np.empty((len(tokens), k), dtype=np.int64)
-        scores = np.empty((len(tokens), k), dtype=np.float32)
-        self._top_k_of_tokens(tokens, columns, scores)
-        return columns, scores
-
-    def _top_k_of_tokens(self, tokens: TokenStore, columns: np.ndarray, scores: np.ndarray) -> None:
-        n_clusters = self._clusters_for(columns.shape[1])
 
         def best(batch: TokenBatch) -> tuple[torch.Tensor, torch.Tensor]:
             labels, values = self.network.scores(self.network.represent(batch), n_clusters)
-            return best_first(labels, values, columns.shape[1])
+            return best_first(labels, values, k)
 
-        for rows, (labels, values) in self.batches(tokens, best):
+        for rows, (labels, values) in self.results(texts, best):
             columns[rows], scores[rows] = labels, values
+        return columns, scores
 
     def scores(
-        self, texts: Sequence[str], *, top_k: int | None = None, min_score: float = 0.0
+        self, texts: Texts, *, top_k: int | None = None, min_score: float = 0.0
     ) -> sp.csr_matrix:
         """Scores of the recalled labels: CSR (n, n_labels) float32.
 
-        Of these, the `top_k` best of each text where given, and those from `min_score` on.
+        Only the `top_k` best labels of each text are kept if it is given, and only scores from
+        `min_score` on.
         """
-        parts = [
-            self._scores_of_tokens(chunk, top_k, min_score) for _, chunk in self._chunks(texts)
-        ]
-        if not parts:
-            return sp.csr_matrix((0, self.network.layout.n_labels), dtype=np.float32)
-        return sp.csr_matrix(sp.vstack(parts, format="csr"))
-
-    def _scores_of_tokens(
-        self, tokens: TokenStore, top_k: int | None, min_score: float
-    ) -> sp.csr_matrix:
         n_clusters = self._clusters_for(top_k or 1)
 
         def candidates(batch: TokenBatch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -121,10 +102,10 @@ class Predictor:
             by_label = labels.argsort(dim=1)
             return labels.gather(1, by_label), values.gather(1, by_label)
 
-        counts = np.zeros(len(tokens), dtype=np.int64)
+        counts = np.zeros(len(texts), dtype=np.int64)
         found = []
-        for rows, (labels, values) in self.batches(tokens, candidates):
-            _check_numbers(values)
+        for rows, (labels, values) in self.results(texts, candidates):
+            check_scores(values)
             kept = (labels >= 0) & (values >= min_score)
             counts[rows] = kept.sum(axis=1)
             found.append((rows, labels[kept], values[kept]))
@@ -132,10 +113,10 @@ class Predictor:
         indices = np.empty(indptr[-1], dtype=np.int64)
         data = np.empty(indptr[-1], dtype=np.float32)
         for rows, labels, values in found:
-            # Batches are in order of length; each row goes to its place.
+            # Batches are in order of length. Each row goes to its place.
             places = ranges(indptr[rows], counts[rows])
             indices[places], data[places] = labels, values
-        shape = (len(tokens), self.network.layout.n_labels)
+        shape = (len(texts), self.network.layout.n_labels)
         return sp.csr_matrix((data, indices, indptr), shape=shape)
 
     def scored_text(self, text: str, k: int) -> ScoredText:
@@ -154,35 +135,21 @@ class Predictor:
             return features, columns, parts.clusters, parts.recall[:, :, 0], parts.rank, scores
 
         tokens = tokenize(self.tokenizer, [text], self.max_length)
-        ((_, arrays),) = self.batches(tokens, compute)
+        ((_, arrays),) = self.results(tokens, compute)
         representation, columns, *parts = (array[0] for array in arrays)
         return ScoredText(tokens.ids, representation, columns, n_recalled, *parts)
 
-    def features(self, texts: Sequence[str]) -> np.ndarray:
-        """Representations e, (n, n_feature_layers * hidden) float32."""
+    def features(self, texts: Texts, progress: Callable[[int], object] | None = None) -> np.ndarray:
+        """Representations e, (n, n_feature_layers * hidden) float32.
+
+        `progress` is told the number of texts in each batch that is done.
+        """
         features = np.empty((len(texts), self._feature_dim), dtype=np.float32)
-        for offset, chunk in self._chunks(texts):
-            self._features_of_tokens(chunk, features[offset : offset + len(chunk)])
-        return features
-
-    def features_of_tokens(
-        self, tokens: TokenStore, progress: Callable[[int], object] | None = None
-    ) -> np.ndarray:
-        """The same for texts that are tokenised already; `progress` hears how many are done."""
-        features = np.empty((len(tokens), self._feature_dim), dtype=np.float32)
-        self._features_of_tokens(tokens, features, progress)
-        return features
-
-    def _features_of_tokens(
-        self,
-        tokens: TokenStore,
-        features: np.ndarray,
-        progress: Callable[[int], object] | None = None,
-    ) -> None:
-        for rows, (found,) in self.batches(tokens, lambda b: (self.network.represent(b),)):
+        for rows, (found,) in self.results(texts, lambda b: (self.network.represent(b),)):
             features[rows] = found[:, : self._feature_dim]
             if progress is not None:
                 progress(len(rows))
+        return features
 
     def true_labels_by_rank(self, texts: Sequence[str], y: sp.csr_array) -> np.ndarray:
         """Count the true labels in the clusters that the generator ranks first, second and so on.
@@ -206,12 +173,11 @@ class Predictor:
             logits = self.network.recall_logits(self.network.represent(batch))
             return (logits.argsort(dim=1, descending=True, stable=True).argsort(dim=1),)
 
-        for offset, chunk in self._chunks(texts):
-            for rows, (rank_of,) in self.batches(chunk, ranks):
-                true = y[offset + rows]
-                text_of = np.repeat(np.arange(len(rows)), np.diff(true.indptr))
-                found = rank_of[text_of, cluster_of[true.indices]]
-                counts += np.bincount(found, minlength=layout.n_clusters)
+        for rows, (rank_of,) in self.results(texts, ranks):
+            true = y[rows]
+            text_of = np.repeat(np.arange(len(rows)), np.diff(true.indptr))
+            found = rank_of[text_of, cluster_of[true.indices]]
+            counts += np.bincount(found, minlength=layout.n_clusters)
         return counts
 
     @property
@@ -219,21 +185,28 @@ class Predictor:
         """Columns of e; a second encoder's, if there is one, follow and are left out."""
         return int(self.network.recall_head.in_features)
 
-    def _chunks(self, texts: Sequence[str]) -> Iterator[tuple[int, TokenStore]]:
-        for start in range(0, len(texts), TEXTS_PER_CHUNK):
-            chunk = texts[start : start + TEXTS_PER_CHUNK]
-            yield start, tokenize(self.tokenizer, chunk, self.max_length)
-
     def _clusters_for(self, k: int) -> int:
         """Clusters to recall so that there are at least k labels: b, or more if k needs more."""
         layout = self.network.layout
         needed = -(-k // layout.min_size)
         return min(max(self.n_candidate_clusters, needed), layout.n_clusters)
 
-    def batches(
+    def results(
+        self, texts: Texts, compute: Callable[[TokenBatch], tuple[torch.Tensor, ...]]
+    ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+        """Yield the rows of each batch with the results of `compute` for them, as arrays."""
+        if isinstance(texts, TokenStore):
+            yield from self._results(texts, compute)
+            return
+        for start in range(0, len(texts), TEXTS_BLOCK):
+            block = texts[start : start + TEXTS_BLOCK]
+            tokens = tokenize(self.tokenizer, block, self.max_length)
+            for rows, arrays in self._results(tokens, compute):
+                yield start + rows, arrays
+
+    def _results(
         self, tokens: TokenStore, compute: Callable[[TokenBatch], tuple[torch.Tensor, ...]]
     ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
-        """Yield the rows of each batch with what `compute` makes of it, as arrays."""
         for wanted in prediction_batches(tokens.lengths, self.batch_size):
             done = 0
             while done < len(wanted):
@@ -266,7 +239,14 @@ class Predictor:
         )
 
 
-def _check_numbers(scores: np.ndarray) -> None:
+def check_scores(scores: np.ndarray) -> None:
+    """Check that scores are numbers.
+
+    Raises
+    ------
+    ValueError
+        If one is NaN. The message says what to change.
+    """
     if np.isnan(scores).any():
         raise ValueError(
             "The scores are NaN: training has diverged, or numbers have overflowed in fp16. Fit "

@@ -28,7 +28,7 @@ from skxmc._model.layout import (
 from skxmc._model.tokens import TokenBatch
 
 # Scores are positive, so that an absent entry of a sparse score matrix ranks below all of them.
-SMALLEST_SCORE = torch.finfo(torch.float32).tiny
+MIN_SCORE = torch.finfo(torch.float32).tiny
 
 
 class Losses(NamedTuple):
@@ -48,7 +48,7 @@ class ScoreParts(NamedTuple):
 
     def scores(self) -> torch.Tensor:
         """Multiply the two: (B, b, s) float32, positive, 0 where there is no label."""
-        scores = (self.recall * self.rank).clamp_min(SMALLEST_SCORE)
+        scores = (self.recall * self.rank).clamp_min(MIN_SCORE)
         return scores.masked_fill(self.labels < 0, 0.0)
 
 

@@ -12,7 +12,7 @@ import torch
 from skxmc._utils.parallel import ProcessLock
 
 # Texts handed to the tokenizer at once; bounds the memory of its intermediate Python lists.
-TOKENIZER_CHUNK = 10_000
+TOKENIZER_BLOCK = 10_000
 # Texts are shuffled, cut into pools of this many batches and sorted by length inside a pool:
 # enough for nearly no padding, small enough that batches stay random.
 BATCHES_PER_POOL = 64
@@ -137,10 +137,10 @@ def tokenize(tokenizer: Any, texts: Sequence[str], max_length: int) -> TokenStor
     """Tokenise texts once, truncated to `max_length` tokens, special ones included."""
     with_types = "token_type_ids" in tokenizer.model_input_names
     ids, types, lengths = [], [], [np.zeros(0, dtype=np.int64)]
-    for start in range(0, len(texts), TOKENIZER_CHUNK):
+    for start in range(0, len(texts), TOKENIZER_BLOCK):
         encoded = _encode(
             tokenizer,
-            list(texts[start : start + TOKENIZER_CHUNK]),
+            list(texts[start : start + TOKENIZER_BLOCK]),
             truncation=True,
             max_length=max_length,
             padding=False,

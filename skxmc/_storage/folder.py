@@ -30,7 +30,7 @@ except ImportError:  # on Windows
 CONTENT = "content-"
 OWN_CONTENT = re.compile(f"{CONTENT}[0-9a-f]{{10}}")
 NEW_INDEX = ".new"
-READ_AT_ONCE = 1 << 20
+READ_BLOCK = 1 << 20
 
 
 def check_target(folder: Path, index: str) -> None:
@@ -214,7 +214,7 @@ def _files(folder: Path) -> Iterator[Path]:
 def _fingerprint(path: Path) -> dict[str, Any]:
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while part := file.read(READ_AT_ONCE):
+        while part := file.read(READ_BLOCK):
             digest.update(part)
     return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
 

@@ -32,7 +32,7 @@ OF_FORMAT_1 = (WEIGHTS, ENCODER, TOKENIZER)
 # The scale of a row that is stored as int8 is stored under the name of its matrix and this.
 SCALE = "/scale"
 # Rows of a matrix that are converted at once.
-ROWS_AT_ONCE = 64
+ROWS_BLOCK = 64
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}
 
 
@@ -202,8 +202,8 @@ def _stored(
         rows = tensor.unflatten(1, (-1, dim))
         numbers = torch.empty(rows.shape, dtype=torch.int8)
         scale = torch.empty(*rows.shape[:2], 1)
-        for start in range(0, len(rows), ROWS_AT_ONCE):
-            part = slice(start, start + ROWS_AT_ONCE)
+        for start in range(0, len(rows), ROWS_BLOCK):
+            part = slice(start, start + ROWS_BLOCK)
             largest = rows[part].float().abs().amax(dim=2, keepdim=True)
             _check_finite(name, largest)
             scale[part] = largest.clamp_min(torch.finfo(torch.float32).tiny) / 127
@@ -252,7 +252,7 @@ def _read_weights(content: Path) -> dict[str, torch.Tensor]:
 def _dequantized(numbers: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """Undo int8 storage, in float16, a part at a time."""
     restored = torch.empty(numbers.shape, dtype=torch.half)
-    for start in range(0, len(numbers), ROWS_AT_ONCE):
-        part = slice(start, start + ROWS_AT_ONCE)
+    for start in range(0, len(numbers), ROWS_BLOCK):
+        part = slice(start, start + ROWS_BLOCK)
         restored[part] = numbers[part] * scale[part]
     return restored.flatten(1)

@@ -76,7 +76,7 @@ def prepare_model(
             start_at_centroids(
                 network,
                 data.y,
-                lambda rows: predictor.features_of_tokens(tokens.subset(rows), bar.update),
+                lambda rows: predictor.features(tokens.subset(rows), bar.update),
                 np.random.default_rng(settings.seed),
                 data.n_label_texts,
             )

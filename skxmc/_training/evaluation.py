@@ -43,6 +43,6 @@ def make_validator(
     def validate(network: LightXMLNetwork) -> float:
         current = model._replace(network=network)
         predictor = fit_predictor(current, settings, settings.prediction_dtype)
-        return precision_at_k(labels.matrix, TopK(*predictor.top_k_of_tokens(tokens, k)), k=k)
+        return precision_at_k(labels.matrix, TopK(*predictor.top_k(tokens, k)), k=k)
 
     return validate

@@ -26,17 +26,17 @@ MAX_TEXTS_FOR_COVARIANCE = 20_000
 # Principal components used in the direct mode, which has no bottleneck that would say.
 DIRECT_COMPONENTS = 256
 # Texts represented, and labels looked at, at once.
-CHUNK = 8192
+ROWS_BLOCK = 8192
 # Added to the variances, as a share of their mean, so that noise is not blown up.
 SHRINKAGE = 1.0
 # Variances below this share of the mean square of the features are noise: the [CLS] states of some
 # encoders hardly differ before training, and blown up differences would upset it.
-SMALLEST_VARIANCE = 0.01
+MIN_VARIANCE = 0.01
 # Whitened, such texts lie near 0: their norm is taken for no less than this share of what it should
 # be, or the weights would blow up what the whitening did not.
-SMALLEST_NORM = 0.1
+MIN_NORM = 0.1
 # Centroids nearer to the mean of all texts than this share of a text's distance are taken for it.
-SMALLEST_CENTROID = 1e-3
+MIN_CENTROID = 1e-3
 # What a text of average norm gets, in logits, for a label or cluster whose centroid it lies right
 # on, and what all get less than their prior in turn. Chosen so that the loss starts low: on
 # ICD-10-CM 18.5 to 20 a text instead of the 35.3 of the priors alone, where 20 and 0 give 62.
@@ -115,11 +115,11 @@ def start_at_centroids(
     mean, components = _whitening(features, n_components)
     projected = np.empty((len(rows), len(components)), np.float32)
     projected[: len(sample)] = (features - mean) @ components.T
-    for start in range(len(sample), len(rows), CHUNK):
-        part = slice(start, start + CHUNK)
+    for start in range(len(sample), len(rows), ROWS_BLOCK):
+        part = slice(start, start + ROWS_BLOCK)
         projected[part] = (represent(rows[part]) - mean) @ components.T
     mean_norm = float(np.linalg.norm(projected, axis=1).mean())
-    norm = max(mean_norm, SMALLEST_NORM * math.sqrt(min(projected.shape)))
+    norm = max(mean_norm, MIN_NORM * math.sqrt(min(projected.shape)))
     clusters = _directions(_cluster_matrix(network, y[rows]), projected, mean_norm)
     device = network.feature_mean.device
     projection = torch.from_numpy(components).to(device)
@@ -135,8 +135,8 @@ def start_at_centroids(
             table = network.label_table.by_cluster()
             table.zero_()
             y_by_label = y[rows].tocsc()
-            for start in range(0, network.layout.n_labels, CHUNK):
-                part = slice(start, start + CHUNK)
+            for start in range(0, network.layout.n_labels, ROWS_BLOCK):
+                part = slice(start, start + ROWS_BLOCK)
                 cluster_of, slot_of = network.layout.cluster_of[part], network.layout.slot_of[part]
                 labels = _directions(y_by_label[:, part], projected, mean_norm)
                 unseen = ~labels.any(axis=1)
@@ -153,7 +153,7 @@ def _whitening(features: np.ndarray, n_components: int) -> tuple[np.ndarray, np.
     variances, axes = np.linalg.eigh(centred.T @ centred / len(features))
     keep = np.argsort(-variances, kind="stable")[:n_components]
     level = float(np.einsum("ij,ij->", features, features, dtype=np.float64) / features.size)
-    floor = SHRINKAGE * float(variances.mean()) + SMALLEST_VARIANCE * level + 1e-12
+    floor = SHRINKAGE * float(variances.mean()) + MIN_VARIANCE * level + 1e-12
     components = axes[:, keep] / np.sqrt(np.maximum(variances[keep], 0) + floor)
     return mean.astype(np.float32), components.T.astype(np.float32)
 
@@ -166,7 +166,7 @@ def _directions(y: sp.sparray, projected: np.ndarray, mean_norm: float) -> np.nd
     """
     sums = y.T @ projected
     n_texts = np.asarray(y.sum(axis=0)).ravel()  # of two dimensions in scipy 1.11
-    noise = SMALLEST_CENTROID * mean_norm * n_texts
+    noise = MIN_CENTROID * mean_norm * n_texts
     sums[np.linalg.norm(sums, axis=1) <= noise] = 0.0
     return normalize(sums)
 

@@ -14,11 +14,11 @@ from skxmc._model.network import LightXMLNetwork
 BETAS = (0.9, 0.999)
 EPS = 1e-8
 # label_moments="auto" is "compact" for label tables of more entries: 0.8 GB of full moments.
-MOST_FULL_ENTRIES = 100_000_000
+MAX_FULL_ENTRIES = 100_000_000
 # Rows of so many entries are worth a tensor of their own on a CPU.
-LONG_ROW = 4096
+MIN_LONG_ROW = 4096
 # Entries that are updated at once on a CPU: 2 MB, so that what is computed stays in the cache.
-CACHED_ENTRIES = 1 << 19
+ENTRIES_BLOCK = 1 << 19
 
 
 def build_optimizers(
@@ -75,7 +75,7 @@ def _row_groups(
         groups.append({"params": trained, "lr": learning_rate, "weight_decay": weight_decay})
     if not network.direct and network.label_table.weight.requires_grad:
         table = network.label_table
-        is_large = table.weight.numel() > MOST_FULL_ENTRIES
+        is_large = table.weight.numel() > MAX_FULL_ENTRIES
         is_compact = label_moments == "compact" or (label_moments == "auto" and is_large)
         of_table = {"lr": head_learning_rate, "rows_are_distinct": True}
         groups += [
@@ -148,11 +148,11 @@ class RowAdamW(torch.optim.Optimizer):
                 if not len(rows):
                     continue
                 is_cpu = table.device.type == "cpu"
-                if is_cpu and group["compact_dim"] is None and table.shape[1] >= LONG_ROW:
+                if is_cpu and group["compact_dim"] is None and table.shape[1] >= MIN_LONG_ROW:
                     self._update_in_place(table, group, rows, gradients)
                     continue
                 # On a CPU in parts whose temporary results stay in the cache.
-                part = max(1, CACHED_ENTRIES // table.shape[1]) if is_cpu else len(rows)
+                part = max(1, ENTRIES_BLOCK // table.shape[1]) if is_cpu else len(rows)
                 for of_part in zip(rows.split(part), gradients.split(part), strict=True):
                     self._update(table, group, *of_part)
 

@@ -189,7 +189,7 @@ def static_clusters(predictor: Predictor, data: TrainingSet) -> np.ndarray:
     def recall(batch: TokenBatch) -> tuple[torch.Tensor]:
         return (network.recall_logits(network.represent(batch)),)
 
-    for rows, (logits,) in predictor.batches(data.tokens, recall):
+    for rows, (logits,) in predictor.results(data.tokens, recall):
         targets = layout.cluster_targets(data.positives(rows), len(rows))
         chosen[rows] = dynamic_clusters(torch.from_numpy(logits), targets, n_clusters).numpy()
     return chosen

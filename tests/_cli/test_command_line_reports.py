@@ -250,7 +250,7 @@ def test_inspect_counts_duplicates_and_labels_without_text(tmp_path, run):
 
 def test_inspect_counts_tokens(tmp_path, run, monkeypatch):
     """Of whole texts, in chunks."""
-    monkeypatch.setattr("skxmc._cli.inspect.TOKENIZER_CHUNK", 5)
+    monkeypatch.setattr("skxmc._cli.inspect.TOKENIZER_BLOCK", 5)
     write_data(tmp_path)
     texts = ["bido " * 300, *load_xmc(tmp_path).X_train[1:]]
     write(tmp_path / "X.trn.txt", lines(texts))

@@ -214,7 +214,7 @@ def test_representations_are_computed_once(monkeypatch):
     clf = copy.deepcopy(fitted())
     expected = clf.explain_topk(TEXT, 2, texts=X, y=Y)
     representations = clf.encode(X)
-    monkeypatch.setattr(explain, "VECTORS_AT_ONCE", 10)
+    monkeypatch.setattr(explain, "VECTORS_BLOCK", 10)
     monkeypatch.delattr(LightXMLClassifier, "encode")
     again = clf.explain_topk(TEXT, 2, texts=X, y=Y, representations=representations)
     assert [near.row for near in again.neighbors] == [near.row for near in expected.neighbors]

@@ -17,7 +17,7 @@ from network_reference import (
     sigmoid,
 )
 
-from skxmc._model.network import SMALLEST_SCORE
+from skxmc._model.network import MIN_SCORE
 
 
 @pytest.fixture(params=["cpu", "like cuda"])
@@ -235,7 +235,7 @@ def test_scores_are_positive_however_small():
         network.label_table.bias -= 200
         network.recall_head.bias -= 200
     labels, scores = network.scores(features, 5)
-    assert (scores[labels >= 0] == SMALLEST_SCORE).all()
+    assert (scores[labels >= 0] == MIN_SCORE).all()
     assert (scores[labels < 0] == 0).all()
     assert (labels < 0).any()
 

@@ -67,7 +67,7 @@ def test_truncation_keeps_the_special_tokens(tokenizer, xlnet_tokenizer, max_len
 def test_chunks_do_not_matter(request, monkeypatch, which):
     tokenizer = request.getfixturevalue(which)
     whole = tokenize(tokenizer, TEXTS, 10)
-    monkeypatch.setattr(tokens, "TOKENIZER_CHUNK", 4)
+    monkeypatch.setattr(tokens, "TOKENIZER_BLOCK", 4)
     in_chunks = tokenize(tokenizer, TEXTS, 10)
     np.testing.assert_array_equal(in_chunks.ids, whole.ids)
     np.testing.assert_array_equal(in_chunks.offsets, whole.offsets)

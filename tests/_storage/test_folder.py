@@ -376,7 +376,7 @@ def test_a_model_that_brings_code_does_not_run_it(tmp_path):
 
 def test_all_of_a_file_is_checked(tmp_path, monkeypatch):
     """However large: files are read in parts."""
-    monkeypatch.setattr(folder_module, "READ_AT_ONCE", 7)
+    monkeypatch.setattr(folder_module, "READ_BLOCK", 7)
     replace_content(tmp_path / "a", "index.json", {}, lambda c: (c / "f").write_bytes(bytes(50)))
     file = verified_content(tmp_path / "a", "index.json") / "f"
     file.write_bytes(bytes(49) + b"x")

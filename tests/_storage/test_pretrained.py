@@ -71,7 +71,7 @@ def test_smaller_types(mode, dtype, tolerance, tmp_path):
 
 def test_int8_has_a_scale_for_each_label(tmp_path, monkeypatch):
     """Rounded to 1 / 127 of its largest entry, whatever the other labels are, part by part."""
-    monkeypatch.setattr(pretrained, "ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(pretrained, "ROWS_BLOCK", 3)
     clf = copy.deepcopy(fitted())
     table = clf.network_.label_table.by_cluster()
     table[1, 0] *= 1000.0

@@ -292,7 +292,7 @@ def test_deterministic_and_by_the_generator(features, y, monkeypatch):
 
 def test_large_data_is_looked_at_in_part_and_in_chunks(features, y, monkeypatch):
     whole = start(features, y)
-    monkeypatch.setattr(initialization, "CHUNK", 7)
+    monkeypatch.setattr(initialization, "ROWS_BLOCK", 7)
     torch.testing.assert_close(start(features, y).label_table.weight, whole.label_table.weight)
     monkeypatch.setattr(initialization, "MAX_TEXTS_FOR_COVARIANCE", N_TEXTS - 20)
     in_parts = start(features, y)

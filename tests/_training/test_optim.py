@@ -105,7 +105,7 @@ def test_frozen_words_alone_are_left_out(tiny_encoder):
 def test_only_the_embeddings_of_labels_have_compact_moments(
     tiny_encoder, monkeypatch, label_moments, most_full, is_compact
 ):
-    monkeypatch.setattr(optim, "MOST_FULL_ENTRIES", most_full)
+    monkeypatch.setattr(optim, "MAX_FULL_ENTRIES", most_full)
     network = make_network(tiny_encoder(), sparse_words=True)
     _, by_rows = build_optimizers(network, **RATES, label_moments=label_moments)
     compact = {id(g["params"][0]): g["compact_dim"] for g in by_rows.param_groups}

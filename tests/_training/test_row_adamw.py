@@ -19,9 +19,9 @@ WAYS = ["by index", "in parts", "in place", "compact", "compact in parts"]
 def way(request, monkeypatch):
     """Each way to update: rows taken out at once or two by two, rows in place, small moments."""
     if request.param.endswith("in parts"):
-        monkeypatch.setattr(optim, "CACHED_ENTRIES", 2 * N_COLUMNS)
+        monkeypatch.setattr(optim, "ENTRIES_BLOCK", 2 * N_COLUMNS)
     elif request.param == "in place":
-        monkeypatch.setattr(optim, "LONG_ROW", 1)
+        monkeypatch.setattr(optim, "MIN_LONG_ROW", 1)
     return request.param
 
 
@@ -251,7 +251,7 @@ def test_only_long_rows_are_updated_in_place(monkeypatch, n_columns, compact_dim
 
 @pytest.mark.parametrize(("entries", "sizes"), [(24, [2, 2, 1]), (35, [2, 2, 1]), (5, [1] * 5)])
 def test_parts_have_as_many_rows_as_stay_in_the_cache(monkeypatch, tables, entries, sizes):
-    monkeypatch.setattr(optim, "CACHED_ENTRIES", entries)
+    monkeypatch.setattr(optim, "ENTRIES_BLOCK", entries)
     optimizer = make_optimizer(tables)
     parts = []
     monkeypatch.setattr(optimizer, "_update", lambda *args: parts.append(args))

@@ -68,7 +68,7 @@ def test_all_clusters_in_use():
 
 def test_memory_is_bounded_by_chunks(monkeypatch):
     expected = draw(fitted(), X, Y).recall
-    monkeypatch.setattr(predictor, "TEXTS_PER_CHUNK", 10)
+    monkeypatch.setattr(predictor, "TEXTS_BLOCK", 10)
     np.testing.assert_array_equal(draw(fitted(), X, Y).recall, expected)
     one_by_one = copy.deepcopy(fitted()).set_params(prediction_batch_size=1)
     np.testing.assert_allclose(draw(one_by_one, X, Y).recall, expected, atol=0.01)
