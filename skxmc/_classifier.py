@@ -83,10 +83,6 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         Where the heads start: at the centroids of the labels' texts, as the untrained encoder
         represents them (one forward pass more), with biases at the log priors; at random weights
         with these biases; or at random weights and biases of 0, as in the paper.
-    loss_reduction : {"sum", "mean"}, default="sum"
-        Of the cross-entropies of a text: their sum over clusters and over candidates, or their
-        mean, as in the paper. It makes little difference, as AdamW does not mind the scale of a
-        loss; only the weight of recall against ranking is another.
     max_epochs : int or "auto", default="auto"
         Passes over the training texts. "auto" is the root of 600,000 / texts, rounded, from 1 to
         10: 10 for 5,000 texts, 5 for 20,000, 2 for 200,000, 1 from 270,000 on.
@@ -102,11 +98,6 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         `learning_rate`, as in the paper.
     weight_decay : float, default=0.01
         On all weights but biases and layer norms.
-    label_moments : {"auto", "full", "compact"}, default="auto"
-        What AdamW remembers of the label embeddings: "full" is two float32 numbers for each
-        entry, 8 * bottleneck_dim bytes a label; "compact" is one of bfloat16 for each entry and
-        one float32 number for each label, 2 * bottleneck_dim + 4 bytes. "auto" is "compact" where
-        "full" would be more than 0.8 GB.
     warmup_fraction : float, default=0.1
         Share of all steps in which the rates rise from 0.
     lr_schedule : {"linear", "cosine", "constant"}, default="linear"
@@ -147,8 +138,9 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         one fit; when that is done it holds the model, which another such call returns at once.
     checkpoint_every : int, default=1000
         Steps from one checkpoint to the next; there is one after each epoch, too. Each takes the
-        disk space of three models, as it holds the moments of AdamW; of half as much with compact
-        moments, and of one model more each with averaging and with early stopping.
+        disk space of three models, as it holds the moments of AdamW; of half as much above
+        100 million entries of label embeddings, and of one model more each with averaging and with
+        early stopping.
     warm_start : bool, default=False
         Go on from the weights of the previous fit instead of starting anew. Training has a copy
         of them: until `fit` returns, memory holds both, and predictions are by the old ones. What
@@ -230,14 +222,12 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         "bottleneck_dim": [Interval(Integral, 1, None, closed="left")],
         "negative_sampling": [StrOptions({"dynamic", "static", "static-separate"})],
         "head_init": [StrOptions({"centroids", "priors", "random"})],
-        "loss_reduction": [StrOptions({"sum", "mean"})],
         "max_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "prediction_batch_size": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "head_learning_rate": [Interval(Real, 0, None, closed="left"), None],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "label_moments": [StrOptions({"auto", "full", "compact"})],
         "warmup_fraction": [Interval(Real, 0, 1, closed="both")],
         "lr_schedule": [StrOptions({"linear", "cosine", "constant"})],
         "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
@@ -287,14 +277,12 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         bottleneck_dim: int = DEFAULT_BOTTLENECK_DIM,
         negative_sampling: str = "dynamic",
         head_init: str = "centroids",
-        loss_reduction: str = "sum",
         max_epochs: int | str = "auto",
         batch_size: int = 32,
         prediction_batch_size: int = 64,
         learning_rate: float | str = "auto",
         head_learning_rate: float | None = 2e-3,
         weight_decay: float = 0.01,
-        label_moments: str = "auto",
         warmup_fraction: float = 0.1,
         lr_schedule: str = "linear",
         max_grad_norm: float | None = None,
@@ -324,14 +312,12 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         self.bottleneck_dim = bottleneck_dim
         self.negative_sampling = negative_sampling
         self.head_init = head_init
-        self.loss_reduction = loss_reduction
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.prediction_batch_size = prediction_batch_size
         self.learning_rate = learning_rate
         self.head_learning_rate = head_learning_rate
         self.weight_decay = weight_decay
-        self.label_moments = label_moments
         self.warmup_fraction = warmup_fraction
         self.lr_schedule = lr_schedule
         self.max_grad_norm = max_grad_norm

@@ -14,11 +14,9 @@ COMMON: dict[str, Any] = {
     "encoder_dropout": None,
     "negative_sampling": "dynamic",
     "head_init": "random",
-    "loss_reduction": "mean",
     "learning_rate": 1e-4,
     "head_learning_rate": None,
     "weight_decay": 0.01,
-    "label_moments": "full",
     "warmup_fraction": 0.0,
     "lr_schedule": "constant",
 }

@@ -86,7 +86,7 @@ def test_accuracy_of_the_papers_recipe_on_held_out_texts(data_set):
     options = ["--hold-out", "8", "--texts", "30", "--paper", "--no-words"]
     shown = run(["accuracy.py", data_set, *SETTINGS, *options])
     assert ": 30 texts, 12 labels, 8 to test" in shown
-    assert "loss_reduction='mean'" in shown
+    assert "head_init='random'" in shown
     assert names_of_rows(shown) == ["what", "language"]
 
 

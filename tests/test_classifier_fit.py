@@ -272,13 +272,6 @@ def test_fit_starts_anew():
     assert clf.n_labels_ == 30
 
 
-@pytest.mark.parametrize("moments", ["full", "compact"])
-def test_label_moments_reach_the_optimiser(moments, trainers):
-    clf = make_classifier(label_moments=moments, max_epochs=1).fit(X, Y)
-    state = trainers[0].optimizers[1].state[clf.network_.label_table.weight]
-    assert state["first"].dtype == (torch.bfloat16 if moments == "compact" else torch.float32)
-
-
 @pytest.mark.parametrize("sampling", ["dynamic", "static"])
 def test_fit_with_int8_trains_like_auto(sampling):
     """So do the initial heads, and the recall of static negatives."""
@@ -307,7 +300,6 @@ def test_defaults_of_the_contract():
         "dropout": "auto",
         "encoder_dropout": "auto",
         "head_init": "centroids",
-        "loss_reduction": "sum",
         "max_epochs": "auto",
         "batch_size": 32,
         "learning_rate": "auto",

@@ -62,15 +62,16 @@ def test_one_constant_rate_for_all(name):
 
 @pytest.mark.parametrize("name", PRINTED)
 def test_they_train(name):
-    """The text of the paper: one constant rate of 1e-4, mean losses, no warm-up, dropout 0.5."""
+    """The text of the paper: one constant rate of 1e-4, no warm-up, dropout 0.5."""
     params = {**paper_params(name.upper()), "encoder": encoder_path()}
     clf = LightXMLClassifier(**{**params, "max_epochs": 2, "swa_start": 1, "n_feature_layers": 2})
     clf.set_params(max_length=32, random_state=0, device="cpu").fit(X, Y)
     assert [epoch["learning_rate"] for epoch in clf.history_] == [1e-4, 1e-4]
     assert clf.network_.direct == ("bottleneck_dim" not in params)
     assert clf.network_.dropout.p == 0.5
-    # Cross-entropies of coin tosses: means, from where nothing is known.
-    assert clf.history_[0]["recall_loss"] == pytest.approx(np.log(2), rel=0.2)
+    # Cross-entropies of coin tosses, because random heads know nothing.
+    per_cluster = clf.history_[0]["recall_loss"] / clf.network_.layout.n_clusters
+    assert per_cluster == pytest.approx(np.log(2), rel=0.2)
 
 
 def test_each_call_makes_its_own():

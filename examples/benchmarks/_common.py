@@ -19,6 +19,10 @@ from skxmc._model.encoder import build_encoder, load_encoder
 from skxmc._model.fitted import Model
 from skxmc._model.network import LightXMLNetwork
 from skxmc._model.tokens import TokenStore
+from skxmc._training import optim
+
+# Numbers of entries above which moments are compact.
+LABEL_MOMENTS = {"full": 1 << 62, "compact": 0, "auto": optim.MAX_FULL_ENTRIES}
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -142,3 +146,8 @@ def random_classifier(
 def device_of(network: torch.nn.Module) -> torch.device:
     """Where a network is."""
     return next(network.parameters()).device
+
+
+def use_label_moments(which: str) -> None:
+    """Have all label tables trained with full or with compact moments; "auto" changes nothing."""
+    optim.MAX_FULL_ENTRIES = LABEL_MOMENTS[which]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _common import MINILM, load_shape, memory_of, random_labels
+from _common import MINILM, load_shape, memory_of, random_labels, use_label_moments
 
 WORDS = 110  # some 128 tokens and more
 
@@ -93,11 +93,11 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
 
     rng = np.random.default_rng(0)
     (n_labels,), (moments,) = arguments.labels, arguments.label_moments
+    use_label_moments(moments)
     clf = LightXMLClassifier(
         encoder_path(arguments),
         bottleneck_dim=arguments.dim,
         clusterer=BalancedLabelClusterer(arguments.cluster_size or "auto", random_state=0),
-        label_moments=moments,
         max_epochs=1,
         batch_size=16,
         precision="bf16",

@@ -2,8 +2,8 @@
 
 python examples/benchmarks/optimizers.py [--epochs 2] [--only full compact dense]
 
-"full" and "compact" are `label_moments` of LightXMLClassifier, which touch only the rows of a
-step, as for the words of the encoder; "dense" is PyTorch's AdamW on all rows at every step.
+"full" and "compact" are the moments of small and large label tables. They touch only the rows of
+a step. "dense" is PyTorch's AdamW on all rows at every step.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from unittest import mock
 
 import joblib
 import torch
+from _common import use_label_moments
 
 from skxmc import BalancedLabelClusterer, LightXMLClassifier
 from skxmc._training.optim import BETAS, EPS
@@ -71,10 +72,10 @@ def main() -> None:
         clf = LightXMLClassifier(
             "sentence-transformers/all-MiniLM-L6-v2",
             clusterer=BalancedLabelClusterer(max_cluster_size=16),
-            label_moments="compact" if name == "compact" else "full",
             max_epochs=arguments.epochs,
             **SETTINGS,
         )
+        use_label_moments("compact" if name == "compact" else "full")
         started = time.perf_counter()
         if name == "dense":
             with dense_optimizer():

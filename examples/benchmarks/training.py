@@ -15,6 +15,7 @@ from unittest import mock
 import numpy as np
 import torch
 from _common import (
+    LABEL_MOMENTS,
     describe_machine,
     load_shape,
     memory_of,
@@ -24,6 +25,7 @@ from _common import (
     seconds,
     spread,
     time_in_turn,
+    use_label_moments,
 )
 
 from skxmc import LightXMLClassifier
@@ -43,7 +45,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--labels", type=int, default=500_000)
     parser.add_argument("--clusters", type=int, default=8192)
     parser.add_argument("--dim", type=int, default=400, help="of the label embeddings")
-    parser.add_argument("--label-moments", default="auto")
+    parser.add_argument("--label-moments", choices=LABEL_MOMENTS, default="auto")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument(
@@ -79,8 +81,8 @@ class Step:
             "n_candidate_clusters": max(1, CANDIDATE_LABELS // -(-n_labels // n_clusters)),
             "device": arguments.device,
             "precision": arguments.precision,
-            "label_moments": arguments.label_moments,
         }
+        use_label_moments(arguments.label_moments)
         settings = resolve_settings(params, n_texts=n_texts, seed=0)
         self.trainer = Trainer(network, data, settings, rng)
         network.train()

@@ -119,9 +119,8 @@ def with_advice_on_memory(fit: Callable[Given, Fitted]) -> Callable[Given, Fitte
         estimator: Any = args[0]
         raise torch.OutOfMemoryError(
             f"Out of memory in training ({reason}). Lower batch_size={estimator.batch_size} or "
-            f"max_length={estimator.max_length}; with many labels also bottleneck_dim, or set "
-            'label_moments="compact"; or take a smaller encoder. The classifier is as it was '
-            "before."
+            f"max_length={estimator.max_length}, with many labels also bottleneck_dim, or take a "
+            "smaller encoder. The classifier is as it was before."
         )
 
     return advising

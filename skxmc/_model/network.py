@@ -186,9 +186,8 @@ class LightXMLNetwork(nn.Module):
         *,
         chosen: torch.Tensor | None = None,
         objective: str = "both",
-        reduction: str = "sum",
     ) -> Losses:
-        """Compute eq. 1 and eq. 5 for a batch.
+        """Compute eq. 1 and eq. 5: sums over clusters and candidates, means over the texts.
 
         Parameters
         ----------
@@ -202,8 +201,6 @@ class LightXMLNetwork(nn.Module):
             The clusters to rank; by default the current generator's (dynamic negatives).
         objective : {"both", "recall", "rank"}, default="both"
             Which of the two to compute.
-        reduction : {"sum", "mean"}, default="sum"
-            Over the entries of a text, clusters or candidates; over texts it is the mean.
         """
         recall_features, rank_features = self._head_inputs(features)
         no_loss = features.new_zeros((), dtype=torch.float32)
@@ -214,12 +211,11 @@ class LightXMLNetwork(nn.Module):
         if objective != "rank":
             recall_loss = F.binary_cross_entropy_with_logits(
                 recall_logits, cluster_targets, reduction="sum"
-            ) / (len(features) if reduction == "sum" else cluster_targets.numel())
+            ) / len(features)
         if objective != "recall" and not self.direct:
             if chosen is None:
                 chosen = dynamic_clusters(recall_logits, cluster_targets, n_candidate_clusters)
-            rank_loss, n_ranked = self._rank_loss(rank_features, positives, chosen)
-            rank_loss = rank_loss / (len(features) if reduction == "sum" else n_ranked)
+            rank_loss = self._rank_loss(rank_features, positives, chosen) / len(features)
         return Losses(recall_loss, rank_loss)
 
     def _head_inputs(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -234,8 +230,8 @@ class LightXMLNetwork(nn.Module):
 
     def _rank_loss(
         self, features: torch.Tensor, positives: Positives, chosen: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Compute eq. 5: summed binary cross-entropy over the candidates, and how many there are.
+    ) -> torch.Tensor:
+        """Compute eq. 5: binary cross-entropy summed over texts and their candidates.
 
         A text ranks all labels of the clusters chosen for it, and its positives wherever they
         are. With softplus(x) for the cross-entropy of a negative, that of a positive is
@@ -253,7 +249,7 @@ class LightXMLNetwork(nn.Module):
         not_counted_yet = ~is_chosen[positives.rows, place]
         loss = (F.softplus(of_chosen) * is_label).sum()
         loss = loss + (F.softplus(of_positive) * not_counted_yet - of_positive).sum()
-        return loss, is_label.sum() + not_counted_yet.sum()
+        return loss
 
     def _rank(
         self, features: torch.Tensor, candidates: Candidates

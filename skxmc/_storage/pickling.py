@@ -13,13 +13,15 @@ from skxmc._model.seeds import local_seed
 
 # Parameters that have another name now than in models written before 0.1.0.
 RENAMED_PARAMS = {"head_start": "head_init"}
+DROPPED_PARAMS = ("prediction_precision", "loss_reduction", "label_moments")
 
 
 def current_params(params: dict[str, Any]) -> dict[str, Any]:
     """Turn the parameters of a model that an earlier version has written into those of today."""
     params = {RENAMED_PARAMS.get(name, name): value for name, value in params.items()}
-    precision = params.pop("prediction_precision", None)
-    return params if precision is None else {**params, "precision": precision}
+    if params.get("prediction_precision") is not None:
+        params["precision"] = params["prediction_precision"]
+    return {name: value for name, value in params.items() if name not in DROPPED_PARAMS}
 
 
 def network_state(network: LightXMLNetwork) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from skxmc._model.network import LightXMLNetwork
 
 BETAS = (0.9, 0.999)
 EPS = 1e-8
-# label_moments="auto" is "compact" for label tables of more entries: 0.8 GB of full moments.
+# Label tables of more entries have compact moments: 0.2 GB instead of 0.8 at this number.
 MAX_FULL_ENTRIES = 100_000_000
 # Rows of so many entries are worth a tensor of their own on a CPU.
 MIN_LONG_ROW = 4096
@@ -27,16 +27,13 @@ def build_optimizers(
     learning_rate: float,
     head_learning_rate: float,
     weight_decay: float,
-    label_moments: str = "auto",
 ) -> list[torch.optim.Optimizer]:
     """Optimisers of all weights, with their own rate for the heads.
 
     Weight decay is on all weights but biases and layer norms, which are the ones of one dimension,
     save for some biases of XLNet (the paper's sentence has it the wrong way round).
     """
-    row_groups = _row_groups(
-        network, learning_rate, head_learning_rate, weight_decay, label_moments
-    )
+    row_groups = _row_groups(network, learning_rate, head_learning_rate, weight_decay)
     by_rows = {id(p) for group in row_groups for p in group["params"]}
     dense_groups = []
     for is_encoder, rate in ((True, learning_rate), (False, head_learning_rate)):
@@ -65,7 +62,6 @@ def _row_groups(
     learning_rate: float,
     head_learning_rate: float,
     weight_decay: float,
-    label_moments: str,
 ) -> list[dict[str, Any]]:
     """Parameter groups of the weights with sparse gradients."""
     groups = []
@@ -75,8 +71,7 @@ def _row_groups(
         groups.append({"params": trained, "lr": learning_rate, "weight_decay": weight_decay})
     if not network.direct and network.label_table.weight.requires_grad:
         table = network.label_table
-        is_large = table.weight.numel() > MAX_FULL_ENTRIES
-        is_compact = label_moments == "compact" or (label_moments == "auto" and is_large)
+        is_compact = table.weight.numel() > MAX_FULL_ENTRIES
         of_table = {"lr": head_learning_rate, "rows_are_distinct": True}
         groups += [
             {

@@ -53,13 +53,11 @@ class Settings:
     encoder_dropout: float | None  # None: as the encoder comes
     n_candidate_clusters: int | str
     negative_sampling: str
-    loss_reduction: str
     max_epochs: int
     batch_size: int
     learning_rate: float | str
     head_learning_rate: float | None  # None: as the encoder
     weight_decay: float
-    label_moments: str
     warmup_fraction: float
     lr_schedule: str
     max_grad_norm: float | None

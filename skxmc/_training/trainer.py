@@ -120,7 +120,6 @@ class Trainer:
             learning_rate=rate,
             head_learning_rate=head_rate,
             weight_decay=settings.weight_decay,
-            label_moments=settings.label_moments,
         )
         self.base_rates = [[g["lr"] for g in o.param_groups] for o in self.optimizers]
         self.scaler = torch.amp.GradScaler(
@@ -227,7 +226,6 @@ class Trainer:
                 self.n_candidate_clusters,
                 chosen=chosen,
                 objective=self.objective,
-                reduction=self.settings.loss_reduction,
             )
         self.scaler.scale(losses.recall + losses.rank).backward()
         for optimizer in self.optimizers:

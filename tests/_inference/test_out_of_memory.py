@@ -43,8 +43,7 @@ def test_training_says_what_to_lower(kind, monkeypatch):
     clf = make_classifier()
     message = (
         rf"Out of memory in training \({re.escape(str(ERRORS[kind])[:10])}.*\)\. Lower "
-        "batch_size=16 or max_length=32; with many labels also bottleneck_dim, or set "
-        "label_moments=.compact.; or "
+        "batch_size=16 or max_length=32, with many labels also bottleneck_dim, or "
         r"take a smaller encoder\. The classifier is as it was before\."
     )
     with pytest.raises(torch.OutOfMemoryError, match=message) as raised:

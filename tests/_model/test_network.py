@@ -71,20 +71,6 @@ def test_given_clusters_are_ranked(path):
     assert losses.rank.item() == pytest.approx(rank, rel=1e-5)
 
 
-@pytest.mark.parametrize("n_candidate_clusters", [1, 3])
-def test_mean_losses(path, n_candidate_clusters):
-    """Slots without a label, and positives that are candidates anyhow, count in no mean."""
-    network, features = make_network(), make_features()
-    positives = as_positives(LABELS_OF_TEXTS)
-    losses = network.losses(features, positives, n_candidate_clusters, reduction="mean")
-    recall, rank, candidates = losses_in_python(
-        network, features, LABELS_OF_TEXTS, n_candidate_clusters
-    )
-    n_ranked = sum(map(len, candidates))
-    assert losses.recall.item() == pytest.approx(recall / network.layout.n_clusters, rel=1e-5)
-    assert losses.rank.item() == pytest.approx(rank * len(features) / n_ranked, rel=1e-5)
-
-
 @pytest.mark.parametrize("objective", ["recall", "rank"])
 @pytest.mark.parametrize("chosen", [None, torch.tensor([[0, 1]] * 6)], ids=["dynamic", "static"])
 def test_one_loss_alone(objective, chosen):

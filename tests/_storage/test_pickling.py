@@ -211,8 +211,9 @@ def test_current_params_of_earlier_version_are_renamed():
     assert restored.get_params() == clf.get_params()
 
 
-def test_current_params_of_earlier_version_fold_prediction_precision():
+def test_current_params_of_earlier_version_drop_what_is_gone():
     given = {"precision": "bf16", "threshold": 0.5}
+    gone = {"loss_reduction": "mean", "label_moments": "full"}
     for old, precision in ((None, "bf16"), ("int8", "int8")):
-        params = current_params({**given, "prediction_precision": old})
+        params = current_params({**given, **gone, "prediction_precision": old})
         assert params == {**given, "precision": precision}

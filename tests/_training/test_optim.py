@@ -98,16 +98,13 @@ def test_frozen_words_alone_are_left_out(tiny_encoder):
     assert WORDS not in {name for o in optimizers for name in groups_by_name(network, o)}
 
 
-@pytest.mark.parametrize(
-    ("label_moments", "most_full", "is_compact"),
-    [("full", 0, False), ("compact", 10**9, True), ("auto", 24, False), ("auto", 23, True)],
-)
+@pytest.mark.parametrize(("max_full", "is_compact"), [(24, False), (23, True)])
 def test_only_the_embeddings_of_labels_have_compact_moments(
-    tiny_encoder, monkeypatch, label_moments, most_full, is_compact
+    tiny_encoder, monkeypatch, max_full, is_compact
 ):
-    monkeypatch.setattr(optim, "MAX_FULL_ENTRIES", most_full)
+    monkeypatch.setattr(optim, "MAX_FULL_ENTRIES", max_full)
     network = make_network(tiny_encoder(), sparse_words=True)
-    _, by_rows = build_optimizers(network, **RATES, label_moments=label_moments)
+    _, by_rows = build_optimizers(network, **RATES)
     compact = {id(g["params"][0]): g["compact_dim"] for g in by_rows.param_groups}
     assert network.label_table.weight.numel() == 24
     assert compact.pop(id(network.label_table.weight)) == (4 if is_compact else None)

@@ -21,6 +21,7 @@ from training_fixtures import (
     weights,
 )
 
+from skxmc._training import optim
 from skxmc._training import trainer as trainer_module
 from skxmc._training.trainer import TrainingSet
 
@@ -112,8 +113,9 @@ def test_gradients_are_clipped(make_trainer):
 
 
 @pytest.mark.parametrize("moments", ["full", "compact"])
-def test_moments_of_the_labels(make_trainer, moments):
-    trainer = make_trainer(max_epochs=8, label_moments=moments)
+def test_moments_of_the_labels(make_trainer, moments, monkeypatch):
+    monkeypatch.setattr(optim, "MAX_FULL_ENTRIES", 0 if moments == "compact" else 10**9)
+    trainer = make_trainer(max_epochs=8)
     table = trainer.network.label_table
     states = trainer.optimizers[1].state
     expected = torch.bfloat16 if moments == "compact" else torch.float32
@@ -236,15 +238,15 @@ def test_trainer_verbose_0_prints_nothing(make_trainer, capsys):
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-@pytest.mark.parametrize("label_moments", ["full", "compact"])
-def test_training_on_cuda(make_trainer, precision, label_moments):
+@pytest.mark.parametrize("max_full", [0, 10**9])
+def test_training_on_cuda(make_trainer, precision, max_full, monkeypatch):
+    monkeypatch.setattr(optim, "MAX_FULL_ENTRIES", max_full)
     trainer = make_trainer(
         max_epochs=6,
         precision=precision,
         device=torch.device("cuda", 0),
         swa_start=4,
         swa_every=2,
-        label_moments=label_moments,
     )
     history = run(trainer)
     assert history[-1]["loss"] < 0.7 * history[0]["loss"]
