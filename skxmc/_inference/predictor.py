@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
+from skxmc._input.sparse import row_of_entry
 from skxmc._model.device import autocast, is_out_of_memory
 from skxmc._model.network import LightXMLNetwork
 from skxmc._model.tokens import TokenBatch, TokenStore, prediction_batches, ranges, tokenize
@@ -175,7 +176,7 @@ class Predictor:
 
         for rows, (rank_of,) in self.results(texts, ranks):
             true = y[rows]
-            text_of = np.repeat(np.arange(len(rows)), np.diff(true.indptr))
+            text_of = row_of_entry(true)
             found = rank_of[text_of, cluster_of[true.indices]]
             counts += np.bincount(found, minlength=layout.n_clusters)
         return counts

@@ -43,6 +43,11 @@ def narrow_indices(csr: sparse.csr_array) -> None:
         csr.indptr = csr.indptr.astype(np.int32, copy=False)
 
 
+def row_of_entry(csr: sparse.csr_array | sparse.csr_matrix) -> NDArray[np.int64]:
+    """Return the row of each stored entry, in the order of `csr.indices`."""
+    return np.repeat(np.arange(csr.shape[0]), np.diff(csr.indptr))
+
+
 def as_array(values: Any, name: str) -> NDArray[Any]:
     """Whatever makes a full rectangular array, as one."""
     if np.ma.is_masked(values):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.preprocessing import MultiLabelBinarizer
 
-from skxmc._input.sparse import as_array, checked_csr, narrow_indices
+from skxmc._input.sparse import as_array, checked_csr, narrow_indices, row_of_entry
 from skxmc._utils.warnings import warn_user
 
 MAX_INT64 = np.iinfo(np.int64).max
@@ -384,7 +384,7 @@ def _align(
 ) -> tuple[sparse.csr_array, NDArray[np.int64]]:
     """Move columns `names` to those of `classes`, and count each row's entries that have none."""
     n_rows = matrix.shape[0]
-    rows = np.repeat(np.arange(n_rows), np.diff(matrix.indptr))
+    rows = row_of_entry(matrix)
     columns = find_columns(names, classes, name)[matrix.indices]
     known = columns >= 0
     entries = (matrix.data[known], (rows[known], columns[known]))

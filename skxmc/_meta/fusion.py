@@ -6,6 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from skxmc._input.sparse import row_of_entry
 from skxmc._utils.parallel import usable_threads
 from skxmc._utils.warnings import warn_user
 
@@ -40,7 +41,7 @@ class LearnedFusion:
     def fit(self, scores: list[sp.csr_matrix], y: sp.csr_array) -> LearnedFusion:
         """Learn from the members' scores, (n_texts, n_labels) each, and the true labels."""
         proposed = _union(scores)
-        rows = np.repeat(np.arange(proposed.shape[0]), np.diff(proposed.indptr))
+        rows = row_of_entry(proposed)
         is_true = _values_at(sp.csr_matrix(y), rows, proposed.indices) > 0
         if min(np.count_nonzero(is_true), np.count_nonzero(~is_true)) < LEAST_EXAMPLES:
             warn_user(
@@ -66,7 +67,7 @@ class LearnedFusion:
         fused = _union(scores)
         if self.model is None or fused.nnz == 0:
             return mean
-        rows = np.repeat(np.arange(fused.shape[0]), np.diff(fused.indptr))
+        rows = row_of_entry(fused)
         with usable_threads():
             probability = self.model.predict_proba(self._features(scores, fused, rows))[:, 1]
         # Trees give few distinct values; equal ones are told apart by the mean score.

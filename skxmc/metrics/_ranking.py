@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from skxmc._input.ranking import check_k, rank_columns
-from skxmc._input.sparse import as_array
+from skxmc._input.sparse import as_array, row_of_entry
 from skxmc._input.validation import Labels, check_labels, find_columns, names_labels
 from skxmc._utils.warnings import warn_user
 
@@ -82,9 +82,8 @@ def _columns_of_top_k(
 def look_up(columns: NDArray[np.int64], matrix: sparse.csr_array) -> NDArray[np.bool_]:
     """Whether row i of canonical `matrix` has an entry in columns[i, j]; -1 is never an entry."""
     n, n_labels = matrix.shape
-    rows = np.repeat(np.arange(n), np.diff(matrix.indptr))
     # One sorted number for each entry; the sentinel stands for "beyond the last".
-    entries = np.append(rows * n_labels + matrix.indices, n * n_labels)
+    entries = np.append(row_of_entry(matrix) * n_labels + matrix.indices, n * n_labels)
     wanted = np.arange(n)[:, np.newaxis] * n_labels + columns
     return (entries[np.searchsorted(entries, wanted)] == wanted) & (columns >= 0)
 
