@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from importlib import import_module
 from numbers import Integral, Real
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
-from sklearn.datasets import dump_svmlight_file
 from sklearn.preprocessing import normalize
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
@@ -23,7 +16,8 @@ from skxmc._base import TextRankerMixin
 from skxmc._input.split import add_label_texts
 from skxmc._input.tfidf import fit_tfidf
 from skxmc._input.validation import check_labels, check_texts
-from skxmc._utils.parallel import ProcessLock, clip_jobs
+from skxmc._omikuji_io import import_omikuji, model_from_files, model_to_files, train_model
+from skxmc._utils.parallel import clip_jobs
 
 # Scores that round to 0, and those of labels that no beam finds: stored entries must be positive.
 LEAST_SCORE = float(np.finfo(np.float32).tiny)
@@ -195,7 +189,7 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         ImportError
             If omikuji is not installed.
         """
-        omikuji = _import_omikuji()
+        omikuji = import_omikuji()
         texts = check_texts(X)
         labels = check_labels(y, label_names=label_names, n_texts=len(texts), require_positive=True)
         texts, y = add_label_texts(texts, labels.matrix, label_texts)
@@ -215,11 +209,7 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         settings.min_branch_size = min(self.min_branch_size, most)
         settings.collapse_every_n_layers = min(self.collapse_every_n_layers, most)
         settings.linear_weight_threshold = self.weight_threshold
-        with TemporaryDirectory(prefix="skxmc-") as folder:
-            path = str(Path(folder) / "train.txt")
-            _write_training_file(path, features, y)
-            with _quiet(self.verbose):
-                model = omikuji.Model.train_on_data(path, settings, self._n_threads())
+        model = train_model(features, y, settings, self._n_threads(), self.verbose)
         n_texts = np.bincount(y.indices, minlength=len(labels.classes))
         self._become(
             {
@@ -325,22 +315,13 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         if "model_" in state:
-            state["model_"] = _model_files(state["model_"])
+            state["model_"] = model_to_files(state["model_"])
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if "model_" in state:
-            state = {**state, "model_": _model_of_files(state["model_"])}
+            state = {**state, "model_": model_from_files(state["model_"])}
         super().__setstate__(state)
-
-
-def _import_omikuji() -> Any:
-    try:
-        return import_module("omikuji")
-    except ImportError as error:
-        raise ImportError(
-            "OmikujiClassifier needs omikuji, which is not installed: pip install omikuji"
-        ) from error
 
 
 def _normalized(features: Any) -> sp.csr_matrix:
@@ -353,68 +334,3 @@ def _normalized(features: Any) -> sp.csr_matrix:
     features = normalize(features, copy=False).astype(np.float32)
     features.eliminate_zeros()
     return features
-
-
-def _write_training_file(path: str, features: sp.csr_matrix, labels: sp.csr_array) -> None:
-    """Write the format of the Extreme Classification Repository."""
-    # omikuji cannot read the line that is written for a row of no features; a 0 says the same.
-    is_empty = np.diff(features.indptr) == 0
-    places = features.indptr[:-1][is_empty]
-    starts = features.indptr + np.concatenate([[0], np.cumsum(is_empty)])
-    features = sp.csr_matrix(
-        (np.insert(features.data, places, 0), np.insert(features.indices, places, 0), starts),
-        shape=features.shape,
-    )
-    with open(path, "wb") as file:
-        file.write(f"{features.shape[0]} {features.shape[1]} {labels.shape[1]}\n".encode())
-        dump_svmlight_file(features, labels, file, multilabel=True)
-
-
-def _model_files(model: Any) -> dict[str, bytes]:
-    """Contents of the files that omikuji saves a model to, by name."""
-    with TemporaryDirectory(prefix="skxmc-") as folder:
-        with _quiet():
-            model.save(folder)
-        return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
-
-
-def _model_of_files(files: dict[str, bytes]) -> Any:
-    """Load the model that `_model_files` saved."""
-    omikuji = _import_omikuji()
-    trees = [files[f"tree{number}.cbor"] for number in range(len(files) - 1)]
-    with TemporaryDirectory(prefix="skxmc-") as folder:
-        for name in files:
-            Path(folder, name).write_bytes(files[name])
-        # omikuji adds up trees in the order in which the folder lists them, and sums round by
-        # their order: so the trees go, in order, into the files as listed.
-        listed = [name for name in os.listdir(folder) if name.startswith("tree")]
-        for name, tree in zip(listed, trees, strict=True):
-            Path(folder, name).write_bytes(tree)
-        with _quiet():
-            return omikuji.Model.load(folder)
-
-
-_quiet_lock = ProcessLock()
-
-
-@contextmanager
-def _quiet(verbose: int = 0) -> Iterator[None]:
-    """Close the standard output and error for what omikuji writes there from Rust."""
-    # By descriptor, as Rust knows no sys.stderr, and omikuji has no switch; one thread at a time,
-    # or a second would take the first one's null device for what there was before.
-    if verbose:
-        yield
-        return
-    with _quiet_lock, ExitStack() as stack:
-        null = os.open(os.devnull, os.O_WRONLY)
-        stack.callback(os.close, null)
-        for descriptor in (1, 2):
-            try:
-                saved = os.dup(descriptor)
-            except OSError:  # closed, as under a daemon; the next file opened must not get it
-                stack.callback(os.close, descriptor)
-            else:
-                stack.callback(os.close, saved)
-                stack.callback(os.dup2, saved, descriptor)
-            os.dup2(null, descriptor)
-        yield

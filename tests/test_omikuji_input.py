@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-import re
 import sys
 
 import numpy as np
@@ -10,12 +9,10 @@ import pytest
 from omikuji_examples import X, Y, assert_same
 from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.datasets import load_svmlight_file
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from skxmc import OmikujiClassifier, _omikuji
-from skxmc._input.validation import check_labels
+from skxmc import OmikujiClassifier
 
 omikuji = pytest.importorskip("omikuji")
 
@@ -121,21 +118,6 @@ def test_features_of_another_number_are_refused():
     fitted.vectorizer_ = TfidfVectorizer(token_pattern=r"\w").fit(["a b c"])
     with pytest.raises(ValueError, match=r"^vectorizer makes 3 features now, and made 2 in fit"):
         fitted.predict_topk(["a b"], 1)
-
-
-def test_training_file(tmp_path):
-    path = tmp_path / "train.txt"
-    features = sparse.csr_matrix(np.array([[0.5, 0, 1 / 3], [0, 0, 0], [0, 1, 0], [0, 0, 0]]))
-    labels = check_labels(np.array([[1, 0, 1], [0, 1, 0], [0, 0, 0], [0, 0, 0]])).matrix
-    _omikuji._write_training_file(str(path), features, labels)
-    header, *lines = path.read_text().splitlines()
-    assert header == "4 3 3"
-    assert [line.split(" ")[0] for line in lines] == ["0,2", "1", "", ""]
-    assert all(re.fullmatch(r"[\d,]*( \d+:[\d.e-]+)+", line) for line in lines)
-    path.write_text("\n".join(lines))
-    read, read_labels = load_svmlight_file(path, n_features=3, multilabel=True, zero_based=True)
-    np.testing.assert_allclose(read.toarray(), features.toarray(), rtol=1e-15)
-    assert read_labels == [(0, 2), (1,), (), ()]
 
 
 @pytest.mark.parametrize(

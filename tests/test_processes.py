@@ -27,7 +27,7 @@ from classifier_fixtures import (
     weights_digest,
 )
 
-from skxmc import LightXMLClassifier, _omikuji
+from skxmc import LightXMLClassifier, _omikuji_io
 from skxmc._inference import low_precision
 from skxmc._model import encoder as encoder_module
 from skxmc._model import seeds, tokens
@@ -198,7 +198,7 @@ def test_a_forked_child_learns_a_fusion_and_predicts_by_it():
 LOCKS = {
     "seeds": seeds._seeding,
     "encoders": encoder_module._loading,
-    "output": _omikuji._quiet_lock,
+    "output": _omikuji_io.output_lock,
     "copies": low_precision._copying,
     "tokenizers": tokens._tokenizing,
 }

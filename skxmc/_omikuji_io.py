@@ -1,0 +1,103 @@
+"""Files of omikuji, its models as bytes, and its output, which it writes from Rust."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.datasets import dump_svmlight_file
+
+from skxmc._utils.parallel import ProcessLock
+
+
+def import_omikuji() -> Any:
+    try:
+        return import_module("omikuji")
+    except ImportError as error:
+        raise ImportError(
+            "OmikujiClassifier needs omikuji, which is not installed: pip install omikuji"
+        ) from error
+
+
+def train_model(
+    features: sp.csr_matrix, labels: sp.csr_array, settings: Any, n_threads: int, verbose: int
+) -> Any:
+    """Train omikuji, which reads its data from a file."""
+    omikuji = import_omikuji()
+    with TemporaryDirectory(prefix="skxmc-") as folder:
+        path = str(Path(folder) / "train.txt")
+        write_training_file(path, features, labels)
+        with silenced(verbose):
+            return omikuji.Model.train_on_data(path, settings, n_threads)
+
+
+def write_training_file(path: str, features: sp.csr_matrix, labels: sp.csr_array) -> None:
+    """Write the format of the Extreme Classification Repository."""
+    # omikuji cannot read the line that is written for a row of no features; a 0 says the same.
+    is_empty = np.diff(features.indptr) == 0
+    places = features.indptr[:-1][is_empty]
+    starts = features.indptr + np.concatenate([[0], np.cumsum(is_empty)])
+    features = sp.csr_matrix(
+        (np.insert(features.data, places, 0), np.insert(features.indices, places, 0), starts),
+        shape=features.shape,
+    )
+    with open(path, "wb") as file:
+        file.write(f"{features.shape[0]} {features.shape[1]} {labels.shape[1]}\n".encode())
+        dump_svmlight_file(features, labels, file, multilabel=True)
+
+
+def model_to_files(model: Any) -> dict[str, bytes]:
+    """Contents of the files that omikuji saves a model to, by name."""
+    with TemporaryDirectory(prefix="skxmc-") as folder:
+        with silenced():
+            model.save(folder)
+        return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+
+
+def model_from_files(files: dict[str, bytes]) -> Any:
+    """Load the model that `model_to_files` saved."""
+    omikuji = import_omikuji()
+    trees = [files[f"tree{number}.cbor"] for number in range(len(files) - 1)]
+    with TemporaryDirectory(prefix="skxmc-") as folder:
+        for name in files:
+            Path(folder, name).write_bytes(files[name])
+        # omikuji adds up trees in the order in which the folder lists them, and sums round by
+        # their order: so the trees go, in order, into the files as listed.
+        listed = [name for name in os.listdir(folder) if name.startswith("tree")]
+        for name, tree in zip(listed, trees, strict=True):
+            Path(folder, name).write_bytes(tree)
+        with silenced():
+            return omikuji.Model.load(folder)
+
+
+output_lock = ProcessLock()
+
+
+@contextmanager
+def silenced(verbose: int = 0) -> Iterator[None]:
+    """Close the standard output and error for what omikuji writes there from Rust."""
+    # By descriptor, as Rust knows no sys.stderr, and omikuji has no switch; one thread at a time,
+    # or a second would take the first one's null device for what there was before.
+    if verbose:
+        yield
+        return
+    with output_lock, ExitStack() as stack:
+        null = os.open(os.devnull, os.O_WRONLY)
+        stack.callback(os.close, null)
+        for descriptor in (1, 2):
+            try:
+                saved = os.dup(descriptor)
+            except OSError:  # closed, as under a daemon; the next file opened must not get it
+                stack.callback(os.close, descriptor)
+            else:
+                stack.callback(os.close, saved)
+                stack.callback(os.dup2, saved, descriptor)
+            os.dup2(null, descriptor)
+        yield

@@ -1,0 +1,128 @@
+"""Omikuji's files, models as bytes, and silence."""
+
+import copy
+import os
+import pickle
+import re
+import subprocess
+import sys
+import threading
+
+import joblib
+import numpy as np
+import pytest
+from omikuji_examples import X, Y, assert_same
+from scipy import sparse
+from sklearn.datasets import load_svmlight_file
+
+from skxmc import OmikujiClassifier, _omikuji_io
+from skxmc._input.validation import check_labels
+
+omikuji = pytest.importorskip("omikuji")
+
+
+@pytest.fixture(scope="module")
+def clf():
+    """Fitted; several layers deep. Shared: copy it before changing it."""
+    return OmikujiClassifier(min_branch_size=4, beam_size=2).fit(X, Y)
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_training_file(tmp_path):
+    path = tmp_path / "train.txt"
+    features = sparse.csr_matrix(np.array([[0.5, 0, 1 / 3], [0, 0, 0], [0, 1, 0], [0, 0, 0]]))
+    labels = check_labels(np.array([[1, 0, 1], [0, 1, 0], [0, 0, 0], [0, 0, 0]])).matrix
+    _omikuji_io.write_training_file(str(path), features, labels)
+    header, *lines = path.read_text().splitlines()
+    assert header == "4 3 3"
+    assert [line.split(" ")[0] for line in lines] == ["0,2", "1", "", ""]
+    assert all(re.fullmatch(r"[\d,]*( \d+:[\d.e-]+)+", line) for line in lines)
+    path.write_text("\n".join(lines))
+    read, read_labels = load_svmlight_file(path, n_features=3, multilabel=True, zero_based=True)
+    np.testing.assert_allclose(read.toarray(), features.toarray(), rtol=1e-15)
+    assert read_labels == [(0, 2), (1,), (), ()]
+
+
+def test_pickle(clf, tmp_path):
+    path = tmp_path / "clf.joblib"
+    joblib.dump(clf, path)
+    for loaded in (pickle.loads(pickle.dumps(clf)), joblib.load(path), copy.deepcopy(clf)):
+        assert loaded.model_ is not clf.model_
+        assert_same(loaded, clf)
+        again = pickle.loads(pickle.dumps(loaded))
+        assert _omikuji_io.model_to_files(again.model_) == _omikuji_io.model_to_files(clf.model_)
+    unfitted = pickle.loads(pickle.dumps(OmikujiClassifier(C=2)))
+    assert unfitted.C == 2
+    assert not hasattr(unfitted, "model_")
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0], [0, 2, 1]], ids=str)
+def test_loaded_trees_keep_their_order_however_folders_are_listed(clf, monkeypatch, order):
+    # The listing is stood in for; what omikuji would read at each place is looked at instead.
+    files = _omikuji_io.model_to_files(clf.model_)
+    names = ["settings.json", *(f"tree{number}.cbor" for number in order)]
+    monkeypatch.setattr(_omikuji_io.os, "listdir", lambda _: names)
+    seen = []
+
+    def load(folder):
+        seen.extend((_omikuji_io.Path(folder) / name).read_bytes() for name in names[1:])
+
+    monkeypatch.setattr(omikuji.Model, "load", load)
+    _omikuji_io.model_from_files(files)
+    assert seen == [files[f"tree{number}.cbor"] for number in range(3)]
+
+
+def test_another_process_predicts_the_same_and_needs_no_open_output(clf, tmp_path):
+    code = (
+        "import joblib, os, sys; from skxmc import OmikujiClassifier;"
+        "sys.stdin = sys.stdout = sys.stderr = None; os.close(0); os.close(1); os.close(2);"
+        "clf, texts = joblib.load(sys.argv[1]), joblib.load(sys.argv[2]);"
+        "joblib.dump(clf.decision_function(texts), sys.argv[3]);"
+        "clf = OmikujiClassifier().fit(['a text', 'more'], [['x'], ['y']]);"
+        "sys.exit(0 if clf.predict_topk(['text'], 1).labels[0, 0] == 'x' else 3)"
+    )
+    paths = [str(tmp_path / name) for name in ("clf.joblib", "texts", "scores")]
+    joblib.dump(clf, paths[0])
+    joblib.dump(X, paths[1])
+    run = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, timeout=120)
+    assert (run.returncode, run.stdout) == (0, b"")
+    assert (joblib.load(paths[2]) != clf.decision_function(X)).nnz == 0
+
+
+# ---------------------------------------------------------------- quiet
+
+
+def test_quiet_unless_verbose(capfd, clf):
+    pickle.loads(pickle.dumps(OmikujiClassifier().fit(X[:20], Y[:20])))
+    assert capfd.readouterr() == ("", "")
+    OmikujiClassifier(verbose=1).fit(X[:20], Y[:20])
+    out, err = capfd.readouterr()
+    assert "Training model" in out
+    assert "%" in err
+
+
+def test_output_is_open_again_afterwards(capfd):
+    def fit():
+        OmikujiClassifier().fit(X[:20], Y[:20])
+
+    threads = [threading.Thread(target=fit) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with pytest.raises(RuntimeError, match="inside"), _omikuji_io.silenced():
+        raise RuntimeError("inside")
+    os.write(1, b"out")
+    os.write(2, b"err")
+    assert capfd.readouterr() == ("out", "err")
+
+
+def test_no_descriptors_leak(clf):
+    folder = "/proc/self/fd"
+    if not os.path.isdir(folder):
+        pytest.skip("lists descriptors of Linux")
+    before = len(os.listdir(folder))
+    copy.deepcopy(clf)
+    assert len(os.listdir(folder)) == before
