@@ -31,12 +31,12 @@ from skxmc._input.validation import check_labels
 from skxmc._label_tree import LabelTree, members_of, split
 from skxmc._utils.parallel import clip_jobs
 
-# max_cluster_size="auto" is 1 (direct mode) below so many labels, AUTO_CLUSTER_SIZE from there on,
-# and more where there would be more clusters than AUTO_MOST_CLUSTERS: each costs the generator a
-# weight for every feature, all of which every step of training reads and writes.
-AUTO_DIRECT_LIMIT = 1 << 15
-AUTO_CLUSTER_SIZE = 64
-AUTO_MOST_CLUSTERS = 8192
+# max_cluster_size="auto" is 1 (the direct mode) below MIN_CLUSTERED_LABELS labels. From there on it
+# is MIN_AUTO_CLUSTER_SIZE, or more if that makes more than MAX_AUTO_CLUSTERS clusters. Each cluster
+# costs the recall head one weight per feature, and every training step touches all weights.
+MIN_CLUSTERED_LABELS = 1 << 15
+MIN_AUTO_CLUSTER_SIZE = 64
+MAX_AUTO_CLUSTERS = 8192
 
 IntArray = NDArray[np.int64]
 
@@ -102,9 +102,9 @@ def largest_cluster(max_cluster_size: int | str, n_labels: int) -> int:
     """Most labels in a cluster, where "auto" depends on how many labels there are."""
     if max_cluster_size != "auto":
         return int(max_cluster_size)
-    if n_labels < AUTO_DIRECT_LIMIT:
+    if n_labels < MIN_CLUSTERED_LABELS:
         return 1
-    return max(AUTO_CLUSTER_SIZE, -(-n_labels // AUTO_MOST_CLUSTERS))
+    return max(MIN_AUTO_CLUSTER_SIZE, -(-n_labels // MAX_AUTO_CLUSTERS))
 
 
 def count_clusters(max_cluster_size: int, n_labels: int) -> int:
@@ -239,8 +239,9 @@ class BalancedLabelClusterer(
         cut = partial(split, self._rows, self._tree, max_iter=self.max_iter, tol=self.tol)
         level = n_iter = 0
         while level < depth:
-            large = n_rows >> level > _label_tree.BLOCK_ROWS or nnz >> level > _label_tree.BLOCK_NNZ
-            steps = 1 if large else depth - level
+            is_wide = nnz >> level > _label_tree.ENTRY_BLOCK
+            is_large = is_wide or n_rows >> level > _label_tree.ROW_BLOCK
+            steps = 1 if is_large else depth - level
             members = members_of(self._tree.nodes, level)
             # Drawn before the threads start, whose order must not matter.
             seeds = random_state.randint(np.iinfo(np.int32).max, size=len(members))
@@ -285,7 +286,8 @@ class BalancedLabelClusterer(
         self._check_has_rows()
         rows, fitted, tree = self._unit_rows(X, reset=False), self._rows, self._tree
         if self.n_clusters_ > len(tree.cuts):  # direct mode
-            batches = gen_batches(rows.shape[0], max(1, _label_tree.BLOCK_NNZ // self.n_clusters_))
+            block = max(1, _label_tree.ENTRY_BLOCK // self.n_clusters_)
+            batches = gen_batches(rows.shape[0], block)
             nearest = [(rows[batch] @ fitted.T).toarray().argmax(axis=1) for batch in batches]
             return np.concatenate(nearest)
         nodes, depth = np.ones(rows.shape[0], dtype=np.int64), len(tree.weights)
@@ -389,7 +391,7 @@ class BalancedLabelClusterer(
         X = check_features(X, "X", partial(validate_data, self, reset=reset))
         if not sp.issparse(X):
             # In parts, as what scipy makes on the way takes eight times as much memory.
-            parts = gen_batches(len(X), _label_tree.BLOCK_ROWS)
+            parts = gen_batches(len(X), _label_tree.ROW_BLOCK)
             X = sp.vstack([sp.csr_array(X[part]) for part in parts], format="csr")
         return _unit(sp.csr_array(X))
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse as sp
 
-# A node of more rows or non-zeros is split by itself, its centres found on a sample of BLOCK_ROWS
+# A node of more rows or non-zeros is split by itself, its centres found on a sample of ROW_BLOCK
 # rows; smaller ones level by level, on a matrix (4 MB) that stays in the CPU's cache.
-BLOCK_ROWS = 1 << 14
-BLOCK_NNZ = 1 << 19
+ROW_BLOCK = 1 << 14
+ENTRY_BLOCK = 1 << 19
 N_START_ROUNDS = 3  # of power iteration, from whose result 2-means starts
 
 # How much of a row's similarity to itself is left out of that to its own centre. It outweighs the
@@ -97,10 +97,10 @@ def _two_means(
     products of the rows with the sum and with the difference of the two sides.
     """
     n_rows, sizes = X.shape[0], np.diff(bounds)
-    if n_rows > BLOCK_ROWS and len(sizes) == 1:
-        sample = np.sort(rng.choice(n_rows, BLOCK_ROWS, replace=False))
+    if n_rows > ROW_BLOCK and len(sizes) == 1:
+        sample = np.sort(rng.choice(n_rows, ROW_BLOCK, replace=False))
         weights = np.zeros(n_rows, dtype=np.float32)
-        bounds = np.array([0, BLOCK_ROWS])
+        bounds = np.array([0, ROW_BLOCK])
         weights[sample], n_iter = _two_means(X[sample], bounds, rng, max_iter, tol)
         return weights, n_iter
 

@@ -20,13 +20,13 @@ from skxmc._omikuji_io import import_omikuji, model_from_files, model_to_files, 
 from skxmc._utils.parallel import clip_jobs
 
 # Scores that round to 0, and those of labels that no beam finds: stored entries must be positive.
-LEAST_SCORE = float(np.finfo(np.float32).tiny)
+MIN_SCORE = float(np.finfo(np.float32).tiny)
 # omikuji makes room for all trees at once, and aborts where there is none.
-MOST_TREES = 10_000
+MAX_TREES = 10_000
 # From about 1e15 on, weights for the loss "log" become NaN, at which omikuji aborts in prediction.
-MOST_C = 1e6
+MAX_C = 1e6
 # Features of so many texts are in memory at a time in prediction.
-TEXTS_PER_CHUNK = 65_536
+TEXT_BLOCK = 65_536
 
 
 class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
@@ -106,8 +106,8 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
 
     _parameter_constraints: dict[str, list[Any]] = {
         "vectorizer": [HasMethods(["fit_transform", "transform"]), None],
-        "n_trees": [Interval(Integral, 1, MOST_TREES, closed="both")],
-        "C": [Interval(Real, 0, MOST_C, closed="right")],
+        "n_trees": [Interval(Integral, 1, MAX_TREES, closed="both")],
+        "C": [Interval(Real, 0, MAX_C, closed="right")],
         "loss": [StrOptions({"hinge", "log"})],
         "min_branch_size": [Interval(Integral, 2, None, closed="left")],
         "collapse_every_n_layers": [Interval(Integral, 0, None, closed="left")],
@@ -202,7 +202,7 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         settings = omikuji.Model.default_hyper_param()
         settings.n_trees = self.n_trees
         # omikuji computes in float32, where a smaller C would be 0.
-        settings.linear_c = float(max(self.C, LEAST_SCORE))
+        settings.linear_c = float(max(self.C, MIN_SCORE))
         settings.linear_loss_type = omikuji.LossType[self.loss.upper()].value
         # Beyond the number of labels they change nothing, and must fit a machine word.
         most = labels.matrix.shape[1] + 1
@@ -249,8 +249,8 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         """
         columns: list[np.ndarray] = []
         scores: list[np.ndarray] = []
-        for first in range(0, len(texts), TEXTS_PER_CHUNK):
-            chunk = texts[first : first + TEXTS_PER_CHUNK]
+        for first in range(0, len(texts), TEXT_BLOCK):
+            chunk = texts[first : first + TEXT_BLOCK]
             features = _normalized(self.vectorizer_.transform(chunk))
             if features.shape[1] != self.model_.n_features:
                 raise ValueError(
@@ -285,7 +285,7 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         if len(columns) < k:
             others = self._by_frequency[~np.isin(self._by_frequency, columns)][: k - len(columns)]
             columns = np.concatenate([columns, others])
-            scores = np.concatenate([scores, np.full(len(others), LEAST_SCORE, np.float32)])
+            scores = np.concatenate([scores, np.full(len(others), MIN_SCORE, np.float32)])
         return columns, scores
 
     def _beam(
@@ -303,7 +303,7 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         columns = np.array([column for column, _ in found], dtype=np.int64)
         scores = np.array([score for _, score in found], dtype=np.float32)
         best = np.lexsort((columns, -scores))[:k]
-        return columns[best], np.clip(scores[best], LEAST_SCORE, 1)
+        return columns[best], np.clip(scores[best], MIN_SCORE, 1)
 
     # ------------------------------------------------------------------ sklearn
 

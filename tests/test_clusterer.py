@@ -41,8 +41,8 @@ def plain_clusters(X, depth, rng):
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Make a few hundred rows take the way of millions: large nodes, samples, then blocks."""
-    monkeypatch.setattr(_label_tree, "BLOCK_ROWS", 64)
-    monkeypatch.setattr(_label_tree, "BLOCK_NNZ", 2000)
+    monkeypatch.setattr(_label_tree, "ROW_BLOCK", 64)
+    monkeypatch.setattr(_label_tree, "ENTRY_BLOCK", 2000)
 
 
 @parametrize_with_checks([BalancedLabelClusterer(max_cluster_size=16)])
@@ -91,13 +91,13 @@ def test_auto_sizes():
 
 
 def test_auto_size(monkeypatch):
-    monkeypatch.setattr(_clusterer, "AUTO_DIRECT_LIMIT", 200)
+    monkeypatch.setattr(_clusterer, "MIN_CLUSTERED_LABELS", 200)
     X = topical(200)
     assert BalancedLabelClusterer().fit(X[:199]).n_clusters_ == 199
     clusterer = BalancedLabelClusterer().fit(X)
     assert clusterer.n_clusters_ == 4
     assert clusterer.max_cluster_size == "auto"
-    monkeypatch.setattr(_clusterer, "AUTO_MOST_CLUSTERS", 2)
+    monkeypatch.setattr(_clusterer, "MAX_AUTO_CLUSTERS", 2)
     assert BalancedLabelClusterer().fit(X).n_clusters_ == 2
 
 
@@ -169,7 +169,7 @@ def test_direct_mode(size):
 
 @pytest.mark.parametrize("block", [100, 700])
 def test_direct_mode_predicts_in_batches(block, monkeypatch):
-    monkeypatch.setattr(_label_tree, "BLOCK_NNZ", block)
+    monkeypatch.setattr(_label_tree, "ENTRY_BLOCK", block)
     X = topical(300)
     assert_array_equal(BalancedLabelClusterer(1).fit(X).predict(X), np.arange(300))
 
@@ -204,7 +204,7 @@ def test_is_tighter_than_plain_two_means():
 def test_large_nodes_are_split_on_a_sample(monkeypatch):
     X = topical(2000, n_topics=40)
     whole = BalancedLabelClusterer(16, random_state=0).fit_predict(X)
-    monkeypatch.setattr(_label_tree, "BLOCK_ROWS", 500)
+    monkeypatch.setattr(_label_tree, "ROW_BLOCK", 500)
     sampled = BalancedLabelClusterer(16, random_state=0).fit(X)
     n_used = np.count_nonzero(sampled._tree.weights, axis=1)
     assert n_used.tolist() == [500, 1000, 2000, 2000, 2000, 2000, 2000]

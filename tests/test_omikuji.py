@@ -32,7 +32,7 @@ def clf():
 
 def test_texts_are_predicted_in_chunks(clf, monkeypatch):
     whole, best = clf.decision_function(X), clf.predict_topk(X, 5)
-    monkeypatch.setattr(_omikuji, "TEXTS_PER_CHUNK", 7)
+    monkeypatch.setattr(_omikuji, "TEXT_BLOCK", 7)
     chunked = clf.decision_function(X)
     assert (whole != chunked).nnz == 0
     np.testing.assert_array_equal(clf.predict_topk(X, 5).labels, best.labels)
@@ -159,7 +159,7 @@ def test_a_beam_too_narrow_is_widened(clf):
     n_recalled = np.diff(clf.decision_function(X).indptr)
     k = int(n_recalled.min()) + 5
     scores = clf.predict_topk(X, k).scores
-    assert (scores > _omikuji.LEAST_SCORE).all()
+    assert (scores > _omikuji.MIN_SCORE).all()
 
 
 def test_labels_without_a_text_come_last_the_rest_by_frequency(clf):

@@ -12,7 +12,7 @@ from scipy import sparse
 from skxmc._input.sparse import as_array, checked_csr
 
 # Rows are ranked in blocks of about so many scores, which bounds the working memory (some 40 MB).
-BLOCK_SIZE = 1 << 20
+SCORE_BLOCK = 1 << 20
 
 
 def check_k(k: Any, n_labels: int | None = None, name: str = "k") -> int:
@@ -100,7 +100,7 @@ def top_k_of_csr(matrix: Any, k: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
     by_length = by_length[: np.count_nonzero(n_stored)]
     while by_length.size:
         width = n_stored[by_length[0]]
-        rows, by_length = np.split(by_length, [max(1, BLOCK_SIZE // width)])
+        rows, by_length = np.split(by_length, [max(1, SCORE_BLOCK // width)])
         slots = np.arange(width)
         filled = slots < n_stored[rows, np.newaxis]
         entries = np.where(filled, matrix.indptr[rows, np.newaxis] + slots, 0)
@@ -116,7 +116,7 @@ def top_k_of_csr(matrix: Any, k: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
 def _top_k_of_dense(scores: NDArray[Any], k: int) -> NDArray[np.int64]:
     n_rows, n_columns = scores.shape
     columns = np.empty((n_rows, k), dtype=np.int64)
-    step = max(1, BLOCK_SIZE // n_columns)
+    step = max(1, SCORE_BLOCK // n_columns)
     for start in range(0, n_rows, step):
         rows = slice(start, start + step)
         columns[rows] = _best_positions(_as_float(scores[rows]), k)

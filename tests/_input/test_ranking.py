@@ -85,7 +85,7 @@ def as_csr(rows, n_columns):
 @pytest.mark.parametrize("block_size", [1, 40, 1 << 20])
 @pytest.mark.parametrize("k", [1, 3, 12, 30])
 def test_sparse_agrees_with_sorting(monkeypatch, block_size, k):
-    monkeypatch.setattr(ranking, "BLOCK_SIZE", block_size)
+    monkeypatch.setattr(ranking, "SCORE_BLOCK", block_size)
     rows = random_rows(np.random.default_rng(k), 60, 30)
     matrix = as_csr(rows, 30)
     expected = [ranked_in_python(row, k) for row in rows]
@@ -104,7 +104,7 @@ def test_sparse_agrees_with_sorting(monkeypatch, block_size, k):
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("k", [1, 4, 30])
 def test_dense_agrees_with_sorting(monkeypatch, block_size, dtype, k):
-    monkeypatch.setattr(ranking, "BLOCK_SIZE", block_size)
+    monkeypatch.setattr(ranking, "SCORE_BLOCK", block_size)
     scores = np.random.default_rng(k).integers(0, 4, (40, 30)).astype(dtype)
     expected = [ranked_in_python(dict(enumerate(row)), k) for row in scores.astype(int).tolist()]
     np.testing.assert_array_equal(rank_columns(scores, k, 30), expected)
@@ -150,7 +150,7 @@ def test_memory_of_rows_of_unequal_length_follows_the_stored_entries():
 
 
 def test_memory_of_dense_scores_is_bounded(monkeypatch):
-    monkeypatch.setattr(ranking, "BLOCK_SIZE", 1 << 14)
+    monkeypatch.setattr(ranking, "SCORE_BLOCK", 1 << 14)
     scores = np.random.default_rng(0).random((1_000, 1_000))
     assert peak_memory(rank_columns, scores, 5, 1_000) < scores.nbytes / 4
 
