@@ -42,24 +42,28 @@ IntArray = NDArray[np.int64]
 
 
 def label_features(Y: Any, X: Any) -> Any:
-    """PIFA label features: the normalised sum of the normalised features of a label's texts.
+    """Compute PIFA features of labels from the features of their texts.
+
+    The features of a label are the normalized sum of its texts' normalized features.
+    Read more in the user guide: :doc:`/guide/large_label_sets`.
 
     Parameters
     ----------
     Y : {array-like, sparse matrix} of shape (n_texts, n_labels)
-        Labels of the texts, 0 and 1, or in any other form that `LightXMLClassifier.fit` takes.
+        Labels of the texts, in any form that `LightXMLClassifier.fit` takes.
     X : {array-like, sparse matrix} of shape (n_texts, n_features)
         Features of the texts, such as TF-IDF.
 
     Returns
     -------
-    csr_matrix, or ndarray where X is dense, of shape (n_labels, n_features), float32
-        Rows of unit L2 norm; rows of zeros for labels without a text.
+    csr_matrix, or ndarray if X is dense, of shape (n_labels, n_features), float32
+        Rows of unit L2 norm. A label without texts has a row of zeros.
 
     Raises
     ------
     TypeError, ValueError
-        If the numbers of rows differ, Y holds anything but 0 and 1, or X is not of finite numbers.
+        If the numbers of rows differ, if Y holds numbers other than 0 and 1, or if X holds NaN or
+        infinite numbers.
 
     Examples
     --------
@@ -75,20 +79,20 @@ def label_features(Y: Any, X: Any) -> Any:
 
 
 def check_features(X: Any, name: str, check: Callable[..., Any] | None = None) -> Any:
-    """Features as a canonical float32 CSR copy, or as a dense float32 array.
+    """Convert features to a canonical float32 CSR copy, or to a dense float32 array.
 
     Parameters
     ----------
     X : {array-like, sparse matrix} of shape (n_rows, n_features)
     name : str
-        What error messages call it.
+        Name in error messages.
     check : callable, default=None
-        sklearn's `check_array` or one like it; None is that.
+        Function with the arguments of `check_array` of scikit-learn, which is the default.
     """
     check = partial(check_array, input_name=name) if check is None else check
     X = checked_csr(X, name) if sp.issparse(X) else X
     try:
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf, which is refused
+        with np.errstate(over="ignore"):  # numbers too large for float32 become inf, an error
             return check(X, accept_sparse="csr", dtype=np.float32)
     except (TypeError, ValueError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
@@ -99,7 +103,7 @@ def check_features(X: Any, name: str, check: Callable[..., Any] | None = None) -
 
 
 def largest_cluster(max_cluster_size: int | str, n_labels: int) -> int:
-    """Most labels in a cluster, where "auto" depends on how many labels there are."""
+    """Return the maximum number of labels per cluster, which `n_labels` decides for "auto"."""
     if max_cluster_size != "auto":
         return int(max_cluster_size)
     if n_labels < MIN_CLUSTERED_LABELS:
@@ -108,7 +112,7 @@ def largest_cluster(max_cluster_size: int | str, n_labels: int) -> int:
 
 
 def count_clusters(max_cluster_size: int, n_labels: int) -> int:
-    """How many clusters of at most so many labels: a power of two, but one a label for 1."""
+    """Return the number of clusters: one per label if the size is 1, else a power of two."""
     if max_cluster_size == 1:
         return n_labels
     return 1 << (-(-n_labels // max_cluster_size) - 1).bit_length()
@@ -117,46 +121,50 @@ def count_clusters(max_cluster_size: int, n_labels: int) -> int:
 class BalancedLabelClusterer(
     ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin, BaseEstimator
 ):
-    """Clusters of labels that differ in size by one at most.
+    """Clustering of labels by recursive spherical 2-means, with balanced sizes.
 
-    The labels are halved again and again, by spherical 2-means and a cut at the median of
-    (similarity to one centre minus similarity to the other). The depth is chosen once,
-    ``ceil(log2(n_labels / max_cluster_size))``; there are ``2 ** depth`` clusters, of
-    ``floor(max_cluster_size / 2)`` to ``max_cluster_size`` labels.
+    The sizes of the clusters differ by at most one. Each split runs spherical 2-means, and cuts
+    at the median of (similarity to one center minus similarity to the other). The depth is
+    ``ceil(log2(n_labels / max_cluster_size))``. There are ``2 ** depth`` clusters, with
+    ``floor(max_cluster_size / 2)`` to ``max_cluster_size`` labels per cluster.
+
+    Read more in the user guide: :doc:`/guide/large_label_sets`.
 
     Parameters
     ----------
     max_cluster_size : int or "auto", default="auto"
-        Most labels in a cluster. 1 is the direct mode: each label is a cluster of its own, so that
-        `LightXMLClassifier` ranks nothing and its ``bottleneck_dim`` has no effect. "auto" is 1
-        below 32,768 labels, 64 from there on, and what makes 8,192 clusters beyond 524,288.
+        Maximum number of labels per cluster. 1 is the direct mode: each label is a cluster of its
+        own. `LightXMLClassifier` then has no ranking head, and ``bottleneck_dim`` has no effect.
+        "auto" is 1 below 32,768 labels, and 64 up to 524,288. With more labels, it is the size
+        that makes 8,192 clusters.
     max_iter : int, default=20
-        Most 2-means iterations of a split; few need as many.
+        Maximum number of 2-means iterations per split. Few splits need that many.
     tol : float, default=1e-3
-        Least relative gain in the sum of cosines of rows to centres for which a split iterates on.
+        Minimum relative gain per iteration in the sum of cosines of rows to centers. If the gain
+        is smaller, the split stops.
     random_state : int, RandomState instance or None, default=None
-        Seeds the starts and samples of the splits. Pass an int for the same clusters every time.
+        Seed of the starts and samples of the splits. Pass an int for the same clusters every time.
     n_jobs : int, default=None
-        Threads, in joblib's sense: None is 1, -1 is all CPUs. They do not change the result.
+        Number of threads, as in joblib: None is 1, -1 is all CPUs. It does not change the result.
 
     Attributes
     ----------
     labels_ : ndarray of shape (n_labels,), int64
-        Cluster of each label. Clusters that were parted last have neighbouring numbers.
+        Cluster of each label. The two halves of a last split have neighboring numbers.
     n_clusters_ : int
         Number of clusters.
     n_iter_ : int
-        Most 2-means iterations of a split; 0 where nothing was split.
+        Maximum number of 2-means iterations over all splits, 0 if nothing was split.
     cluster_centers_ : csr_matrix of shape (n_clusters, n_features), float32
-        Normalised sum of each cluster's normalised rows, computed when asked for.
+        Normalized sum of each cluster's normalized rows, computed on access.
     n_features_in_ : int
         Number of features seen in `fit`.
 
     Notes
     -----
-    While it looks for centres, a split leaves a row's similarity to itself out of that to its own
-    centre, wholly at first and less later; the cut counts it. Dense X is computed on as CSR. The
-    rows are kept for `transform`, normalised, as they weigh less than the split vectors.
+    While 2-means runs, a row's similarity to its own center leaves out its similarity to itself:
+    wholly at first, and less later. The cut includes it. Dense X is converted to CSR. The
+    estimator keeps the normalized rows for `transform`, as they are smaller than the split vectors.
 
     References
     ----------
@@ -206,20 +214,20 @@ class BalancedLabelClusterer(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_labels, n_features)
-            Features of the labels, one row each, as `label_features` makes them. Only directions
-            count. Equal rows, and rows of zeros, are shared out as balance wants.
+            Features of the labels, as `label_features` makes them. Only directions count. Equal
+            rows and rows of zeros go where they keep the clusters balanced.
         y : object, default=None
-            Not used; there because pipelines pass one.
+            Not used, present because pipelines pass it.
 
         Returns
         -------
         BalancedLabelClusterer
-            The estimator itself.
+            The fitted estimator.
 
         Raises
         ------
         TypeError, ValueError
-            If X is not a matrix of finite numbers with at least one row and column.
+            If X is not a matrix of finite numbers with at least one row and one column.
         """
         self._rows = self._unit_rows(X, reset=True)
         n_labels = self._rows.shape[0]
@@ -231,7 +239,7 @@ class BalancedLabelClusterer(
         return self
 
     def _grow(self, depth: int) -> int:
-        """Split large nodes one by one, then each of the others all the way down."""
+        """Split large nodes one by one, then split each smaller node all the way down."""
         n_rows, nnz = self._rows.shape[0], self._rows.nnz
         nodes, weights = np.ones(n_rows, dtype=np.int64), np.zeros((depth, n_rows), np.float32)
         self._tree = LabelTree(nodes, weights, np.zeros(2**depth))
@@ -243,7 +251,7 @@ class BalancedLabelClusterer(
             is_large = is_wide or n_rows >> level > _label_tree.ROW_BLOCK
             steps = 1 if is_large else depth - level
             members = members_of(self._tree.nodes, level)
-            # Drawn before the threads start, whose order must not matter.
+            # Drawn before the threads start, because their order must not matter.
             seeds = random_state.randint(np.iinfo(np.int32).max, size=len(members))
             n_iters = Parallel(n_jobs=clip_jobs(self.n_jobs), require="sharedmem")(
                 delayed(cut)(rows, steps, seed) for rows, seed in zip(members, seeds, strict=True)
@@ -255,13 +263,14 @@ class BalancedLabelClusterer(
     def predict(self, X: Any) -> IntArray:
         """Find the cluster of each row by the splits that `fit` made.
 
-        The rows of `fit` get their `labels_`, but for rows tied at a split (equal rows, rows of
-        zeros), which balance may have parted. In direct mode it is the label of nearest features.
+        The rows of `fit` get their `labels_`. Exceptions are rows that tie at a split (equal rows,
+        rows of zeros), because `fit` may separate them for balance. In the direct mode, each row
+        gets the label with the most similar features.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_rows, n_features)
-            Features, of labels or of anything else.
+            Features of labels or of anything else.
 
         Returns
         -------
@@ -271,7 +280,7 @@ class BalancedLabelClusterer(
         Raises
         ------
         NotFittedError
-            Before `fit`, and by the copy that `labels_only` makes.
+            If the estimator is not fitted, or is a copy that `labels_only` made.
         TypeError, ValueError
             If X is not a matrix of finite numbers with as many columns as in `fit`.
 
@@ -294,29 +303,29 @@ class BalancedLabelClusterer(
         for level, weights in enumerate(tree.weights):
             members = members_of(tree.nodes >> (depth - level), level)
             for node, routed in enumerate(members_of(nodes, level), start=2**level):
-                if routed.size:  # the very products of `split`, so that its rows score the same
+                if routed.size:  # the same products as in `split`, for the same scores
                     inside = members[node - 2**level]
                     scores = rows[routed] @ (fitted[inside].T @ weights[inside])
                     nodes[routed] = 2 * node + (scores < tree.cuts[node])
         return nodes - 2**depth
 
     def transform(self, X: Any) -> sp.csr_matrix:
-        """Make the membership matrix of what `predict` finds.
+        """Return the clusters that `predict` finds as a membership matrix.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_rows, n_features)
-            Features, of labels or of anything else.
+            Features of labels or of anything else.
 
         Returns
         -------
         csr_matrix of shape (n_rows, n_clusters), float32
-            A single 1 in each row.
+            Matrix with a single 1 per row, in the column of its cluster.
 
         Raises
         ------
         NotFittedError, TypeError, ValueError
-            As `predict` does.
+            In the same cases as `predict`.
 
         Examples
         --------
@@ -329,37 +338,37 @@ class BalancedLabelClusterer(
 
     @property
     def cluster_centers_(self) -> sp.csr_matrix:
-        """Normalised sum of each cluster's normalised rows.
+        """Normalized sum of each cluster's normalized rows.
 
         Returns
         -------
         csr_matrix of shape (n_clusters, n_features), float32
-            Computed anew each time.
+            New matrix, computed at each access.
 
         Raises
         ------
         NotFittedError
-            As `predict` does.
+            In the same cases as `predict`.
         """
         self._check_has_rows()
         membership = _one_hot(self.labels_, self.n_clusters_).T.tocsr()
         return sp.csr_matrix(normalize(membership @ self._rows, copy=False))
 
     def labels_only(self) -> BalancedLabelClusterer:
-        """Copy with `labels_`, but without the rows of `fit`, which outweigh many a model.
+        """Copy the clusterer without the rows of `fit`, which are often larger than a model.
 
-        The copy can neither `predict` nor `transform`, and has no `cluster_centers_`. A classifier
-        keeps no more.
+        The copy keeps `labels_`. It can neither `predict` nor `transform`, and has no
+        `cluster_centers_`. A classifier keeps such a copy.
 
         Returns
         -------
         BalancedLabelClusterer
-            Fitted.
+            The fitted copy.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If the estimator is not fitted.
 
         Examples
         --------
@@ -377,8 +386,8 @@ class BalancedLabelClusterer(
         check_is_fitted(self)
         if not hasattr(self, "_rows"):
             raise NotFittedError(
-                "This clusterer keeps only its labels_, as that of a classifier does. To "
-                "transform other rows, fit one of its own on label_features(y, X)."
+                "This clusterer keeps only its labels_, as the clusterer of a classifier does. To "
+                "use it on other rows, fit a BalancedLabelClusterer on label_features(y, X)."
             )
 
     def __sklearn_tags__(self) -> Any:
@@ -387,18 +396,19 @@ class BalancedLabelClusterer(
         return tags
 
     def _unit_rows(self, X: Any, *, reset: bool) -> sp.csr_array:
-        """Rows of unit norm, or of zeros, as a canonical float32 copy."""
+        """Return rows of unit norm, or of zeros, as a canonical float32 copy."""
         X = check_features(X, "X", partial(validate_data, self, reset=reset))
         if not sp.issparse(X):
-            # In parts, as what scipy makes on the way takes eight times as much memory.
+            # In parts, because scipy's intermediate arrays take eight times as much memory.
             parts = gen_batches(len(X), _label_tree.ROW_BLOCK)
             X = sp.vstack([sp.csr_array(X[part]) for part in parts], format="csr")
         return _unit(sp.csr_array(X))
 
 
 def _unit(X: Any) -> Any:
-    """Rows of unit norm, or of zeros; a matrix of X's kind, in place where X is sparse."""
-    # Squares of large numbers overflow and those of small ones vanish. Powers of two round nothing.
+    """Scale rows to unit norm (rows of zeros stay), in place if X is sparse."""
+    # Squares of large numbers overflow, and squares of small ones vanish. So rows are first scaled
+    # by powers of two, which rounds nothing.
     if sp.issparse(X):
         lengths = np.diff(X.indptr)
         filled = np.flatnonzero(lengths)

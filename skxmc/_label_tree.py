@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse as sp
 
-# A node of more rows or non-zeros is split by itself, its centres found on a sample of ROW_BLOCK
-# rows; smaller ones level by level, on a matrix (4 MB) that stays in the CPU's cache.
+# A node with more rows or entries is split by itself, and 2-means runs on a sample of ROW_BLOCK
+# rows. Smaller nodes are split level by level, on a matrix (4 MB) that stays in the CPU's cache.
 ROW_BLOCK = 1 << 14
 ENTRY_BLOCK = 1 << 19
-N_START_ROUNDS = 3  # of power iteration, from whose result 2-means starts
+N_START_ROUNDS = 3  # rounds of power iteration that find the start of 2-means
 
-# How much of a row's similarity to itself is left out of that to its own centre. It outweighs the
-# rest in small clusters, where plain 2-means therefore stops at once; yet rows without any of it
-# may change sides in step. Hence stages, entered when there is no gain, from the best so far.
+# Share of a row's similarity to itself that is left out of its similarity to its own center. In
+# small clusters it outweighs the rest, so plain 2-means stops at once. Without any of it, rows may
+# keep changing sides together. A node enters the next stage when it gains nothing, and starts from
+# its best split so far.
 LEFT_OUT = np.array([1.0, 0.5, 0.25], dtype=np.float32)
 
 FloatArray = NDArray[np.floating]
@@ -25,13 +26,13 @@ IntArray = NDArray[np.int64]
 
 
 class LabelTree(NamedTuple):
-    """Splits of some rows. Nodes are numbered from 1, the root; node i has the children 2i, 2i + 1.
+    """Splits of some rows. Node 1 is the root, and node i has the children 2i and 2i + 1.
 
-    The weighted sum of a node's rows is its split vector: rows whose product with it reaches the
+    The weighted sum of a node's rows is its split vector. Rows whose product with it reaches the
     node's cut go to the first child.
     """
 
-    nodes: IntArray  # (n_rows,), how far each row has come
+    nodes: IntArray  # (n_rows,), the node that each row has reached
     weights: FloatArray  # (depth, n_rows)
     cuts: FloatArray  # (2**depth,)
 
@@ -39,11 +40,11 @@ class LabelTree(NamedTuple):
 def split(
     X: sp.csr_array, tree: LabelTree, rows: IntArray, steps: int, seed: int, **stop: Any
 ) -> int:
-    """Split the node of the given rows, and its descendants, all of a level at once, in the tree.
+    """Split the node of the given rows and its descendants, and return the most iterations run.
 
-    Rows are kept in the order of their nodes, and pairs of node and column take the place of
-    columns. The vectors of all nodes are then one, whose product with the matrix is that of every
-    row with its own node's vector.
+    Rows are kept in the order of their nodes, and columns are replaced by pairs of node and column.
+    One vector then holds the vectors of all nodes. Its product with the matrix is the product of
+    every row with its own node's vector.
     """
     rng = np.random.default_rng(seed)
     nodes = tree.nodes[rows[:1]]
@@ -51,7 +52,7 @@ def split(
     X = X if level == 0 else X[rows]
     bounds = np.array([0, len(rows)])  # of the nodes' rows
     edges = np.array([0, X.shape[1]])  # of the nodes' columns
-    # Of many columns few are used in a small node, and each product writes all that there are.
+    # A small node uses few of many columns, but each product writes all columns that there are.
     if steps > 1 or X.nnz < 4 * X.shape[1]:
         X, edges = _renumber(X, bounds, edges[:1], edges)
     n_iters = []
@@ -76,7 +77,7 @@ def split(
 def _renumber(
     X: sp.csr_array, bounds: IntArray, offsets: IntArray, edges: IntArray
 ) -> tuple[sp.csr_array, IntArray]:
-    """Add each node's offset to its columns, then close the gaps; edges too, given with gaps."""
+    """Add each node's offset to its columns, then close the gaps in the columns and in `edges`."""
     row_offsets = np.repeat(offsets.astype(X.indices.dtype), np.diff(bounds))
     columns = X.indices + np.repeat(row_offsets, np.diff(X.indptr))
     used = np.zeros(edges[-1], dtype=bool)
@@ -90,11 +91,11 @@ def _renumber(
 def _two_means(
     X: sp.csr_array, bounds: IntArray, rng: np.random.Generator, max_iter: int, tol: float
 ) -> tuple[FloatArray, int]:
-    """Weights of the rows after balanced spherical 2-means of every node, and iterations.
+    """Run balanced spherical 2-means in every node, and return row weights and iterations.
 
-    A row weighs 1 / norm of its side's sum, on the right negative: the weighted sum of a node's
-    rows is the difference of its centres. Centres are never formed, as all follows from the
-    products of the rows with the sum and with the difference of the two sides.
+    A row weighs 1 / norm of its side's sum, and is negative on the right side. The weighted sum of
+    a node's rows is thus the difference of its centers. The centers are never formed: everything
+    follows from the products of the rows with the sum and the difference of the two sides.
     """
     n_rows, sizes = X.shape[0], np.diff(bounds)
     if n_rows > ROW_BLOCK and len(sizes) == 1:
@@ -108,7 +109,7 @@ def _two_means(
     per_row = partial(np.repeat, repeats=sizes)
 
     def unit(to_own_sum: FloatArray) -> FloatArray:
-        # Sums of rows that cancel out, or are zero, have no norm to divide by.
+        # If rows cancel out or are zero, their sum has no norm to divide by.
         return per_row(1 / np.sqrt(np.maximum(per_node(to_own_sum), 1e-6)))
 
     XT = X.T
@@ -140,7 +141,7 @@ def _two_means(
 
 
 def _upper_halves(scores: FloatArray, bounds: IntArray) -> tuple[NDArray[np.bool_], FloatArray]:
-    """Mark the higher half of each node's scores (ties: earlier rows), and say where it is cut."""
+    """Mark the higher half of each node's scores (ties: earlier rows), and return its cut."""
     sizes = np.diff(bounds)
     halves = (sizes[:, np.newaxis] + 1) // 2
     slots = np.arange(sizes.max()) < sizes[:, np.newaxis]  # sizes differ by one at most
@@ -152,11 +153,11 @@ def _upper_halves(scores: FloatArray, bounds: IntArray) -> tuple[NDArray[np.bool
     above, tied = table > least, table == least
     room = halves - np.count_nonzero(above, axis=1, keepdims=True)
     left = above | (tied & (np.cumsum(tied, axis=1) <= room))
-    # In float64, so that the middle of two neighbouring float32 numbers lies between them.
+    # In float64, so that the middle of two neighboring float32 numbers lies between them.
     return left[slots], (least.astype(np.float64) + below).ravel() / 2
 
 
 def members_of(nodes: IntArray, level: int) -> list[IntArray]:
-    """The rows of each node of a level, in ascending order."""
+    """Return the rows of each node of a level, in ascending order."""
     ends = np.cumsum(np.bincount(nodes - 2**level, minlength=2**level))
     return np.split(np.argsort(nodes, kind="stable"), ends[:-1])
