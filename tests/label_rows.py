@@ -5,7 +5,7 @@ from scipy import sparse as sp
 
 
 def topical(n_rows, n_columns=400, n_topics=20, n_words=12, seed=0):
-    """Sparse rows: half of their words from a topic, half from a power law over all columns."""
+    """Make sparse rows, half of words of a topic, half of a power law over all columns."""
     rng = np.random.default_rng(seed)
     topic = rng.integers(n_topics, size=(n_rows, 1))
     own = (topic * 31 + rng.integers(15, size=(n_rows, n_words))) % n_columns

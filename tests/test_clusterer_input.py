@@ -32,7 +32,7 @@ HAS_1D = pytest.mark.skipif(sp.coo_array(np.ones(2)).ndim == 2, reason="needs Sc
         lambda X: sp.diags(np.full(X.shape[0], 0.5, dtype=np.float32)) @ X,
     ],
 )
-def test_form_of_input_does_not_matter(convert):
+def test_fit_any_form_of_features_gives_same_clusters(convert):
     X = topical(150)
     clusterer = BalancedLabelClusterer(8, random_state=0).fit(X)
     converted = convert(X)
@@ -82,13 +82,13 @@ def with_stored_rows_of_zeros(X):
         with_stored_rows_of_zeros,
     ],
 )
-def test_unusual_sparse_input(make_unusual):
+def test_fit_unusual_sparse_features_give_clusters_of_dense_ones(make_unusual):
     unusual = make_unusual(topical(150))
     expected = BalancedLabelClusterer(8, random_state=0).fit_predict(unusual.toarray())
     assert_array_equal(BalancedLabelClusterer(8, random_state=0).fit_predict(unusual), expected)
 
 
-def test_input_is_left_alone():
+def test_fit_and_transform_leave_features_unchanged():
     for X in (topical(100), topical(100).toarray(), sp.csr_array(topical(100))):
         kept = X.copy()
         BalancedLabelClusterer(8).fit(X).transform(X)
@@ -110,7 +110,7 @@ def test_input_is_left_alone():
         ([["a"]], ValueError, "could not convert string to float"),
     ],
 )
-def test_bad_features(X, error, match):
+def test_fit_bad_features_are_refused(X, error, match):
     with pytest.raises(error, match=match):
         BalancedLabelClusterer(4).fit(X)
 
@@ -121,7 +121,7 @@ def broken_matrix():
     return X
 
 
-def test_broken_matrix_does_not_crash():
+def test_broken_sparse_features_are_refused():
     with pytest.raises(ValueError, match="X is a broken csr matrix"):
         BalancedLabelClusterer(2).fit(broken_matrix())
     with pytest.raises(ValueError, match="X is a broken csr matrix"):
@@ -130,7 +130,7 @@ def test_broken_matrix_does_not_crash():
         label_features(np.eye(3), broken_matrix())
 
 
-def test_other_number_of_features():
+def test_transform_other_number_of_features_is_refused():
     clusterer = BalancedLabelClusterer(2).fit(np.eye(4))
     with pytest.raises(ValueError, match=r"X has 3 features, but .* expecting 4"):
         clusterer.transform(np.eye(3))

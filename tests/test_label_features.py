@@ -11,7 +11,7 @@ from skxmc import label_features
 
 @pytest.mark.parametrize("as_y", [np.asarray, sp.csr_matrix, sp.coo_array, pd.DataFrame])
 @pytest.mark.parametrize("as_x", [np.asarray, sp.csr_matrix, sp.csc_array])
-def test_label_features(as_y, as_x):
+def test_label_features_any_form_gives_unit_sums_of_unit_rows(as_y, as_x):
     rng = np.random.default_rng(0)
     Y = rng.integers(2, size=(30, 6))
     Y[:, 2] = 0
@@ -29,7 +29,7 @@ def test_label_features(as_y, as_x):
     assert not features[2].any()
 
 
-def test_label_features_leaves_input_alone():
+def test_label_features_leaves_input_unchanged():
     Y, X = sp.csr_matrix([[1, 0], [1, 1]]), sp.csr_matrix([[3.0, 4.0], [0.0, 2.0]])
     label_features(Y, X)
     assert Y.toarray().tolist() == [[1, 0], [1, 1]]
@@ -50,6 +50,6 @@ def test_label_features_leaves_input_alone():
         (np.eye(2), [1.0, 2.0], ValueError, "Expected 2D array"),
     ],
 )
-def test_bad_label_features(Y, X, error, match):
+def test_label_features_bad_input_is_refused(Y, X, error, match):
     with pytest.raises(error, match=match):
         label_features(Y, X)
