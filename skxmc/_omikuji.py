@@ -19,51 +19,55 @@ from skxmc._input.validation import check_labels, check_texts
 from skxmc._omikuji_io import import_omikuji, model_from_files, model_to_files, train_model
 from skxmc._utils.parallel import clip_jobs
 
-# Scores that round to 0, and those of labels that no beam finds: stored entries must be positive.
+# Stored scores must be positive. This is the score of labels that no beam finds, and of scores that
+# round to 0.
 MIN_SCORE = float(np.finfo(np.float32).tiny)
-# omikuji makes room for all trees at once, and aborts where there is none.
+# omikuji allocates memory for all trees at once, and aborts if there is not enough.
 MAX_TREES = 10_000
-# From about 1e15 on, weights for the loss "log" become NaN, at which omikuji aborts in prediction.
+# From about 1e15 on, weights for the loss "log" become NaN, and omikuji aborts in prediction.
 MAX_C = 1e6
-# Features of so many texts are in memory at a time in prediction.
+# Prediction holds the features of this many texts in memory at a time.
 TEXT_BLOCK = 65_536
 
 
 class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     """Extreme multi-label text classifier: linear models in label trees, on TF-IDF.
 
-    Labels are clustered into a few balanced trees, and a linear classifier at each node sends
-    texts on to its children, as in Parabel [1]_; omikuji [2]_ does the work. It reads words, not
-    language, and trains in seconds to minutes on a CPU: the baseline to beat, and a good partner
-    in a `LightXMLEnsemble`. Needs the extra ``[linear]``.
+    omikuji [2]_ clusters the labels into a few balanced trees. A linear classifier at each node
+    passes texts on to the node's children, as in Parabel [1]_. The model reads words, not language.
+    It trains in seconds to minutes on a CPU, so it is the baseline to beat, and a good member of a
+    `LightXMLEnsemble`. It needs the extra ``[linear]``.
+
+    Read more in the user guide: :doc:`/guide/ensembles`.
 
     Parameters
     ----------
     vectorizer : transformer of texts, default=None
-        Gives a sparse matrix of features, such as ``TfidfVectorizer(ngram_range=(1, 2))``; a clone
-        is fitted. None is ``TfidfVectorizer()``, of characters where no text holds a word.
+        Transformer that gives a sparse matrix of features, such as
+        ``TfidfVectorizer(ngram_range=(1, 2))``. `fit` fits a clone. None is ``TfidfVectorizer()``,
+        of characters if no text has a word.
     n_trees : int, default=3
-        Trees, whose scores are averaged; at most 10,000.
+        Number of trees, at most 10,000. Their scores are averaged.
     C : float, default=1.0
-        Inverse strength of regularisation, at most 1e6.
+        Inverse strength of regularization, at most 1e6.
     loss : {"hinge", "log"}, default="hinge"
-        Of the linear classifiers; "hinge" is squared.
+        Loss of the linear classifiers. "hinge" is squared.
     min_branch_size : int, default=100
-        Fewer labels than this are not clustered further.
+        Minimum number of labels that are clustered further.
     collapse_every_n_layers : int, default=0
-        Layers of a tree that are made one with the layer above: 0 for trees as deep as those of
-        Parabel, 5 for shallow and wide ones as in Bonsai, which are slower and often better.
+        Number of layers of a tree that are merged with the layer above. 0 gives deep trees as in
+        Parabel. 5 gives shallow and wide trees as in Bonsai, which are slower and often better.
     weight_threshold : float, default=0.1
-        Weights closer to 0 are dropped: higher makes smaller and faster models.
+        Weights closer to 0 are dropped. A higher threshold makes smaller and faster models.
     beam_size : int, default=10
-        Nodes of each layer that are followed in prediction. It can be set after `fit`.
+        Number of nodes per layer that prediction follows. It can be set after `fit`.
     threshold : float, default=0.5
-        Score from which `predict` takes a label.
+        Minimum score of the labels that `predict` returns.
     n_jobs : int or None, default=None
-        Threads; None is 1 and -1 all.
+        Number of threads. None is 1, -1 is all CPUs.
     verbose : int, default=0
-        1 shows omikuji's log on the standard output and its progress on the standard error. With
-        0 both are closed to the whole process while omikuji trains, is saved or loaded.
+        1 shows omikuji's log on standard output, and its progress on standard error. 0 closes both
+        for the whole process while omikuji trains, saves or loads.
 
     Attributes
     ----------
@@ -79,14 +83,13 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     See Also
     --------
     LightXMLClassifier : Reads language.
-    LightXMLEnsemble : Averages both.
+    LightXMLEnsemble : Combines both.
 
     Notes
     -----
-    omikuji draws from the system's entropy and takes no seed: two fits to the same data differ a
-    little. Predictions of one fitted model do not. Where the beam recalls fewer labels than are
-    asked for, it is widened; labels that had no text in `fit` come last, by the lowest score there
-    is.
+    omikuji takes no seed, so two fits to the same data differ a little. Predictions of one fitted
+    model do not. If the beam recalls fewer than k labels, `predict_topk` widens it. Labels without
+    a text in `fit` come last, with the lowest possible score.
 
     References
     ----------
@@ -162,30 +165,27 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : list, tuple, ndarray, or column of pandas, polars or PyArrow, of str, of length n_texts
-            Raw texts. Empty ones are legal.
+            Raw texts, which may be empty.
         y : sparse matrix, array, frame, or sequence of label collections
-            The labels of each text: a scipy sparse matrix or array or a dense array of 0 and 1,
-            of shape (n_texts, n_labels); a frame of such columns, whose names become `classes_`;
-            or a list of collections of labels such as ``[["tax", "law"], []]``, whose sorted
-            labels become `classes_`. Nested lists are always collections.
+            Labels of each text: an indicator of 0 and 1, a frame of such columns, or label
+            collections such as ``[["tax", "law"], []]``. See :doc:`/guide/data`.
         label_names : array-like of shape (n_labels,), default=None
-            Names of the columns of a matrix, which become `classes_`; numbers by default.
+            Names of the columns of a matrix, which become `classes_`. The default is numbers.
         label_texts : array-like of shape (n_labels,), of str or None, default=None
-            What is written about each label, in the order of `classes_`, None or "" where
-            nothing is. Each is one more training text, whose only label is that label.
+            Text about each label, in the order of `classes_`. `fit` adds it as a training text with
+            this label alone. None or "" adds nothing.
 
         Returns
         -------
         OmikujiClassifier
-            The estimator itself.
+            The fitted estimator.
 
         Raises
         ------
         ValueError
-            If texts or labels are not what they must be, if lengths differ, or if a parameter is
-            out of range. The message says what to do.
+            If texts or labels are malformed, if lengths differ, or if a parameter is out of range.
         TypeError
-            If texts or labels are of a type that cannot stand for them.
+            If texts or labels have a wrong type.
         ImportError
             If omikuji is not installed.
         """
@@ -201,10 +201,10 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         features = _normalized(features)
         settings = omikuji.Model.default_hyper_param()
         settings.n_trees = self.n_trees
-        # omikuji computes in float32, where a smaller C would be 0.
+        # omikuji computes in float32, in which a smaller C would be 0.
         settings.linear_c = float(max(self.C, MIN_SCORE))
         settings.linear_loss_type = omikuji.LossType[self.loss.upper()].value
-        # Beyond the number of labels they change nothing, and must fit a machine word.
+        # Larger values than the number of labels have the same effect, but must fit a machine word.
         most = labels.matrix.shape[1] + 1
         settings.min_branch_size = min(self.min_branch_size, most)
         settings.collapse_every_n_layers = min(self.collapse_every_n_layers, most)
@@ -243,9 +243,9 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     def _recall(
         self, texts: list[str], k: int | None, min_score: float
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Columns and scores of the k best labels, or of all recalled, and where texts start.
+        """Return columns and scores of the k best labels per text, and the start of each text.
 
-        Of these, those from `min_score` on.
+        None recalls as many labels as the beam finds. Scores below `min_score` are left out.
         """
         columns: list[np.ndarray] = []
         scores: list[np.ndarray] = []
@@ -255,7 +255,7 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
             if features.shape[1] != self.model_.n_features:
                 raise ValueError(
                     f"vectorizer makes {features.shape[1]} features now, and made "
-                    f"{self.model_.n_features} in fit. It must make the same ones of any text."
+                    f"{self.model_.n_features} in fit. Use one that makes the same for all texts."
                 )
             self.model_.init_prediction_thread_pool(self._n_threads())
             for start, end in zip(features.indptr, features.indptr[1:], strict=False):
@@ -272,8 +272,8 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     def _search(
         self, features: list[tuple[int, float]], k: int | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Columns and scores of one text, best first."""
-        # No beam need be wider than all labels, and omikuji aborts where memory cannot hold one.
+        """Return columns and scores of one text, best first."""
+        # A beam wider than all labels has no use, and omikuji aborts if memory cannot hold it.
         beam_size = min(self.beam_size, self.n_labels_)
         found = self._beam(features, beam_size, k)
         if k is None:
@@ -291,8 +291,8 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     def _beam(
         self, features: list[tuple[int, float]], beam_size: int, k: int | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Columns and scores that a beam recalls, the k best; equal scores by lower column."""
-        # omikuji orders equal scores at random, so all that equal the k-th must be there to choose.
+        """Return the k best columns that a beam recalls, and their scores. Ties: lower column."""
+        # omikuji orders equal scores at random, so all that equal the k-th must be at hand.
         limit = min(2 * k if k else 1024, self.n_labels_)
         while True:
             found = self.model_.predict(features, beam_size, limit)
@@ -325,11 +325,13 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
 
 
 def _normalized(features: Any) -> sp.csr_matrix:
-    """Rows of length 1, as omikuji makes them, without its trouble with extreme values."""
-    # In float64, whose squares do not overflow so soon.
+    """Scale rows to length 1 as omikuji does, but safely for extreme values."""
+    # In float64, because its squares overflow later.
     features = sp.csr_matrix(features, dtype=np.float64, copy=True)
     if not np.isfinite(features.data).all():
-        raise ValueError("vectorizer gives features that are NaN or infinite. Use another one.")
+        raise ValueError(
+            "vectorizer gives features that are NaN or infinite. Use another vectorizer."
+        )
     features.sum_duplicates()
     features = normalize(features, copy=False).astype(np.float32)
     features.eliminate_zeros()

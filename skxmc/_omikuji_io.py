@@ -1,4 +1,4 @@
-"""Files of omikuji, its models as bytes, and its output, which it writes from Rust."""
+"""Files of omikuji, its models as bytes, and silence for its output."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from skxmc._utils.parallel import ProcessLock
 
 
 def import_omikuji() -> Any:
+    """Import omikuji, or say how to install it."""
     try:
         return import_module("omikuji")
     except ImportError as error:
         raise ImportError(
-            "OmikujiClassifier needs omikuji, which is not installed: pip install omikuji"
+            "OmikujiClassifier needs omikuji, which is not installed. Run: pip install omikuji"
         ) from error
 
 
 def train_model(
     features: sp.csr_matrix, labels: sp.csr_array, settings: Any, n_threads: int, verbose: int
 ) -> Any:
-    """Train omikuji, which reads its data from a file."""
+    """Train a model of omikuji, which reads its data from a file."""
     omikuji = import_omikuji()
     with TemporaryDirectory(prefix="skxmc-") as folder:
         path = str(Path(folder) / "train.txt")
@@ -39,8 +40,8 @@ def train_model(
 
 
 def write_training_file(path: str, features: sp.csr_matrix, labels: sp.csr_array) -> None:
-    """Write the format of the Extreme Classification Repository."""
-    # omikuji cannot read the line that is written for a row of no features; a 0 says the same.
+    """Write data in the format of the Extreme Classification Repository."""
+    # omikuji cannot read the line of a row without features, so such a row gets a stored 0.
     is_empty = np.diff(features.indptr) == 0
     places = features.indptr[:-1][is_empty]
     starts = features.indptr + np.concatenate([[0], np.cumsum(is_empty)])
@@ -54,7 +55,7 @@ def write_training_file(path: str, features: sp.csr_matrix, labels: sp.csr_array
 
 
 def model_to_files(model: Any) -> dict[str, bytes]:
-    """Contents of the files that omikuji saves a model to, by name."""
+    """Return the contents of the files that omikuji saves a model to, by name."""
     with TemporaryDirectory(prefix="skxmc-") as folder:
         with silenced():
             model.save(folder)
@@ -68,8 +69,8 @@ def model_from_files(files: dict[str, bytes]) -> Any:
     with TemporaryDirectory(prefix="skxmc-") as folder:
         for name in files:
             Path(folder, name).write_bytes(files[name])
-        # omikuji adds up trees in the order in which the folder lists them, and sums round by
-        # their order: so the trees go, in order, into the files as listed.
+        # omikuji adds up trees in the order in which the folder lists them, and rounding depends on
+        # the order. So the trees go, in their order, into the files as listed.
         listed = [name for name in os.listdir(folder) if name.startswith("tree")]
         for name, tree in zip(listed, trees, strict=True):
             Path(folder, name).write_bytes(tree)
@@ -82,9 +83,9 @@ output_lock = ProcessLock()
 
 @contextmanager
 def silenced(verbose: int = 0) -> Iterator[None]:
-    """Close the standard output and error for what omikuji writes there from Rust."""
-    # By descriptor, as Rust knows no sys.stderr, and omikuji has no switch; one thread at a time,
-    # or a second would take the first one's null device for what there was before.
+    """Close standard output and error, to which omikuji writes from Rust, unless `verbose`."""
+    # By descriptor, because Rust knows no sys.stderr and omikuji has no switch. One thread at a
+    # time, or a second thread would save and restore the null device of the first.
     if verbose:
         yield
         return
@@ -94,7 +95,7 @@ def silenced(verbose: int = 0) -> Iterator[None]:
         for descriptor in (1, 2):
             try:
                 saved = os.dup(descriptor)
-            except OSError:  # closed, as under a daemon; the next file opened must not get it
+            except OSError:  # closed, as in a daemon: no other file may get this number
                 stack.callback(os.close, descriptor)
             else:
                 stack.callback(os.close, saved)
