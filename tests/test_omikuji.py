@@ -1,4 +1,4 @@
-"""OmikujiClassifier: labels and scores, files, quiet, and scikit-learn's manners."""
+"""OmikujiClassifier: training, labels and scores, and the conventions of scikit-learn."""
 
 import copy
 
@@ -23,14 +23,14 @@ omikuji = pytest.importorskip("omikuji")
 
 @pytest.fixture(scope="module")
 def clf():
-    """Fitted; several layers deep. Shared: copy it before changing it."""
+    """Fit a model several layers deep. It is shared: copy it before changing it."""
     return OmikujiClassifier(min_branch_size=4, beam_size=2).fit(X, Y)
 
 
-# ---------------------------------------------------------------- what it learns
+# ---------------------------------------------------------------- fit
 
 
-def test_texts_are_predicted_in_chunks(clf, monkeypatch):
+def test_predict_in_blocks_gives_same_scores(clf, monkeypatch):
     whole, best = clf.decision_function(X), clf.predict_topk(X, 5)
     monkeypatch.setattr(_omikuji, "TEXT_BLOCK", 7)
     chunked = clf.decision_function(X)
@@ -38,13 +38,13 @@ def test_texts_are_predicted_in_chunks(clf, monkeypatch):
     np.testing.assert_array_equal(clf.predict_topk(X, 5).labels, best.labels)
 
 
-def test_it_learns(clf):
+def test_fit_learns_the_best_label_of_most_texts(clf):
     best = clf.predict_topk(X, 1)
     assert precision_at_k(Y, best, k=1) > 0.9
     assert clf.score(X, Y) == precision_at_k(Y, best, k=1)
 
 
-def test_fitted_attributes(clf):
+def test_fit_sets_fitted_attributes(clf):
     np.testing.assert_array_equal(clf.classes_, np.arange(60))
     assert clf.n_labels_ == 60
     assert isinstance(clf.model_, omikuji.Model)
@@ -54,7 +54,7 @@ def test_fitted_attributes(clf):
 
 
 @pytest.mark.parametrize("loss", ["hinge", "log"])
-def test_parameters_reach_omikuji(monkeypatch, loss):
+def test_fit_passes_parameters_to_omikuji(monkeypatch, loss):
     seen = {}
 
     def train(path, settings, n_threads):
@@ -84,7 +84,7 @@ def test_parameters_reach_omikuji(monkeypatch, loss):
     assert {name: seen[name] for name in expected} == expected
 
 
-def test_defaults_are_those_of_omikuji():
+def test_default_parameters_equal_those_of_omikuji():
     defaults, params = omikuji.Model.default_hyper_param(), OmikujiClassifier().get_params()
     for ours, theirs in {
         "n_trees": "n_trees",
@@ -97,7 +97,7 @@ def test_defaults_are_those_of_omikuji():
     assert omikuji.LossType[params["loss"].upper()].value == defaults.linear_loss_type
 
 
-def test_label_texts_are_learned():
+def test_fit_learns_from_label_texts():
     names = ["cat", "dog", "zebra"]
     y = [["cat"], ["dog"], ["cat", "zebra"]] * 5
     texts = ["meow purr", "bark growl", "purr hoof"] * 5
@@ -109,7 +109,7 @@ def test_label_texts_are_learned():
         OmikujiClassifier().fit(texts, y, label_texts=["a", "b"])
 
 
-def test_forms_of_texts_and_labels():
+def test_fit_takes_all_forms_of_texts_and_labels():
     lists = [[f"tag {column}" for column in row.indices] for row in Y]
     frame = pd.DataFrame(Y.toarray(), columns=[f"tag {i}" for i in range(60)])
     for texts, y, names in (
@@ -123,7 +123,7 @@ def test_forms_of_texts_and_labels():
         assert clf.predict_topk(texts, 1).labels[0, 0] in frame.columns
 
 
-def test_vectorizer():
+def test_fit_clones_the_given_vectorizer():
     vectorizer = CountVectorizer(ngram_range=(1, 2))
     clf = OmikujiClassifier(vectorizer=vectorizer).fit(X, Y)
     assert not hasattr(vectorizer, "vocabulary_")
@@ -133,7 +133,7 @@ def test_vectorizer():
     assert clf.score(X, Y) > 0.8
 
 
-def test_fit_tfidf_gives_the_vectorizer_of_its_features():
+def test_fit_tfidf_returns_the_vectorizer_of_its_features():
     for texts, shape in ((["?!", "!-", ""], (3, 3)), (["?! word", ""], (2, 1)), (["", ""], (2, 1))):
         vectorizer, features = cache.fit_tfidf(texts)
         assert features.shape == shape
@@ -145,7 +145,7 @@ def test_fit_tfidf_gives_the_vectorizer_of_its_features():
 
 
 @pytest.mark.parametrize("k", [1, 5, 57, 60, np.int64(3)])
-def test_exactly_k_labels_best_first(clf, k):
+def test_predict_topk_returns_exactly_k_labels_best_first(clf, k):
     labels, scores = clf.predict_topk([*X, "", "unheard-of"], k)
     assert labels.shape == scores.shape == (302, k)
     assert scores.dtype == np.float32
@@ -155,14 +155,14 @@ def test_exactly_k_labels_best_first(clf, k):
     assert all(len(set(row)) == k for row in labels.tolist())
 
 
-def test_a_beam_too_narrow_is_widened(clf):
+def test_predict_topk_narrow_beam_is_widened(clf):
     n_recalled = np.diff(clf.decision_function(X).indptr)
     k = int(n_recalled.min()) + 5
     scores = clf.predict_topk(X, k).scores
     assert (scores > _omikuji.MIN_SCORE).all()
 
 
-def test_labels_without_a_text_come_last_the_rest_by_frequency(clf):
+def test_predict_topk_labels_without_texts_come_last(clf):
     assert WITHOUT_TEXT[:3] == [0, 1, 2]
     labels, scores = clf.predict_topk(X, 60)
     n_known = 60 - len(WITHOUT_TEXT)
@@ -171,7 +171,7 @@ def test_labels_without_a_text_come_last_the_rest_by_frequency(clf):
     assert (scores[:, n_known - 1] >= scores[:, n_known]).all()
 
 
-def test_filled_in_order_of_frequency(clf, monkeypatch):
+def test_predict_topk_fills_up_with_frequent_labels(clf, monkeypatch):
     blind = copy.copy(clf)
     monkeypatch.setattr(blind, "_beam", lambda *_: (np.array([7]), np.array([0.5], np.float32)))
     counts = np.bincount(Y.indices, minlength=60)
@@ -179,7 +179,7 @@ def test_filled_in_order_of_frequency(clf, monkeypatch):
     assert blind.predict_topk(["a"], 60).labels.tolist() == [[7, *expected]]
 
 
-def test_best_entries_of_the_decision_function(clf):
+def test_predict_topk_returns_best_of_decision_function(clf):
     wide = copy.deepcopy(clf).set_params(beam_size=100)
     stored = wide.decision_function(X).toarray()
     for k in (1, 5, 20):
@@ -189,8 +189,8 @@ def test_best_entries_of_the_decision_function(clf):
         np.testing.assert_array_equal(labels, expected)
 
 
-def test_equal_scores_are_in_order_of_their_columns():
-    # Without weights all scores are equal, and omikuji gives them in any order.
+def test_predict_topk_equal_scores_rank_by_lower_column():
+    # Without weights all scores are equal, and omikuji returns them in any order.
     clf = OmikujiClassifier(weight_threshold=1e9, beam_size=40)
     clf.fit(["a b c", "words here"], np.ones((2, 40)))
     for k in (1, 3, 15, 40):
@@ -199,7 +199,7 @@ def test_equal_scores_are_in_order_of_their_columns():
         assert len(np.unique(scores)) == 1
 
 
-def test_a_wider_beam_can_be_set_after_fit(clf):
+def test_decision_function_wider_beam_set_after_fit_recalls_more(clf):
     narrow, wide = copy.deepcopy(clf), copy.deepcopy(clf)
     n_narrow = narrow.set_params(beam_size=1).decision_function(X).nnz
     n_wide = wide.set_params(beam_size=10**18).decision_function(X).nnz
@@ -209,7 +209,7 @@ def test_a_wider_beam_can_be_set_after_fit(clf):
 # ---------------------------------------------------------------- decision_function, predict
 
 
-def test_decision_function(clf):
+def test_decision_function_returns_canonical_scores_in_0_to_1(clf):
     scores = clf.decision_function(X)
     assert isinstance(scores, sparse.csr_matrix)
     assert scores.shape == (300, 60)
@@ -222,7 +222,7 @@ def test_decision_function(clf):
 
 
 @pytest.mark.parametrize("k", [1, 4, 60])
-def test_top_k_of_the_decision_function(clf, k):
+def test_decision_function_top_k_keeps_labels_of_predict_topk(clf, k):
     stored = clf.decision_function(X, top_k=k)
     best = clf.predict_topk(X, k)
     assert set(np.diff(stored.indptr)) == {k}
@@ -231,32 +231,32 @@ def test_top_k_of_the_decision_function(clf, k):
     np.testing.assert_array_equal(stored.toarray(), expected)
 
 
-def test_all_recalled_labels_are_given_however_many():
+def test_decision_function_returns_all_recalled_labels():
     y = sparse.csr_array(sparse.identity(1500))
     clf = OmikujiClassifier(n_trees=1, min_branch_size=2000, beam_size=1500)
     clf.fit([f"w{i}" for i in range(1500)], y)
     assert clf.decision_function(["w7"]).nnz == 1500
 
 
-def test_predict(clf):
+def test_predict_returns_labels_from_the_threshold_on(clf):
     predicted = clf.predict(X)
     assert predicted.dtype == np.int64
     assert predicted.shape == (300, 60)
     scores = clf.decision_function(X).toarray()
     np.testing.assert_array_equal(predicted.toarray(), scores >= 0.5)
     assert 0 < predicted.nnz == predicted.sum()
-    assert clf._recall(X, None, 0.5)[0].size == predicted.nnz  # what is below is not kept
+    assert clf._recall(X, None, 0.5)[0].size == predicted.nnz  # lower scores are dropped
     everything = copy.copy(clf).set_params(threshold=0.0).predict(X)
     assert everything.nnz == clf.decision_function(X).nnz
 
 
-def test_no_texts_at_all(clf):
+def test_predict_no_texts_returns_empty_results(clf):
     assert clf.predict_topk([], 3).labels.shape == (0, 3)
     assert clf.decision_function([]).shape == (0, 60)
     assert clf.predict([]).shape == (0, 60)
 
 
-def test_texts_are_scored_alone(clf):
+def test_decision_function_scores_each_text_independently(clf):
     together = clf.decision_function(X[:20])
     alone = sparse.vstack([clf.decision_function([text]) for text in X[:20]])
     assert (together != alone).nnz == 0
@@ -264,7 +264,7 @@ def test_texts_are_scored_alone(clf):
     assert_same(threaded, clf)
 
 
-def test_prediction_has_n_jobs_threads(clf, monkeypatch):
+def test_predict_runs_n_jobs_threads(clf, monkeypatch):
     class Noting:
         n_features = clf.model_.n_features
         predict = clf.model_.predict
@@ -282,7 +282,7 @@ def test_prediction_has_n_jobs_threads(clf, monkeypatch):
 # ---------------------------------------------------------------- scikit-learn
 
 
-def test_clone_params_and_repr(clf):
+def test_clone_copies_parameters_but_not_the_model(clf):
     params = {"vectorizer": TfidfVectorizer(min_df=2), "C": 2.0, "loss": "log"}
     original = OmikujiClassifier(**params)
     assert repr(original) == (
@@ -295,7 +295,7 @@ def test_clone_params_and_repr(clf):
     assert not hasattr(clone(clf), "model_")
 
 
-def test_tags():
+def test_tags_describe_a_multilabel_text_classifier():
     tags = get_tags(OmikujiClassifier())
     assert tags.estimator_type == "classifier"
     assert tags.input_tags.string
@@ -305,20 +305,20 @@ def test_tags():
     assert not tags.no_validation
 
 
-def test_parameters_are_validated():
+def test_parameters_of_wrong_type_are_refused():
     class Adapter(OmikujiClassifier):
         def fit(self, X, y):
             return super().fit(["a"] * len(X), [["x"]] * len(X))
 
         def __sklearn_tags__(self):
             tags = super().__sklearn_tags__()
-            tags.target_tags.two_d_labels = False  # sklearn passes no X where it is set
+            tags.target_tags.two_d_labels = False  # if True, sklearn passes no X
             return tags
 
     check_param_validation("Adapter", Adapter())
 
 
-def test_grid_search():
+def test_grid_search_over_omikuji_predicts_topk():
     search = GridSearchCV(
         OmikujiClassifier(n_trees=1),
         {"C": [0.1, 1.0], "vectorizer": [None, TfidfVectorizer(ngram_range=(1, 2))]},

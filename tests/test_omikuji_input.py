@@ -1,4 +1,4 @@
-"""OmikujiClassifier: odd input, none of which may abort the interpreter."""
+"""OmikujiClassifier: unusual input must never abort the interpreter."""
 
 import copy
 import pickle
@@ -19,11 +19,8 @@ omikuji = pytest.importorskip("omikuji")
 
 @pytest.fixture(scope="module")
 def clf():
-    """Fitted; several layers deep. Shared: copy it before changing it."""
+    """Fit a model several layers deep. It is shared: copy it before changing it."""
     return OmikujiClassifier(min_branch_size=4, beam_size=2).fit(X, Y)
-
-
-# ---------------------------------------------------------------- odd input; none may abort
 
 
 @pytest.mark.parametrize(
@@ -39,10 +36,10 @@ def clf():
         (["same text"] * 30, [[f"l{i}"] for i in range(30)]),
         (["naïve 日本語 🎉", "\x00\ud800 bell\x07"], [["x"], ["y"]]),
     ],
-    ids=["L1", "L2 n1", "L2", "empty", "marks", "some empty", "unlabelled", "same", "unicode"],
+    ids=["L1", "L2 n1", "L2", "empty", "marks", "some empty", "unlabeled", "same", "unicode"],
 )
 @pytest.mark.parametrize("min_branch_size", [2, 100])
-def test_odd_training_data(texts, y, min_branch_size):
+def test_fit_odd_data_trains_and_ranks_all_labels(texts, y, min_branch_size):
     clf = OmikujiClassifier(min_branch_size=min_branch_size).fit(texts, y)
     n = clf.n_labels_
     labels, scores = clf.predict_topk([*texts, "", "unheard-of"], n)
@@ -53,7 +50,7 @@ def test_odd_training_data(texts, y, min_branch_size):
 
 
 class Factor(BaseEstimator):
-    """A vectorizer of the counts of a and b, zeros included, times a factor."""
+    """Vectorizer that counts a and b, stores zeros, and multiplies by a factor."""
 
     def __init__(self, factor=1.0):
         self.factor = factor
@@ -68,7 +65,7 @@ class Factor(BaseEstimator):
 
 
 @pytest.mark.parametrize("factor", [-1.0, 0.0, 1e-40, 1e38])
-def test_extreme_features(factor):
+def test_fit_and_predict_extreme_features_give_valid_scores(factor):
     texts = ["a b", "b b a", ""]
     clf = OmikujiClassifier(vectorizer=Factor(), min_branch_size=2)
     clf.fit(texts, [["x"], ["y"], ["y", "z"]])
@@ -77,13 +74,13 @@ def test_extreme_features(factor):
     scores = clf.decision_function(texts).toarray()
     if factor != -1:
         np.testing.assert_allclose(scores, expected, rtol=1e-3)
-        assert (scores < 1).all()  # as they were if omikuji divided by a length of 0
+        assert (scores < 1).all()  # they would be 1 if omikuji divided by a length of 0
     clf.set_params(vectorizer__factor=factor).fit(texts, [["x"], ["y"], ["y", "z"]])
     scores = clf.predict_topk(texts, 3).scores
     assert ((scores > 0) & (scores <= 1)).all()
 
 
-def test_features_that_are_given_in_parts():
+def test_features_with_duplicate_entries_are_summed():
     class InParts(Factor):
         def transform(self, texts):
             features = super().transform(texts)
@@ -102,7 +99,7 @@ def test_features_that_are_given_in_parts():
 
 
 @pytest.mark.parametrize("factor", [np.nan, np.inf])
-def test_features_that_are_not_finite_are_refused(factor):
+def test_features_not_finite_are_refused(factor):
     fitted = OmikujiClassifier(vectorizer=Factor()).fit(["a", "b"], [["x"], ["y"]])
     fitted.vectorizer_.factor = factor
     for call in (
@@ -113,7 +110,7 @@ def test_features_that_are_not_finite_are_refused(factor):
             call()
 
 
-def test_features_of_another_number_are_refused():
+def test_predict_other_number_of_features_is_refused():
     fitted = OmikujiClassifier(vectorizer=Factor()).fit(["a", "b"], [["x"], ["y"]])
     fitted.vectorizer_ = TfidfVectorizer(token_pattern=r"\w").fit(["a b c"])
     with pytest.raises(ValueError, match=r"^vectorizer makes 3 features now, and made 2 in fit"):
@@ -131,14 +128,14 @@ def test_features_of_another_number_are_refused():
         (X[:2], ["a", "b"], ValueError, "row 0 of y is 'a', not a collection of labels"),
     ],
 )
-def test_bad_texts_and_labels(texts, y, error, message):
+def test_fit_bad_texts_and_labels_are_refused(texts, y, error, message):
     clf = OmikujiClassifier()
     with pytest.raises(error, match=message):
         clf.fit(texts, y)
     assert not hasattr(clf, "model_")
 
 
-def test_a_failed_fit_leaves_the_fitted_model_alone(clf):
+def test_fit_failure_leaves_fitted_model_unchanged(clf):
     same = copy.deepcopy(clf)
     with pytest.raises(ValueError, match="y has"):
         same.fit(X[:3], Y[:2])
@@ -162,13 +159,13 @@ def test_a_failed_fit_leaves_the_fitted_model_alone(clf):
     ],
     ids=str,
 )
-def test_bad_parameters(params):
+def test_fit_bad_parameters_are_refused(params):
     with pytest.raises(ValueError, match=f"'{next(iter(params))}' parameter of OmikujiClassifier"):
         OmikujiClassifier(**params).fit(X, Y)
 
 
 @pytest.mark.parametrize("k", [0, -1, 61, True, 2.0, None])
-def test_k_out_of_range(clf, k):
+def test_predict_k_out_of_range_is_refused(clf, k):
     with pytest.raises(ValueError, match=r"k is .*(must be a whole number|only 60 labels)"):
         clf.predict_topk(X, k)
     if k is not None:
@@ -176,13 +173,13 @@ def test_k_out_of_range(clf, k):
             clf.decision_function(X, top_k=k)
 
 
-def test_unfitted_methods_say_so():
+def test_unfitted_methods_raise_not_fitted_error():
     for method in ("predict", "predict_topk", "predict_proba", "decision_function"):
         with pytest.raises(NotFittedError, match="not fitted yet"):
             getattr(OmikujiClassifier(), method)(["a"])
 
 
-def test_omikuji_is_missing(monkeypatch, clf):
+def test_missing_omikuji_raises_import_error_with_remedy(monkeypatch, clf):
     stored = pickle.dumps(clf)
     monkeypatch.setitem(sys.modules, "omikuji", None)
     for call in (lambda: OmikujiClassifier().fit(X, Y), lambda: pickle.loads(stored)):

@@ -23,14 +23,14 @@ omikuji = pytest.importorskip("omikuji")
 
 @pytest.fixture(scope="module")
 def clf():
-    """Fitted; several layers deep. Shared: copy it before changing it."""
+    """Fit a model several layers deep. It is shared: copy it before changing it."""
     return OmikujiClassifier(min_branch_size=4, beam_size=2).fit(X, Y)
 
 
 # ---------------------------------------------------------------- files
 
 
-def test_training_file(tmp_path):
+def test_write_training_file_is_read_back_by_sklearn(tmp_path):
     path = tmp_path / "train.txt"
     features = sparse.csr_matrix(np.array([[0.5, 0, 1 / 3], [0, 0, 0], [0, 1, 0], [0, 0, 0]]))
     labels = check_labels(np.array([[1, 0, 1], [0, 1, 0], [0, 0, 0], [0, 0, 0]])).matrix
@@ -45,7 +45,7 @@ def test_training_file(tmp_path):
     assert read_labels == [(0, 2), (1,), (), ()]
 
 
-def test_pickle(clf, tmp_path):
+def test_pickle_predicts_same_scores(clf, tmp_path):
     path = tmp_path / "clf.joblib"
     joblib.dump(clf, path)
     for loaded in (pickle.loads(pickle.dumps(clf)), joblib.load(path), copy.deepcopy(clf)):
@@ -59,8 +59,8 @@ def test_pickle(clf, tmp_path):
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0], [0, 2, 1]], ids=str)
-def test_loaded_trees_keep_their_order_however_folders_are_listed(clf, monkeypatch, order):
-    # The listing is stood in for; what omikuji would read at each place is looked at instead.
+def test_model_from_files_any_folder_order_keeps_order_of_trees(clf, monkeypatch, order):
+    # Fake the folder's listing, and note which file omikuji would read at each place.
     files = _omikuji_io.model_to_files(clf.model_)
     names = ["settings.json", *(f"tree{number}.cbor" for number in order)]
     monkeypatch.setattr(_omikuji_io.os, "listdir", lambda _: names)
@@ -74,7 +74,7 @@ def test_loaded_trees_keep_their_order_however_folders_are_listed(clf, monkeypat
     assert seen == [files[f"tree{number}.cbor"] for number in range(3)]
 
 
-def test_another_process_predicts_the_same_and_needs_no_open_output(clf, tmp_path):
+def test_pickle_in_process_without_output_predicts_same_scores(clf, tmp_path):
     code = (
         "import joblib, os, sys; from skxmc import OmikujiClassifier;"
         "sys.stdin = sys.stdout = sys.stderr = None; os.close(0); os.close(1); os.close(2);"
@@ -91,10 +91,10 @@ def test_another_process_predicts_the_same_and_needs_no_open_output(clf, tmp_pat
     assert (joblib.load(paths[2]) != clf.decision_function(X)).nnz == 0
 
 
-# ---------------------------------------------------------------- quiet
+# ---------------------------------------------------------------- output
 
 
-def test_quiet_unless_verbose(capfd, clf):
+def test_fit_verbose_0_prints_nothing_and_1_shows_the_log(capfd, clf):
     pickle.loads(pickle.dumps(OmikujiClassifier().fit(X[:20], Y[:20])))
     assert capfd.readouterr() == ("", "")
     OmikujiClassifier(verbose=1).fit(X[:20], Y[:20])
@@ -103,7 +103,7 @@ def test_quiet_unless_verbose(capfd, clf):
     assert "%" in err
 
 
-def test_output_is_open_again_afterwards(capfd):
+def test_silenced_in_threads_and_errors_reopens_output(capfd):
     def fit():
         OmikujiClassifier().fit(X[:20], Y[:20])
 
@@ -119,10 +119,10 @@ def test_output_is_open_again_afterwards(capfd):
     assert capfd.readouterr() == ("out", "err")
 
 
-def test_no_descriptors_leak(clf):
+def test_copy_leaks_no_file_descriptors(clf):
     folder = "/proc/self/fd"
     if not os.path.isdir(folder):
-        pytest.skip("lists descriptors of Linux")
+        pytest.skip("needs /proc, which only Linux has")
     before = len(os.listdir(folder))
     copy.deepcopy(clf)
     assert len(os.listdir(folder)) == before
