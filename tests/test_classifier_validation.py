@@ -161,7 +161,7 @@ def test_warm_start_refuses_other_labels():
         (X[:2], [[], []], ValueError, "y holds no positive label at all"),
         (X[:2], Y[:2, :0], ValueError, "y holds no"),
         (X[:2], Y[:2] * 0.5, ValueError, r"y holds 0.5 at row 0.*only 0 and 1"),
-        (X[:2], [[1], [-1]], ValueError, "holds the label -1; integer labels must not be neg"),
+        (X[:2], [[1], [-1]], ValueError, "holds the label -1, but integer labels must be from 0"),
         (X[:2], ["a", "b"], ValueError, "row 0 of y is 'a', not a collection of labels"),
         (X[:2], None, ValueError, "requires y to be passed, but the target y is None"),
     ],

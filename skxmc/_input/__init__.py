@@ -1,1 +1,1 @@
-"""What users pass becomes a list of str and a CSR indicator, or an error that helps."""
+"""Input of users, turned into a list of str and a CSR indicator, or refused with a remedy."""

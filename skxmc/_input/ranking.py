@@ -1,4 +1,4 @@
-"""The k best columns of each row of a score matrix, sparse or dense."""
+"""Rank the k best columns of each row of a score matrix, sparse or dense."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy import sparse
 
 from skxmc._input.sparse import as_array, checked_csr
 
-# Rows are ranked in blocks of about so many scores, which bounds the working memory (some 40 MB).
+# Rows are ranked in blocks of about this many scores, so the working memory is at most about 40 MB.
 SCORE_BLOCK = 1 << 20
 
 
@@ -25,18 +25,18 @@ def check_k(k: Any, n_labels: int | None = None, name: str = "k") -> int:
 
 
 def rank_columns(y_score: Any, k: int, n_labels: int) -> NDArray[np.int64]:
-    """Columns of the k best labels of each row of any score matrix, of shape (n, k).
+    """Return the columns of the k best labels of each row of any score matrix.
 
-    Equal scores rank by lower column; absent entries of a sparse matrix follow all stored ones.
+    Equal scores rank by lower column. Absent entries of a sparse matrix follow all stored ones.
 
     Parameters
     ----------
     y_score : sparse matrix or array, or array-like, of shape (n, n_labels)
         Scores, the higher the better.
     k : int
-        At least 1.
+        Number of labels per row, at least 1.
     n_labels : int
-        How many columns there must be.
+        Required number of columns.
 
     Returns
     -------
@@ -45,9 +45,9 @@ def rank_columns(y_score: Any, k: int, n_labels: int) -> NDArray[np.int64]:
     Raises
     ------
     TypeError
-        If y_score is no matrix of numbers.
+        If y_score is not a matrix of numbers.
     ValueError
-        If its shape does not fit, k is above n_labels, or scores are not finite.
+        If its shape is wrong, if k is above n_labels, or if scores are not finite.
     """
     if sparse.issparse(y_score):
         y_score = checked_csr(y_score, "y_score")
@@ -57,45 +57,45 @@ def rank_columns(y_score: Any, k: int, n_labels: int) -> NDArray[np.int64]:
     if y_score.shape[1] != n_labels:
         raise ValueError(
             f"y_score has {y_score.shape[1]} columns, but there are {n_labels} labels. Pass one "
-            "score for each label, or the named tuple that predict_topk returns."
+            "score per label, or the named tuple that predict_topk returns."
         )
     k = check_k(k, n_labels)
     if not all_finite(values):
-        raise ValueError("y_score holds NaN or infinite scores. Replace them, so that they rank.")
+        raise ValueError("y_score holds NaN or infinite scores. Replace them by finite scores.")
     if sparse.issparse(y_score):
         return _fill_absent(top_k_of_csr(y_score, k)[0])
     return _top_k_of_dense(y_score, k)
 
 
 def all_finite(values: NDArray[Any]) -> bool:
-    """Whether there is no inf or NaN, without a mask of the size of the values."""
+    """Return whether no value is inf or NaN, without a mask as large as the values."""
     return values.size == 0 or bool(np.isfinite([values.min(), values.max()]).all())
 
 
 def top_k_of_csr(matrix: Any, k: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """The k highest stored entries of each row, best first; equal ones by lower column.
+    """Return the k highest stored entries of each row, best first, and ties by lower column.
 
-    Absent entries are never taken, whatever the sign of the stored ones.
+    It never returns absent entries, even if stored ones are negative.
 
     Parameters
     ----------
     matrix : csr_array or csr_matrix of shape (n, n_columns)
-        Canonical (as `checked_csr` returns it), with finite values.
+        Canonical matrix, as `checked_csr` returns it, with finite values.
     k : int
-        At least 1; may exceed the number of columns.
+        Number of entries per row, at least 1. It may exceed the number of columns.
 
     Returns
     -------
     columns : ndarray of shape (n, k), int64
-        -1 where a row has fewer than k stored entries.
+        Columns of the entries, -1 if a row has fewer than k stored entries.
     scores : ndarray of shape (n, k), dtype of matrix (float64 for integers)
-        0 where columns is -1.
+        Values of the entries, 0 if the column is -1.
     """
     data = _as_float(matrix.data)
     n_stored = np.diff(matrix.indptr)
     columns = np.full((len(n_stored), k), -1, dtype=np.int64)
     scores = np.zeros((len(n_stored), k), dtype=data.dtype)
-    # Rows of similar length together, so that blocks hold little padding.
+    # A block holds rows of similar length, so that it has little padding.
     by_length = np.argsort(-n_stored, kind="stable")
     by_length = by_length[: np.count_nonzero(n_stored)]
     while by_length.size:
@@ -124,11 +124,11 @@ def _top_k_of_dense(scores: NDArray[Any], k: int) -> NDArray[np.int64]:
 
 
 def _fill_absent(columns: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Replace each -1 that ends a row by the lowest columns that the row does not hold yet."""
+    """Replace each -1 at the end of a row by the lowest columns that the row lacks."""
     short = np.flatnonzero((columns < 0).any(axis=1))
     ranked = columns[short]
     k = columns.shape[1]
-    # A row lacks at most k columns, so the first k columns hold enough that it does not have.
+    # A row lacks at most k columns, so the first k columns hold enough free ones.
     taken = np.zeros(ranked.shape, dtype=bool)
     rows, ranks = np.nonzero((ranked >= 0) & (ranked < k))
     taken[rows, ranked[rows, ranks]] = True
@@ -153,13 +153,13 @@ def _dense_scores(y_score: Any) -> NDArray[Any]:
 
 
 def _best_positions(block: NDArray[Any], k: int) -> NDArray[np.int64]:
-    """Positions of the k highest of each row of floats, best first; equal ones by position."""
+    """Return positions of the k highest floats of each row, best first, and ties by position."""
     n_rows, width = block.shape
     if k == width:
         positions = np.broadcast_to(np.arange(width), block.shape)
     else:
-        # argpartition breaks ties arbitrarily, so: all above the k-th value, then as many of
-        # those equal to it, from the left, as there is room for.
+        # argpartition breaks ties arbitrarily. So choose all values above the k-th, then fill the
+        # remaining places with values equal to it, from the left.
         kth = np.partition(block, width - k, axis=1)[:, width - k, np.newaxis]
         above, tied = block > kth, block == kth
         room = k - np.count_nonzero(above, axis=1)[:, np.newaxis]
@@ -170,5 +170,5 @@ def _best_positions(block: NDArray[Any], k: int) -> NDArray[np.int64]:
 
 
 def _as_float(scores: NDArray[Any]) -> NDArray[Any]:
-    """Floats as they are, other numbers as float64: unsigned and bool ones cannot be negated."""
+    """Convert numbers other than floats to float64: unsigned and bool ones cannot be negated."""
     return scores if scores.dtype.kind == "f" else scores.astype(np.float64)

@@ -10,25 +10,25 @@ from scipy import sparse
 
 
 def checked_csr(matrix: Any, name: str) -> sparse.csr_array:
-    """Canonical CSR copy of a sparse matrix, refused if broken before compiled code reads it."""
+    """Return a canonical CSR copy of a sparse matrix, after a check that it is not broken."""
     if matrix.ndim != 2:
         raise ValueError(f"{name} must be two-dimensional, got a {matrix.ndim}-D sparse array.")
     if matrix.dtype.kind not in "buif":
         raise TypeError(
-            f"{name} has dtype {matrix.dtype}; it must be bool, int or float. Convert it with "
+            f"{name} has dtype {matrix.dtype}, but must be bool, int or float. Convert it with "
             f"{name}.astype(np.float32)."
         )
     wide = matrix.dtype
-    if wide.kind in "iu":  # many duplicates of a small type would add up to less than they are
+    if wide.kind in "iu":  # sums of many duplicates would overflow small types
         wide = np.result_type(wide, np.int64)
     csr = _to_csr(matrix, wide) if _is_sound(matrix) else None
-    # Looked at again because a lil matrix hands on whatever column numbers it holds.
+    # Checked again, because the conversion of a lil matrix keeps any column numbers.
     if csr is None or not _is_sound(csr):
         raise ValueError(
             f"{name} is a broken {matrix.format} matrix: its indices do not fit its shape "
-            f"{matrix.shape}. Build it anew; check_format() of csr and csc says what is wrong."
+            f"{matrix.shape}. Build it again. For csr and csc, check_format() finds the error."
         )
-    # From its arrays, so that flags such as has_canonical_format are not taken on trust.
+    # Built from its arrays, so that flags such as has_canonical_format are not trusted.
     arrays = csr.data.astype(wide, copy=False), csr.indices, csr.indptr
     csr = sparse.csr_array(arrays, shape=csr.shape, copy=True)
     csr.sum_duplicates()
@@ -37,7 +37,7 @@ def checked_csr(matrix: Any, name: str) -> sparse.csr_array:
 
 
 def narrow_indices(csr: sparse.csr_array) -> None:
-    """Make indices int32 where they fit: SciPy's constructors give int64, and so does all after."""
+    """Make indices int32 if they fit, because SciPy's constructors and operations keep int64."""
     if max(csr.nnz, csr.shape[1]) <= np.iinfo(np.int32).max:
         csr.indices = csr.indices.astype(np.int32, copy=False)
         csr.indptr = csr.indptr.astype(np.int32, copy=False)
@@ -49,9 +49,9 @@ def row_of_entry(csr: sparse.csr_array | sparse.csr_matrix) -> NDArray[np.int64]
 
 
 def as_array(values: Any, name: str) -> NDArray[Any]:
-    """Whatever makes a full rectangular array, as one."""
+    """Convert values to an array, and refuse those that are masked or not rectangular."""
     if np.ma.is_masked(values):
-        raise ValueError(f"{name} has masked entries. Fill them, with {name}.filled(0).")
+        raise ValueError(f"{name} has masked entries. Fill them with {name}.filled(0).")
     try:
         return np.asarray(values)
     except ValueError as error:
@@ -61,7 +61,7 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
 
 
 def _to_csr(matrix: Any, dtype: np.dtype[Any]) -> Any:
-    """CSR of a sound matrix; where the conversion adds up duplicates, they are of `dtype`."""
+    """Convert a sound matrix to CSR. If this adds up duplicates, it does so in `dtype`."""
     if matrix.format in ("coo", "bsr"):
         coo = matrix.tocoo(copy=False)
         entries = coo.data.astype(dtype, copy=False), (coo.row, coo.col)
@@ -70,7 +70,7 @@ def _to_csr(matrix: Any, dtype: np.dtype[Any]) -> Any:
 
 
 def _is_sound(matrix: Any) -> bool:
-    """Whether the indices fit the shape; the constructors of other formats see to it themselves."""
+    """Return whether indices fit the shape. Constructors of other formats check it themselves."""
     n_rows, n_columns = matrix.shape
     if matrix.format == "coo":
         return (

@@ -1,4 +1,4 @@
-"""Held-out texts, and texts of labels."""
+"""Held-out sets, and texts of labels."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from skxmc._input.validation import Labels, check_labels, check_texts
 
 
 class SplitTexts(NamedTuple):
-    """Texts to train on, and texts to validate with."""
+    """Texts to train on, and the held-out set."""
 
-    texts: list[str]  # the texts of labels are the last
+    texts: list[str]  # texts of labels come last
     y: sp.csr_array  # their labels
     classes: np.ndarray  # the label of each column of y
     n_label_texts: int
@@ -29,7 +29,7 @@ def split_texts(
     validation_fraction: float | None,
     seed: int,
 ) -> SplitTexts:
-    """Hold texts out (`hold_out`), and add the texts of labels to the rest (`add_label_texts`)."""
+    """Hold texts out with `hold_out`, and add texts of labels to the rest by `add_label_texts`."""
     train, held_out = hold_out(texts, labels, validation_data, validation_fraction, seed)
     all_texts, y = add_label_texts(*train, label_texts)
     return SplitTexts(all_texts, y, labels.classes, len(all_texts) - len(train[0]), held_out)
@@ -42,18 +42,18 @@ def hold_out(
     validation_fraction: float | None,
     seed: int,
 ) -> tuple[tuple[list[str], sp.csr_array], tuple[list[str], Labels] | None]:
-    """Part texts and labels to train on from those to validate with.
+    """Split texts and labels into a training set and a held-out set.
 
     Parameters
     ----------
     texts, labels
-        All that `fit` was given.
+        Texts and labels that the user passed to `fit`.
     validation_data : tuple (X, y) or None
-        Given by the user; then nothing is held out.
+        Validation data of the user. If given, nothing is held out.
     validation_fraction : float or None
-        Share to hold out; None for none.
+        Fraction to hold out. None holds nothing out.
     seed : int
-        Draws the held-out texts.
+        Seed for the choice of held-out texts.
     """
     if validation_data is not None:
         if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
@@ -69,7 +69,7 @@ def hold_out(
     if validation_fraction is None:
         return (texts, labels.matrix), None
     order = np.random.default_rng(seed).permutation(len(texts))
-    # Less a little, as 2,000 / n times n may come out above 2,000.
+    # Slightly less, because 2,000 / n times n may round to more than 2,000.
     n_held_out = math.ceil(validation_fraction * len(texts) * (1 - 1e-9))
     if n_held_out == len(texts):
         raise ValueError(
@@ -80,7 +80,7 @@ def hold_out(
     if labels.matrix[train].nnz == 0:
         raise ValueError(
             "No text of the training part has a label. Lower validation_fraction, give more "
-            "labelled texts, or pass validation_data."
+            "labeled texts, or pass validation_data."
         )
     return (
         ([texts[i] for i in train], labels.matrix[train]),
@@ -91,29 +91,29 @@ def hold_out(
 def add_label_texts(
     texts: list[str], y: sp.csr_array, label_texts: Any
 ) -> tuple[list[str], sp.csr_array]:
-    """Append what is written about each label as a text that has this label alone.
+    """Append the text about each label as a training text with this label alone.
 
     Parameters
     ----------
     texts : list of str
-        As `check_texts` returns them.
+        Texts, as `check_texts` returns them.
     y : csr_array of shape (n_texts, n_labels)
         Their labels, as `check_labels` returns them.
     label_texts : array-like of shape (n_labels,) or None
-        A text, or None, NaN or a blank one, for each label; None adds nothing.
+        One text per label. None, NaN and blank texts add nothing.
 
     Returns
     -------
     texts : list of str
     y : csr_array
-        With a row for each text.
+        Labels, one row per text.
 
     Raises
     ------
     TypeError
-        If label_texts is no sequence, or an entry is neither a text nor missing.
+        If label_texts is not a sequence, or an entry is neither a text nor missing.
     ValueError
-        If label_texts is a bare string, or not as long as there are labels.
+        If label_texts is a bare string, or has another length than the labels.
     """
     if label_texts is None:
         return texts, y
@@ -122,7 +122,7 @@ def add_label_texts(
     if len(of_labels) != n_labels:
         raise ValueError(
             f"label_texts has {len(of_labels)} entries, but there are {n_labels} labels. Pass one "
-            "text for each label, in the order of classes_, and None where a label has none."
+            "text per label, in the order of classes_, and None for a label without a text."
         )
     columns = [column for column, text in enumerate(of_labels) if text.strip()]
     rows = sp.csr_array(

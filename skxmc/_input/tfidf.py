@@ -8,14 +8,14 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 
 def fit_tfidf(texts: list[str]) -> tuple[TfidfVectorizer, sp.csr_matrix]:
-    """Fit a vectorizer of words; of characters where no text holds a word.
+    """Fit a vectorizer of words, or of characters if no text has a word.
 
     Returns
     -------
     vectorizer : TfidfVectorizer
-        Fitted.
+        The fitted vectorizer.
     features : csr_matrix of shape (n_texts, n_features), float32
-        TF-IDF of the texts; one empty column where they hold no character either.
+        TF-IDF of the texts. If they have no characters either, it is one empty column.
     """
     for settings in ({}, {"analyzer": "char"}):
         vectorizer = TfidfVectorizer(dtype=np.float32, **settings)
@@ -24,5 +24,5 @@ def fit_tfidf(texts: list[str]) -> tuple[TfidfVectorizer, sp.csr_matrix]:
         except ValueError as error:
             if "empty vocabulary" not in str(error):
                 raise
-    vectorizer = TfidfVectorizer(dtype=np.float32, vocabulary=[""])  # no text has that word
+    vectorizer = TfidfVectorizer(dtype=np.float32, vocabulary=[""])  # no text has this word
     return vectorizer, vectorizer.fit_transform(texts)

@@ -1,7 +1,7 @@
-"""Checks of texts and labels: whatever form a user passes becomes one form, or an error that helps.
+"""Checks of texts and labels: any form becomes one form, or an error with a remedy.
 
-Nothing else in the package looks at raw input. Wrong types raise ``TypeError``, wrong contents
-``ValueError``; where sklearn has a wording or a choice of its own, it is kept.
+No other module reads raw input. Wrong types raise ``TypeError``, wrong contents ``ValueError``.
+If scikit-learn has its own wording or choice of error, it is kept.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ MAX_INT64 = np.iinfo(np.int64).max
 
 
 class Labels(NamedTuple):
-    """What `check_labels` returns.
+    """Result of `check_labels`.
 
     Attributes
     ----------
     matrix : csr_array of shape (n_texts, n_labels), float32
         Canonical indicator: sorted, without duplicates or stored zeros, every stored value 1.
     classes : ndarray of shape (n_labels,), int64 or object
-        The label of each column; object where labels are ``str``, because a fixed-width array
-        would give every label the room of the longest.
+        Label of each column. Labels that are ``str`` are in an object array, because in a
+        fixed-width one each label takes as much memory as the longest.
     n_unknown : ndarray of shape (n_texts,), int64
-        How many true labels of each text are not among `classes`.
+        Number of true labels of each text that are not in `classes`.
     """
 
     matrix: sparse.csr_array
@@ -52,13 +52,13 @@ def check_texts(
     Parameters
     ----------
     X : sequence of str
-        List, tuple, 1-D array, or a column of pandas, polars or pyarrow.
+        List, tuple, 1-D array, or column of pandas, polars or pyarrow.
     name : str, default="X"
-        What error messages call it.
+        Name in error messages.
     allow_empty : bool, default=False
-        Whether no text at all is fine.
+        Whether X may hold no text at all.
     allow_missing : bool, default=False
-        Whether None, NaN and the like stand for empty texts.
+        Whether None, NaN and other missing values count as empty texts.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def check_texts(
     if _ndim(X) != 1:
         raise ValueError(
             f"{name} must be one-dimensional, got {_describe(X)}. Pass raw texts, as one column "
-            f"such as {name}['text'] or {name}[:, 0]; not what a vectorizer makes of them."
+            f"such as {name}['text'] or {name}[:, 0]. Do not pass the output of a vectorizer."
         )
     if not _is_sequence(X):
         raise TypeError(
@@ -90,7 +90,7 @@ def check_texts(
     if allow_missing:
         texts = ["" if _is_missing(text) else text for text in texts]
     if not texts and not allow_empty:
-        raise ValueError(f"{name} holds no text; at least one is needed.")
+        raise ValueError(f"{name} holds no text. Pass at least one text.")
     if not set(map(type, texts)) <= {str}:
         texts = [_as_text(text, row, name) for row, text in enumerate(texts)]
     return [text if text.isascii() else _without_surrogates(text) for text in texts]
@@ -105,26 +105,26 @@ def check_labels(
     n_texts: int | None = None,
     require_positive: bool = False,
 ) -> Labels:
-    """Check labels in any form and return them as a canonical CSR indicator; y is not modified.
+    """Check labels in any form and return them as a canonical CSR indicator, without changing y.
 
     Parameters
     ----------
     y : Labels, sparse matrix or array, 2-D array, frame, or sequence of collections
-        - what this function has returned, which is returned again;
-        - scipy sparse matrix or array of any format, or a dense array, of shape
-          (n_texts, n_labels), bool, int or float, that holds 0 and 1 only;
+        - result of this function, which is returned again;
+        - scipy sparse matrix or array of any format, or dense array, of shape (n_texts, n_labels)
+          and dtype bool, int or float, with 0 and 1 only;
         - pandas or polars frame of such columns, whose names are the labels;
-        - one collection (list, tuple, set, 1-D array) of labels for each text, each a ``str`` or
-          each an integer from 0. Nested lists are always read this way.
+        - one collection of labels (list, tuple, set, 1-D array) per text. The labels are all
+          ``str``, or all integers from 0. Nested lists are always read as collections.
     name : str, default="y"
-        What error messages call it.
+        Name in error messages.
     classes : array-like of shape (n_labels,), default=None
-        The label space of a fitted model, which the columns of the result follow. Matrices must
-        have as many columns; named labels are looked up and counted where they are not in it.
+        Labels of a fitted model, which become the columns of the result. Matrices must have as
+        many columns. Named labels are looked up, and unknown ones are counted.
     label_names : array-like of shape (n_labels,), default=None
-        Distinct names of the columns of a matrix, where there are no `classes`; 0, 1, ... if None.
+        Distinct names of the columns of a matrix, if there are no `classes`. None is 0, 1, ...
     n_texts : int, default=None
-        How many rows there must be.
+        Required number of rows.
     require_positive : bool, default=False
         Whether at least one text must have a label.
 
@@ -135,10 +135,10 @@ def check_labels(
     Raises
     ------
     TypeError
-        If y, one of its columns or a label is of a type that cannot stand for labels.
+        If y, one of its columns or a label has a wrong type.
     ValueError
-        If shapes disagree, an indicator is not binary, a sparse matrix is broken, names are not
-        distinct or mixed in kind, or nothing is left to learn from.
+        If shapes disagree, an indicator is not binary, a sparse matrix is broken, names repeat or
+        mix str and int, or nothing is left to learn from.
     """
     if isinstance(y, Labels):
         return y
@@ -156,16 +156,16 @@ def check_labels(
 
     if label_names is not None and names is not None:
         raise ValueError(
-            f"label_names cannot be given: {name} names its labels itself. Pass {name} as a "
-            "matrix, or leave label_names out."
+            f"label_names cannot be given, because {name} already names its labels. Pass {name} "
+            "as a matrix, or leave label_names out."
         )
     n_rows = matrix.shape[0]
     if n_texts is not None and n_rows != n_texts:
         raise ValueError(
-            f"{name} has {n_rows} rows, but there are {n_texts} texts. Pass one row for each text."
+            f"{name} has {n_rows} rows, but there are {n_texts} texts. Pass one row per text."
         )
     if n_rows == 0:
-        raise ValueError(f"{name} has no rows; at least one text with labels is needed.")
+        raise ValueError(f"{name} has no rows. Pass at least one text with labels.")
     _check_binary(matrix, name, names)
 
     matrix.eliminate_zeros()
@@ -181,38 +181,38 @@ def check_labels(
     narrow_indices(matrix)
 
     if matrix.nnz == 0 and require_positive:
-        raise ValueError(f"{name} holds no positive label at all; at least one text needs one.")
+        raise ValueError(f"{name} holds no positive label at all. Give at least one text a label.")
     if matrix.shape[1] == 0:
-        raise ValueError(f"{name} holds no labels; at least one column or label is needed.")
+        raise ValueError(f"{name} holds no labels. Pass at least one column or label.")
     return Labels(matrix, names, n_unknown)
 
 
 def align_labels(labels: Labels, classes: NDArray[Any]) -> Labels:
-    """Labels by name, as `check_labels` returns them, on the columns of `classes`."""
+    """Move named labels, as `check_labels` returns them, to the columns of `classes`."""
     matrix, n_unknown = _align(labels.matrix, labels.classes, classes, "y")
     return Labels(matrix, classes, n_unknown)
 
 
 def names_labels(y: Any) -> bool:
-    """Whether y names its labels (a frame, collections) rather than numbering its columns."""
+    """Return whether y names its labels (a frame, collections), or only has columns."""
     return _ndim(y) != 2 or hasattr(y, "columns")
 
 
 def label_array(labels: Any, name: str) -> NDArray[Any]:
-    """Distinct labels as a 1-D array: int64, or object where they are ``str``."""
+    """Convert distinct labels to a 1-D array of int64, or of object if they are ``str``."""
     if isinstance(labels, str) or not _is_sequence(labels) or _ndim(labels) != 1:
         raise TypeError(f"{name} must be a 1-D sequence of labels, got {_describe(labels)}.")
     values = _plain_labels(_as_list(labels), lambda position: f"position {position} of {name}")
     if len(set(values)) < len(values):
         twice = Counter(values).most_common(1)[0][0]
-        raise ValueError(f"{name} holds {twice!r} more than once; labels must be distinct.")
+        raise ValueError(f"{name} holds {twice!r} more than once. Give each label only once.")
     if values and isinstance(values[0], int):
         return np.array(values, dtype=np.int64)
     return np.array(values, dtype=object)
 
 
 def find_columns(labels: NDArray[Any], classes: NDArray[Any], name: str) -> NDArray[np.int64]:
-    """Column of each label in `classes`, or -1; an array of the shape of `labels`."""
+    """Return the column of each label in `classes`, or -1, in the shape of `labels`."""
     labels = np.asarray(labels)
     values = _plain_labels(
         labels.ravel().tolist(), lambda position: f"position {position} of {name}"
@@ -222,7 +222,7 @@ def find_columns(labels: NDArray[Any], classes: NDArray[Any], name: str) -> NDAr
         raise ValueError(
             f"{name} has labels of type {type(values[0]).__name__}, such as {values[0]!r}, but "
             f"the classes are of type {type(known[0]).__name__}, such as {known[0]!r}. Pass the "
-            "labels as they were in fit, or a matrix with one column for each class."
+            "labels as in fit, or a matrix with one column per class."
         )
     column_of = dict(zip(known, range(len(known)), strict=True))
     columns = np.fromiter(map(column_of.get, values, repeat(-1)), np.int64, len(values))
@@ -248,25 +248,25 @@ def _read_frame(frame: Any, name: str) -> tuple[sparse.csr_array, NDArray[Any]]:
     for column in frame.columns:
         values = np.asarray(frame[column])
         if values.dtype == object and getattr(frame[column].dtype, "kind", "O") in "buif":
-            # Of nullable dtypes: of bool with missing values, of all before pandas 2.2.
+            # Nullable dtypes: bool with missing values, and any before pandas 2.2.
             values = frame[column].to_numpy(np.float64, na_value=np.nan)
         if values.dtype.kind not in "buif":
             raise TypeError(
-                f"column {column!r} of {name} has dtype {values.dtype}; an indicator must be bool, "
-                f"int or float. Fill what is missing with 0 and convert it, or pass "
-                f"{name}[{column!r}] alone if it holds collections of labels."
+                f"column {column!r} of {name} has dtype {values.dtype}, but an indicator must be "
+                f"bool, int or float. Fill missing values with 0 and convert the column. If it "
+                f"holds collections of labels, pass {name}[{column!r}] alone."
             )
         blocks.append(sparse.csc_array(values.astype(np.float64)[:, np.newaxis]))
     return sparse.csr_array(sparse.hstack(blocks, format="csr")), names
 
 
 def _read_collections(y: Any, name: str) -> tuple[sparse.csr_array, NDArray[Any]]:
-    if y is None:  # sklearn's words, which its common checks look for
+    if y is None:  # sklearn's wording, which its common checks expect
         raise ValueError(f"This estimator requires y to be passed, but the target {name} is None.")
     if isinstance(y, str) or _ndim(y) != 1 or not _is_sequence(y):
         raise ValueError(
             f"{name} must be a sparse matrix, a 2-D array, a frame, or one collection of labels "
-            f"for each text such as [['tax', 'law'], []], got {_describe(y)}."
+            f"per text such as [['tax', 'law'], []], got {_describe(y)}."
         )
     rows = [_as_collection(row, number, name) for number, row in enumerate(_as_list(y))]
     ends = np.cumsum([len(row) for row in rows])
@@ -283,7 +283,7 @@ def _read_collections(y: Any, name: str) -> tuple[sparse.csr_array, NDArray[Any]
 
 
 def _warn_of_blanks(names: NDArray[Any], name: str) -> None:
-    """Warn of what splitting a table's cells at commas leaves: '', or 'law' besides ' law'."""
+    """Warn of remains of splitting a table's cells at commas: '', or 'law' besides ' law'."""
     known = {label for label in names.tolist() if isinstance(label, str)}
     padded = [label for label in known if label != label.strip() and label.strip() in known]
     if "" in known:
@@ -294,7 +294,7 @@ def _warn_of_blanks(names: NDArray[Any], name: str) -> None:
     else:
         return
     warn_user(
-        f"{name} holds {fault}. If that is not meant, make each row of it "
+        f"{name} holds {fault}. If this is not intended, replace each row by "
         "[tag.strip() for tag in row if tag.strip()].",
     )
 
@@ -306,13 +306,13 @@ def _as_collection(row: Any, number: int, name: str) -> list[Any]:
         return _as_list(row)
     raise ValueError(
         f"row {number} of {name} is {reprlib.repr(row)}, not a collection of labels. Give every "
-        "text a list, as in [['tax', 'law'], []], also for one label or none; an indicator must "
-        "be a 2-D array, a sparse matrix or a frame."
+        "text a list, as in [['tax', 'law'], []], also for one label or none. Pass an indicator "
+        "as a 2-D array, a sparse matrix or a frame."
     )
 
 
 def _plain_labels(values: list[Any], where: Callable[[int], str]) -> list[Any]:
-    """Labels as Python's own str, or its own int; `where` words the position of a wrong one."""
+    """Convert labels to Python's own str or int. `where` describes the position of a wrong one."""
     if not set(map(type, values)) <= {str, int}:
         values = [_plain_label(value, position, where) for position, value in enumerate(values)]
     kinds = set(map(type, values))
@@ -320,13 +320,13 @@ def _plain_labels(values: list[Any], where: Callable[[int], str]) -> list[Any]:
         other = next(i for i, value in enumerate(values) if type(value) is not type(values[0]))
         raise ValueError(
             f"{where(other)} holds the label {values[other]!r}, but {where(0)} holds "
-            f"{values[0]!r}: labels must be all str or all int. Convert them to one kind."
+            f"{values[0]!r}: labels must be all str or all int. Convert them to one type."
         )
     if kinds == {int} and not (min(values) >= 0 and max(values) <= MAX_INT64):
         wrong = next(i for i, value in enumerate(values) if not 0 <= value <= MAX_INT64)
         raise ValueError(
-            f"{where(wrong)} holds the label {values[wrong]}; integer labels must not be negative "
-            "nor above 2**63 - 1. Pass such labels as str."
+            f"{where(wrong)} holds the label {values[wrong]}, but integer labels must be from 0 "
+            "to 2**63 - 1. Pass such labels as str."
         )
     return values
 
@@ -339,8 +339,8 @@ def _plain_label(value: Any, position: int, where: Callable[[int], str]) -> str 
     if _is_missing(value):
         raise ValueError(f"{where(position)} holds the missing label {value!r}. Leave it out.")
     raise TypeError(
-        f"{where(position)} holds {reprlib.repr(value)} of type {type(value).__name__}; labels "
-        "must be str or int. An indicator must be a 2-D array, a sparse matrix or a frame."
+        f"{where(position)} holds {reprlib.repr(value)} of type {type(value).__name__}, but labels "
+        "must be str or int. Pass an indicator as a 2-D array, a sparse matrix or a frame."
     )
 
 
@@ -353,20 +353,20 @@ def _check_binary(matrix: sparse.csr_array, name: str, names: NDArray[Any] | Non
     column = matrix.indices[entry]
     label = column if names is None else repr(names[column])
     if np.isnan(matrix.data[entry]):
-        remedy = f"Replace what is missing by 0, as with {name}.fillna(0) in pandas."
+        remedy = f"Replace missing values by 0, with {name}.fillna(0) in pandas."
     else:
         remedy = (
-            f"Where it counts or weighs labels, pass {name} > 0; duplicate entries of a sparse "
+            f"If it counts or weighs labels, pass {name} > 0. Duplicate entries of a sparse "
             f"matrix add up, so call {name}.sum_duplicates() before that."
         )
     raise ValueError(
-        f"{name} holds {matrix.data[entry]} at row {row}, column {label}; an indicator holds only "
-        f"0 and 1. {remedy}"
+        f"{name} holds {matrix.data[entry]} at row {row}, column {label}, but an indicator holds "
+        f"only 0 and 1. {remedy}"
     )
 
 
 def _column_labels(labels: Any, n_columns: int, name: str, *, given: bool) -> NDArray[Any]:
-    """Labels of the columns of a matrix: the classes (`given`), the label_names, or numbers."""
+    """Return labels of a matrix's columns: the classes (`given`), label_names, or numbers."""
     if labels is None:
         return np.arange(n_columns, dtype=np.int64)
     source = "classes" if given else "label_names"
@@ -382,7 +382,7 @@ def _column_labels(labels: Any, n_columns: int, name: str, *, given: bool) -> ND
 def _align(
     matrix: sparse.csr_array, names: NDArray[Any], classes: NDArray[Any], name: str
 ) -> tuple[sparse.csr_array, NDArray[np.int64]]:
-    """Move columns `names` to those of `classes`, and count each row's entries that have none."""
+    """Move columns `names` to those of `classes`, and count each row's entries without a column."""
     n_rows = matrix.shape[0]
     rows = row_of_entry(matrix)
     columns = find_columns(names, classes, name)[matrix.indices]
@@ -394,14 +394,14 @@ def _align(
 
 
 def _as_text(text: Any, row: int, name: str) -> str:
-    if isinstance(text, str):  # a subclass such as numpy.str_, or an enum with a str() of its own
+    if isinstance(text, str):  # a subclass such as numpy.str_, or an enum with its own str()
         return str.__str__(text)
     if _is_missing(text):
         raise ValueError(
             f"{name} holds a missing value ({text!r}) at row {row}. Replace it by an empty text, "
             f"with {name}.fillna('') in pandas, or drop the row and its labels."
         )
-    remedy = "Decode it, with text.decode()." if isinstance(text, bytes) else "Pass str(text)."
+    remedy = "Decode it with text.decode()." if isinstance(text, bytes) else "Pass str(text)."
     raise TypeError(
         f"{name} must hold str only, but row {row} is {reprlib.repr(text)} of type "
         f"{type(text).__name__}. {remedy}"
@@ -409,7 +409,7 @@ def _as_text(text: Any, row: int, name: str) -> str:
 
 
 def _without_surrogates(text: str) -> str:
-    """What a tokenizer can encode; by way of UTF-16, pairs become the character they mean."""
+    """Make a text that a tokenizer can encode. Pairs of surrogates become their character."""
     encodable = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text if encodable == text else encodable  # not a second string for each text
 
@@ -417,12 +417,12 @@ def _without_surrogates(text: str) -> str:
 def _is_missing(value: Any) -> bool:
     if isinstance(value, float | np.floating):
         return bool(np.isnan(value))
-    # By name, so that pandas need not be imported.
+    # By the name of the type, so that pandas need not be imported.
     return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
 def _is_sequence(values: Any) -> bool:
-    """Whether there is a length and an order; a generator could be endless, a set has no order."""
+    """Return whether values have a length and an order. Generators and sets do not."""
     unsuited = bytes | bytearray | Mapping | set | frozenset | type
     return hasattr(values, "__len__") and not isinstance(values, unsuited)
 

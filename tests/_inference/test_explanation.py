@@ -322,7 +322,7 @@ REPRESENTATIONS = np.ones((64, 32), dtype=np.float32)
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"texts": []}, ValueError, "texts holds no text; at least one is needed"),
+        ({"texts": []}, ValueError, "texts holds no text. Pass at least one"),
         ({"texts": "abc"}, ValueError, r"Pass a list: texts=\[text\]"),
         ({"texts": ["a", None]}, ValueError, r"texts holds a missing value \(None\) at row 1"),
         ({"texts": {"a"}}, TypeError, "texts must be a list"),

@@ -73,7 +73,7 @@ def test_none_at_all():
     [
         (["a"], ValueError, "label_texts has 1 entries, but there are 3 labels. Pass one text"),
         ([], ValueError, "label_texts has 0 entries, but there are 3 labels"),
-        (["a", "b", "c", "d"], ValueError, "in the order of classes_, and None where a label has"),
+        (["a", "b", "c", "d"], ValueError, "in the order of classes_, and None for a label"),
         (["a", None, 3], TypeError, "label_texts must hold str only, but row 2 is 3 of type int"),
         (["a", b"b", "c"], TypeError, "row 1 is b'b' of type bytes. Decode it"),
         ("abc", ValueError, "string object received. Pass a list: label_texts=[text]"),

@@ -105,7 +105,7 @@ def test_a_number_that_no_indicator_holds_is_named_with_its_place(data, dense, w
         else:
             entries = [(r, c, values[r, c]) for r, c in zip(*np.nonzero(values), strict=True)]
             y = stored_as(entries, dense.shape, float, form)
-        with refused("y", rf"at row {row}, column {shown};"):
+        with refused("y", rf"at row {row}, column {shown}, but"):
             check_labels(y)
 
 
@@ -114,7 +114,7 @@ def test_a_number_that_no_indicator_holds_is_named_with_its_place(data, dense, w
 def test_duplicates_do_not_wrap_around(format, dtype):
     for total in (256, 257, 2**16, 2**16 + 1):
         y = stored_as([(0, 1, 1)] * total, (1, 2), dtype, format)
-        with refused("y", rf"y holds {total}(\.0)? at row 0, column 1;"):
+        with refused("y", rf"y holds {total}(\.0)? at row 0, column 1, but"):
             check_labels(y)
     scores = stored_as([(0, 1, 100)] * 3, (1, 2), np.int8, format)
     np.testing.assert_array_equal(checked_csr(scores, "y_score").toarray(), [[0, 300]])
@@ -123,7 +123,7 @@ def test_duplicates_do_not_wrap_around(format, dtype):
 @cases(15)
 @given(broken_sparse())
 def test_broken_matrices_are_refused_and_crash_nothing(y):
-    with refused("y", f"broken {y.format} matrix", "Build it anew"):
+    with refused("y", f"broken {y.format} matrix", "Build it again"):
         check_labels(y)
 
 

@@ -43,7 +43,7 @@ def test_collections_of_str(y):
     ],
 )
 def test_blanks_that_splitting_a_cell_leaves(y, fault):
-    with pytest.warns(UserWarning, match=f"^y holds {fault}. If that is not meant"):
+    with pytest.warns(UserWarning, match=f"^y holds {fault}. If this is not intended"):
         labels = check_labels(y)
     assert labels.matrix.shape[1] == 3  # each is a label of its own nevertheless
     check_labels([["tax", "land law "], ["law"], [7, 8][:0]])  # nothing to warn of
@@ -147,8 +147,8 @@ def test_missing_y_has_the_wording_of_sklearn():
         (None, ValueError, "^row 2 of y holds the missing label None. Leave it out"),
         (np.nan, ValueError, "^row 2 of y holds the missing label nan"),
         (pd.NA, ValueError, "^row 2 of y holds the missing label <NA>"),
-        (True, TypeError, "^row 2 of y holds True of type bool; labels must be str or int"),
-        (1.0, TypeError, "^row 2 of y holds 1.0 of type float; .*indicator must be a 2-D array"),
+        (True, TypeError, "^row 2 of y holds True of type bool, but labels must be str or int"),
+        (1.0, TypeError, "^row 2 of y holds 1.0 of type float, .*Pass an indicator as a 2-D array"),
         (b"law", TypeError, "^row 2 of y holds b'law' of type bytes"),
         (["law"], TypeError, r"^row 2 of y holds \['law'\] of type list"),
         (
@@ -165,7 +165,7 @@ def test_labels_must_be_of_one_legal_kind(label, error, message):
 
 @pytest.mark.parametrize("label", [-1, 2**63])
 def test_integer_labels_must_fit(label):
-    with pytest.raises(ValueError, match=f"^row 2 of y holds the label {label}; integer labels"):
+    with pytest.raises(ValueError, match=f"^row 2 of y holds the label {label}, but integer"):
         check_labels([[1], [], [label, 2], [3]])
 
 
@@ -185,7 +185,7 @@ def test_label_names_become_classes():
 
 def test_label_names_belong_to_matrices_only():
     for y in ([["a"], ["b"]], pd.DataFrame({"a": [1, 0]})):
-        with pytest.raises(ValueError, match=r"^label_names cannot be given: y names its labels"):
+        with pytest.raises(ValueError, match=r"^label_names cannot be given, because y already"):
             check_labels(y, label_names=["a", "b"])
 
 
@@ -197,7 +197,7 @@ def test_label_names_belong_to_matrices_only():
         (["a", "b", "a"], ValueError, "^label_names holds 'a' more than once"),
         (["a", "b", None], ValueError, "^position 2 of label_names holds the missing label None"),
         (["a", "b", 3], ValueError, "^position 2 of label_names holds the label 3, but position 0"),
-        ([0, 1, -2], ValueError, "^position 2 of label_names holds the label -2; integer"),
+        ([0, 1, -2], ValueError, "^position 2 of label_names holds the label -2, but integer"),
         ([0, 1, 2.0], TypeError, "^position 2 of label_names holds 2.0 of type float"),
         ("abc", TypeError, "^label_names must be a 1-D sequence of labels, got str"),
         ({"a", "b", "c"}, TypeError, "^label_names must be a 1-D sequence of labels, got set"),

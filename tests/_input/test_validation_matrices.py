@@ -97,16 +97,16 @@ def test_values_must_be_binary(value, shown, form):
         "frame": lambda: pd.DataFrame(dense, columns=["a", "b", "c"]),
     }.get(form, lambda: sparse.csr_array(dense).asformat(form))()
     column = "'b'" if form == "frame" else "1"
-    with pytest.raises(ValueError, match=rf"^Y holds {shown}(\.0)? at row 2, column {column}; "):
+    with pytest.raises(ValueError, match=rf"^Y holds {shown}(\.0)? at row 2, column {column}, but"):
         check_labels(y, name="Y")
 
 
 def test_duplicates_that_add_up_are_refused_with_the_remedy():
     y = sparse.coo_array((np.ones(3), ([0, 0, 1], [1, 1, 0])), shape=(2, 2))
-    with pytest.raises(ValueError, match=r"^y holds 2.0 at row 0, column 1; .*sum_duplicates\(\)"):
+    with pytest.raises(ValueError, match=r"^y holds 2.0 at row 0, column 1, .*sum_duplicates\(\)"):
         check_labels(y)
     y = sparse.csc_array((np.ones(3), [0, 0, 1], [0, 2, 3]), shape=(2, 2))
-    with pytest.raises(ValueError, match=r"^y holds 2.0 at row 0, column 0; "):
+    with pytest.raises(ValueError, match=r"^y holds 2.0 at row 0, column 0, but"):
         check_labels(y)
 
 
@@ -207,7 +207,7 @@ def test_shapes_that_hold_nothing_or_have_other_dimensions(y, message):
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        (sparse.csr_array(np.eye(2) * 1j), "^y has dtype complex128; .* bool, int or float"),
+        (sparse.csr_array(np.eye(2) * 1j), "^y has dtype complex128, but .* bool, int or float"),
         (np.eye(2) * 1j, "^y is a 2-D array of complex128, but an indicator must be bool"),
         (np.array([["a", "b"], ["c", "d"]]), r"^y is a 2-D array of <U1.*lists, y.tolist\(\)"),
         (np.array([["a", "b"], ["c", "d"]], dtype=object), "^y is a 2-D array of object"),
@@ -263,7 +263,7 @@ def test_polars_frame():
 def test_frame_columns_must_be_numbers(values, dtype):
     y = pd.DataFrame({"tax": [1, 0], "law": pd.Series(values, dtype=dtype)})
     with pytest.raises(
-        TypeError, match=r"^column 'law' of y has dtype .*Fill what is missing.*y\['law'\]"
+        TypeError, match=r"^column 'law' of y has dtype .*Fill missing values.*y\['law'\]"
     ):
         check_labels(y)
 

@@ -73,7 +73,7 @@ def test_any_unicode_is_legal_and_can_be_encoded(text, expected):
 
 def test_no_texts_only_where_allowed():
     assert check_texts([], allow_empty=True) == []
-    with pytest.raises(ValueError, match=r"^X holds no text; at least one is needed"):
+    with pytest.raises(ValueError, match=r"^X holds no text. Pass at least one text"):
         check_texts([])
 
 

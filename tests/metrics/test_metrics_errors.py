@@ -62,7 +62,7 @@ def test_numbers_of_rows_must_agree():
         ([[0, 1]], ValueError, r"^k is 3, but y_score has 2 labels a text\. Call predict_topk"),
         ([0, 1, 2], ValueError, r"^y_score.labels must be of shape \(n, k\), got \(3,\)"),
         ([[0, 1, 4]], ValueError, r"^y_score.labels holds .*4.* in row 0, which is not among the"),
-        ([[0, 1, -1]], ValueError, r"^position 2 of y_score.labels holds the label -1; integer"),
+        ([[0, 1, -1]], ValueError, r"^position 2 of y_score.labels holds the label -1, but int"),
         ([[0, 1, 0]], ValueError, r"^y_score.labels holds a label twice in row 0"),
         ([["a", "b", "c"]], ValueError, r"^y_score.labels has labels of type str, .* of type int"),
         ([[0.0, 1.0, 2.0]], TypeError, r"^position 0 of y_score.labels holds 0.0 of type float"),
