@@ -1,4 +1,4 @@
-"""What must hold in every property test: errors that help, sound predictions, inputs left alone."""
+"""Checks for property tests: errors with a remedy, sound predictions, unchanged inputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 from skxmc import PropensityRanker
 
-# Words that say what there should be, or what to do.
+# Words that name the requirement or the remedy.
 REMEDY = re.compile(
     r"\b(must|needs?|needed|requires|can be set|pass|give|leave|lower|call|convert|replace|use|"
     r"build|decode|fill|fit)\b",
@@ -24,10 +24,10 @@ REMEDY = re.compile(
 
 @contextlib.contextmanager
 def refused(name, *also):
-    """The block raises ValueError or TypeError with a sentence that names `name` and a remedy."""
+    """Check that the block raises ValueError or TypeError with `name` and a remedy."""
     with pytest.raises((ValueError, TypeError)) as caught:
         yield
-    # No subclass such as UnicodeEncodeError, which would come from the depths.
+    # No subclass such as UnicodeEncodeError, which our own checks never raise.
     assert type(caught.value) in (ValueError, TypeError, InvalidParameterError)
     message = str(caught.value)
     for pattern in (rf"(?<![\w.]){name}(?!\w)", *also):
@@ -38,14 +38,14 @@ def refused(name, *also):
 
 @contextlib.contextmanager
 def unmodified(*values):
-    """The block changes none of the values."""
+    """Check that the block changes none of the values."""
     before = copy.deepcopy([_contents(value) for value in values])
     yield
     _assert_same(before, [_contents(value) for value in values])
 
 
 def _contents(value):
-    """All that a value is made of, as arrays and lists."""
+    """Return the contents of a value as arrays and lists."""
     if sparse.issparse(value):
         names = ("data", "indices", "indptr", "row", "col", "offsets", "rows", "_dict")
         parts = {name: getattr(value, name) for name in names if hasattr(value, name)}
@@ -84,18 +84,18 @@ def _assert_same(left, right):
 
 
 def assert_sound_scores(scores, n_texts, n_labels):
-    """A canonical CSR of float32 in (0, 1]."""
+    """Check that scores are a canonical CSR of float32 in (0, 1]."""
     assert isinstance(scores, sparse.csr_matrix)
     assert scores.shape == (n_texts, n_labels)
     assert scores.dtype == np.float32
-    # Rebuilt, so that no flag of the matrix is taken on trust.
+    # Rebuilt, so that no flag of the matrix is trusted.
     arrays = scores.data, scores.indices, scores.indptr
     assert sparse.csr_matrix(arrays, shape=scores.shape).has_canonical_format
     assert ((scores.data > 0) & (scores.data <= 1)).all()
 
 
 def assert_sound_predictions(clf, texts, k):
-    """Everything that the predictions of texts promise, one by one and of each other."""
+    """Check all guarantees of predictions, and that the methods agree."""
     n_texts, n_labels = len(texts), len(clf.classes_)
     labels, scores = top = clf.predict_topk(texts, k)
     assert top._fields == ("labels", "scores")
@@ -115,7 +115,7 @@ def assert_sound_predictions(clf, texts, k):
     assert_sound_scores(recalled, n_texts, n_labels)
     proba = clf.predict_proba(texts)
     assert_sound_scores(proba, n_texts, n_labels)
-    if not isinstance(clf, PropensityRanker):  # which ranks by other scores
+    if not isinstance(clf, PropensityRanker):  # it ranks by other scores
         assert (proba != recalled).nnz == 0
     kept = clf.decision_function(texts, top_k=k)
     assert_sound_scores(kept, n_texts, n_labels)

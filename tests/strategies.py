@@ -1,4 +1,4 @@
-"""What the property tests draw: texts and labels in every form, and what is neither."""
+"""Strategies of the property tests: texts and labels in every form, and bad input."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from scipy import sparse
 
 
 def cases(n: int) -> settings:
-    """`n` cases in the lane of CI, twenty times as many in the thorough one."""
+    """Run `n` cases in CI, and twenty times as many in the thorough profile."""
     return settings(max_examples=n * settings().max_examples // 10)
 
 
 # ---------------------------------------------------------------- texts
 
-# Zero bytes, halves of pairs, what writes from the right, what joins, what looks like nothing,
-# what changes its length in lower case, and what tokenizers give a meaning.
+# Zero bytes, halves of surrogate pairs, right-to-left and joining characters, invisible ones, those
+# whose length changes in lower case, and special words of tokenizers.
 SPECIAL = [
     *("\0", "\ud800", "\udfff", "\ud83d\ude00", "\ude00\ud83d", "\u202e", "\ufeff", "\u200b"),
     *("e\u0301", "\u0301", "\u1112\u1161\u11ab", "\U0001f469\u200d\U0001f467", "\U0010ffff"),
@@ -42,7 +42,7 @@ HUGE = 200_000  # characters
 
 
 def text() -> st.SearchStrategy[str]:
-    """Any text: of all characters, of special ones, of plain words, blank or empty."""
+    """Draw any text: of all characters, of special ones, of plain words, blank or empty."""
     word = st.sampled_from(SPECIAL) | st.text("abcxyz019", min_size=1, max_size=6)
     return st.one_of(
         st.lists(word, max_size=8).map(" ".join),
@@ -57,7 +57,7 @@ def huge_text() -> st.SearchStrategy[str]:
 
 
 def without_surrogates(text: str) -> str:
-    """Pairs joined and halves of pairs replaced, character by character."""
+    """Join surrogate pairs and replace halves of pairs, character by character."""
     joined = []
     for character in text:
         is_second = "\udc00" <= character <= "\udfff"
@@ -95,7 +95,7 @@ CONTAINERS = {
     "view of an array": lambda texts: np.array(texts * 2, dtype=object)[len(texts) :],
     "series of objects": lambda texts: pd.Series(texts, dtype=object),
 }
-# These hold no surrogates, and the first of them no zero bytes at the end.
+# These cannot hold surrogates, and the first cannot hold zero bytes at the end.
 STRING_CONTAINERS = {
     "fixed-width array": lambda texts: np.array(texts, dtype=str),
     "series of str": lambda texts: pd.Series(texts, dtype="str", index=range(7, 7 + len(texts))),
@@ -110,7 +110,7 @@ STRING_CONTAINERS = {
 
 @st.composite
 def columns_of_text(draw, min_size=1, max_size=6):
-    """Texts in any container that `fit` takes, and the list of str that they stand for."""
+    """Draw texts in any container that `fit` takes, and the list of str that they mean."""
     texts = draw(st.lists(text(), min_size=min_size, max_size=max_size))
     name = draw(st.sampled_from([*CONTAINERS, *STRING_CONTAINERS]))
     if name in CONTAINERS:
@@ -126,7 +126,7 @@ def missing_text():
 
 
 def no_text():
-    """An element that is neither text nor missing."""
+    """Draw an element that is neither a text nor missing."""
     others = [
         True,
         b"bytes",
@@ -144,7 +144,7 @@ def no_text():
 
 
 def no_texts():
-    """Something that is no column of texts as a whole."""
+    """Draw input that is not a column of texts."""
     grid = st.tuples(st.integers(0, 3), st.integers(0, 3)).map(lambda s: np.full(s, "a"))
     return st.one_of(
         text(),  # a bare string
@@ -170,7 +170,7 @@ def no_texts():
 
 SPARSE_FORMATS = ["csr", "csc", "coo", "bsr", "lil", "dok", "dia"]
 DTYPES = [bool, np.int8, np.uint8, np.int64, np.uint64, np.float32, np.float64, np.longdouble]
-# What a cell may be stored as, and by which kinds of dtype.
+# Ways to store a cell, by the kind of dtype: a list of entries that add up to its value.
 ONES = {"b": [[1], [1, 1], [0, 1]], "u": [[1], [0, 1]], "i": [[1], [0, 1], [2, -1]]}
 ZEROS = {"b": [[], [0]], "u": [[], [0], [0, 0]], "i": [[], [0], [1, -1]]}
 ONES["f"] = [[1], [0, 1], [0.5, 0.5]]
@@ -178,14 +178,14 @@ ZEROS["f"] = ZEROS["i"]
 
 
 def indicators(min_rows=1, max_rows=5, min_labels=1, max_labels=6):
-    """Dense arrays of bool, of which any cell is True."""
+    """Draw dense arrays of bool, in which any cell may be True."""
     shape = st.tuples(st.integers(min_rows, max_rows), st.integers(min_labels, max_labels))
     return shape.flatmap(lambda s: hnp.arrays(bool, s, elements=st.booleans()))
 
 
 @st.composite
 def as_sparse(draw, dense):
-    """`dense` in any format and dtype, with zeros, duplicates, any order, indices of any width."""
+    """Draw `dense` in any sparse format and dtype, with zeros, duplicates and any order."""
     dtype = np.dtype(draw(st.sampled_from(DTYPES)))
     entries = []
     for row, column in np.ndindex(dense.shape):
@@ -197,12 +197,12 @@ def as_sparse(draw, dense):
     index_dtype = draw(st.sampled_from([np.int32, np.int64]))
     matrix = stored_as(entries, dense.shape, dtype, format, kind, index_dtype)
     if format in ("csr", "csc") and draw(st.booleans()):
-        matrix.has_canonical_format = True  # which may be a lie
+        matrix.has_canonical_format = True  # may be wrong
     return matrix
 
 
 def stored_as(entries, shape, dtype, format, kind="array", index_dtype=np.int32):
-    """The entries (row, column, value), as they are where the format can hold them so."""
+    """Store the entries (row, column, value), unchanged if the format allows it."""
     make = getattr(sparse, f"{format}_{kind}")
     rows, columns = (np.array([e[i] for e in entries], dtype=index_dtype) for i in (0, 1))
     values = np.array([e[2] for e in entries], dtype=dtype)
@@ -225,7 +225,7 @@ def stored_as(entries, shape, dtype, format, kind="array", index_dtype=np.int32)
 
 @st.composite
 def as_dense(draw, dense):
-    """`dense` as an array of any dtype and layout."""
+    """Draw `dense` as an array of any dtype and layout."""
     array = dense.astype(draw(st.sampled_from([*DTYPES, np.float16, np.uint16])))
     layout = draw(st.sampled_from(["C", "Fortran", "strided", "reversed", "read-only"]))
     if layout == "Fortran":
@@ -239,15 +239,15 @@ def as_dense(draw, dense):
 
 
 def label():
-    """A label of either kind; all of a set are of one."""
+    """Draw a label, str or int."""
     return st.one_of(text(), st.integers(0, 2**63 - 1))
 
 
 def label_names(n):
-    """`n` distinct labels, all str or all int.
+    """Draw `n` distinct labels, all str or all int.
 
-    None is blank, and no two differ only in blanks: of those there is a warning, which
-    test_validation_collections.py looks at.
+    No label is blank, and no two differ only in blanks. Those give a warning, which
+    test_validation_collections.py tests.
     """
     kinds = [text().filter(str.strip), st.integers(0, 2**63 - 1), st.integers(0, n + 3)]
 
@@ -259,7 +259,7 @@ def label_names(n):
 
 @st.composite
 def as_frame(draw, dense, names):
-    """`dense` as a frame of columns of any dtype, named `names`."""
+    """Draw `dense` as a frame with columns `names` of any dtype."""
     dtypes = ["bool", "int8", "uint64", "float32", "Int64", "boolean", "Sparse[float64]"]
     data = pd.DataFrame(dense.astype(int))
     chosen = [draw(st.sampled_from(dtypes)) for _ in names]
@@ -277,7 +277,7 @@ def as_frame(draw, dense, names):
 
 @st.composite
 def as_collections(draw, dense, names):
-    """`dense` as one collection of `names` for each row, with repetitions, in any container."""
+    """Draw `dense` as one collection of `names` per row, with repetitions, in any container."""
 
     def numpy_ints(labels):
         return [np.int64(x) if isinstance(x, int) else np.str_(x) for x in labels]
@@ -299,7 +299,7 @@ def as_collections(draw, dense, names):
 
 @st.composite
 def labels_of(draw, dense):
-    """`dense` in any form that `fit` takes, and the labels of the columns that it has then."""
+    """Draw `dense` in any form that `fit` takes, with the labels of its columns."""
     form = draw(st.sampled_from(["sparse", "sparse", "dense", "frame", "collections"]))
     if form == "sparse":
         return draw(as_sparse(dense)), np.arange(dense.shape[1]), dense
@@ -314,13 +314,13 @@ def labels_of(draw, dense):
 
 
 def wrong_value():
-    """A number that no indicator holds."""
+    """Draw a number that is neither 0 nor 1."""
     wide = st.integers(-(2**31), 2**31).filter(lambda x: x not in (0, 1))
     return wide | st.floats().filter(lambda x: x not in (0, 1)) | st.sampled_from([0.5, 2, -1])
 
 
 def no_labels():
-    """Something that stands for the labels of two texts in no way."""
+    """Draw input that cannot be the labels of two texts."""
     return st.one_of(
         st.none() | st.integers() | st.floats() | text() | st.binary(max_size=3),
         st.lists(st.integers() | text() | st.none(), min_size=2, max_size=2),  # a flat list
@@ -341,14 +341,14 @@ def no_labels():
 
 
 def wrong_label():
-    """A member of a collection that is no label, or none beside "a" and 1."""
+    """Draw a value that is not a label, or cannot be a label together with "a" and 1."""
     mixed = [None, float("nan"), True, 1.5, b"a", ("a",), object(), np.True_, pd.NA]
     return st.integers(max_value=-1) | st.integers(min_value=2**63) | st.sampled_from(mixed)
 
 
 @st.composite
 def broken_sparse(draw):
-    """A matrix of shape (4, 4) whose arrays do not fit each other, which compiled code trusts."""
+    """Draw a matrix of shape (4, 4) whose arrays do not fit, which would crash compiled code."""
     format = draw(st.sampled_from(["csr", "csc", "coo", "bsr", "lil"]))
     matrix = getattr(sparse, f"{format}_{draw(st.sampled_from(['array', 'matrix']))}")(np.eye(4))
     far = st.sampled_from([4, 5, 10**6, 2**31 - 1]) | st.integers(-(2**31), -1)
@@ -386,14 +386,14 @@ JUNK = [None, "no such value", b"x", [1], {}, object(), 1j, np.array([1, 2]), in
 
 
 def wrong_int(least, *allowed, most=None):
-    """No integer from `least` on (to `most`), nor one of `allowed`."""
+    """Draw no integer from `least` to `most`, and none of `allowed`."""
     junk = [x for x in [*JUNK, 2.5, float("inf")] if not any(x is a for a in allowed)]
     wrong = st.integers(max_value=least - 1) | st.sampled_from(junk)
     return wrong if most is None else wrong | st.integers(min_value=most + 1)
 
 
 def wrong_real(low, high=None, *allowed, open_low=False, open_high=False):
-    """No number from `low` to `high`, nor one of `allowed`."""
+    """Draw no number from `low` to `high`, and none of `allowed`."""
     junk = [x for x in [*JUNK, -float("inf")] if not any(x is a for a in allowed)]
     wrong = st.sampled_from(junk) | st.floats(max_value=low, exclude_max=not open_low)
     if high is not None:
@@ -402,7 +402,7 @@ def wrong_real(low, high=None, *allowed, open_low=False, open_high=False):
 
 
 def wrong_k(n_labels):
-    """What is no number of labels from 1 to `n_labels`."""
+    """Draw a value that is not a whole number from 1 to `n_labels`."""
     wrong = [True, False, np.True_, 2.0, np.float32(1), "3", [1], np.array([1]), float("nan"), 1j]
     return st.one_of(
         st.integers(max_value=0), st.integers(min_value=n_labels + 1), st.sampled_from(wrong)
@@ -410,7 +410,7 @@ def wrong_k(n_labels):
 
 
 def whole(least, most):
-    """An int of Python's own or of NumPy, of any width that holds it."""
+    """Draw a Python int, or a NumPy integer of any width that holds it."""
     widths = [np.int8, np.uint8, np.int16, np.int64]
     small = [width for width in widths if most <= np.iinfo(width).max]
     return st.tuples(st.integers(least, most), st.sampled_from([int, *small])).map(

@@ -1,9 +1,9 @@
-"""scikit-learn's common checks, through an adapter that makes classifiers of numbers of ours.
+"""Common checks of scikit-learn, with an adapter from numbers to texts.
 
-`check_estimator` sends numbers, and finds nothing to check in an estimator that takes only texts.
-The adapter writes each row of numbers as a sentence, one word a feature, and takes one class for
-each row as well as indicators of several. (Those of `BalancedLabelClusterer`, which takes numbers,
-are in test_clusterer.py.)
+`check_estimator` passes numbers, and can check nothing in an estimator that takes only texts. The
+adapter writes each row of numbers as a sentence with one word per feature. It takes one class per
+row, or an indicator of several. The checks of `BalancedLabelClusterer`, which takes numbers, are in
+test_clusterer.py.
 """
 
 import inspect
@@ -30,11 +30,11 @@ from skxmc._input.validation import check_labels
 
 
 class NumberMixin:
-    """Makes a classifier take rows of numbers, and one class or an indicator of classes a row."""
+    """Adapter for rows of numbers with one class per row, or an indicator of classes."""
 
     def fit(self, X, y):
         if y is None:
-            check_labels(y)  # refused, in words of our own
+            check_labels(y)  # refused in our own words
         X, y = validate_data(self, X, y, multi_output=True)
         check_classification_targets(y)
         self.one_class_a_row_ = type_of_target(y) != "multilabel-indicator"
@@ -82,10 +82,10 @@ class NumberMixin:
         tags = super().__sklearn_tags__()
         tags.input_tags.string = tags.input_tags.one_d_array = False
         tags.input_tags.two_d_array = True
-        tags.target_tags.two_d_labels = False  # sklearn passes no X where it is set
+        tags.target_tags.two_d_labels = False  # if True, sklearn passes no X
         tags.target_tags.single_output = True
         tags.classifier_tags.multi_class = True
-        tags.classifier_tags.poor_score = True  # tiny, with random weights, two epochs
+        tags.classifier_tags.poor_score = True  # it is tiny, with random weights and two epochs
         return tags
 
 
@@ -135,15 +135,15 @@ ESTIMATORS = [
 
 ROUNDING = {
     "check_methods_sample_order_invariance": (
-        "wants seven digits of float32 matrix products, whose last bits depend on a row's place in "
-        "the batch; test_predict_topk.py asks for five"
+        "compares seven digits of float32 matrix products, whose last bits depend on a row's place "
+        "in the batch. test_predict_topk.py compares five."
     ),
 }
 EXPECTED_FAILURES = {
     NumberLightXML: ROUNDING,
     NumberOmikuji: {
         "check_classifiers_multilabel_representation_invariance": (
-            "fits three times and wants the same predictions, but omikuji has no seed"
+            "fits three times and compares the predictions, but omikuji has no seed"
         ),
     },
     NumberEnsemble: ROUNDING,
@@ -151,7 +151,8 @@ EXPECTED_FAILURES = {
 }
 
 
-# Other processors may round alike, and omikuji be lucky. (Before scikit-learn 1.8 not to be said.)
+# Expected failures may pass by chance: other processors may round alike, and omikuji has no seed.
+# Versions of scikit-learn before 1.8 have no parameter to allow this.
 KNOWN = inspect.signature(parametrize_with_checks).parameters
 LENIENT = {"xfail_strict": False} if "xfail_strict" in KNOWN else {}
 
@@ -162,16 +163,16 @@ LENIENT = {"xfail_strict": False} if "xfail_strict" in KNOWN else {}
     expected_failed_checks=lambda estimator: EXPECTED_FAILURES.get(type(estimator), {}),
     **LENIENT,
 )
-def test_common_checks(estimator, check):
+def test_estimators_pass_common_checks(estimator, check):
     check(estimator)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda e: type(e).__name__)
-def test_parameters_are_validated(estimator):
+def test_parameters_of_wrong_type_are_refused(estimator):
     check_param_validation(type(estimator).__name__, estimator)
 
 
-def test_tags_are_honest():
+def test_tags_describe_a_multilabel_text_classifier():
     tags = get_tags(make_classifier())
     assert is_classifier(make_classifier())
     assert tags.input_tags.string
@@ -190,7 +191,7 @@ def test_tags_are_honest():
     assert not tags.non_deterministic
 
 
-def test_unfitted_methods_say_so():
+def test_unfitted_methods_raise_not_fitted_error():
     clf = LightXMLClassifier(encoder_path(), clusterer=BalancedLabelClusterer())
     for method in ("predict", "predict_topk", "predict_proba", "decision_function", "encode"):
         with pytest.raises(NotFittedError, match="not fitted yet"):

@@ -1,4 +1,4 @@
-"""What is written about a label becomes a text that has this label alone."""
+"""Texts about labels become training texts with one label each."""
 
 import re
 
@@ -17,7 +17,7 @@ TEXTS = ["red fruit", "blue car"]
 Y = check_labels([["apple"], ["car", "sky"]]).matrix
 
 
-def test_each_text_has_its_label_alone():
+def test_add_label_texts_gives_each_text_its_label_alone():
     texts, y = add_label_texts(TEXTS, Y, ["an apple", "a car", "the sky"])
     assert texts == [*TEXTS, "an apple", "a car", "the sky"]
     expected = np.vstack([Y.toarray(), np.eye(3)])
@@ -35,14 +35,14 @@ def test_each_text_has_its_label_alone():
     ],
     ids=["list", "tuple", "array", "series", "strings"],
 )
-def test_labels_without_a_text_add_nothing(label_texts):
+def test_add_label_texts_missing_and_blank_texts_add_nothing(label_texts):
     texts, y = add_label_texts(TEXTS, Y, label_texts)
     assert texts == [*TEXTS, "a car"]
     assert y.shape == (3, 3)
     assert y[[2]].toarray().tolist() == [[0, 1, 0]]
 
 
-def test_the_matrix_stays_canonical():
+def test_add_label_texts_keeps_matrix_canonical():
     _, y = add_label_texts(TEXTS, Y, ["an apple", None, "the sky"])
     assert y.dtype == Y.dtype
     assert type(y) is type(Y)
@@ -52,14 +52,14 @@ def test_the_matrix_stays_canonical():
     assert y.indices.dtype == y.indptr.dtype == Y.indices.dtype == np.int32
 
 
-def test_what_was_given_is_not_changed():
+def test_add_label_texts_leaves_input_unchanged():
     texts, before = list(TEXTS), Y.copy()
     add_label_texts(texts, Y, ["an apple", "a car", "the sky"])
     assert texts == TEXTS
     assert (before != Y).nnz == 0
 
 
-def test_none_at_all():
+def test_add_label_texts_none_returns_input():
     texts, y = add_label_texts(TEXTS, Y, None)
     assert texts is TEXTS
     assert y is Y
@@ -84,7 +84,7 @@ def test_none_at_all():
     ],
     ids=["short", "empty", "long", "number", "bytes", "string", "dict", "iterator", "int", "frame"],
 )
-def test_bad_label_texts(label_texts, error, message):
+def test_add_label_texts_bad_input_is_refused(label_texts, error, message):
     with pytest.raises(error, match=re.escape(message)):
         add_label_texts(TEXTS, Y, label_texts)
 
@@ -93,7 +93,7 @@ def test_bad_label_texts(label_texts, error, message):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_fit_trains_on_them_as_on_any_text(mode):
+def test_fit_label_texts_train_like_other_texts(mode):
     X, Y = dataset()
     label_texts = [f"w{label} w{label + 1}" for label in range(Y.shape[1])]
     clf = make_classifier(mode).fit(X, Y, label_texts=label_texts)
@@ -102,7 +102,7 @@ def test_fit_trains_on_them_as_on_any_text(mode):
     assert_same_predictions(clf, by_hand)
 
 
-def test_all_of_them_say_where_labels_start(monkeypatch):
+def test_fit_all_label_texts_initialize_label_embeddings(monkeypatch):
     monkeypatch.setattr(initialization, "MAX_TEXTS", 1)
     X, Y = dataset()
     params = {"learning_rate": 0.0, "head_learning_rate": 0.0, "max_epochs": 1}
@@ -113,14 +113,14 @@ def test_all_of_them_say_where_labels_start(monkeypatch):
     assert len(np.unique(starts.round(4), axis=0)) == Y.shape[1]
 
 
-def test_they_are_never_held_out():
+def test_fit_label_texts_are_never_held_out():
     X, Y = dataset()
     params = {"early_stopping": True, "batch_size": 1, "max_epochs": 1, "validation_fraction": 0.5}
     clf = make_classifier(**params).fit(X, Y, label_texts=["a text"] * Y.shape[1])
     assert clf.history_[0]["n_steps"] == len(X) // 2 + Y.shape[1]
 
 
-def test_ensembles_hand_them_on():
+def test_fit_ensemble_passes_label_texts_to_members():
     X, Y = dataset()
     label_texts = [f"w{label}" for label in range(Y.shape[1])]
     ensemble = LightXMLEnsemble([("a", make_classifier()), ("b", make_classifier())])

@@ -1,4 +1,4 @@
-"""Properties of labels: any form becomes the same matrix; what is none is refused by name."""
+"""Properties of labels: all forms become the same matrix, and bad input is refused by name."""
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,7 @@ from skxmc._input.validation import check_labels
 
 @cases(15)
 @given(st.data(), indicators())
-def test_any_sparse_matrix_becomes_the_canonical_one(data, dense):
+def test_check_labels_any_sparse_matrix_becomes_canonical(data, dense):
     y = data.draw(as_sparse(dense))
     with unmodified(y):
         labels = check_labels(y, n_texts=len(dense))
@@ -44,7 +44,7 @@ def test_any_sparse_matrix_becomes_the_canonical_one(data, dense):
 
 @cases(5)
 @given(st.data(), indicators())
-def test_any_dense_array_becomes_the_canonical_one(data, dense):
+def test_check_labels_any_dense_array_becomes_canonical(data, dense):
     y = data.draw(as_dense(dense))
     names = data.draw(label_names(dense.shape[1]))
     with unmodified(y):
@@ -55,7 +55,7 @@ def test_any_dense_array_becomes_the_canonical_one(data, dense):
 
 @cases(5)
 @given(st.data(), indicators())
-def test_any_frame_becomes_the_canonical_one(data, dense):
+def test_check_labels_any_frame_becomes_canonical(data, dense):
     names = data.draw(label_names(dense.shape[1]))
     y = data.draw(as_frame(dense, names))
     with unmodified(y):
@@ -66,7 +66,7 @@ def test_any_frame_becomes_the_canonical_one(data, dense):
 
 @cases(8)
 @given(st.data(), indicators())
-def test_collections_become_the_canonical_one(data, dense):
+def test_check_labels_any_collections_become_canonical(data, dense):
     assume(dense.any())
     names = data.draw(label_names(dense.shape[1]))
     y = data.draw(as_collections(dense, names))
@@ -79,7 +79,7 @@ def test_collections_become_the_canonical_one(data, dense):
 
 @cases(8)
 @given(st.data(), indicators())
-def test_named_labels_follow_the_classes_and_others_are_counted(data, dense):
+def test_check_labels_classes_order_columns_and_count_unknown_labels(data, dense):
     names = data.draw(label_names(dense.shape[1]))
     classes = data.draw(st.permutations(names))[data.draw(st.integers(0, len(names) - 1)) :]
     make = data.draw(st.sampled_from([as_frame, as_collections]))
@@ -92,7 +92,7 @@ def test_named_labels_follow_the_classes_and_others_are_counted(data, dense):
 
 @cases(10)
 @given(st.data(), indicators(), wrong_value(), st.sampled_from([*SPARSE_FORMATS, "dense", "frame"]))
-def test_a_number_that_no_indicator_holds_is_named_with_its_place(data, dense, wrong, form):
+def test_check_labels_number_other_than_0_and_1_is_refused_by_place(data, dense, wrong, form):
     row, column = (data.draw(st.integers(0, n - 1)) for n in dense.shape)
     shown = f"'name {column}'" if form == "frame" else column
     values = dense.astype(float)
@@ -111,7 +111,7 @@ def test_a_number_that_no_indicator_holds_is_named_with_its_place(data, dense, w
 
 @pytest.mark.parametrize("format", ["csr", "csc", "coo", "bsr"])
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16])
-def test_duplicates_do_not_wrap_around(format, dtype):
+def test_sparse_duplicates_of_small_dtypes_do_not_overflow(format, dtype):
     for total in (256, 257, 2**16, 2**16 + 1):
         y = stored_as([(0, 1, 1)] * total, (1, 2), dtype, format)
         with refused("y", rf"y holds {total}(\.0)? at row 0, column 1, but"):
@@ -122,7 +122,7 @@ def test_duplicates_do_not_wrap_around(format, dtype):
 
 @cases(15)
 @given(broken_sparse())
-def test_broken_matrices_are_refused_and_crash_nothing(y):
+def test_check_labels_broken_sparse_matrix_is_refused(y):
     with refused("y", f"broken {y.format} matrix", "Build it again"):
         check_labels(y)
 
@@ -132,14 +132,14 @@ def test_broken_matrices_are_refused_and_crash_nothing(y):
 @example([["a"], "b"])
 @example(np.ma.masked_less(np.eye(2), 1))
 @example(list)
-def test_what_stands_for_no_labels_is_refused(wrong):
+def test_check_labels_input_without_labels_is_refused(wrong):
     with refused("y"):
         check_labels(wrong, n_texts=2, require_positive=True)
 
 
 @cases(4)
 @given(st.data(), indicators(), st.integers(0, 9), st.integers(0, 9))
-def test_lengths_that_differ_are_refused(data, dense, n_texts, n_names):
+def test_check_labels_lengths_that_differ_are_refused(data, dense, n_texts, n_names):
     y, classes, dense = data.draw(labels_of(dense))
     assume(dense.size)
     if n_texts != len(dense):
@@ -155,7 +155,7 @@ def test_lengths_that_differ_are_refused(data, dense, n_texts, n_names):
 
 @cases(4)
 @given(no_labels() | st.just(["a", "a"]) | st.just(["a", 1]))
-def test_label_names_that_are_none_are_refused(wrong):
+def test_check_labels_bad_names_and_classes_are_refused(wrong):
     for name in ("label_names", "classes"):
         if wrong is not None and not _are_labels(wrong):
             with refused(name):

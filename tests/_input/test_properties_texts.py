@@ -1,4 +1,4 @@
-"""Properties of texts: any characters in any container are read; all else is refused by name."""
+"""Properties of texts: any characters in any container are read, and bad input is refused."""
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ PLAIN = ["one", "", "three"]
 
 @cases(10)
 @given(columns_of_text())
-def test_texts_are_read_from_any_container(drawn):
+def test_check_texts_any_characters_in_any_container_are_read(drawn):
     column, expected = drawn
     with unmodified(column):
         texts = check_texts(column)
@@ -33,14 +33,14 @@ def test_texts_are_read_from_any_container(drawn):
     assert check_texts(texts) == texts
 
 
-def test_every_container_is_read():
+def test_check_texts_every_container_is_read():
     for make in [*CONTAINERS.values(), *STRING_CONTAINERS.values()]:
         assert check_texts(make(PLAIN)) == PLAIN
 
 
 @cases(5)
 @given(st.lists(text(), max_size=4), st.integers(0, 4), no_text(), st.sampled_from([*CONTAINERS]))
-def test_an_element_that_is_no_text_is_named_with_its_row(texts, row, wrong, container):
+def test_check_texts_element_not_a_text_is_refused_by_row(texts, row, wrong, container):
     row = min(row, len(texts))
     texts = [*texts[:row], "", *texts[row:]]
     column = np.array(texts, dtype=object)
@@ -51,7 +51,7 @@ def test_an_element_that_is_no_text_is_named_with_its_row(texts, row, wrong, con
 
 @cases(5)
 @given(st.lists(text(), max_size=4), st.integers(0, 4), missing_text())
-def test_a_missing_text_is_refused_by_row_or_read_as_empty(texts, row, missing):
+def test_check_texts_missing_text_is_refused_by_row_or_read_as_empty(texts, row, missing):
     row = min(row, len(texts))
     column = [*texts[:row], missing, *texts[row:]]
     with refused("X", rf"missing value .* at row {row}\."):
@@ -66,6 +66,6 @@ def test_a_missing_text_is_refused_by_row_or_read_as_empty(texts, row, missing):
 @example(iter(["a"]))
 @example(np.array([["a"]]))
 @example(pd.DataFrame({"text": ["a"]}))
-def test_what_is_no_column_of_texts_is_refused(wrong):
+def test_check_texts_input_not_a_column_of_texts_is_refused(wrong):
     with refused("X"):
         check_texts(wrong)

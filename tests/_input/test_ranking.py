@@ -1,4 +1,4 @@
-"""The k best columns of each row, against sorting in plain Python."""
+"""The k best columns of each row, compared with sorting in plain Python."""
 
 import tracemalloc
 
@@ -22,14 +22,14 @@ STORED = sparse.csr_array(
 )
 
 
-def test_best_stored_entries_of_each_row():
+def test_top_k_of_csr_returns_best_stored_entries():
     columns, scores = top_k_of_csr(STORED, 3)
     np.testing.assert_array_equal(columns, [[2, 0, 4], [3, 1, -1], [-1, -1, -1], [0, 1, 2]])
     np.testing.assert_array_equal(scores, [[0.9, 0.5, 0.5], [0, -1, 0], [0, 0, 0], [2, 2, 2]])
     assert columns.dtype == np.int64
 
 
-def test_k_may_exceed_the_columns():
+def test_top_k_of_csr_k_above_number_of_columns_fills_with_minus_1():
     columns, scores = top_k_of_csr(STORED, 7)
     assert columns.shape == scores.shape == (4, 7)
     np.testing.assert_array_equal(columns[3], [0, 1, 2, 3, 4, -1, -1])
@@ -40,14 +40,14 @@ def test_k_may_exceed_the_columns():
     ("dtype", "expected"),
     [(np.float32, np.float32), (np.float64, np.float64), (np.int8, np.float64), (bool, np.float64)],
 )
-def test_dtype_of_scores(dtype, expected):
+def test_top_k_of_csr_keeps_float_dtype_of_scores(dtype, expected):
     columns, scores = top_k_of_csr(sparse.csr_array(np.eye(3, dtype=dtype)), 2)
     assert scores.dtype == expected
     np.testing.assert_array_equal(columns, [[0, -1], [1, -1], [2, -1]])
     np.testing.assert_array_equal(scores, [[1, 0], [1, 0], [1, 0]])
 
 
-def test_nothing_stored_at_all():
+def test_top_k_of_csr_empty_matrix_returns_minus_1():
     columns, scores = top_k_of_csr(sparse.csr_array((2, 3)), 2)
     np.testing.assert_array_equal(columns, np.full((2, 2), -1))
     np.testing.assert_array_equal(scores, np.zeros((2, 2)))
@@ -55,13 +55,13 @@ def test_nothing_stored_at_all():
 
 
 def ranked_in_python(row, k):
-    """Columns of the best of {column: score}, then the lowest columns that are not in it."""
+    """Rank the columns of {column: score}, then append the lowest columns not in it."""
     stored = sorted(row, key=lambda column: (-row[column], column))
     return (stored + [column for column in range(k) if column not in row])[:k]
 
 
 def random_rows(rng, n, n_columns):
-    """Rows of very different lengths, with many equal scores, negative and zero ones too."""
+    """Make rows of very different lengths, with many ties, and zero and negative scores."""
     rows = []
     for _ in range(n):
         length = rng.choice([0, 1, 2, 5, n_columns // 2, n_columns])
@@ -84,7 +84,7 @@ def as_csr(rows, n_columns):
 
 @pytest.mark.parametrize("block_size", [1, 40, 1 << 20])
 @pytest.mark.parametrize("k", [1, 3, 12, 30])
-def test_sparse_agrees_with_sorting(monkeypatch, block_size, k):
+def test_rank_columns_sparse_scores_agree_with_sorting(monkeypatch, block_size, k):
     monkeypatch.setattr(ranking, "SCORE_BLOCK", block_size)
     rows = random_rows(np.random.default_rng(k), 60, 30)
     matrix = as_csr(rows, 30)
@@ -103,31 +103,31 @@ def test_sparse_agrees_with_sorting(monkeypatch, block_size, k):
 @pytest.mark.parametrize("block_size", [1, 40, 1 << 20])
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("k", [1, 4, 30])
-def test_dense_agrees_with_sorting(monkeypatch, block_size, dtype, k):
+def test_rank_columns_dense_scores_agree_with_sorting(monkeypatch, block_size, dtype, k):
     monkeypatch.setattr(ranking, "SCORE_BLOCK", block_size)
     scores = np.random.default_rng(k).integers(0, 4, (40, 30)).astype(dtype)
     expected = [ranked_in_python(dict(enumerate(row)), k) for row in scores.astype(int).tolist()]
     np.testing.assert_array_equal(rank_columns(scores, k, 30), expected)
 
 
-def test_dense_negative_scores():
+def test_rank_columns_negative_scores_rank_below_zero():
     assert rank_columns([[-1.0, 0.0, -2.0, -0.0]], 4, 4).tolist() == [[1, 3, 0, 2]]
 
 
-def test_absent_entries_follow_all_stored_ones():
+def test_rank_columns_absent_entries_follow_all_stored_ones():
     y_score = sparse.csr_array((np.array([-5.0, 0.0]), [3, 4], [0, 2]), shape=(1, 6))
     assert rank_columns(y_score, 6, 6).tolist() == [[4, 3, 0, 1, 2, 5]]
 
 
 @pytest.mark.parametrize("format", ["csr", "csc", "coo", "lil", "dok", "bsr", "dia"])
-def test_every_sparse_format_ranks_as_dense_does(format):
+def test_rank_columns_every_sparse_format_agrees_with_dense(format):
     dense = np.random.default_rng(0).integers(0, 4, (20, 12)).astype(float)
     y_score = sparse.csr_array(dense).asformat(format)
     np.testing.assert_array_equal(rank_columns(y_score, 5, 12), rank_columns(dense, 5, 12))
     np.testing.assert_array_equal(y_score.toarray(), dense)
 
 
-def test_unsorted_entries_still_tie_by_lower_column():
+def test_rank_columns_unsorted_entries_tie_by_lower_column():
     y_score = sparse.csr_array((np.ones(3), [2, 0, 1], [0, 3]), shape=(1, 3))
     assert rank_columns(y_score, 2, 3).tolist() == [[0, 1]]
     assert y_score.indices.tolist() == [2, 0, 1]
@@ -141,7 +141,7 @@ def peak_memory(function, *args):
     return peak
 
 
-def test_memory_of_rows_of_unequal_length_follows_the_stored_entries():
+def test_top_k_of_csr_unequal_rows_use_memory_by_stored_entries():
     # Padding every row to the longest would take 2,000 x 100,000 scores, 1.6 GB.
     columns = np.append(np.arange(100_000), np.zeros(1_999))
     rows = np.append(np.zeros(100_000), np.arange(1, 2_000))
@@ -149,7 +149,7 @@ def test_memory_of_rows_of_unequal_length_follows_the_stored_entries():
     assert peak_memory(top_k_of_csr, matrix, 5) < 80e6
 
 
-def test_memory_of_dense_scores_is_bounded(monkeypatch):
+def test_rank_columns_dense_scores_use_bounded_memory(monkeypatch):
     monkeypatch.setattr(ranking, "SCORE_BLOCK", 1 << 14)
     scores = np.random.default_rng(0).random((1_000, 1_000))
     assert peak_memory(rank_columns, scores, 5, 1_000) < scores.nbytes / 4
@@ -157,14 +157,14 @@ def test_memory_of_dense_scores_is_bounded(monkeypatch):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_array, sparse.coo_array])
-def test_scores_must_be_finite(value, form):
+def test_rank_columns_scores_not_finite_are_refused(value, form):
     y_score = form(np.array([[1.0, value], [0.5, 0.2]]))
     with pytest.raises(ValueError, match=r"^y_score holds NaN or infinite scores"):
         rank_columns(y_score, 1, 2)
 
 
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_array])
-def test_shapes_must_fit(form):
+def test_rank_columns_wrong_shape_or_k_is_refused(form):
     y_score = form(np.eye(3))
     with pytest.raises(
         ValueError, match=r"^y_score has 3 columns, but there are 4 labels\..*named"
@@ -190,12 +190,12 @@ def test_shapes_must_fit(form):
         ),
     ],
 )
-def test_scores_must_be_a_matrix_of_numbers(y_score, error, message):
+def test_rank_columns_scores_not_a_matrix_of_numbers_are_refused(y_score, error, message):
     with pytest.raises(error, match=message):
         rank_columns(y_score, 1, 2)
 
 
-def test_broken_scores_are_refused():
+def test_rank_columns_broken_sparse_scores_are_refused():
     y_score = sparse.csr_array(np.eye(2))
     y_score.indices = np.array([0, 10**8], dtype=np.int32)
     with pytest.raises(ValueError, match=r"^y_score is a broken csr matrix"):

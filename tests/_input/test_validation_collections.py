@@ -1,4 +1,4 @@
-"""Labels as collections, names of labels, numbers of rows and of positives."""
+"""Labels as collections, names of labels, and numbers of rows and of positives."""
 
 import re
 from array import array
@@ -27,7 +27,7 @@ from skxmc._input.validation import check_labels, find_columns, label_array
         [pd.Series(["tax", "law"], index=[4, 2]), [], ["art"]],
     ],
 )
-def test_collections_of_str(y):
+def test_check_labels_collections_of_str_become_canonical(y):
     labels = check_labels(y)
     assert_canonical(labels, [[0, 1, 1], [0, 0, 0], [1, 0, 0]])
     assert labels.classes.dtype == object
@@ -42,7 +42,7 @@ def test_collections_of_str(y):
         ([["tax"], [""], ["law"]], "the empty label ''"),
     ],
 )
-def test_blanks_that_splitting_a_cell_leaves(y, fault):
+def test_check_labels_blanks_in_labels_warn_with_the_remedy(y, fault):
     with pytest.warns(UserWarning, match=f"^y holds {fault}. If this is not intended"):
         labels = check_labels(y)
     assert labels.matrix.shape[1] == 3  # each is a label of its own nevertheless
@@ -50,40 +50,40 @@ def test_blanks_that_splitting_a_cell_leaves(y, fault):
     check_labels(y, classes=["law"])  # not when a fitted model's labels are looked up
 
 
-def test_object_array_of_collections():
+def test_check_labels_object_array_of_collections_is_read():
     y = np.empty(2, dtype=object)
     y[:] = [["tax", "law"], ["law", "art"]]
     assert_canonical(check_labels(y), [[0, 1, 1], [1, 1, 0]])
 
 
 @pytest.mark.parametrize("library", ["polars", "pyarrow"])
-def test_collections_of_other_frame_libraries(library):
+def test_check_labels_collections_of_polars_and_pyarrow_are_read(library):
     module = pytest.importorskip(library)
     make = {"polars": "Series", "pyarrow": "array"}[library]
     column = getattr(module, make)([["tax", "law"], [], ["art"]])
     assert_canonical(check_labels(column), [[0, 1, 1], [0, 0, 0], [1, 0, 0]])
 
 
-def test_nested_lists_are_always_collections():
+def test_check_labels_nested_lists_of_0_and_1_are_collections():
     labels = check_labels([[0, 1], [1, 0], [7]])
     assert_canonical(labels, [[1, 1, 0], [1, 1, 0], [0, 0, 1]])
     assert labels.classes.dtype == np.int64
     assert labels.classes.tolist() == [0, 1, 7]
 
 
-def test_numpy_integers_in_collections():
+def test_check_labels_numpy_integers_in_collections_are_read():
     labels = check_labels([[np.int32(3), 5], np.array([5], dtype=np.uint8), [2**63 - 1]])
     assert_canonical(labels, [[1, 1, 0], [0, 1, 0], [0, 0, 1]])
     assert labels.classes.tolist() == [3, 5, 2**63 - 1]
 
 
-def test_enum_labels():
+def test_check_labels_enum_of_str_becomes_str():
     labels = check_labels([[Number.ONE], ["two"]])
     assert labels.classes.tolist() == ["one", "two"]
     assert {type(label) for label in labels.classes} == {str}
 
 
-def test_unknown_labels_are_counted_once_and_without_a_warning():
+def test_check_labels_unknown_labels_are_counted_once_without_warning():
     y = [["new", "tax", "new"], ["newer", "new"], ["law"], []]
     labels = check_labels(y, classes=np.array(["tax", "law", "art"]))
     assert_canonical(labels, [[1, 0, 0], [0, 0, 0], [0, 1, 0], [0, 0, 0]])
@@ -91,17 +91,17 @@ def test_unknown_labels_are_counted_once_and_without_a_warning():
     np.testing.assert_array_equal(labels.n_unknown, [1, 2, 0, 0])
 
 
-def test_integer_collections_are_looked_up_in_classes():
+def test_check_labels_integer_collections_are_looked_up_in_classes():
     labels = check_labels([[30, 10], [20]], classes=np.array([30, 5, 10]))
     assert_canonical(labels, [[1, 0, 1], [0, 0, 0]])
     np.testing.assert_array_equal(labels.n_unknown, [0, 1])
 
 
-def test_no_label_at_all_is_fine_where_classes_are_known():
+def test_check_labels_empty_collections_with_classes_are_allowed():
     assert_canonical(check_labels([[], []], classes=["a", "b"]), np.zeros((2, 2)))
 
 
-def test_labels_of_another_kind_than_the_classes_are_refused():
+def test_check_labels_type_other_than_that_of_classes_is_refused():
     with pytest.raises(ValueError, match=r"^y has labels of type int, such as 1, but .* 'a'"):
         check_labels([[1]], classes=["a", "b"])
     with pytest.raises(ValueError, match=r"^y has labels of type str, .* are of type int"):
@@ -123,20 +123,20 @@ def test_labels_of_another_kind_than_the_classes_are_refused():
         ([[1], array("i", [1])], 1, "array"),
     ],
 )
-def test_every_text_needs_a_collection(y, row, shown):
+def test_check_labels_row_not_a_collection_is_refused(y, row, shown):
     message = rf"^row {row} of y is {shown}.*, not a collection of labels\. Give every text a list"
     with pytest.raises(ValueError, match=message):
         check_labels(y)
 
 
 @pytest.mark.parametrize("y", ["tax", b"tax", {"tax": 1}, {("tax",)}, 3, iter([["tax"]])])
-def test_what_is_no_sequence_of_collections(y):
+def test_check_labels_input_not_a_sequence_is_refused(y):
     message = r"^y must be a sparse matrix, a 2-D array, a frame, or .*got " + type(y).__name__
     with pytest.raises(ValueError, match=message):
         check_labels(y)
 
 
-def test_missing_y_has_the_wording_of_sklearn():
+def test_check_labels_none_is_refused_in_words_of_sklearn():
     with pytest.raises(ValueError, match="requires y to be passed, but the target y is None"):
         check_labels(None)
 
@@ -158,13 +158,13 @@ def test_missing_y_has_the_wording_of_sklearn():
         ),
     ],
 )
-def test_labels_must_be_of_one_legal_kind(label, error, message):
+def test_check_labels_labels_of_mixed_or_wrong_type_are_refused(label, error, message):
     with pytest.raises(error, match=message):
         check_labels([["a"], [], [label, "b"], ["c"]])
 
 
 @pytest.mark.parametrize("label", [-1, 2**63])
-def test_integer_labels_must_fit(label):
+def test_check_labels_integers_out_of_range_are_refused(label):
     with pytest.raises(ValueError, match=f"^row 2 of y holds the label {label}, but integer"):
         check_labels([[1], [], [label, 2], [3]])
 
@@ -172,7 +172,7 @@ def test_integer_labels_must_fit(label):
 # Names, numbers of rows, positives
 
 
-def test_label_names_become_classes():
+def test_check_labels_label_names_become_classes():
     strings = ["a", "b", "c"]
     for names in (strings, tuple(strings), np.array(strings), pd.Index(strings)):
         labels = check_labels(INDICATOR, label_names=names)
@@ -183,7 +183,7 @@ def test_label_names_become_classes():
     assert labels.classes.tolist() == [30, 10, 20]
 
 
-def test_label_names_belong_to_matrices_only():
+def test_check_labels_label_names_with_named_labels_are_refused():
     for y in ([["a"], ["b"]], pd.DataFrame({"a": [1, 0]})):
         with pytest.raises(ValueError, match=r"^label_names cannot be given, because y already"):
             check_labels(y, label_names=["a", "b"])
@@ -204,12 +204,12 @@ def test_label_names_belong_to_matrices_only():
         (np.array([["a", "b", "c"]]), TypeError, r"^label_names .* got ndarray of shape \(1, 3\)"),
     ],
 )
-def test_label_names_must_fit(names, error, message):
+def test_check_labels_bad_label_names_are_refused(names, error, message):
     with pytest.raises(error, match=message):
         check_labels(INDICATOR, label_names=names)
 
 
-def test_matrix_must_have_one_column_for_each_class():
+def test_check_labels_matrix_without_a_column_per_class_is_refused():
     labels = check_labels(INDICATOR, classes=["c", "a", "b"])
     assert_canonical(labels, INDICATOR)
     assert labels.classes.tolist() == ["c", "a", "b"]
@@ -219,13 +219,13 @@ def test_matrix_must_have_one_column_for_each_class():
 
 
 @pytest.mark.parametrize("y", [INDICATOR, sparse.csc_array(INDICATOR), [[0], [1], [2]]])
-def test_number_of_rows(y):
+def test_check_labels_wrong_number_of_rows_is_refused(y):
     assert check_labels(y, n_texts=3).matrix.shape[0] == 3
     with pytest.raises(ValueError, match=r"^y has 3 rows, but there are 4 texts"):
         check_labels(y, n_texts=4)
 
 
-def test_at_least_one_positive_where_required():
+def test_check_labels_no_positive_is_refused_if_required():
     empty = sparse.csr_array((3, 2))
     assert_canonical(check_labels(empty), np.zeros((3, 2)))
     stored_zero = sparse.csr_array((np.zeros(1), ([0], [0])), shape=(3, 2))
@@ -235,7 +235,7 @@ def test_at_least_one_positive_where_required():
     assert check_labels(INDICATOR, require_positive=True).matrix.nnz == 4
 
 
-def test_one_text_and_one_label():
+def test_check_labels_one_text_and_one_label_are_enough():
     assert_canonical(check_labels([["a"]]), [[1]])
     assert_canonical(check_labels(np.array([[1]])), [[1]])
 
@@ -243,7 +243,7 @@ def test_one_text_and_one_label():
 # Helpers that metrics use
 
 
-def test_find_columns_keeps_the_shape():
+def test_find_columns_returns_columns_in_shape_of_labels():
     found = find_columns(np.array([["b", "x"], ["a", "b"]]), label_array(["a", "b"], "c"), "l")
     np.testing.assert_array_equal(found, [[1, -1], [0, 1]])
     assert found.dtype == np.int64

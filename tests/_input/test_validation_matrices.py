@@ -1,4 +1,4 @@
-"""Labels as matrices and frames: every form that users pass, and the errors for the others."""
+"""Labels as matrices and frames: all forms that users pass, and errors for all others."""
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ SPARSE_FORMATS = ["csr", "csc", "coo", "lil", "dok", "bsr", "dia"]
 @pytest.mark.parametrize("format", SPARSE_FORMATS)
 @pytest.mark.parametrize("kind", ["array", "matrix"])
 @pytest.mark.parametrize("dtype", [bool, np.int8, np.uint64, np.int64, np.float32, np.float64])
-def test_sparse_of_every_format_and_dtype(format, kind, dtype):
+def test_check_labels_every_sparse_format_and_dtype_is_read(format, kind, dtype):
     y = getattr(sparse, f"{format}_{kind}")(INDICATOR.astype(dtype))
     labels = check_labels(y)
     assert_canonical(labels, INDICATOR)
@@ -29,17 +29,17 @@ def test_sparse_of_every_format_and_dtype(format, kind, dtype):
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float16, np.float64])
-def test_dense_of_every_dtype(dtype):
+def test_check_labels_every_dense_dtype_is_read(dtype):
     assert_canonical(check_labels(INDICATOR.astype(dtype)), INDICATOR)
 
 
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
-def test_matrix_class_and_fortran_order():
+def test_check_labels_numpy_matrix_and_fortran_order_are_read():
     assert_canonical(check_labels(np.asfortranarray(INDICATOR)), INDICATOR)
     assert_canonical(check_labels(np.matrix(INDICATOR)), INDICATOR)
 
 
-def test_unsorted_explicit_zeros_and_int64_indices():
+def test_check_labels_unsorted_and_zero_entries_become_canonical():
     y = sparse.csr_array(
         (
             np.array([1, 0, 1, 1, 1]),
@@ -57,7 +57,7 @@ def test_unsorted_explicit_zeros_and_int64_indices():
 
 
 @pytest.mark.parametrize("format", SPARSE_FORMATS)
-def test_result_shares_no_memory_with_y(format):
+def test_check_labels_result_shares_no_memory_with_y(format):
     y = sparse.csr_array(INDICATOR.astype(np.float32)).asformat(format)
     labels = check_labels(y)
     labels.matrix.data[:] = 7
@@ -65,20 +65,20 @@ def test_result_shares_no_memory_with_y(format):
     np.testing.assert_array_equal(y.toarray(), INDICATOR)
 
 
-def test_wrong_canonical_flag_is_not_trusted():
+def test_check_labels_wrong_canonical_flag_is_not_trusted():
     y = sparse.csr_array((np.ones(3), [2, 0, 1], [0, 2, 2, 3]), shape=(3, 3))
     y.has_canonical_format = True
     assert_canonical(check_labels(y), [[1, 0, 1], [0, 0, 0], [0, 1, 0]])
 
 
-def test_slack_behind_the_last_entry_is_legal():
+def test_check_labels_unused_room_after_last_entry_is_ignored():
     y = sparse.csr_array(INDICATOR)
     y.indices = np.append(y.indices, [99, -99]).astype(y.indices.dtype)
     y.data = np.append(y.data, [5, 5])
     assert_canonical(check_labels(y), INDICATOR)
 
 
-def test_huge_matrix_is_never_densified():
+def test_check_labels_huge_matrix_stays_sparse():
     y = sparse.csc_array((np.ones(2), ([0, 10**6 - 1], [0, 10**6 - 1])), shape=(10**6, 10**6))
     labels = check_labels(y)
     assert labels.matrix.shape == (10**6, 10**6)
@@ -89,7 +89,7 @@ def test_huge_matrix_is_never_densified():
     ("value", "shown"), [(2, "2"), (-1, "-1"), (0.5, "0.5"), (np.nan, "nan"), (np.inf, "inf")]
 )
 @pytest.mark.parametrize("form", ["csr", "csc", "coo", "lil", "dense", "frame"])
-def test_values_must_be_binary(value, shown, form):
+def test_check_labels_value_other_than_0_and_1_is_refused(value, shown, form):
     dense = INDICATOR.astype(float)
     dense[2, 1] = value
     y = {
@@ -101,7 +101,7 @@ def test_values_must_be_binary(value, shown, form):
         check_labels(y, name="Y")
 
 
-def test_duplicates_that_add_up_are_refused_with_the_remedy():
+def test_check_labels_duplicates_that_add_up_are_refused():
     y = sparse.coo_array((np.ones(3), ([0, 0, 1], [1, 1, 0])), shape=(2, 2))
     with pytest.raises(ValueError, match=r"^y holds 2.0 at row 0, column 1, .*sum_duplicates\(\)"):
         check_labels(y)
@@ -110,7 +110,7 @@ def test_duplicates_that_add_up_are_refused_with_the_remedy():
         check_labels(y)
 
 
-def test_duplicates_of_bool_mean_true():
+def test_check_labels_duplicates_of_bool_count_once():
     y = sparse.csr_array((np.ones(2, dtype=bool), [1, 1], [0, 2]), shape=(1, 2))
     assert_canonical(check_labels(y), [[0, 1]])
 
@@ -173,7 +173,7 @@ def broken_lil(rows, data):
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_broken_sparse_matrices_are_refused(case):
+def test_check_labels_broken_sparse_matrix_is_refused(case):
     y = BROKEN[case]()
     format = case.split()[0]
     with pytest.raises(ValueError, match=rf"^y is a broken {format} matrix: .*shape \(4, 4\)"):
@@ -199,7 +199,7 @@ def test_broken_sparse_matrices_are_refused(case):
         ([[], []], "^y holds no labels"),
     ],
 )
-def test_shapes_that_hold_nothing_or_have_other_dimensions(y, message):
+def test_check_labels_empty_or_not_2d_input_is_refused(y, message):
     with pytest.raises(ValueError, match=message):
         check_labels(y)
 
@@ -213,7 +213,7 @@ def test_shapes_that_hold_nothing_or_have_other_dimensions(y, message):
         (np.array([["a", "b"], ["c", "d"]], dtype=object), "^y is a 2-D array of object"),
     ],
 )
-def test_matrices_of_other_dtypes(y, message):
+def test_check_labels_matrix_of_wrong_dtype_is_refused(y, message):
     with pytest.raises(TypeError, match=message):
         check_labels(y)
 
@@ -221,7 +221,7 @@ def test_matrices_of_other_dtypes(y, message):
 # Frames
 
 
-def test_frame_names_its_columns():
+def test_check_labels_frame_columns_become_classes():
     y = pd.DataFrame(
         {
             "tax": [1, 0, 0],
@@ -236,13 +236,13 @@ def test_frame_names_its_columns():
     assert labels.classes.tolist() == ["tax", "art", "law", "sea"]
 
 
-def test_frame_with_integer_columns():
+def test_check_labels_frame_with_integer_columns_has_integer_classes():
     labels = check_labels(pd.DataFrame(INDICATOR, columns=[4, 9, 2]))
     assert labels.classes.dtype == np.int64
     assert labels.classes.tolist() == [4, 9, 2]
 
 
-def test_frame_is_aligned_by_name():
+def test_check_labels_frame_is_aligned_with_classes_by_name():
     y = pd.DataFrame(
         {"new": [1, 0, 1], "tax": [0, 1, 1], "art": [1, 1, 0], "newer": [1, 0, 0]},
     )
@@ -252,7 +252,7 @@ def test_frame_is_aligned_by_name():
     np.testing.assert_array_equal(labels.n_unknown, [2, 0, 1])
 
 
-def test_polars_frame():
+def test_check_labels_polars_frame_is_read():
     polars = pytest.importorskip("polars")
     labels = check_labels(polars.DataFrame({"tax": [1, 0], "law": [True, True]}))
     assert_canonical(labels, [[1, 1], [0, 1]])
@@ -260,7 +260,7 @@ def test_polars_frame():
 
 
 @pytest.mark.parametrize(("values", "dtype"), [(["1", "0"], "str"), ([1, None], object)])
-def test_frame_columns_must_be_numbers(values, dtype):
+def test_check_labels_frame_column_not_numeric_is_refused(values, dtype):
     y = pd.DataFrame({"tax": [1, 0], "law": pd.Series(values, dtype=dtype)})
     with pytest.raises(
         TypeError, match=r"^column 'law' of y has dtype .*Fill missing values.*y\['law'\]"
@@ -269,13 +269,13 @@ def test_frame_columns_must_be_numbers(values, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["Int64", "boolean", "Float32"])
-def test_missing_value_in_a_frame(dtype):
+def test_check_labels_missing_value_in_frame_is_refused_by_place(dtype):
     y = pd.DataFrame({"tax": [1, 0], "law": pd.array([1, None], dtype=dtype)})
     with pytest.raises(ValueError, match=r"^y holds nan at row 1, column 'law'.*y\.fillna\(0\)"):
         check_labels(y)
 
 
-def test_frame_columns_must_be_distinct_labels():
+def test_check_labels_frame_columns_that_repeat_are_refused():
     with pytest.raises(ValueError, match=r"^the columns of y holds 'a' more than once"):
         check_labels(pd.DataFrame([[1, 0]], columns=["a", "a"]))
     with pytest.raises(ValueError, match=r"^position 1 of the columns of y holds the label 3, but"):

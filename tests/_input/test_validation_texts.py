@@ -1,4 +1,4 @@
-"""Texts in every form that users pass, and the errors for all other forms."""
+"""Texts in all forms that users pass, and errors for all other forms."""
 
 import numpy as np
 import pandas as pd
@@ -28,14 +28,14 @@ from skxmc._input.validation import check_texts
     ],
     ids=lambda texts: type(texts).__name__,
 )
-def test_texts_of_every_form_become_a_list_of_str(texts):
+def test_check_texts_every_form_becomes_a_list_of_str(texts):
     checked = check_texts(texts)
     assert checked == ["one", "two"]
     assert [type(text) for text in checked] == [str, str]
 
 
 @pytest.mark.parametrize("library", ["polars", "pyarrow"])
-def test_texts_of_other_frame_libraries(library):
+def test_check_texts_columns_of_polars_and_pyarrow_are_read(library):
     module = pytest.importorskip(library)
     column = {
         "polars": lambda: module.Series(["one", "two"]),
@@ -44,7 +44,7 @@ def test_texts_of_other_frame_libraries(library):
     assert check_texts(column) == ["one", "two"]
 
 
-def test_texts_are_not_modified():
+def test_check_texts_leaves_input_unchanged():
     texts = ["a\ud800", "b"]
     checked = check_texts(texts)
     assert texts == ["a\ud800", "b"]
@@ -65,19 +65,19 @@ def test_texts_are_not_modified():
         ("\ud83d\ude00", "😀"),
     ],
 )
-def test_any_unicode_is_legal_and_can_be_encoded(text, expected):
+def test_check_texts_any_unicode_can_be_encoded(text, expected):
     (checked,) = check_texts([text])
     assert checked == expected
     checked.encode()
 
 
-def test_no_texts_only_where_allowed():
+def test_check_texts_no_text_is_refused_unless_allowed():
     assert check_texts([], allow_empty=True) == []
     with pytest.raises(ValueError, match=r"^X holds no text. Pass at least one text"):
         check_texts([])
 
 
-def test_bare_string_has_the_wording_of_sklearn():
+def test_check_texts_bare_string_is_refused_in_words_of_sklearn():
     message = "^Iterable over raw text documents expected, string object received"
     with pytest.raises(ValueError, match=message):
         check_texts("a text")
@@ -95,7 +95,7 @@ def test_bare_string_has_the_wording_of_sklearn():
         (sparse.coo_matrix((2, 3)), r"coo_matrix of shape \(2, 3\)"),
     ],
 )
-def test_texts_must_be_one_dimensional(texts, kind):
+def test_check_texts_not_one_dimensional_is_refused(texts, kind):
     message = rf"^X must be one-dimensional, got {kind}.* column such as X\['text'\].* vectorizer"
     with pytest.raises(ValueError, match=message):
         check_texts(texts)
@@ -114,7 +114,7 @@ def test_texts_must_be_one_dimensional(texts, kind):
         (3, "int"),
     ],
 )
-def test_texts_must_have_a_length_and_an_order(texts, kind):
+def test_check_texts_without_length_or_order_are_refused(texts, kind):
     message = f"^docs must be a list, tuple, 1-D array or column of str, got {kind}"
     with pytest.raises(TypeError, match=message):
         check_texts(texts, name="docs")
@@ -123,12 +123,12 @@ def test_texts_must_have_a_length_and_an_order(texts, kind):
 @pytest.mark.parametrize(
     "missing", [None, float("nan"), np.float32("nan"), np.float64("nan"), pd.NA, pd.NaT]
 )
-def test_missing_texts_name_their_row(missing):
+def test_check_texts_missing_text_is_refused_by_row(missing):
     with pytest.raises(ValueError, match=r"^docs holds a missing value .* row 2\. .*fillna\(''\)"):
         check_texts(["one", np.str_("two"), missing], name="docs")
 
 
-def test_missing_texts_in_a_column():
+def test_check_texts_missing_text_in_series_is_refused_by_row():
     with pytest.raises(ValueError, match=r"missing value .* row 1"):
         check_texts(pd.Series(["one", None]))
     with pytest.raises(ValueError, match=r"missing value .* row 1"):
@@ -144,6 +144,6 @@ def test_missing_texts_in_a_column():
         (["two"], "list", r"Pass str\(text\)"),
     ],
 )
-def test_elements_that_are_no_text_name_their_row(element, kind, remedy):
+def test_check_texts_element_not_a_text_is_refused_by_row(element, kind, remedy):
     with pytest.raises(TypeError, match=f"row 1 is .* of type {kind}. {remedy}"):
         check_texts(["one", element])
