@@ -7,13 +7,12 @@ import time
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 from sklearn.utils import gen_batches
 
 from skxmc._classifier import LightXMLClassifier
 from skxmc._cli.model import choose_k, load_model
 from skxmc._cli.report import count_texts, print_json, print_lines
-from skxmc._input.validation import Labels
+from skxmc._input.validation import Labels, align_labels, check_labels, find_columns
 from skxmc._topk import TopK
 from skxmc._utils.warnings import warn_user
 from skxmc.datasets import load_xmc
@@ -34,16 +33,18 @@ def run(args: argparse.Namespace) -> None:
             f"{args.data} has no test part, or no text in it. Add the files of the test part, or "
             "name a data folder that has them."
         )
-    known = set(map(str, clf.classes_.tolist()))
-    is_known = np.array([name in known for name in data.label_names], dtype=bool)
+    # Names of data are str. Labels of a model may be numbers: names that spell them match.
+    known = np.array([str(label) for label in clf.classes_.tolist()], dtype=object)
+    is_known = find_columns(data.label_names, known, "label_names") >= 0
     if not is_known.any():
         raise ValueError(
             f"{args.data} and the model have no label in common: one has labels such as "
             f"{data.label_names[0]!r}, the other such as {clf.classes_[0]!r}. Evaluate on the data "
             "set that the model was trained on, or on one with the same label names."
         )
-    true = match_labels(data.y_test, data.label_names, clf.classes_, data.n_unknown_test)
-    train = match_labels(data.y_train, data.label_names, clf.classes_)
+    true = align_labels(Labels(data.y_test, data.label_names, data.n_unknown_test), known)
+    true = true._replace(classes=clf.classes_)
+    train = check_labels(data.y_train, name="y_train", label_names=data.label_names)
     used = np.bincount(data.y_test.indices, minlength=len(data.label_names)) > 0
     n_missed = int(true.n_unknown.sum())
     report = {
@@ -59,40 +60,12 @@ def run(args: argparse.Namespace) -> None:
             f"{n_missed:,} of {report['true_labels']:,} true labels are unknown to the model and "
             "count as missed.",
         )
-    propensities = label_propensities(train.matrix, a=args.propensity[0], b=args.propensity[1])
+    a, b = args.propensity
+    propensities = label_propensities(align_labels(train, known).matrix, a=a, b=b)
     top, milliseconds = predict_timed(clf, data.X_test, max(k, min(clf.n_labels_, max(RANKS))))
     report |= measure(true, top, k, clf.classes_, propensities)
     report["ms_per_text"] = milliseconds
     (print_json if args.json else print_lines)(report)
-
-
-def match_labels(y: Any, names: Any, classes: Any, n_unknown: Any = 0) -> Labels:
-    """Bring the columns `names` of an indicator into the order of `classes`.
-
-    Parameters
-    ----------
-    y : csr_array of shape (n_texts, n_names)
-    names : array of str, of shape (n_names,)
-        Labels of the data.
-    classes : array of shape (n_labels,)
-        Labels of the model; numbers are matched with the names that spell them.
-    n_unknown : array of shape (n_texts,), default=0
-        True labels that have no column.
-
-    Returns
-    -------
-    Labels
-        Those that are not among `classes` are counted in its `n_unknown`.
-    """
-    column_of = {str(label): column for column, label in enumerate(classes.tolist())}
-    columns = np.array([column_of.get(name, -1) for name in names], dtype=np.int64)[y.indices]
-    rows = np.repeat(np.arange(y.shape[0]), np.diff(y.indptr))
-    known = columns >= 0
-    matrix = sparse.csr_array(
-        (np.ones(known.sum(), dtype=np.float32), (rows[known], columns[known])),
-        shape=(y.shape[0], len(classes)),
-    )
-    return Labels(matrix, classes, n_unknown + np.bincount(rows[~known], minlength=y.shape[0]))
 
 
 def predict_timed(clf: LightXMLClassifier, texts: list[str], k: int) -> tuple[TopK, float]:

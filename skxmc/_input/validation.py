@@ -190,7 +190,7 @@ def check_labels(
 def align_labels(labels: Labels, classes: NDArray[Any]) -> Labels:
     """Move named labels, as `check_labels` returns them, to the columns of `classes`."""
     matrix, n_unknown = _align(labels.matrix, labels.classes, classes, "y")
-    return Labels(matrix, classes, n_unknown)
+    return Labels(matrix, classes, labels.n_unknown + n_unknown)
 
 
 def names_labels(y: Any) -> bool:

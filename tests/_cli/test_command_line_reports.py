@@ -21,7 +21,7 @@ from sklearn.utils import Bunch
 
 from skxmc import BalancedLabelClusterer, LightXMLClassifier
 from skxmc._cli import evaluate, main
-from skxmc._cli.evaluate import match_labels, predict_timed
+from skxmc._cli.evaluate import predict_timed
 from skxmc._cli.inspect import changed_params, choices, describe_data
 from skxmc._cli.report import count_texts, distribution, print_json, print_lines
 from skxmc._input.validation import check_labels
@@ -131,13 +131,20 @@ def test_labels_are_matched_by_name(model, tmp_path, run):
     assert measured(report) == pytest.approx(expected_report(model, folder))
 
 
-def test_match_labels():
-    y = sparse.csr_array(np.array([[1, 0, 1, 1], [0, 1, 0, 0], [0, 0, 0, 0]], dtype=np.float32))
-    found = match_labels(y, ["7", "x", "2", "5"], np.array([2, 5, 7, 9]), np.array([0, 0, 3]))
-    np.testing.assert_array_equal(found.matrix.toarray(), [[1, 1, 1, 0], [0] * 4, [0] * 4])
-    assert found.matrix.has_canonical_format
-    assert found.n_unknown.tolist() == [0, 1, 3]
-    assert check_labels(found) is found
+@pytest.mark.filterwarnings("always")
+def test_evaluate_model_of_numbered_labels_matches_names_that_spell_them(tmp_path, run):
+    fitted().save_pretrained(tmp_path / "model")
+    folder = write_data(tmp_path / "data")
+    numbers = 7 * np.arange(N_LABELS) % N_LABELS
+    read = load_xmc(folder)
+    unknown = read.y_test.indices[0]
+    numbers[unknown] = N_LABELS
+    write(folder / "output-items.txt", lines(numbers))
+    report = json.loads(run("evaluate", tmp_path / "model", folder, "--json")[1])
+    assert report["labels_unknown_to_the_model"] == 1
+    assert report["true_labels_unknown_to_the_model"] == read.y_test[:, [unknown]].nnz
+    true, top = collections(read.y_test, numbers), fitted().predict_topk(read.X_test, 5)
+    assert report["R@5"] == pytest.approx(recall_at_k(true, top, k=5, classes=fitted().classes_))
 
 
 @pytest.mark.filterwarnings("always")
