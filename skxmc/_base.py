@@ -63,6 +63,10 @@ class TextRankerMixin:
         )
         return ready
 
+    def _ready_to_score(self) -> Any:
+        """Return the snapshot that scores for `predict` and `predict_proba`."""
+        return self._ready()
+
     def predict_topk(self, X: Any, k: int = 5) -> TopK:
         """Predict the k best labels of each text.
 
@@ -144,9 +148,10 @@ class TextRankerMixin:
         return cast(sp.csr_matrix, ready._scores(check_texts(X, allow_empty=True), top_k=top_k))
 
     def predict_proba(self, X: Any) -> sp.csr_matrix:
-        """Score the recalled labels of each text; the same as `decision_function`.
+        """Score the recalled labels of each text.
 
-        Scores of different labels are not exclusive and do not sum to 1.
+        The scores are those of `decision_function`, except that a `PropensityRanker` returns the
+        scores of its estimator. They are not exclusive and do not sum to 1.
 
         Parameters
         ----------
@@ -170,7 +175,7 @@ class TextRankerMixin:
         --------
         See `decision_function`.
         """
-        return self.decision_function(X)
+        return self._ready_to_score().decision_function(X)
 
     def predict(self, X: Any) -> sp.csr_matrix:
         """Predict the labels whose score reaches `threshold`.
@@ -205,7 +210,7 @@ class TextRankerMixin:
         array([[1, 1, 1],
                [1, 1, 1]])
         """
-        ready = self._ready()
+        ready = self._ready_to_score()
         predicted = ready._scores(check_texts(X, allow_empty=True), min_score=ready.threshold)
         predicted.data = np.ones(predicted.nnz)
         return cast(sp.csr_matrix, predicted.astype(np.int64))

@@ -25,7 +25,7 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
     of [1]_, which the propensity-scored metrics share: low for rare labels. Where scores are
     probabilities, exponent 1 is the best order for PSP@k and 0, the scores themselves, that for
     P@k; a little goes a long way. It changes only what is predicted, not what is learnt, and can be
-    set after `fit`.
+    set after `fit`. `predict` and `predict_proba` use the scores of the estimator, not divided.
 
     Parameters
     ----------
@@ -150,78 +150,11 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         )
         return self
 
-    def predict_proba(self, X: Any) -> sp.csr_matrix:
-        """Score labels as the estimator does, of which only the order changes.
-
-        Parameters
-        ----------
-        X : list, tuple, ndarray, or column of pandas, polars or PyArrow, of str, of length n_texts
-            Raw texts.
-
-        Returns
-        -------
-        csr_matrix of shape (n_texts, n_labels), float32
-            Scores by the estimator of its best `n_candidates` labels; `decision_function` has
-            those that labels are ranked by.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        TypeError, ValueError
-            If X is not a collection of texts, or a parameter that was set after `fit` is out of
-            range.
-
-        Examples
-        --------
-        >>> from skxmc import OmikujiClassifier, PropensityRanker
-        >>> texts = ["the cat sat on the mat", "stocks fell again", "a cat bond fell"]
-        >>> tags = [["animals"], ["finance"], ["finance", "insurance"]]
-        >>> ranker = PropensityRanker(OmikujiClassifier(), exponent=1).fit(texts, tags)
-        >>> proba, weighted = ranker.predict_proba(["a cat"]), ranker.decision_function(["a cat"])
-        >>> bool(proba[0, 1] > weighted[0, 1])  # "finance", which two texts have
-        True
-        """
-        return super(PropensityRanker, self._unweighted()).predict_proba(X)
-
-    def predict(self, X: Any) -> sp.csr_matrix:
-        """Predict the labels whose score by the estimator reaches `threshold`, whatever the order.
-
-        Parameters
-        ----------
-        X : list, tuple, ndarray, or column of pandas, polars or PyArrow, of str, of length n_texts
-            Raw texts.
-
-        Returns
-        -------
-        csr_matrix of shape (n_texts, n_labels), int64
-            1 where a label is predicted.
-
-        Raises
-        ------
-        NotFittedError
-            Before `fit`.
-        TypeError, ValueError
-            If X is not a collection of texts, or a parameter that was set after `fit` is out of
-            range.
-
-        Examples
-        --------
-        >>> from skxmc import OmikujiClassifier, PropensityRanker
-        >>> texts = ["the cat sat on the mat", "stocks fell again", "a cat bond fell"]
-        >>> tags = [["animals"], ["finance"], ["finance", "insurance"]]
-        >>> ranker = PropensityRanker(OmikujiClassifier(), exponent=1).fit(texts, tags)
-        >>> (ranker.predict(texts) != ranker.estimator_.predict(texts)).nnz
-        0
-        """
-        return super(PropensityRanker, self._unweighted()).predict(X)
-
     def _others(self) -> list[Any]:
         check_scores_labels("estimator", self.estimator)
         return [self.estimator]
 
-    def _unweighted(self) -> Any:
-        """The same, leaving the order as it is."""
+    def _ready_to_score(self) -> Any:
         ready = self._ready()
         ready.exponent = 0
         return ready
