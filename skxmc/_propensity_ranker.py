@@ -1,4 +1,4 @@
-"""PropensityRanker: rare labels move up, by how likely a true label is to be recorded."""
+"""PropensityRanker: moves rare labels up, because annotators miss them most often."""
 
 from __future__ import annotations
 
@@ -19,28 +19,33 @@ from skxmc.metrics import label_propensities
 
 
 class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
-    """Rank by score / propensity ** exponent, which brings rare labels up.
+    """Meta-estimator that ranks by score / propensity ** exponent, to move rare labels up.
 
-    The propensity of a label is the probability that it is recorded where it is true, by the model
-    of [1]_, which the propensity-scored metrics share: low for rare labels. Where scores are
-    probabilities, exponent 1 is the best order for PSP@k and 0, the scores themselves, that for
-    P@k; a little goes a long way. It changes only what is predicted, not what is learnt, and can be
-    set after `fit`. `predict` and `predict_proba` use the scores of the estimator, not divided.
+    The propensity of a label is the probability that annotators record it when it is true. The
+    model of [1]_, which the propensity-scored metrics share, gives rare labels a low propensity.
+    If scores are probabilities, exponent 1 gives the best order for PSP@k. Exponent 0, the order
+    by score, is the best one for P@k. Small exponents already move many rare labels.
+
+    `predict_topk` and `decision_function` use the divided scores, `predict` and `predict_proba`
+    use the scores of the estimator.
+
+    Read more in the user guide: :doc:`/guide/ensembles`.
 
     Parameters
     ----------
     estimator : estimator
-        What scores labels: a classifier or an ensemble of this package, or any with
-        ``predict_proba`` that takes texts. A ``FrozenEstimator`` is taken as it is; it was fitted
-        to the labels of the `y` that `fit` is given.
+        A classifier or an ensemble of this package, or any that takes texts and has
+        ``predict_proba``. A ``FrozenEstimator`` is not fitted again. It must have been fitted to
+        the labels of the `y` that `fit` gets.
     exponent : float, default=0.1
-        0 leaves the order by score, 1 divides by the propensity.
+        Power of the propensity that divides the score. It has no effect on `fit` and can be set
+        afterwards.
     a, b : float, default=0.55 and 1.5
-        Of the model of propensities, see `skxmc.metrics.label_propensities`.
+        Parameters of the model of propensities: see `skxmc.metrics.label_propensities`.
     n_candidates : int, default=200
-        Labels of each text that are ranked anew.
+        Number of labels per text to rerank.
     threshold : float, default=0.5
-        Score by the estimator, not divided, from which `predict` takes a label.
+        `predict` returns labels whose score by the estimator is at least this.
 
     Attributes
     ----------
@@ -49,13 +54,13 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
     n_labels_ : int
         Number of labels.
     estimator_ : estimator
-        The fitted one.
+        Fitted estimator.
     propensities_ : ndarray of shape (n_labels,), float64
-        In (0, 1].
+        Propensity of each label, in (0, 1].
 
     See Also
     --------
-    skxmc.metrics.psp_at_k : The metric that this order is for.
+    skxmc.metrics.psp_at_k : Metric that this order improves.
 
     References
     ----------
@@ -108,14 +113,14 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
 
         Parameters
         ----------
-        X : list, tuple, ndarray, or column of pandas, polars or PyArrow, of str, of length n_texts
+        X : sequence of str
             Raw texts.
-        y : sparse matrix, array, frame, or sequence of label collections
-            The labels of each text, in any form that the estimator takes.
+        y : sparse matrix, array, frame or sequence of label collections
+            Labels of each text, in any form that the estimator takes: see :doc:`/guide/data`.
         label_names : array-like of shape (n_labels,), default=None
-            Names of the columns of a matrix, handed on to the estimator.
+            Names of the columns of a matrix, passed on to the estimator.
         **fit_params : dict
-            Handed on to the `fit` of the estimator; in a pipeline to its last step.
+            Further parameters for the `fit` of the estimator, or of a pipeline's last step.
 
         Returns
         -------
@@ -125,9 +130,9 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         Raises
         ------
         ValueError
-            If texts or labels are not what they must be, or the estimator has other labels.
+            If texts or labels are invalid, or the estimator has other labels than y.
         TypeError
-            If the estimator cannot score labels, or does not take a parameter of `fit`.
+            If the estimator cannot score labels, or its `fit` does not take a parameter.
         """
         texts = check_texts(X)
         labels = check_labels(y, label_names=label_names, n_texts=len(texts), require_positive=True)
@@ -137,8 +142,8 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         fitted = fit_with(clone(self.estimator), texts, y, fit_params)
         if not np.array_equal(classes_of("estimator", fitted), labels.classes):
             raise ValueError(
-                f"{type(fitted).__name__} has other labels than y, or in another order. Fit it to "
-                "the same labels, by the same names."
+                f"{type(fitted).__name__} has other labels than y, or has them in another order. "
+                "Fit it to the same labels, with the same names."
             )
         self._become(
             {
@@ -162,7 +167,7 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
     def _rescore(self, texts: list[str], n_candidates: int, k: int) -> sp.csr_matrix:
         what = f"estimator, {type(self.estimator_).__name__},"
         scores = candidate_scores(what, self.estimator_, texts, n_candidates, k=k)
-        # By the rarest label, so that scores stay at most 1.
+        # Times the propensity of the rarest label, so that scores stay at most 1.
         of_labels = self.propensities_[scores.indices]
         weighted = scores.data * (self.propensities_.min() / of_labels) ** self.exponent
         scores.data = np.maximum(weighted, np.finfo(np.float32).tiny).astype(np.float32)
@@ -170,6 +175,6 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        with suppress(TypeError, AttributeError):  # of an estimator that fit refuses
+        with suppress(TypeError, AttributeError):  # fit refuses such an estimator
             tags.non_deterministic = get_tags(self.estimator).non_deterministic
         return tags

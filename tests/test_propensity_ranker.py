@@ -93,7 +93,7 @@ def test_any_predict_proba():
 
 
 def test_other_labels_are_refused():
-    with pytest.raises(ValueError, match="FrozenEstimator has other labels than y, or in another"):
+    with pytest.raises(ValueError, match="FrozenEstimator has other labels than y, or has them"):
         PropensityRanker(FrozenEstimator(fitted())).fit(X, Y, label_names=range(1, 31))
     with pytest.raises(ValueError, match="other labels than y"):
         PropensityRanker(FrozenEstimator(fitted())).fit(X, Y[:, :12])
