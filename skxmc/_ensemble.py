@@ -1,4 +1,4 @@
-"""LightXMLEnsemble: several classifiers of texts, whose scores become one."""
+"""LightXMLEnsemble: combines the scores of several text classifiers."""
 
 from __future__ import annotations
 
@@ -34,58 +34,60 @@ from skxmc._meta.members import (
 from skxmc._meta.rescoring import RescorerMixin
 from skxmc._utils.parallel import clip_jobs
 
-# validation_fraction="auto" is the share AUTO_HELD_OUT of the texts; at most MOST_HELD_OUT of them,
-# as more teach the fusion nothing; and at least LEAST_HELD_OUT, as fewer are worth less than the
-# mean, but no more than the share MOST_AUTO_HELD_OUT.
-AUTO_HELD_OUT, MOST_AUTO_HELD_OUT = 0.05, 0.2
-LEAST_HELD_OUT, MOST_HELD_OUT = 200, 2000
+# validation_fraction="auto" holds out the share AUTO_HELD_OUT_SHARE. More than MAX_HELD_OUT texts
+# do not improve the fusion. With fewer than MIN_HELD_OUT the mean is better, so small data sets
+# hold out a larger share, up to MAX_HELD_OUT_SHARE.
+AUTO_HELD_OUT_SHARE, MAX_HELD_OUT_SHARE = 0.05, 0.2
+MIN_HELD_OUT, MAX_HELD_OUT = 200, 2000
 
 
 def auto_validation_fraction(n_texts: int) -> float:
-    """Share of the texts of validation_fraction="auto"."""
-    least = min(LEAST_HELD_OUT / n_texts, MOST_AUTO_HELD_OUT)
-    return min(max(AUTO_HELD_OUT, least), MOST_HELD_OUT / n_texts)
+    """Return the share of texts that validation_fraction="auto" holds out."""
+    least = min(MIN_HELD_OUT / n_texts, MAX_HELD_OUT_SHARE)
+    return min(max(AUTO_HELD_OUT_SHARE, least), MAX_HELD_OUT / n_texts)
 
 
 class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
-    """Ensemble of classifiers of texts: the mean of their scores, or what is learnt from them.
+    """Ensemble of text classifiers, by the mean of their scores or by a learned fusion.
 
-    The paper has two of them (table 4 of [1]_): on small label sets, three encoders, such as BERT,
-    RoBERTa and XLNet; on large ones, one encoder with three clusterings, that is three
-    ``random_state`` of the clusterer (in the direct mode, which has no clusters to differ, members
-    would be the same: let their own ``random_state`` differ). Language and words together, a
-    `LightXMLClassifier` and an `OmikujiClassifier`, cost little more than language alone.
+    A `LightXMLClassifier` and an `OmikujiClassifier` together cost little more than the first
+    alone. The paper has two kinds of ensembles (table 4 of [1]_). For small label sets, it combines
+    three encoders. For large ones, it combines three clusterings with one encoder: the members
+    differ in the ``random_state`` of the clusterer. In the direct mode, which has no clusters,
+    members must differ in their own ``random_state``.
+
+    Read more in the user guide: :doc:`/guide/ensembles`.
 
     Parameters
     ----------
     estimators : list of (str, estimator)
-        The members and their names. ``"drop"`` instead of a member leaves it out, as with
-        ``set_params(words="drop")``. Members are classifiers of this package, or any with
-        ``predict_proba`` that take texts, such as a ``Pipeline`` that starts with a vectorizer.
-        A ``FrozenEstimator`` is taken as it is.
+        Names and members. Members are classifiers of this package, or any that take texts and have
+        ``predict_proba``, such as a ``Pipeline`` that starts with a vectorizer. ``"drop"`` in place
+        of a member leaves it out. A ``FrozenEstimator`` is not fitted again.
     weights : array-like of shape (n_estimators,), default=None
-        One for each member, dropped ones included; None is the same for all. They can be set
-        after `fit`. No effect with ``fusion="learned"``.
+        One weight per member, also for dropped ones. None gives all the same weight. Weights can
+        be set after `fit` and have no effect with ``fusion="learned"``.
     fusion : {"mean", "learned"}, default="mean"
-        "mean" is the weighted mean of the members' scores, an absent one counting 0. "learned" is
-        the probability that a label is true, given all scores and the label's number of texts, by
-        gradient-boosted trees that are fitted to the members' scores of held-out texts. It gains
-        the most where members differ in kind, as language and words do, and on rare labels. Of one
-        member that is left, the others dropped, both are the member's own scores.
+        "mean" is the weighted mean of the members' scores, in which an absent score counts as 0.
+        "learned" is the probability that a label is true, given all scores and the label's number
+        of texts. Gradient-boosted trees learn it from the members' scores of held-out texts. It
+        helps most on rare labels, and if members differ in kind. If only one member is not
+        dropped, both return its own scores.
     validation_fraction : float or "auto", default="auto"
-        Share of the texts that members are not trained on, for ``fusion="learned"``. "auto" is
-        0.05, but at least 200 texts (a fifth of them where that is less) and at most 2,000.
+        Share of texts that ``fusion="learned"`` holds out from the members' training. "auto" is
+        0.05, with at least 200 texts but no more than a fifth of all, and at most 2,000.
     n_candidates : int, default=100
-        Labels that each member proposes for a text; k, where more are asked for, which changes the
-        scores a little.
+        Number of labels per text that each member proposes. If `predict_topk` needs more, members
+        propose more, which changes the scores slightly.
     threshold : float, default=0.5
-        Score from which `predict` takes a label.
+        `predict` returns labels whose score is at least this.
     random_state : int, RandomState instance or None, default=None
-        Draws the held-out texts of ``fusion="learned"``. The members have their own.
+        Seed for the choice of held-out texts and for the trees of ``fusion="learned"``. Members
+        have their own seeds.
     n_jobs : int or None, default=None
-        Members that are fitted at a time. Leave it for members on a GPU.
+        Number of members to fit in parallel. Keep None for members on a GPU.
     verbose : bool, default=False
-        Whether to print the time that each member takes to be fitted.
+        Whether to print how long the fit of each member takes.
 
     Attributes
     ----------
@@ -94,15 +96,15 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
     n_labels_ : int
         Number of labels.
     estimators_ : list of estimator
-        The fitted members, without dropped ones.
+        Fitted members, without dropped ones.
     named_estimators_ : Bunch
-        The same by name; "drop" for dropped ones.
+        Fitted members by name, with "drop" for dropped ones.
 
     See Also
     --------
-    LightXMLClassifier : Reads language.
-    OmikujiClassifier : Reads words.
-    skxmc.predict_topk : Predicts through pipelines and searches.
+    LightXMLClassifier : Classifier that reads texts with a transformer.
+    OmikujiClassifier : Linear classifier that reads single words.
+    skxmc.predict_topk : Prediction through pipelines and searches.
 
     References
     ----------
@@ -180,16 +182,15 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
 
         Parameters
         ----------
-        X : list, tuple, ndarray, or column of pandas, polars or PyArrow, of str, of length n_texts
+        X : sequence of str
             Raw texts.
-        y : sparse matrix, array, frame, or sequence of label collections
-            The labels of each text, in any form that all members take.
+        y : sparse matrix, array, frame or sequence of label collections
+            Labels of each text, in any form that all members take: see :doc:`/guide/data`.
         validation_data : tuple (X, y), default=None
-            What ``fusion="learned"`` learns from, instead of held-out texts. No effect otherwise.
+            Texts and labels from which ``fusion="learned"`` learns, in place of held-out texts.
         **fit_params : dict
-            ``label_names``, ``label_texts`` and so on: each is handed on to the members whose `fit`
-            has a parameter of this name, such as ``label_features`` to language alone, or takes
-            any; in a pipeline to its last step.
+            Further parameters, such as ``label_names`` or ``label_texts``. A member gets those that
+            its `fit` takes, and a pipeline passes them to its last step.
 
         Returns
         -------
@@ -199,10 +200,10 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         Raises
         ------
         ValueError
-            If members, their names or weights are not what they must be, or if members have come
-            to know other labels, or the same in another order.
+            If members, their names or weights are invalid, or if members have different labels,
+            or the same in different orders.
         TypeError
-            If a member cannot score labels, or if no member takes a parameter of `fit`.
+            If a member cannot score labels, or if no member takes a parameter.
         """
         members = self._check_members()
         check_fit_params(members.values(), fit_params)
@@ -223,12 +224,12 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         fraction = auto_validation_fraction(len(texts)) if fraction == "auto" else float(fraction)
         train, held_out = hold_out(texts, labels, validation_data, fraction, seed)
         assert held_out is not None
-        # A label may be on held-out texts alone: members are told all there are.
+        # Members get the names of all labels, because a label may be on held-out texts alone.
         if not np.array_equal(labels.classes, np.arange(len(labels.classes))):
             fit_params["label_names"] = labels.classes
         members = self._fit_members(members, *train, fit_params)
         fitted = self._fitted_by(members)
-        labels_of_members(labels, fitted["classes_"], by_name=False)  # to say if they are others
+        labels_of_members(labels, fitted["classes_"], by_name=False)  # raises if they differ
         n_labels = fitted["n_labels_"]
         counts = np.bincount(train[1].indices, minlength=n_labels)
         scores = scores_of_members(members, held_out[0], min(self.n_candidates, n_labels))
@@ -260,36 +261,33 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         n_candidates: int = 100,
         threshold: float = 0.5,
     ) -> LightXMLEnsemble:
-        """Make the mean of members that were fitted earlier; it needs no `fit`.
+        """Make an ensemble of fitted members with ``fusion="mean"``, which needs no `fit`.
 
-        For ``fusion="learned"``, which needs labelled texts, wrap the members in
-        ``FrozenEstimator`` and call `fit` with the texts they were trained on, and with
-        `validation_data` that they were not trained on.
+        ``fusion="learned"`` needs labeled texts. Wrap the members in ``FrozenEstimator``. Then call
+        `fit` with their training texts and with `validation_data` that they have not seen.
 
         Parameters
         ----------
         estimators : list of (str, estimator)
-            The members, fitted to the same labels, and their names. They are not cloned.
+            Names and members, which were fitted to the same labels. They are not cloned.
         weights : array-like of shape (n_estimators,), default=None
-            One for each member; None is the same for all.
+            One weight per member. None gives all the same weight.
         n_candidates : int, default=100
-            Labels that each member proposes for a text.
+            Number of labels per text that each member proposes.
         threshold : float, default=0.5
-            Score from which `predict` takes a label.
+            `predict` returns labels whose score is at least this.
 
         Returns
         -------
         LightXMLEnsemble
-            Ready to predict.
+            The fitted ensemble.
 
         Raises
         ------
         NotFittedError
             If a member is not fitted.
-        ValueError
-            As in `fit`.
-        TypeError
-            As in `fit`.
+        ValueError, TypeError
+            For the same reasons as in `fit`.
         """
         ensemble = cls(estimators, weights=weights, n_candidates=n_candidates, threshold=threshold)
         ensemble._validate_params()
@@ -300,7 +298,7 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         return ensemble
 
     def _check_members(self) -> dict[str, Any]:
-        """Check estimators and weights, and return the members that are not dropped, by name."""
+        """Check estimators and weights, and return members by name, without dropped ones."""
         members = check_members(self.estimators)
         self._validate_names([name for name, _ in self.estimators])
         self._kept_weights([name in members for name, _ in self.estimators])
@@ -310,30 +308,35 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         return list(self._check_members().values())
 
     def _kept_weights(self, kept: list[bool]) -> list[float]:
-        """Weights of the members that are kept, of all; they sum to 1."""
+        """Return the weights of those members that `kept` marks, scaled to a sum of 1."""
         weights = np.ones(len(kept)) if self.weights is None else self.weights
         weights = as_array(weights, "weights")
         if weights.dtype.kind not in "buif":
-            raise TypeError(f"weights is {self.weights!r}; weights must be numbers, from 0.")
+            raise TypeError(
+                f"weights is {self.weights!r}, which does not hold numbers. Pass numbers from 0 on."
+            )
         weights = weights.astype(np.float64)
         if weights.shape != (len(kept),):
             raise ValueError(
-                f"weights is of shape {weights.shape}, but there are {len(kept)} "
-                "estimators. Pass one weight for each, also for those that are dropped."
+                f"weights is of shape {weights.shape}, but there are {len(kept)} estimators. Pass "
+                "one weight per estimator, also for dropped ones."
             )
         if not np.isfinite(weights).all() or (weights < 0).any():
-            raise ValueError(f"weights is {self.weights}; weights must be finite, from 0.")
+            raise ValueError(
+                f"weights is {self.weights}, but weights must not be negative, infinite or NaN. "
+                "Pass finite numbers from 0 on."
+            )
         weights = weights[kept]
         if not weights.any():
             raise ValueError(
-                f"weights is {self.weights}, 0 for all members that are not dropped; at least one "
-                "must be above 0."
+                f"weights is {self.weights}, which is 0 for all members that are not dropped. Set "
+                "at least one of these weights above 0."
             )
         weights = weights / weights.max()
         return (weights / weights.sum()).tolist()
 
     def _fitted_by(self, members: dict[str, Any]) -> dict[str, Any]:
-        """What fitted members make of the ensemble, if they know the same labels in one order."""
+        """Check that fitted members have the same labels, and return the fitted attributes."""
         classes = common_classes(members)
         names = [name for name, _ in self.estimators]
         return {
@@ -363,12 +366,12 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
 
     @property
     def named_estimators(self) -> Bunch:
-        """The members, not fitted, by name.
+        """Unfitted members by name.
 
         Returns
         -------
         Bunch
-            Members by name, as attributes and as keys.
+            Members, as attributes and as keys.
         """
         return Bunch(**dict(self.estimators))
 
@@ -378,7 +381,7 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         Parameters
         ----------
         deep : bool, default=True
-            Whether to give the members and their parameters too.
+            Whether to include the members and their parameters.
 
         Returns
         -------
@@ -388,13 +391,13 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         return self._get_params("estimators", deep=deep)
 
     def set_params(self, **params: Any) -> LightXMLEnsemble:
-        """Set parameters of the ensemble or of its members, or replace members.
+        """Set parameters of the ensemble or its members, or replace members.
 
         Parameters
         ----------
         **params : dict
-            Such as ``n_candidates=100``, ``words__C=2``, ``words=OmikujiClassifier()`` or
-            ``words="drop"``.
+            Values by name, such as ``n_candidates=100``, ``words__C=2``,
+            ``words=OmikujiClassifier()`` or ``words="drop"``.
 
         Returns
         -------
@@ -404,12 +407,12 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         self._set_params("estimators", **params)
         return self
 
-    def _sk_visual_block_(self) -> Any:  # the members, beside each other, in a notebook
+    def _sk_visual_block_(self) -> Any:  # draws the members side by side in a notebook
         return VotingClassifier(self.estimators)._sk_visual_block_()
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        with suppress(TypeError, ValueError, AttributeError):  # of estimators that fit refuses
+        with suppress(TypeError, ValueError, AttributeError):  # fit refuses such estimators
             tags.non_deterministic = any(
                 get_tags(member).non_deterministic
                 for _, member in self.estimators

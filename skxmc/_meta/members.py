@@ -1,4 +1,4 @@
-"""The members of a LightXMLEnsemble: what they must be, how they are fitted and asked."""
+"""Members of a LightXMLEnsemble: their checks, their fit and their scores."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from skxmc._meta.rescoring import candidate_scores, check_scores_labels, classes
 
 
 def is_dropped(member: Any) -> bool:
-    """Whether "drop" stands where a member was."""
+    """Return whether the string "drop" replaces a member."""
     return isinstance(member, str) and member == "drop"
 
 
 def is_frozen(member: Any) -> bool:
-    """Whether `fit` leaves its labels as they are."""
+    """Return whether a member is frozen, so that `fit` does not change its labels."""
     last = member.steps[-1][1] if isinstance(member, Pipeline) else member
     return isinstance(last, FrozenEstimator)
 
 
 def check_members(estimators: list[Any]) -> dict[str, Any]:
-    """Check (name, estimator) pairs, and return the members that are not dropped, by name."""
+    """Check (name, estimator) pairs, and return members by name, without dropped ones."""
     if not estimators:
         raise ValueError("estimators is empty. Pass a list of (name, estimator) pairs.")
     for item in estimators:
@@ -35,7 +35,7 @@ def check_members(estimators: list[Any]) -> dict[str, Any]:
             raise ValueError(f"estimators holds {item!r}. Pass a list of (name, estimator) pairs.")
     members = {name: member for name, member in estimators if not is_dropped(member)}
     if not members:
-        raise ValueError("All estimators are dropped; at least one is needed.")
+        raise ValueError("All estimators are dropped. Keep at least one estimator.")
     for name, member in members.items():
         if isinstance(member, type):
             raise TypeError(
@@ -49,13 +49,13 @@ def check_members(estimators: list[Any]) -> dict[str, Any]:
 def fit_member(
     member: Any, texts: list[str], y: Any, fit_params: dict[str, Any], message: str | None
 ) -> Any:
-    """Fit a member, with those parameters that its `fit` takes, and print how long it took."""
+    """Fit a member with the parameters that its `fit` takes, and print how long it took."""
     with _print_elapsed_time("LightXMLEnsemble", message):
         return fit_with(member, texts, y, fit_params)
 
 
 def common_classes(members: dict[str, Any]) -> np.ndarray:
-    """The labels of fitted members, which must be the same in one order."""
+    """Return the labels of fitted members, and check that they agree and have the same order."""
     classes = {name: classes_of(f"The member {name!r}", member) for name, member in members.items()}
     first, *others = members
     for name in others:
@@ -68,7 +68,7 @@ def common_classes(members: dict[str, Any]) -> np.ndarray:
 
 
 def labels_of_members(labels: Labels, classes: np.ndarray, *, by_name: bool) -> Labels:
-    """Labels on the columns that members have for them."""
+    """Move labels to the columns that they have in the members."""
     if np.array_equal(classes, labels.classes):
         return labels
     if by_name:
@@ -77,14 +77,14 @@ def labels_of_members(labels: Labels, classes: np.ndarray, *, by_name: bool) -> 
             return aligned
     raise ValueError(
         f"Members and y differ in their labels: {_difference(classes, labels.classes)}. Fit them "
-        "to the same y, or pass label collections or label_names, so that labels can be matched."
+        "to the same y, or pass label collections or label_names to match labels by name."
     )
 
 
 def scores_of_members(
     members: dict[str, Any], texts: list[str], n_candidates: int
 ) -> list[sp.csr_matrix]:
-    """Scores of the best labels by each member, (n_texts, n_labels) each."""
+    """Score the best labels with each member: one (n_texts, n_labels) matrix per member."""
     return [
         candidate_scores(f"The member {name!r}", member, texts, n_candidates)
         for name, member in members.items()
