@@ -157,7 +157,7 @@ KNOWN = inspect.signature(parametrize_with_checks).parameters
 LENIENT = {"xfail_strict": False} if "xfail_strict" in KNOWN else {}
 
 
-@pytest.mark.filterwarnings("ignore:The held-out texts are too few")  # the checks have few texts
+@pytest.mark.filterwarnings("ignore:Too few held-out texts")  # the checks have few texts
 @parametrize_with_checks(
     ESTIMATORS,
     expected_failed_checks=lambda estimator: EXPECTED_FAILURES.get(type(estimator), {}),

@@ -29,7 +29,7 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch)
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:The held-out texts are too few")
+@pytest.mark.filterwarnings("ignore:Too few held-out texts")
 def test_the_code_of_the_readme_runs(tmp_path, monkeypatch):
     """For one epoch each."""
     monkeypatch.chdir(tmp_path)

@@ -195,7 +195,7 @@ def test_long_input_goes_in_blocks(both, monkeypatch):
         both.decision_function(X),
         both.decision_function(X, top_k=2),
     )
-    monkeypatch.setattr(rescoring, "BLOCK_TEXTS", 10)
+    monkeypatch.setattr(rescoring, "TEXT_BLOCK", 10)
     found = both.predict_topk(X, 4), both.decision_function(X), both.decision_function(X, top_k=2)
     np.testing.assert_array_equal(found[0].labels, expected[0].labels)
     for left, right in zip(found[1:], expected[1:], strict=True):

@@ -102,7 +102,7 @@ def test_other_labels_are_refused():
 @pytest.mark.parametrize(
     ("last", "error", "message"),
     [
-        (LinearSVC(), TypeError, "^estimator, Pipeline, cannot score labels: it is no classifier "),
+        (LinearSVC(), TypeError, "^estimator, Pipeline, cannot score labels: it is not a class"),
         (KNeighborsClassifier(), ValueError, "^estimator, Pipeline, has no one-dimensional array "),
     ],
 )

@@ -1,1 +1,1 @@
-"""Estimators that wrap estimators: what they share."""
+"""Code that meta-estimators share."""

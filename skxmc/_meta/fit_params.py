@@ -1,4 +1,4 @@
-"""Parameters of `fit` on their way to the estimators inside others that take them."""
+"""Routing of `fit` parameters to the estimators inside a meta-estimator."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from skxmc._meta.rescoring import RescorerMixin
 
 
 def names_taken(estimator: Any, fit_params: Iterable[str]) -> dict[str, str]:
-    """Which parameters the `fit` of an estimator takes, and by which name.
+    """Find the parameters that the `fit` of an estimator takes, and the names it takes them by.
 
-    A pipeline takes those of its last step, and those that name their step; a search those of its
-    estimator. With scikit-learn's metadata routing both take what has been requested.
+    A pipeline takes the parameters of its last step, and those that name a step. A search takes
+    the parameters of its estimator. With scikit-learn's metadata routing, both take those that
+    were requested.
     """
     if isinstance(estimator, Pipeline | BaseSearchCV) and get_config()["enable_metadata_routing"]:
         requested = get_routing_for_object(estimator).consumes("fit", fit_params)
@@ -39,13 +40,13 @@ def names_taken(estimator: Any, fit_params: Iterable[str]) -> dict[str, str]:
 
 
 def fit_with(estimator: Any, X: Any, y: Any, fit_params: dict[str, Any]) -> Any:
-    """Fit an estimator with those parameters that its `fit` takes."""
+    """Fit an estimator with the parameters that its `fit` takes."""
     names = names_taken(estimator, fit_params)
     return estimator.fit(X, y, **{name: fit_params[key] for key, name in names.items()})
 
 
 def check_fit_params(estimators: Iterable[Any], fit_params: Iterable[str]) -> None:
-    """Check that each parameter of `fit` is one that an estimator takes."""
+    """Check that some estimator takes each parameter of `fit`."""
     taken = {key for estimator in estimators for key in names_taken(estimator, fit_params)}
     for key in fit_params:
         if key not in taken:

@@ -1,4 +1,4 @@
-"""How the scores of an ensemble's members become one: learnt from texts they have not seen."""
+"""LearnedFusion: combines the scores of an ensemble's members, as learned from held-out texts."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from skxmc._input.sparse import row_of_entry
 from skxmc._utils.parallel import usable_threads
 from skxmc._utils.warnings import warn_user
 
-# Scores nearer to 0 or 1 than this are taken for it; an absent one is 0.
-SMALLEST_PROBABILITY = 1e-4
-# True labels among the members' candidates, and others, that it takes to learn anything.
-LEAST_EXAMPLES = 20
-# Share of a probability that the mean score may take away.
-TIE_BREAK = 1e-3
+# Scores, of which absent ones count as 0, are clipped to this and to 1 minus this.
+MIN_PROBABILITY = 1e-4
+# The trees need at least so many true candidates, and so many false ones.
+MIN_EXAMPLES = 20
+# The tie break by the mean score lowers a probability by at most this share.
+MAX_TIE_BREAK = 1e-3
 
 
 class LearnedFusion:
-    """Probability that a label is true, by the scores of all members and its number of texts.
+    """Model of the probability that a label is true, given members' scores and its text count.
 
-    Gradient-boosted trees, monotone in every score: a higher score never lowers the result. They
-    learn how far each member is to be trusted, for frequent and for rare labels, and bring scores
-    of different kinds to one scale.
+    The model consists of gradient-boosted trees. They learn how far to trust each member, for
+    frequent and for rare labels, and bring scores of different kinds to one scale. They are
+    monotone: a higher score never lowers the result.
 
     Parameters
     ----------
     n_texts_of : ndarray of shape (n_labels,)
-        Training texts of each label.
+        Number of training texts per label.
     random_state : int
         Seed of the trees.
     """
@@ -39,14 +39,14 @@ class LearnedFusion:
         self.model: HistGradientBoostingClassifier | None = None
 
     def fit(self, scores: list[sp.csr_matrix], y: sp.csr_array) -> LearnedFusion:
-        """Learn from the members' scores, (n_texts, n_labels) each, and the true labels."""
+        """Learn from each member's scores and the true labels, all of shape (n_texts, n_labels)."""
         proposed = _union(scores)
         rows = row_of_entry(proposed)
         is_true = _values_at(sp.csr_matrix(y), rows, proposed.indices) > 0
-        if min(np.count_nonzero(is_true), np.count_nonzero(~is_true)) < LEAST_EXAMPLES:
+        if min(np.count_nonzero(is_true), np.count_nonzero(~is_true)) < MIN_EXAMPLES:
             warn_user(
-                "The held-out texts are too few to learn how members go together; their mean is "
-                "taken. Hold out more, by validation_fraction or validation_data.",
+                "Too few held-out texts to learn the fusion, so the mean of the members' scores is "
+                "used. Increase validation_fraction, pass validation_data, or set fusion='mean'.",
                 RuntimeWarning,
             )
             return self
@@ -62,7 +62,7 @@ class LearnedFusion:
         return self
 
     def __call__(self, scores: list[sp.csr_matrix]) -> sp.csr_matrix:
-        """Fuse the members' scores of some texts: (n_texts, n_labels) float32."""
+        """Combine the members' scores: (n_texts, n_labels) float32."""
         mean = sp.csr_matrix(sum(scores[1:], scores[0]) / len(scores), dtype=np.float32)
         fused = _union(scores)
         if self.model is None or fused.nnz == 0:
@@ -70,30 +70,30 @@ class LearnedFusion:
         rows = row_of_entry(fused)
         with usable_threads():
             probability = self.model.predict_proba(self._features(scores, fused, rows))[:, 1]
-        # Trees give few distinct values; equal ones are told apart by the mean score.
-        probability *= 1 - TIE_BREAK * (1 - _values_at(mean, rows, fused.indices))
+        # Trees give few distinct values. The mean score breaks ties.
+        probability *= 1 - MAX_TIE_BREAK * (1 - _values_at(mean, rows, fused.indices))
         fused.data = probability.astype(np.float32)
         return fused
 
     def _features(
         self, scores: list[sp.csr_matrix], proposed: sp.csr_matrix, rows: np.ndarray
     ) -> np.ndarray:
-        """Log odds by each member, and the logarithm of the label's texts, of each candidate."""
+        """Compute each candidate's log odds by each member, and its label's log count of texts."""
         columns = []
         for matrix in scores:
             values = _values_at(matrix, rows, proposed.indices)
-            values = np.clip(values, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+            values = np.clip(values, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
             columns.append(np.log(values / (1 - values)))
         return np.stack([*columns, self.log_counts[proposed.indices]], axis=1)
 
 
 def _union(scores: list[sp.csr_matrix]) -> sp.csr_matrix:
-    """The labels that any member proposes, as entries of 1."""
+    """Return a matrix with 1 for each label that any member proposes."""
     proposed = sum((matrix.astype(bool) for matrix in scores[1:]), scores[0].astype(bool))
     return sp.csr_matrix(proposed, dtype=np.float32)
 
 
 def _values_at(matrix: sp.csr_matrix, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    if rows.size == 0:  # SciPy gives a sparse matrix then
+    if rows.size == 0:  # SciPy would return a sparse matrix
         return np.empty(0, dtype=np.float32)
     return np.asarray(matrix[rows, columns], dtype=np.float32).ravel()

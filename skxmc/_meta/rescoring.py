@@ -1,4 +1,4 @@
-"""What estimators have in common that score the labels which other estimators propose."""
+"""RescorerMixin: base of estimators that rescore the labels which other estimators propose."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from skxmc._input.ranking import all_finite, rank_columns
 from skxmc._input.validation import check_texts
 from skxmc._topk import innermost
 
-# Texts that are scored together: bounds what their candidates take.
-BLOCK_TEXTS = 2048
+# Texts are scored in blocks, which bounds the memory of their candidates.
+TEXT_BLOCK = 2048
 
 
 class RescorerMixin(TextRankerMixin):
-    """Mixin of classifiers that score candidates of others.
+    """Mixin of classifiers that rescore the candidates of other estimators.
 
-    They define `_rescore` and `_others`, and their `fit` hands its parameters on to those.
+    A class defines `_rescore` and `_others`. Its `fit` passes parameters on to the others.
     """
 
     n_candidates: int
 
     def _others(self) -> list[Any]:
-        """The estimators, not fitted, whose candidates are scored; checked."""
+        """Check and return the unfitted estimators that propose candidates."""
         raise AttributeError(f"{type(self).__name__} must define _others.")
 
     def _rescore(self, texts: list[str], n_candidates: int, k: int) -> sp.csr_matrix:
-        """Scores of k labels or more, `n_candidates` by each member: CSR of (n_texts, n_labels)."""
+        """Score at least k labels of `n_candidates` per estimator: CSR (n_texts, n_labels)."""
         raise AttributeError(f"{type(self).__name__} must define _rescore.")
 
     def _top_k(self, texts: list[str], k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -52,37 +52,37 @@ class RescorerMixin(TextRankerMixin):
         return sp.vstack(blocks, format="csr")
 
     def _blocks(self, texts: list[str], k: int) -> Iterator[sp.csr_matrix]:
-        """Scores of block after block of texts, of k labels or more."""
+        """Yield the scores of at least k labels per text, block by block."""
         n_candidates = min(max(self.n_candidates, k), self.n_labels_)
-        for start in range(0, len(texts), BLOCK_TEXTS):
-            scores = self._rescore(texts[start : start + BLOCK_TEXTS], n_candidates, k)
+        for start in range(0, len(texts), TEXT_BLOCK):
+            scores = self._rescore(texts[start : start + TEXT_BLOCK], n_candidates, k)
             scores.eliminate_zeros()
             yield scores
 
 
 def ranks_texts(estimator: Any) -> bool:
-    """Whether it has the interface of this package."""
+    """Return whether an estimator has the interface of this package."""
     if isinstance(estimator, FrozenEstimator):
         return ranks_texts(estimator.estimator)
     return isinstance(estimator, TextRankerMixin)
 
 
 def check_scores_labels(what: str, estimator: Any) -> None:
-    """Check before it is fitted that an estimator will score labels."""
+    """Check that an estimator will score labels, before it is fitted."""
     if not (ranks_texts(estimator) or hasattr(estimator, "predict_proba")):
         raise TypeError(
-            f"{what}, {type(estimator).__name__}, cannot score labels: it is no classifier of "
-            "this package and has no predict_proba. Use another one."
+            f"{what}, {type(estimator).__name__}, cannot score labels: it is not a classifier of "
+            "this package and has no predict_proba. Use another estimator."
         )
 
 
 def classes_of(what: str, estimator: Any) -> np.ndarray:
-    """The labels of a fitted estimator, in the order of its columns."""
+    """Return the labels of a fitted estimator, in the order of its columns."""
     classes = getattr(estimator, "classes_", None)
     if not isinstance(classes, np.ndarray) or classes.ndim != 1:
         raise ValueError(
             f"{what}, {type(estimator).__name__}, has no one-dimensional array classes_. Wrap it "
-            "in OneVsRestClassifier, or use another one."
+            "in OneVsRestClassifier, or use another estimator."
         )
     return classes
 
@@ -90,25 +90,24 @@ def classes_of(what: str, estimator: Any) -> np.ndarray:
 def candidate_scores(
     what: str, estimator: Any, texts: list[str], n_candidates: int, *, k: int | None = None
 ) -> sp.csr_matrix:
-    """Scores of the best labels by an estimator of this package, or by any `predict_proba`.
+    """Score the best labels with an estimator of this package, or any with `predict_proba`.
 
     Parameters
     ----------
     what : str
-        What error messages call the estimator.
+        Name of the estimator in error messages.
     estimator : estimator
-        Fitted, with ``classes_``.
+        Fitted estimator with ``classes_``.
     texts : list of str
     n_candidates : int
-        Labels a text.
+        Number of labels per text. An estimator of this package considers more labels than it does
+        by itself to find so many, which changes the scores of an ensemble.
     k : int, optional
-        An estimator of this package looks at more labels than it does by itself to find
-        `n_candidates`, which changes the scores of an ensemble; with `k` only for texts of which
-        it finds less than k.
+        If given, the estimator considers more labels only for texts with fewer than k labels.
     """
     if ranks_texts(innermost(estimator)[0]):
         inside, seen = innermost(estimator, texts)
-        seen = check_texts(seen, allow_empty=True)  # steps may return any column
+        seen = check_texts(seen, allow_empty=True)  # steps may return any kind of column
         if k is None:
             return inside.decision_function(seen, top_k=n_candidates)
         scores = keep_best(inside.decision_function(seen), n_candidates)
@@ -119,8 +118,8 @@ def candidate_scores(
         place = np.arange(len(texts))
         place[lacking] = len(texts) + np.arange(lacking.size)
         return sp.vstack([scores, more], format="csr")[place]
-    starts = range(0, len(texts), BLOCK_TEXTS)
-    blocks = [texts[start : start + BLOCK_TEXTS] for start in starts]
+    starts = range(0, len(texts), TEXT_BLOCK)
+    blocks = [texts[start : start + TEXT_BLOCK] for start in starts]
     return sp.vstack([_best_by_proba(what, estimator, block, n_candidates) for block in blocks])
 
 
@@ -143,13 +142,13 @@ def _best_by_proba(what: str, estimator: Any, texts: list[str], k: int) -> sp.cs
 
 
 def _gather(scores: Any, columns: np.ndarray) -> np.ndarray:
-    """Scores at `columns` of each row, as a dense array of their shape."""
+    """Return the scores at `columns` of each row, as a dense array of the same shape."""
     found = scores[np.arange(len(columns))[:, np.newaxis], columns]
     return found.toarray() if sp.issparse(found) else np.asarray(found)
 
 
 def keep_best(scores: Any, k: int) -> sp.csr_matrix:
-    """The k best of each row of a sparse or dense matrix, less those that are 0."""
+    """Keep the k best scores of each row of a sparse or dense matrix, without those that are 0."""
     n_rows, n_labels = scores.shape
     columns = rank_columns(scores, k, n_labels)
     starts = np.arange(0, n_rows * k + 1, k)

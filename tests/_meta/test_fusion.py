@@ -103,7 +103,7 @@ def test_too_little_to_learn_from(n_true):
     scores = [sparse.csr_matrix(np.full((50, 2), s, dtype=np.float32)) for s in (0.2, 0.6)]
     y = sparse.csr_array((np.arange(100) < n_true).astype(int).reshape(50, 2))
     fusion = LearnedFusion(np.ones(2), 0)
-    with pytest.warns(RuntimeWarning, match="held-out texts are too few .* mean is taken"):
+    with pytest.warns(RuntimeWarning, match="Too few held-out texts .* mean of the members'"):
         fusion.fit(scores, y)
     np.testing.assert_allclose(fusion(scores).toarray(), 0.4, rtol=1e-6)
 
@@ -201,7 +201,7 @@ def test_the_seed_decides_which_texts_are_held_out(noted):
     assert held_out[0] == held_out[1] != held_out[2]
 
 
-@pytest.mark.filterwarnings("ignore:The held-out texts are too few")
+@pytest.mark.filterwarnings("ignore:Too few held-out texts")
 def test_the_fusion_knows_the_best_candidates_and_the_texts_of_training(noted):
     model, notes = noted
     model.set_params(n_candidates=2).fit([str(i) for i in range(len(X))], Y)
@@ -222,7 +222,7 @@ def test_labels_on_held_out_texts_alone_stay_known():
 
 
 def test_the_warning_is_of_the_line_that_called_fit():
-    with pytest.warns(RuntimeWarning, match="held-out texts are too few") as warned:
+    with pytest.warns(RuntimeWarning, match="Too few held-out texts") as warned:
         ensemble(validation_fraction=0.1).fit(X[:12], Y[:12])
     assert [Path(warning.filename).name for warning in warned] == [Path(__file__).name]
 
@@ -248,7 +248,7 @@ def test_held_out_texts_keep_their_labels():
 
 def test_members_of_scikit_learn_score_held_out_texts_in_blocks(monkeypatch):
     """Their scores are dense."""
-    monkeypatch.setattr(rescoring, "BLOCK_TEXTS", 10)
+    monkeypatch.setattr(rescoring, "TEXT_BLOCK", 10)
     asked = []
 
     class Noting(Proba):
@@ -262,7 +262,7 @@ def test_members_of_scikit_learn_score_held_out_texts_in_blocks(monkeypatch):
     model = LightXMLEnsemble(members, fusion="learned", random_state=0)
     model.fit(texts, Y, validation_data=(texts[:25], Y[:25]))
     assert asked == [10, 10, 5]
-    monkeypatch.setattr(rescoring, "BLOCK_TEXTS", 64)
+    monkeypatch.setattr(rescoring, "TEXT_BLOCK", 64)
     whole = clone(model).fit(texts, Y, validation_data=(texts[:25], Y[:25]))
     assert (whole.decision_function(texts) != model.decision_function(texts)).nnz == 0
 
