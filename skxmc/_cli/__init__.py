@@ -1,7 +1,8 @@
-"""The command ``skxmc``: what all subcommands have in common, from arguments to exit codes.
+"""The command ``skxmc``: runs subcommands and turns errors into messages and exit codes.
 
-Results go to standard output, all else to standard error. A subcommand is the function ``run`` of
-the module of its name, which is imported, with torch and scikit-learn, only to run it.
+Results go to standard output, everything else goes to standard error. A subcommand is the function
+``run`` of the module of the same name. This module is imported only to run it, because that loads
+torch and scikit-learn.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 from skxmc._cli.arguments import build_parser
 
-# What a shell reports of a program that SIGINT or SIGPIPE has ended.
+# Exit codes that a shell reports for a program ended by SIGINT or SIGPIPE.
 INTERRUPTED, BROKEN_PIPE = 130, 141
 
 
@@ -27,21 +28,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, default=None
-        Arguments, without the name of the command; None means those of the process.
+        Arguments without the name of the command. None takes those of the process.
 
     Returns
     -------
     int
-        0: done; 1: an error, which is one line on standard error; 130: interrupted; 141: nobody
-        reads the output any more.
+        0 for success, 1 after an error, which is one line on standard error, 130 after an
+        interrupt, and 141 if nobody reads the output anymore.
 
     Raises
     ------
     SystemExit
-        With code 2 if the arguments are wrong, with 0 after ``--help`` and ``--version``.
+        With code 2 if the arguments are wrong, and with 0 after ``--help`` and ``--version``.
     """
     args = build_parser().parse_args(argv)
-    if hasattr(sys.stdout, "reconfigure"):  # labels are Unicode, whatever the locale is
+    if hasattr(sys.stdout, "reconfigure"):  # labels are Unicode in any locale
         sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             import_module(f"{__name__}.{args.command}").run(args)
             sys.stdout.flush()
         except BrokenPipeError:
-            # The interpreter flushes at exit, and would complain.
+            # Without this, the interpreter flushes at exit and prints an error.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return BROKEN_PIPE
         except KeyboardInterrupt:
@@ -66,13 +67,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _describe(error: Exception) -> str:
-    """Word an error in one line."""
+    """Describe an error in one line."""
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror}"
     words = " ".join(str(error).split())
     if words and isinstance(error, ValueError | TypeError | OSError | ImportError):
         return words
-    return f"{type(error).__name__}: {words} (--debug shows where)"  # not one of our own
+    return f"{type(error).__name__}: {words} (--debug shows where)"  # not an error of skxmc's own
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

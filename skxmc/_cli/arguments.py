@@ -1,4 +1,4 @@
-"""The arguments of all subcommands. Imports nothing that takes time: ``--help`` comes from here."""
+"""Arguments of all subcommands. This module imports nothing slow, so that ``--help`` is fast."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ DATA_DIR = "data folder, in any layout that skxmc.datasets.load_xmc reads"
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Build the parser; it leaves `command` and the `parser` of the command in the result."""
+    """Build the parser, whose result includes `command` and its `parser`."""
     parser = argparse.ArgumentParser(
         prog="skxmc",
         description=DESCRIPTION,
-        epilog="exit codes: 0 done, 1 error in data or model, 2 wrong usage, 130 interrupted",
+        epilog="exit codes: 0 success, 1 error in data or model, 2 wrong usage, 130 interrupted",
     )
     parser.add_argument("--version", action="version", version=f"skxmc {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -37,7 +37,7 @@ def _add_train(commands: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("data", metavar="DATA_DIR", help=DATA_DIR)
     parser.add_argument("--model", required=True, metavar="DIR", help="folder to write")
-    parser.add_argument("--overwrite", action="store_true", help="replace a model that is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing model")
     parser.add_argument(
         "--encoder",
         metavar="NAME",
@@ -51,25 +51,25 @@ def _add_train(commands: Any) -> argparse.ArgumentParser:
         action="extend",
         default=[],
         metavar="name=value",
-        help="parameters of LightXMLClassifier, in JSON: max_epochs=3, "
-        "clusterer__max_cluster_size=16, max_grad_norm=null",
+        help="parameters of LightXMLClassifier with values in JSON, such as max_epochs=3, "
+        "clusterer__max_cluster_size=16 or max_grad_norm=null",
     )
     parser.add_argument(
         "--label-texts",
         action="store_true",
-        help="learn from the names of the labels, too (where they tell something)",
+        help="also learn from the names of the labels, if these are meaningful",
     )
     parser.add_argument(
         "--dtype",
         choices=["float32", "float16", "int8"],
         default="float32",
-        help="of the weights in the file (default: %(default)s)",
+        help="type of the weights in the file (default: %(default)s)",
     )
-    parser.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
+    parser.add_argument("--quiet", action="store_true", help="print no progress bar and no summary")
     parser.add_argument(
         "--json",
         action="store_true",
-        help="one JSON object on what was trained, epoch by epoch",
+        help="print a JSON object with sizes, times and the losses of each epoch",
     )
     _add_reading(parser)
     return parser
@@ -78,8 +78,9 @@ def _add_train(commands: Any) -> argparse.ArgumentParser:
 def _add_predict(commands: Any) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "predict",
-        help="predict the labels of texts, one a line",
-        description="Predict the best labels of texts, one a line; a blank line is an empty text.",
+        help="predict the labels of texts, one text per line",
+        description="Predict the best labels of texts, one text per line. "
+        "A blank line is an empty text.",
     )
     parser.add_argument("model", metavar="MODEL_DIR", help="folder that skxmc train has written")
     parser.add_argument(
@@ -87,28 +88,28 @@ def _add_predict(commands: Any) -> argparse.ArgumentParser:
         nargs="?",
         default="-",
         metavar="FILE",
-        help="may be gzipped, as .gz (default: -, standard input)",
+        help="file of texts, plain or gzipped as .gz (default: -, standard input)",
     )
-    parser.add_argument("-k", type=_count, help="labels a text (default: 5, or all if fewer)")
+    parser.add_argument("-k", type=_count, help="labels per text (default: 5, or all if fewer)")
     parser.add_argument(
         "--threshold",
         type=_share,
         default=0.0,
         metavar="SCORE",
-        help="of the k labels, only those from this score on",
+        help="keep only those of the k labels whose score is at least this",
     )
     parser.add_argument(
         "--json",
         action="store_true",
-        help='a line for each text: {"labels": [...], "scores": [...]}',
+        help='print one line per text: {"labels": [...], "scores": [...]}',
     )
     parser.add_argument(
         "--chunk-size",
         type=_count,
         default=4096,
         metavar="N",
-        help="texts predicted and written at once (default: %(default)s); 1 answers every line "
-        "as it comes",
+        help="number of texts to predict and write at once (default: %(default)s), "
+        "or 1 to answer each line as it comes",
     )
     _add_encoding(parser)
     _add_serving(parser)
@@ -124,7 +125,7 @@ def _add_evaluate(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("model", metavar="MODEL_DIR", help="folder that skxmc train has written")
     parser.add_argument("data", metavar="DATA_DIR", help=DATA_DIR)
     parser.add_argument(
-        "-k", type=_count, help="of R@k and nDCG@k (default: 5, or all labels if fewer)"
+        "-k", type=_count, help="k of R@k and nDCG@k (default: 5, or all labels if fewer)"
     )
     parser.add_argument(
         "--propensity",
@@ -132,9 +133,11 @@ def _add_evaluate(commands: Any) -> argparse.ArgumentParser:
         type=float,
         default=(0.55, 1.5),
         metavar=("A", "B"),
-        help="of PSP: 0.5 0.4 for Wikipedia, 0.6 2.6 for Amazon (default: 0.55 1.5)",
+        help="parameters of PSP: 0.5 0.4 for Wikipedia, 0.6 2.6 for Amazon (default: 0.55 1.5)",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object, shares from 0 to 1")
+    parser.add_argument(
+        "--json", action="store_true", help="print a JSON object, with shares from 0 to 1"
+    )
     _add_serving(parser)
     _add_reading(parser)
     return parser
@@ -148,9 +151,9 @@ def _add_inspect(commands: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("folder", metavar="DIR", help="data folder or model folder")
     parser.add_argument(
-        "--encoder", metavar="NAME", help="of data: count the tokens of this encoder, too"
+        "--encoder", metavar="NAME", help="also count the tokens of data by this encoder"
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
     _add_reading(parser)
     return parser
 
@@ -162,14 +165,17 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=("title", "content"),
         metavar="NAME",
-        help="of JSON objects, that make up a text (default: title content)",
+        help="fields of JSON objects that make up a text (default: title content)",
     )
     _add_encoding(group)
 
 
 def _add_encoding(group: Any) -> None:
     group.add_argument(
-        "--encoding", type=_codec, default="utf-8", help="of text files (default: %(default)s)"
+        "--encoding",
+        type=_codec,
+        default="utf-8",
+        help="encoding of text files (default: %(default)s)",
     )
 
 
@@ -183,20 +189,20 @@ def _name_and_value(pair: str) -> tuple[str, Any]:
     name, equals, value = pair.partition("=")
     if not (name and equals):
         raise argparse.ArgumentTypeError(
-            f"{pair!r} is not name=value (other arguments stand before --param)"
+            f"{pair!r} is not name=value (place other arguments before --param)"
         )
     if value in ("None", "True", "False"):
         json_value = {"None": "null", "True": "true", "False": "false"}[value]
-        raise argparse.ArgumentTypeError(f"{pair!r}: values are JSON; write {name}={json_value}")
+        raise argparse.ArgumentTypeError(f"{pair!r}: values are JSON. Write {name}={json_value}.")
     try:
         return name, json.loads(value)
     except ValueError:
-        return name, value  # a text, which shells rob of its quotation marks
+        return name, value  # a str, whose quotation marks the shell has removed
 
 
 def _count(number: str) -> int:
     if not number.isdecimal() or int(number) == 0:
-        raise argparse.ArgumentTypeError(f"{number!r} is no whole number from 1")
+        raise argparse.ArgumentTypeError(f"{number!r} is not a whole number of at least 1")
     return int(number)
 
 
@@ -204,7 +210,7 @@ def _codec(name: str) -> str:
     try:
         return codecs.lookup(name).name
     except LookupError as error:
-        raise argparse.ArgumentTypeError(f"{error}; try utf-8 or latin-1") from error
+        raise argparse.ArgumentTypeError(f"{error}. Try utf-8 or latin-1.") from error
 
 
 def _share(number: str) -> float:
@@ -213,5 +219,5 @@ def _share(number: str) -> float:
     except ValueError:
         share = -1.0
     if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError(f"{number!r} is no number from 0 to 1")
+        raise argparse.ArgumentTypeError(f"{number!r} is not a number from 0 to 1")
     return share

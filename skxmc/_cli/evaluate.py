@@ -1,4 +1,4 @@
-"""``skxmc evaluate``: a model on the test part of a data folder."""
+"""``skxmc evaluate``: measures a model on the test part of a data folder."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from skxmc.datasets import load_xmc
 from skxmc.metrics import label_propensities, ndcg_at_k, precision_at_k, psp_at_k, recall_at_k
 
 RANKS = (1, 3, 5)
-# Batches predicted between two moves of the progress bar.
-CHUNK_BATCHES = 64
+# Number of batches per update of the progress bar.
+PROGRESS_BLOCK = 64
 
 
 def run(args: argparse.Namespace) -> None:
-    """Load model and data, match their labels, predict, measure."""
+    """Load model and data, match their labels, predict and measure."""
     clf = load_model(args)
     k = choose_k(args.k, clf.n_labels_)
     data = load_xmc(args.data, fields=args.fields, encoding=args.encoding)
     if not data.X_test:
         raise ValueError(
             f"{args.data} has no test part, or no text in it. Add the files of the test part, or "
-            "name a data folder that has them."
+            "give a data folder that has them."
         )
-    # Names of data are str. Labels of a model may be numbers: names that spell them match.
+    # Label names of data are str. Names that spell the numbers of a model match these.
     known = np.array([str(label) for label in clf.classes_.tolist()], dtype=object)
     is_known = find_columns(data.label_names, known, "label_names") >= 0
     if not is_known.any():
         raise ValueError(
-            f"{args.data} and the model have no label in common: one has labels such as "
-            f"{data.label_names[0]!r}, the other such as {clf.classes_[0]!r}. Evaluate on the data "
-            "set that the model was trained on, or on one with the same label names."
+            f"{args.data} and the model have no label in common. The first label of the data is "
+            f"{data.label_names[0]!r}, that of the model is {clf.classes_[0]!r}. Evaluate on the "
+            "data set that the model was trained on, or on one with the same label names."
         )
     true = align_labels(Labels(data.y_test, data.label_names, data.n_unknown_test), known)
     true = true._replace(classes=clf.classes_)
@@ -69,12 +69,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def predict_timed(clf: LightXMLClassifier, texts: list[str], k: int) -> tuple[TopK, float]:
-    """Predict, and measure the milliseconds a text, tokenising included."""
-    clf.predict_topk(texts[: clf.prediction_batch_size], k)  # the first time, weights are converted
+    """Predict, and measure the milliseconds per text, including tokenization."""
+    clf.predict_topk(texts[: clf.prediction_batch_size], k)  # the first call converts weights
     tops = []
     started = time.perf_counter()
     with count_texts(len(texts)) as counter:
-        for chunk in gen_batches(len(texts), CHUNK_BATCHES * clf.prediction_batch_size):
+        for chunk in gen_batches(len(texts), PROGRESS_BLOCK * clf.prediction_batch_size):
             tops.append(clf.predict_topk(texts[chunk], k))
             counter.update(len(texts[chunk]))
     milliseconds = 1000 * (time.perf_counter() - started) / len(texts)
@@ -82,7 +82,7 @@ def predict_timed(clf: LightXMLClassifier, texts: list[str], k: int) -> tuple[To
 
 
 def measure(true: Labels, top: TopK, k: int, classes: Any, propensities: Any) -> dict[str, float]:
-    """All metrics: at 1, 3 and 5, as far as there are so many labels, and at k."""
+    """Compute all metrics: at k, and at those of 1, 3 and 5 that `top` has labels for."""
     ranks = [rank for rank in RANKS if rank <= top.labels.shape[1]]
     measured = {f"P@{r}": precision_at_k(true, top, k=r, classes=classes) for r in ranks}
     for r in ranks:

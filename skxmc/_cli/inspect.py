@@ -1,4 +1,4 @@
-"""``skxmc inspect``: what is in a data folder or a model folder."""
+"""``skxmc inspect``: describes a data folder or a model folder."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from skxmc._training.settings import auto_epochs
 from skxmc.datasets import load_xmc
 from skxmc.datasets._xmc import layout_of
 
-# The names that safetensors has for what save_pretrained calls dtype.
+# Dtypes of save_pretrained by their names in safetensors.
 DTYPES = {"F32": "float32", "F16": "float16", "I8": "int8"}
-# More tokens than any text has: nothing is truncated, which would be counted wrong.
+# A maximum length above that of any text, because truncated texts would be counted wrong.
 ANY_LENGTH = 2**31 - 1
 
 
 def run(args: argparse.Namespace) -> None:
-    """Describe a model where there is one, else data."""
+    """Describe the model in a folder, or its data if it holds no model."""
     folder = Path(args.folder)
     if (folder / INDEX).is_file():
         report = describe_model(folder)
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def describe_data(data: Bunch, tokenizer: Any = None) -> dict[str, Any]:
-    """Count what matters to training, in both parts."""
+    """Compute statistics of both parts that matter for training."""
     texts_a_label = np.bincount(data.y_train.indices, minlength=len(data.label_names))
     report = {
         "labels": len(data.label_names),
@@ -66,7 +66,7 @@ def describe_data(data: Bunch, tokenizer: Any = None) -> dict[str, Any]:
 
 
 def choices(n_texts: int, n_labels: int) -> dict[str, Any] | None:
-    """What the parameters "auto" come to; None where there is nothing to learn."""
+    """Return the values of parameters that are "auto", or None if there is nothing to learn."""
     if not (n_texts and n_labels):
         return None
     size = largest_cluster(BalancedLabelClusterer().max_cluster_size, n_labels)
@@ -78,7 +78,7 @@ def choices(n_texts: int, n_labels: int) -> dict[str, Any] | None:
 
 
 def mode_of(n_clusters: int, n_labels: int) -> str:
-    """Name the mode: direct where clusters are of one label."""
+    """Name the mode, which is direct if each cluster has one label."""
     return "direct" if n_clusters == n_labels else "two-stage"
 
 
@@ -107,7 +107,7 @@ def _describe_part(
 
 
 def describe_model(folder: Path) -> dict[str, Any]:
-    """Describe a model without loading its weights, and check that no file is damaged."""
+    """Describe a model and check that no file is damaged, without loading its weights."""
     with open_model(folder) as (description, content):
         config = json.loads((content / ENCODER / "config.json").read_text(encoding="utf-8"))
         with open_weights(content) as weights:
@@ -133,7 +133,7 @@ def describe_model(folder: Path) -> dict[str, Any]:
 
 
 def changed_params(params: dict[str, Any]) -> dict[str, Any]:
-    """Parameters other than the encoder that differ from their defaults, as --param takes them."""
+    """Return parameters that differ from their defaults, as --param takes them."""
     defaults = LightXMLClassifier().get_params()
     clusterer_defaults = BalancedLabelClusterer().get_params()
     changed: dict[str, Any] = {}

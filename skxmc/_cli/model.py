@@ -1,4 +1,4 @@
-"""Models as prediction and evaluation load them."""
+"""Loading of models for prediction and evaluation."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ DEFAULT_K = 5
 
 
 def load_model(args: argparse.Namespace) -> LightXMLClassifier:
-    """Load the model, with --device and --precision in the place of its own."""
+    """Load the model, and replace its device and precision by --device and --precision."""
     changed = {"device": args.device, "precision": args.precision}
     changed = {name: value for name, value in changed.items() if value is not None}
     try:
         LightXMLClassifier(**changed)._validate_params()
-        if args.device is not None:  # a model's own may be another machine's, that is no error
+        if args.device is not None:  # the model's own may be missing here, which is no error
             resolve_device(args.device)
     except ValueError as error:
         raise argparse.ArgumentError(None, str(error)) from error
@@ -25,5 +25,5 @@ def load_model(args: argparse.Namespace) -> LightXMLClassifier:
 
 
 def choose_k(k: int | None, n_labels: int) -> int:
-    """The k asked for, or the default, which no model has too few labels for."""
+    """Check a given k, or return the default, which is at most the number of labels."""
     return min(DEFAULT_K, n_labels) if k is None else check_k(k, n_labels)

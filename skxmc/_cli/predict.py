@@ -1,4 +1,4 @@
-"""``skxmc predict``: texts in, one a line; labels and scores out, chunk by chunk."""
+"""``skxmc predict``: reads one text per line, and writes labels and scores chunk by chunk."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from skxmc._cli.model import choose_k, load_model
 from skxmc._cli.report import count_texts
 from skxmc.datasets._lines import decode_lines, read_lines
 
-# Characters of a text that the readable output shows.
-SHOWN_CHARACTERS = 100
+# Longer texts are cut in the readable output.
+MAX_CHARACTERS = 100
 
 
 def run(args: argparse.Namespace) -> None:
-    """Predict chunk by chunk, so that memory is bounded in the number of texts."""
+    """Predict chunk by chunk, so that memory does not grow with the number of texts."""
     clf = load_model(args)
     k = choose_k(args.k, clf.n_labels_)
     format_text = _as_json if args.json else _as_columns
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> None:
             top = clf.predict_topk(texts, k)
             for text, labels, scores in zip(texts, top.labels.tolist(), top.scores, strict=True):
                 n_kept = int((scores >= args.threshold).sum())
-                # As many digits as float32 has, not those that it has as a float64.
+                # A float32 has seven digits. Converted to float, it would show more.
                 kept = [float(f"{score:.7g}") for score in scores[:n_kept]]
                 print(format_text(text, labels[:n_kept], kept))
             sys.stdout.flush()
@@ -38,7 +38,7 @@ def _read_texts(file: str, encoding: str) -> Iterator[str]:
     if file != "-":
         return read_lines(Path(file), encoding)
     if sys.stdin.isatty():
-        print("Texts, one a line; Ctrl-D ends them.", file=sys.stderr)
+        print("Enter one text per line. End with Ctrl-D.", file=sys.stderr)
     return decode_lines(sys.stdin.buffer, "standard input", encoding)
 
 
@@ -54,8 +54,8 @@ def _as_json(text: str, labels: list[str | int], scores: list[float]) -> str:
 
 def _as_columns(text: str, labels: list[str | int], scores: list[float]) -> str:
     shown = _in_one_line(text)
-    if len(shown) > SHOWN_CHARACTERS:
-        shown = shown[: SHOWN_CHARACTERS - 3] + "..."
+    if len(shown) > MAX_CHARACTERS:
+        shown = shown[: MAX_CHARACTERS - 3] + "..."
     rows = [
         f"  {score:.3f}  {_in_one_line(str(label))}"
         for label, score in zip(labels, scores, strict=True)

@@ -1,4 +1,4 @@
-"""Reports: nested dicts, printed as JSON or as lines; and the progress until they are there."""
+"""Reports, which are nested dicts printed as JSON or as lines, and progress bars."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ QUANTILES = {"min": 0.0, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "
 
 
 def distribution(counts: Any) -> dict[str, float] | None:
-    """Mean and quantiles of counts; None where there are none."""
+    """Return mean and quantiles of counts, or None if there are none."""
     counts = np.asarray(counts)
     if counts.size == 0:
         return None
@@ -24,33 +24,33 @@ def distribution(counts: Any) -> dict[str, float] | None:
 
 
 def folder_size(folder: Path) -> int:
-    """Bytes of all files in a folder."""
+    """Add up the bytes of all files in a folder."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def megabytes(n_bytes: int) -> str:
-    """Size as people read it."""
+    """Format a size in megabytes."""
     return f"{n_bytes / 1e6:,.1f} MB"
 
 
 def count_texts(total: int | None = None) -> Any:
-    """Make a progress bar of predicted texts, which is seen where standard error is a terminal.
+    """Make a progress bar of predicted texts, which shows if standard error is a terminal.
 
-    Without a `total` the predictions are printed as they come. Where standard output is a terminal
-    they show the progress themselves, and there is no bar.
+    Without a `total`, predictions are printed as they come. If standard output is a terminal, they
+    show the progress themselves, and there is no bar.
     """
     shown = sys.stderr is not None and (total is not None or not sys.stdout.isatty())
     return tqdm(total=total, unit=" texts", leave=False, disable=None if shown else True)
 
 
 def print_json(report: dict[str, Any]) -> None:
-    """Print a report as one JSON object, in which null stands for NaN and infinity."""
+    """Print a report as a JSON object, with null for NaN and infinity."""
     report = json.loads(json.dumps(report), parse_constant=lambda _: None)
     print(json.dumps(report, ensure_ascii=False, indent=1))
 
 
 def print_lines(report: dict[str, Any]) -> None:
-    """Print a report as a line for each value, names on the left."""
+    """Print a report with one line per value, and names on the left."""
     rows = list(_rows(report, ""))
     width = max(len(name) for name, _ in rows)
     for name, value in rows:

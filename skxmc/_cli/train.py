@@ -1,4 +1,4 @@
-"""``skxmc train``: from a data folder to a model folder."""
+"""``skxmc train``: trains on a data folder and writes a model folder."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from skxmc._storage.folder import check_target
 from skxmc._storage.pretrained import INDEX
 from skxmc.datasets import load_xmc
 
-# Parameters that --param does not set, and what does.
+# Parameters that --param does not set, and how to set them.
 SET_ELSEWHERE = {
     "encoder": "use --encoder",
     "verbose": "use --quiet",
-    "clusterer": "set its own parameters, such as clusterer__max_cluster_size",
-    "warm_start": "training always starts anew",
+    "clusterer": "set parameters of the clusterer, such as clusterer__max_cluster_size",
+    "warm_start": "the command always trains a new model",
 }
 
 
 def run(args: argparse.Namespace) -> None:
-    """Check all that is cheap to check, train, save."""
+    """Check everything that is cheap to check, then train and save."""
     clf = make_classifier(args.encoder, args.params)
     folder = Path(args.model).resolve()
     check_writable(folder, args.overwrite)
@@ -58,14 +58,14 @@ def run(args: argparse.Namespace) -> None:
         )
     if not args.quiet:
         print(
-            f"{clf.n_iter_} epochs in {seconds:,.0f} s; saved to {args.model} "
+            f"{clf.n_iter_} epochs in {seconds:,.0f} s, saved to {args.model} "
             f"({megabytes(n_bytes)})",
             file=sys.stderr,
         )
 
 
 def make_classifier(encoder: str | None, params: list[tuple[str, Any]]) -> LightXMLClassifier:
-    """Make a classifier whose parameters are there and in range, or say which there are."""
+    """Make a classifier, and check that its parameters exist and are in range."""
     known = LightXMLClassifier(clusterer=BalancedLabelClusterer()).get_params()
     known = sorted(set(known) - set(SET_ELSEWHERE))
     for name, _ in params:
@@ -75,7 +75,7 @@ def make_classifier(encoder: str | None, params: list[tuple[str, Any]]) -> Light
             guess = difflib.get_close_matches(name, known, n=1)
             hint = f"Did you mean {guess[0]}? " if guess else ""
             raise argparse.ArgumentError(
-                None, f"--param {name}: unknown. {hint}There are {', '.join(known)}"
+                None, f"--param {name}: unknown. {hint}Known are {', '.join(known)}"
             )
     clf = LightXMLClassifier()
     if encoder is not None:
@@ -94,11 +94,11 @@ def make_classifier(encoder: str | None, params: list[tuple[str, Any]]) -> Light
 
 
 def check_writable(folder: Path, overwrite: bool) -> None:
-    """Check that a model can be written to `folder` in the end."""
+    """Check that the trained model can be written to `folder`."""
     check_target(folder, INDEX)
     if (folder / INDEX).is_file() and not overwrite:
         raise ValueError(
-            f"{str(folder)!r} holds a model. Give another folder, or --overwrite to replace it."
+            f"{str(folder)!r} holds a model. Give another folder, or pass --overwrite."
         )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

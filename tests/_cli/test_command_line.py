@@ -160,17 +160,17 @@ def test_precision_and_device(model, run, monkeypatch):
 def test_a_terminal_is_told_what_to_do(model, run, monkeypatch):
     feed(monkeypatch, b"bife\n")
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
-    assert run("predict", model)[2] == "Texts, one a line; Ctrl-D ends them.\n"
+    assert run("predict", model)[2] == "Enter one text per line. End with Ctrl-D.\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-k", "0"], "'0' is no whole number from 1"),
-        (["--chunk-size", "x"], "'x' is no whole number from 1"),
-        (["--threshold", "2"], "'2' is no number from 0 to 1"),
-        (["--threshold", "x"], "'x' is no number from 0 to 1"),
-        (["--encoding", "utf-9"], "unknown encoding: utf-9; try utf-8"),
+        (["-k", "0"], "'0' is not a whole number of at least 1"),
+        (["--chunk-size", "x"], "'x' is not a whole number of at least 1"),
+        (["--threshold", "2"], "'2' is not a number from 0 to 1"),
+        (["--threshold", "x"], "'x' is not a number from 0 to 1"),
+        (["--encoding", "utf-9"], "unknown encoding: utf-9. Try utf-8"),
         (["--precision", "fp8"], "'precision' parameter"),
         (["--device", "cuda:99"], "is not there"),
     ],

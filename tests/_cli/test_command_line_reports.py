@@ -168,7 +168,7 @@ def test_no_label_in_common(data, tmp_path, run):
     fitted().save_pretrained(tmp_path)
     code, out, err = run("evaluate", tmp_path, data)
     assert (code, out) == (1, "")
-    assert "the model have no label in common: one has labels such as 'état 0', the other" in err
+    assert "have no label in common. The first label of the data is 'état 0', that of" in err
 
 
 def test_no_test_part(model, tmp_path, run):
@@ -182,7 +182,7 @@ def test_no_test_part(model, tmp_path, run):
 
 def test_time_leaves_the_first_batch_out(monkeypatch):
     """Which converts weights; and all texts are predicted afterwards, chunk by chunk."""
-    monkeypatch.setattr(evaluate, "CHUNK_BATCHES", 1)
+    monkeypatch.setattr(evaluate, "PROGRESS_BLOCK", 1)
     calls = []
     clock = SimpleNamespace(perf_counter=lambda: 3.0 * len(calls))
     monkeypatch.setattr(evaluate, "time", clock)

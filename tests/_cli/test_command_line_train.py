@@ -109,7 +109,7 @@ def test_an_existing_model_is_replaced_only_if_told(data, tmp_path, run, no_fit)
     (folder / "skxmc.json").write_text("{}")
     code, _, err = run(*train_arguments(data, folder))
     assert code == 1
-    assert "holds a model. Give another folder, or --overwrite" in err
+    assert "holds a model. Give another folder, or pass --overwrite" in err
     with pytest.raises(pytest.fail.Exception, match="trained before"):
         run(*train_arguments(data, folder, "--overwrite"))
 
@@ -132,16 +132,16 @@ def test_folders_that_cannot_be_written(model, message, tmp_path, run, no_fit):
 @pytest.mark.parametrize(
     ("param", "message"),
     [
-        ("max_epoch=3", "max_epoch: unknown. Did you mean max_epochs? There are batch_size, bo"),
+        ("max_epoch=3", "max_epoch: unknown. Did you mean max_epochs? Known are batch_size, bo"),
         ("max_epochs=0", "'max_epochs' parameter of LightXMLClassifier must be a str among"),
         ("clusterer__max_cluster_size=0", "'max_cluster_size' parameter of Balanced"),
         ("clusterer__size=4", "clusterer__size: unknown"),
-        ("clusterer=4", "set its own parameters, such as clusterer__max_cluster_size"),
+        ("clusterer=4", "set parameters of the clusterer, such as clusterer__max_cluster_size"),
         ("encoder=x", "use --encoder"),
         ("verbose=1", "use --quiet"),
-        ("warm_start=true", "training always starts anew"),
+        ("warm_start=true", "the command always trains a new model"),
         ("device=tpu", "device='tpu' is no device"),
-        ("max_grad_norm=None", "values are JSON; write max_grad_norm=null"),
+        ("max_grad_norm=None", "values are JSON. Write max_grad_norm=null"),
         ("max_epochs", "'max_epochs' is not name=value"),
     ],
 )
