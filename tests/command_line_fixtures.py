@@ -1,4 +1,4 @@
-"""A tiny data folder, a model of it, and ways to run the command line on them."""
+"""A tiny data folder, the arguments to train on it, and functions that run the command."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from skxmc._cli import main
 from skxmc.datasets import make_xmc
 
 N_LABELS = 30
-# Those of `make_classifier()`.
+# The same parameters as in `make_classifier()`.
 PARAMS = [
     "max_length=32",
     "n_feature_layers=2",
@@ -38,7 +38,7 @@ PARAMS = [
 
 
 def write_data(folder: Path) -> Path:
-    """64 training texts and 32 test texts with named labels, in the layout of PECOS."""
+    """Write 64 training and 32 test texts with named labels, in the layout of PECOS."""
     texts, y = make_xmc(96, N_LABELS, n_labels_per_sample=2, n_noise_words=2, random_state=0)
     folder.mkdir(exist_ok=True)
     write(folder / "X.trn.txt", lines(texts[:64]))
@@ -59,12 +59,12 @@ def train_arguments(data: Any, model: Any, *more: str) -> list[str]:
 
 
 def same_classifier(mode: str = "two-stage", **params: Any) -> Any:
-    """The classifier that `train_arguments` trains; unfitted."""
+    """Make the unfitted classifier that `train_arguments` trains."""
     return make_classifier(mode, **params)
 
 
 def run_main(capsys: pytest.CaptureFixture[str], *arguments: Any) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of the command, run in this process."""
+    """Run the command in this process. Return exit code, standard output and error."""
     capsys.readouterr()
     try:
         code = main([str(argument) for argument in arguments])
@@ -80,9 +80,9 @@ def feed(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
 
 @contextlib.contextmanager
 def process(*arguments: Any) -> Iterator[subprocess.Popen[str]]:
-    """The command as a process of its own, streams piped, killed after a minute.
+    """Run the command in its own process, with piped streams, and kill it after a minute.
 
-    Its output is buffered and its locale knows no Unicode, whatever those of the tests are.
+    Its output is buffered, and its locale has no Unicode.
     """
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     environment.pop("PYTHONUNBUFFERED", None)

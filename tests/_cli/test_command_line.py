@@ -1,4 +1,4 @@
-"""The command line: predict, and what all subcommands have in common."""
+"""The command line: `skxmc predict`, and behavior that all subcommands share."""
 
 import argparse
 import functools
@@ -52,7 +52,7 @@ def run(capsys):
 # ---------------------------------------------------------------------- predict
 
 TEXTS = ["bife bemo bire", "", "biki\u2028beza\x0cbeku", "bido " * 60]
-# Also with the line ends of Windows, and without one at the end of the file.
+# Lines end as in Windows, and the last line has no end.
 CONTENT = "\r\n".join(TEXTS).encode()
 
 
@@ -67,8 +67,10 @@ def json_lines(out):
 
 @pytest.mark.parametrize("source", ["file", "gz", "stdin"])
 @pytest.mark.parametrize("chunk_size", [1, 3, 4096])
-def test_predict_json(source, chunk_size, model, tmp_path, run, monkeypatch):
-    """One object a text, empty ones too, whatever the chunks are."""
+def test_predict_json_writes_one_object_per_text(
+    source, chunk_size, model, tmp_path, run, monkeypatch
+):
+    """Empty texts get an object too, and the chunk size makes no difference."""
     file = tmp_path / "texts.txt"
     if source == "gz":
         file = tmp_path / "texts.txt.gz"
@@ -83,10 +85,10 @@ def test_predict_json(source, chunk_size, model, tmp_path, run, monkeypatch):
     found = json_lines(out)
     assert [line["labels"] for line in found] == labels
     np.testing.assert_allclose([line["scores"] for line in found], scores, rtol=1e-5, atol=1e-6)
-    assert "état" in out  # as it is, not escaped
+    assert "état" in out  # not escaped
 
 
-def test_predict_columns(model, run, monkeypatch):
+def test_predict_without_json_writes_labels_in_columns(model, run, monkeypatch):
     feed(monkeypatch, CONTENT)
     code, out, _ = run("predict", model, "-k", 2)
     assert code == 0
@@ -101,8 +103,7 @@ def test_predict_columns(model, run, monkeypatch):
     assert out == "".join(blocks)
 
 
-def test_threshold(model, run, monkeypatch):
-    """Of the k labels, those from the threshold on."""
+def test_predict_threshold_keeps_labels_that_reach_it(model, run, monkeypatch):
     _, scores = expected_top(model, N_LABELS)
     middle = float(scores[0, 2])
     feed(monkeypatch, CONTENT)
@@ -115,7 +116,7 @@ def test_threshold(model, run, monkeypatch):
     assert run("predict", model, "--threshold", 1)[1] == "bife\n  (no label)\n\n"
 
 
-def test_k_and_what_it_defaults_to(model, run, monkeypatch):
+def test_predict_k_defaults_to_5_and_must_not_exceed_n_labels(model, run, monkeypatch):
     feed(monkeypatch, b"bife\n")
     assert len(json_lines(run("predict", model, "--json")[1])[0]["labels"]) == 5
     feed(monkeypatch, b"bife\n")
@@ -124,18 +125,18 @@ def test_k_and_what_it_defaults_to(model, run, monkeypatch):
     assert err == "skxmc: error: k is 31, but there are only 30 labels. Lower k.\n"
 
 
-def test_a_model_of_few_labels_gives_them_all(tmp_path, run, monkeypatch):
+def test_predict_model_of_few_labels_writes_them_all(tmp_path, run, monkeypatch):
     same_classifier().fit(["a b", "c"], [["x"], ["y"]]).save_pretrained(tmp_path)
     feed(monkeypatch, b"a\n")
     assert sorted(json_lines(run("predict", tmp_path, "--json")[1])[0]["labels"]) == ["x", "y"]
 
 
-def test_no_text_no_line(model, run, monkeypatch):
+def test_predict_no_text_writes_nothing(model, run, monkeypatch):
     feed(monkeypatch, b"")
     assert run("predict", model) == (0, "", "")
 
 
-def test_encoding(model, run, monkeypatch):
+def test_predict_encoding_decodes_texts_or_names_the_line(model, run, monkeypatch):
     feed(monkeypatch, b"bife\nb\xe9\n")
     code, _, err = run("predict", model)
     assert code == 1
@@ -146,7 +147,7 @@ def test_encoding(model, run, monkeypatch):
     assert "\nbé\n" in out
 
 
-def test_precision_and_device(model, run, monkeypatch):
+def test_predict_precision_and_device_change_scores_slightly(model, run, monkeypatch):
     feed(monkeypatch, CONTENT)
     _, exact, _ = run("predict", model, "--json")
     feed(monkeypatch, CONTENT)
@@ -157,7 +158,7 @@ def test_precision_and_device(model, run, monkeypatch):
     np.testing.assert_allclose(*first, atol=0.1)
 
 
-def test_a_terminal_is_told_what_to_do(model, run, monkeypatch):
+def test_predict_from_terminal_prints_instructions(model, run, monkeypatch):
     feed(monkeypatch, b"bife\n")
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     assert run("predict", model)[2] == "Enter one text per line. End with Ctrl-D.\n"
@@ -175,13 +176,13 @@ def test_a_terminal_is_told_what_to_do(model, run, monkeypatch):
         (["--device", "cuda:99"], "is not there"),
     ],
 )
-def test_wrong_usage_of_predict(arguments, message, model, run):
+def test_predict_wrong_usage_returns_2_and_names_the_argument(arguments, message, model, run):
     code, out, err = run("predict", model, *arguments)
     assert (code, out) == (2, "")
     assert message in err.splitlines()[-1]
 
 
-def test_damaged_models(model, tmp_path, run):
+def test_predict_and_inspect_damaged_model_name_the_file(model, tmp_path, run):
     for name, size in [("weights.safetensors", 1000), ("skxmc.json", 300)]:
         folder = tmp_path / name
         shutil.copytree(model, folder)
@@ -197,17 +198,17 @@ def test_damaged_models(model, tmp_path, run):
 # ---------------------------------------------------------------------- all subcommands
 
 
-def test_version(run):
+def test_command_version_prints_it(run):
     assert run("--version") == (0, f"skxmc {skxmc.__version__}\n", "")
 
 
-def test_no_command_is_wrong_usage(run):
+def test_command_without_subcommand_returns_2(run):
     code, _, err = run()
     assert code == 2
     assert "the following arguments are required: COMMAND" in err
 
 
-def test_debug_shows_the_traceback(tmp_path, run):
+def test_command_debug_prints_traceback_of_error(tmp_path, run):
     plain = run("inspect", tmp_path / "nowhere")
     code, out, err = run("inspect", tmp_path / "nowhere", "--debug")
     assert plain[:2] == (code, out) == (1, "")
@@ -226,19 +227,19 @@ def test_debug_shows_the_traceback(tmp_path, run):
         (ValueError(), "ValueError:  (--debug shows where)"),
     ],
 )
-def test_errors_are_one_line(error, words):
+def test_command_error_is_described_in_one_line(error, words):
     assert _describe(error) == words
 
 
 @pytest.mark.filterwarnings("always")
-def test_warnings_are_one_line_on_standard_error(run, model, monkeypatch):
+def test_command_warning_is_one_line_on_standard_error(run, model, monkeypatch):
     monkeypatch.setattr(predict, "run", lambda _: warnings.warn("odd\nthing", stacklevel=1))
     shown = warnings.showwarning
     assert run("predict", model) == (0, "", "skxmc: warning: odd thing\n")
     assert warnings.showwarning is shown
 
 
-def test_interrupt(run, model, monkeypatch):
+def test_command_interrupted_returns_130(run, model, monkeypatch):
     def interrupted(_):
         raise KeyboardInterrupt
 
@@ -246,7 +247,7 @@ def test_interrupt(run, model, monkeypatch):
     assert run("predict", model) == (130, "", "\nskxmc: interrupted\n")
 
 
-def test_wrong_usage_found_late(run, model, monkeypatch):
+def test_command_argument_error_while_running_returns_2(run, model, monkeypatch):
     def misused(_):
         raise argparse.ArgumentError(None, "not so")
 
@@ -257,8 +258,7 @@ def test_wrong_usage_found_late(run, model, monkeypatch):
 
 
 @pytest.mark.parametrize("shown", ["evaluate", "predict to a file", "predict to a terminal"])
-def test_progress_in_a_terminal(shown, data, model, run, monkeypatch):
-    """Of `evaluate` and `predict`; the output is what it is without."""
+def test_command_in_terminal_shows_progress_and_same_output(shown, data, model, run, monkeypatch):
     command = shown.split()[0]
     arguments = [model, data] if command == "evaluate" else [model, "--chunk-size", 2]
     feed(monkeypatch, b"bife\n" * 5)
@@ -281,8 +281,7 @@ def test_progress_in_a_terminal(shown, data, model, run, monkeypatch):
     assert without_time[0] == without_time[1]
 
 
-def test_entry_point(monkeypatch):
-    """What setup.py declares is there and is the command."""
+def test_entry_point_of_setup_py_is_the_command(monkeypatch):
     declared = {}
     monkeypatch.setattr("setuptools.setup", lambda **keywords: declared.update(keywords))
     runpy.run_path(str(Path(__file__).parents[2] / "setup.py"))
@@ -293,7 +292,7 @@ def test_entry_point(monkeypatch):
     assert "skxmc._cli" in declared["packages"]
 
 
-def test_help_imports_nothing_slow():
+def test_command_help_imports_nothing_slow():
     script = (
         "import sys\nfrom skxmc._cli import main\n"
         "try: main(['train', '--help'])\n"
@@ -307,8 +306,8 @@ def test_help_imports_nothing_slow():
 # ---------------------------------------------------------------------- processes
 
 
-def test_a_model_from_text_files_to_figures(tmp_path):
-    """Train, predict and evaluate, each a process, on the simplest of the layouts."""
+def test_processes_train_predict_evaluate_agree_on_text_files(tmp_path):
+    """They run on the simplest of the layouts."""
     texts, y = make_xmc(48, 10, random_state=0)
     rows = [" ".join(f"tag{label}" for label in y[[row]].indices) for row in range(48)]
     for part, of_part in (("train", slice(40)), ("test", slice(40, 48))):
@@ -331,7 +330,7 @@ def test_a_model_from_text_files_to_figures(tmp_path):
     assert json.loads(reports[2])["P@3"] == pytest.approx(np.mean(hits))
 
 
-def test_lines_are_answered_as_they_come_until_ctrl_c(model):
+def test_predict_chunk_size_1_answers_each_line_until_ctrl_c(model):
     with process("predict", model, "--json", "--chunk-size", 1, "-k", 1) as command:
         for _ in range(2):
             command.stdin.write("bife\n")
@@ -343,10 +342,10 @@ def test_lines_are_answered_as_they_come_until_ctrl_c(model):
         assert (command.returncode, out, err) == (130, "", "\nskxmc: interrupted\n")
 
 
-def test_a_reader_that_has_seen_enough(model, tmp_path):
-    """As `skxmc predict ... | head -1` in a shell."""
+def test_predict_closed_output_returns_141_silently(model, tmp_path):
+    """This happens with `skxmc predict ... | head -1` in a shell."""
     (tmp_path / "texts.txt").write_text("bife\n" * 20_000)
-    # Chunks that fit the buffer: what cannot be written is still in it when the process ends.
+    # Chunks fit the buffer, so that it still holds unwritten lines when the process ends.
     arguments = ["--json", "--chunk-size", 50, "-k", 1]
     with process("predict", model, tmp_path / "texts.txt", *arguments) as command:
         assert json.loads(command.stdout.readline())["labels"]
@@ -355,7 +354,7 @@ def test_a_reader_that_has_seen_enough(model, tmp_path):
         assert command.wait() == 141
 
 
-def test_a_process_that_fails(tmp_path):
+def test_process_with_error_returns_1_and_one_line(tmp_path):
     with process("inspect", tmp_path) as command:
         out, err = command.communicate()
         assert (command.returncode, out) == (1, "")

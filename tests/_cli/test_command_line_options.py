@@ -1,4 +1,4 @@
-"""Options that several commands of `skxmc` share reach what they are about."""
+"""Options that several commands of `skxmc` share."""
 
 import copy
 import json
@@ -13,28 +13,30 @@ from skxmc import LightXMLClassifier
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
-def test_the_device_asked_for_takes_the_place_of_the_models(tmp_path, capsys):
+def test_predict_device_option_replaces_device_of_the_model(tmp_path, capsys):
     twin = copy.deepcopy(fitted()).set_params(device="cuda")
     twin.save_pretrained(tmp_path / "model")
     (tmp_path / "texts").write_text("bife\n")
     arguments = ("predict", tmp_path / "model", tmp_path / "texts")
-    assert "CPU" in run_main(capsys, *arguments)[2]  # what goes on there
+    assert "CPU" in run_main(capsys, *arguments)[2]  # the warning of a missing GPU
     code, _, err = run_main(capsys, *arguments, "--device", "cpu")
     assert (code, err) == (0, "")
 
 
 def write_titles(folder):
-    """A title of one word and a content of two, which is all that differs."""
+    """Write a data folder whose texts have a title of one word and a content of two."""
     record = {"title": "café", "content": "two three", "target_ind": [0]}
     for name in ("trn.json", "tst.json"):
         content = json.dumps(record, ensure_ascii=False) + "\n"
         write(folder / name, content.encode("latin-1"))
-    write(folder / "Yf.txt", "0\n")  # a label of `fitted()`
+    write(folder / "Yf.txt", "0\n")  # this is a label of `fitted()`
     return folder
 
 
 @pytest.mark.parametrize(("fields", "n_words"), [(["title"], 1), (["title", "content"], 3)])
-def test_fields_and_encoding_reach_every_command(fields, n_words, tmp_path, capsys, monkeypatch):
+def test_commands_fields_and_encoding_reach_the_reader(
+    fields, n_words, tmp_path, capsys, monkeypatch
+):
     folder, model = write_titles(tmp_path), tmp_path / "model"
     fitted().save_pretrained(model)
     options = ("--fields", *fields, "--encoding", "latin-1")

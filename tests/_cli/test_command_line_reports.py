@@ -50,12 +50,12 @@ def run(capsys):
 
 
 def collections(y, label_names):
-    """Label lists, as users of the library would pass them."""
+    """Convert labels to lists, as users of the library would pass them."""
     return [label_names[row].tolist() for row in np.split(y.indices, y.indptr[1:-1])]
 
 
 def expected_report(model, folder, k=5, a=0.55, b=1.5):
-    """The same numbers by the public functions, labels matched by name."""
+    """Compute the metrics with the public functions, which match labels by name."""
     clf, read = LightXMLClassifier.from_pretrained(model), load_xmc(folder)
     true = collections(read.y_test, read.label_names)
     classes = clf.classes_
@@ -78,7 +78,7 @@ def measured(report):
 
 
 @pytest.mark.parametrize(("k", "ab"), [(5, (0.55, 1.5)), (7, (0.5, 0.4))])
-def test_evaluate(k, ab, data, model, run):
+def test_evaluate_json_reports_metrics_of_public_functions(k, ab, data, model, run):
     code, out, err = run("evaluate", model, data, "--json", "-k", k, "--propensity", *ab)
     assert (code, err) == (0, "")
     report = json.loads(out)
@@ -93,7 +93,7 @@ def test_evaluate(k, ab, data, model, run):
     assert 0 < report["ms_per_text"] < 1000
 
 
-def test_evaluate_in_lines(data, model, run):
+def test_evaluate_without_json_prints_one_line_per_metric(data, model, run):
     code, out, _ = run("evaluate", model, data)
     assert code == 0
     shown = dict(line.split(maxsplit=1) for line in out.splitlines())
@@ -103,8 +103,7 @@ def test_evaluate_in_lines(data, model, run):
 
 
 @pytest.mark.filterwarnings("always")
-def test_labels_are_matched_by_name(model, tmp_path, run):
-    """Columns in another order, and two labels that the model does not know."""
+def test_evaluate_permuted_and_new_labels_are_matched_by_name(model, tmp_path, run):
     folder = write_data(tmp_path)
     order = np.random.default_rng(0).permutation(N_LABELS)
     renamed = np.array(names(), dtype=object)
@@ -132,7 +131,7 @@ def test_labels_are_matched_by_name(model, tmp_path, run):
 
 
 @pytest.mark.filterwarnings("always")
-def test_evaluate_model_of_numbered_labels_matches_names_that_spell_them(tmp_path, run):
+def test_evaluate_model_of_numbers_matches_names_that_spell_them(tmp_path, run):
     fitted().save_pretrained(tmp_path / "model")
     folder = write_data(tmp_path / "data")
     numbers = 7 * np.arange(N_LABELS) % N_LABELS
@@ -148,15 +147,15 @@ def test_evaluate_model_of_numbered_labels_matches_names_that_spell_them(tmp_pat
 
 
 @pytest.mark.filterwarnings("always")
-def test_labels_of_the_test_part_alone_count_as_missed(tmp_path, run):
-    """The layout of LightXML has no columns for them."""
+def test_evaluate_labels_only_in_test_part_count_as_missed(tmp_path, run):
+    """The layout of LightXML has no columns for these labels."""
     write_lightxml(tmp_path)
     clf = same_classifier().fit(["first", "odd", "ends"], [["a", "c"], ["b"], ["a"]])
     clf.save_pretrained(tmp_path / "model")
     code, out, err = run("evaluate", tmp_path / "model", tmp_path, "--json")
     assert code == 0
     report = json.loads(out)
-    # "zz c b" and "yy yy xx": two of five are known, and three labels are all the model has.
+    # The model knows two labels of "zz c b" and none of "yy yy xx". It has three labels.
     assert report["true_labels"] == 5
     assert report["true_labels_unknown_to_the_model"] == 3
     assert "3 of 5 true labels are unknown" in err
@@ -164,14 +163,14 @@ def test_labels_of_the_test_part_alone_count_as_missed(tmp_path, run):
     assert "P@5" not in report
 
 
-def test_no_label_in_common(data, tmp_path, run):
+def test_evaluate_no_label_in_common_is_an_error(data, tmp_path, run):
     fitted().save_pretrained(tmp_path)
     code, out, err = run("evaluate", tmp_path, data)
     assert (code, out) == (1, "")
     assert "have no label in common. The first label of the data is 'état 0', that of" in err
 
 
-def test_no_test_part(model, tmp_path, run):
+def test_evaluate_no_test_part_is_an_error(model, tmp_path, run):
     write_data(tmp_path)
     for file in tmp_path.glob("*tst*"):
         file.unlink()
@@ -180,8 +179,8 @@ def test_no_test_part(model, tmp_path, run):
     assert "has no test part" in err
 
 
-def test_time_leaves_the_first_batch_out(monkeypatch):
-    """Which converts weights; and all texts are predicted afterwards, chunk by chunk."""
+def test_predict_timed_excludes_a_first_call(monkeypatch):
+    """The first call converts weights. All texts are predicted afterwards, block by block."""
     monkeypatch.setattr(evaluate, "PROGRESS_BLOCK", 1)
     calls = []
     clock = SimpleNamespace(perf_counter=lambda: 3.0 * len(calls))
@@ -207,7 +206,7 @@ def test_time_leaves_the_first_batch_out(monkeypatch):
 
 @pytest.mark.parametrize("compress", [False, True], ids=["plain", "gz"])
 @pytest.mark.parametrize("writer", WRITERS)
-def test_inspect_data(writer, compress, tmp_path, run):
+def test_inspect_data_json_describes_every_layout(writer, compress, tmp_path, run):
     writer(tmp_path, compress)
     code, out, err = run("inspect", tmp_path, "--json")
     assert (code, err) == (0, "")
@@ -244,7 +243,7 @@ def test_inspect_data(writer, compress, tmp_path, run):
     }
 
 
-def test_inspect_counts_duplicates_and_labels_without_text(tmp_path, run):
+def test_inspect_data_counts_duplicates_and_labels_without_text(tmp_path, run):
     write_data(tmp_path)
     texts = (tmp_path / "X.trn.txt").read_text().splitlines()
     write(tmp_path / "X.tst.txt", lines([texts[3], texts[3], *["new"] * 30]))
@@ -255,8 +254,7 @@ def test_inspect_counts_duplicates_and_labels_without_text(tmp_path, run):
     assert report["training_texts_a_label"] == distribution(counts)
 
 
-def test_inspect_counts_tokens(tmp_path, run, monkeypatch):
-    """Of whole texts, in chunks."""
+def test_inspect_data_encoder_counts_tokens_of_whole_texts(tmp_path, run, monkeypatch):
     monkeypatch.setattr("skxmc._cli.inspect.TOKENIZER_BLOCK", 5)
     write_data(tmp_path)
     texts = ["bido " * 300, *load_xmc(tmp_path).X_train[1:]]
@@ -267,7 +265,7 @@ def test_inspect_counts_tokens(tmp_path, run, monkeypatch):
     assert report["training"]["tokens_a_text"] == distribution(lengths)
 
 
-def test_inspect_data_in_lines(data, run):
+def test_inspect_data_without_json_prints_lines(data, run):
     code, out, err = run("inspect", data)
     assert (code, err) == (0, "")
     shown = [line.split(maxsplit=1) for line in out.splitlines()]
@@ -279,7 +277,7 @@ def test_inspect_data_in_lines(data, run):
     assert words.startswith("mean 4.33, min 0, 25% 1, median 2, ")
 
 
-def test_inspect_without_labels_or_test_part(tmp_path, run):
+def test_inspect_data_empty_training_part_reports_none(tmp_path, run):
     write(tmp_path / "train_texts.txt", "")
     write(tmp_path / "train_labels.txt", "")
     report = json.loads(run("inspect", tmp_path, "--json")[1])
@@ -299,11 +297,11 @@ def test_inspect_without_labels_or_test_part(tmp_path, run):
         (500_000, 3_000_000, ("two-stage", 8192, 1)),
     ],
 )
-def test_choices(n_texts, n_labels, expected):
+def test_choices_by_size_pick_mode_clusters_and_epochs(n_texts, n_labels, expected):
     assert tuple(choices(n_texts, n_labels).values()) == expected
 
 
-def test_choices_are_those_of_fit():
+def test_choices_of_data_are_those_of_fit():
     clf = same_classifier("direct", clusterer=BalancedLabelClusterer(), max_epochs="auto")
     clf.fit(*dataset())
     expected = {"mode": "direct", "clusters": clf.clusterer_.n_clusters_, "max_epochs": clf.n_iter_}
@@ -313,7 +311,7 @@ def test_choices_are_those_of_fit():
 # ---------------------------------------------------------------------- inspect: models
 
 
-def test_inspect_model(model, run):
+def test_inspect_model_json_describes_saved_model(model, run):
     code, out, err = run("inspect", model, "--json")
     assert (code, err) == (0, "")
     report = json.loads(out)
@@ -339,7 +337,7 @@ def test_inspect_model(model, run):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
-def test_inspect_model_of_numbered_labels(dtype, tmp_path, run):
+def test_inspect_model_of_numbered_labels_shows_numbers(dtype, tmp_path, run):
     fitted("direct").save_pretrained(tmp_path, dtype=dtype)
     report = json.loads(run("inspect", tmp_path, "--json")[1])
     assert report["labels"] == fitted("direct").n_labels_
@@ -348,7 +346,7 @@ def test_inspect_model_of_numbered_labels(dtype, tmp_path, run):
     assert report["weights"] == dtype
 
 
-def test_inspect_model_in_lines(model, run):
+def test_inspect_model_without_json_prints_lines(model, run):
     code, out, _ = run("inspect", model)
     assert code == 0
     shown = [line.split(maxsplit=1) for line in out.splitlines()]
@@ -361,8 +359,8 @@ def test_inspect_model_in_lines(model, run):
     assert shown[-1][1].startswith("epoch 1, loss ")
 
 
-def test_changed_params():
-    """Named as --param takes them; defaults, and the encoder, are left out."""
+def test_changed_params_omits_defaults_and_encoder():
+    """The names are those that --param takes."""
     clf = LightXMLClassifier("some", clusterer=BalancedLabelClusterer(max_iter=3), dropout=0.25)
     params = clf.get_params(deep=False)
     params["clusterer"] = params["clusterer"].get_params()
@@ -373,7 +371,7 @@ def test_changed_params():
 # ---------------------------------------------------------------------- reports
 
 
-def test_distribution():
+def test_distribution_of_counts_has_mean_and_quantiles():
     counts = np.repeat([9, 2, 5], [1, 18, 1])
     assert distribution(counts) == {
         "mean": 2.5,
@@ -387,14 +385,14 @@ def test_distribution():
     assert distribution([]) is None
 
 
-def test_json_knows_no_nan(capsys):
+def test_print_json_nan_and_infinity_become_null(capsys):
     print_json({"loss": float("nan"), "history": [{"loss": float("-inf")}, {"loss": 0.5}]})
     found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert found == {"loss": None, "history": [{"loss": None}, {"loss": 0.5}]}
 
 
-def test_no_progress_without_standard_error(monkeypatch):
-    """As of `skxmc evaluate ... 2>&-`."""
+def test_progress_bars_without_standard_error_are_disabled(monkeypatch):
+    """This happens with `skxmc evaluate ... 2>&-`."""
     monkeypatch.setattr("sys.stderr", None)
     with count_texts(2) as counter, progress_bar(1, total=2) as bar:
         counter.update(2)
@@ -403,7 +401,7 @@ def test_no_progress_without_standard_error(monkeypatch):
     assert bar.disable
 
 
-def test_lines_of_a_report(capsys):
+def test_print_lines_report_aligns_and_formats_values(capsys):
     report = {
         "texts": 1234567,
         "P@1": 0.12345,

@@ -40,7 +40,7 @@ def run(capsys):
 
 @pytest.fixture
 def no_fit(monkeypatch):
-    """Fails the test if training is begun."""
+    """Fail the test if training begins."""
 
     def fit(*_, **__):
         pytest.fail("trained before the check")
@@ -49,8 +49,8 @@ def no_fit(monkeypatch):
 
 
 @pytest.mark.parametrize("label_texts", [False, True])
-def test_train_is_fit(label_texts, data, tmp_path, run):
-    """With the names of the labels, and with the progress on standard error."""
+def test_train_saves_the_same_model_as_fit(label_texts, data, tmp_path, run):
+    """Progress goes to standard error."""
     flags = ["--label-texts"] * label_texts
     code, out, err = run(*train_arguments(data, tmp_path / "model", *flags))
     assert (code, out) == (0, "")
@@ -70,11 +70,11 @@ def test_train_is_fit(label_texts, data, tmp_path, run):
     assert repr(found) == repr(expected)
 
 
-def test_quiet(data, tmp_path, run):
+def test_train_quiet_prints_nothing(data, tmp_path, run):
     assert run(*train_arguments(data, tmp_path / "model", "--quiet")) == (0, "", "")
 
 
-def test_train_says_what_it_did_in_json(data, tmp_path, run):
+def test_train_json_reports_sizes_time_and_history(data, tmp_path, run):
     code, out, err = run(*train_arguments(data, tmp_path / "model", "--quiet", "--json"))
     assert (code, err) == (0, "")
     report = json.loads(out)
@@ -87,7 +87,7 @@ def test_train_says_what_it_did_in_json(data, tmp_path, run):
     assert second["loss"] < first["loss"]
 
 
-def test_validation_does_not_go_to_standard_output(data, tmp_path, run):
+def test_train_early_stopping_prints_to_standard_error_only(data, tmp_path, run):
     arguments = [*train_arguments(data, tmp_path / "model"), "early_stopping=true"]
     code, out, err = run(*arguments)
     assert (code, out) == (0, "")
@@ -95,7 +95,7 @@ def test_validation_does_not_go_to_standard_output(data, tmp_path, run):
 
 
 @pytest.mark.filterwarnings("always")
-def test_ctrl_c_saves_what_was_learned(data, tmp_path, run, monkeypatch):
+def test_train_ctrl_c_saves_the_finished_epochs(data, tmp_path, run, monkeypatch):
     stop_after(5, monkeypatch, KeyboardInterrupt)
     code, _, err = run(*train_arguments(data, tmp_path / "model", "--quiet"))
     assert code == 0
@@ -103,7 +103,7 @@ def test_ctrl_c_saves_what_was_learned(data, tmp_path, run, monkeypatch):
     assert LightXMLClassifier.from_pretrained(tmp_path / "model").n_iter_ == 1
 
 
-def test_an_existing_model_is_replaced_only_if_told(data, tmp_path, run, no_fit):
+def test_train_existing_model_is_replaced_only_with_overwrite(data, tmp_path, run, no_fit):
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "skxmc.json").write_text("{}")
@@ -121,7 +121,7 @@ def test_an_existing_model_is_replaced_only_if_told(data, tmp_path, run, no_fit)
         ("data/X.trn.txt/model", "cannot be written"),
     ],
 )
-def test_folders_that_cannot_be_written(model, message, tmp_path, run, no_fit):
+def test_train_unwritable_folder_fails_before_training(model, message, tmp_path, run, no_fit):
     write_data(tmp_path / "data")
     code, out, err = run(*train_arguments(tmp_path / "data", tmp_path / model))
     assert (code, out) == (1, "")
@@ -145,14 +145,14 @@ def test_folders_that_cannot_be_written(model, message, tmp_path, run, no_fit):
         ("max_epochs", "'max_epochs' is not name=value"),
     ],
 )
-def test_wrong_parameters(param, message, data, tmp_path, run, no_fit):
+def test_train_wrong_parameter_returns_2_and_explains(param, message, data, tmp_path, run, no_fit):
     code, out, err = run(*train_arguments(data, tmp_path / "model"), param)
     assert (code, out) == (2, "")
     assert err.startswith("usage: skxmc train")
     assert message in err.splitlines()[-1]
 
 
-def test_values_are_json_or_plain_words():
+def test_param_values_are_json_or_plain_words():
     pairs = ["a=1", "b=1.5", "c=null", "d=true", 'e="x"', "f=auto", "g=x=y", "h="]
     arguments = ["train", "data", "--model", "m", "--param", *pairs[:4], "--param", *pairs[4:]]
     found = build_parser().parse_args(arguments).params
@@ -160,12 +160,12 @@ def test_values_are_json_or_plain_words():
     assert found == list(zip("abcdefgh", values, strict=True))
 
 
-def test_help_names_the_default_encoder(run):
+def test_train_help_names_the_default_encoder(run):
     default = inspect.signature(LightXMLClassifier).parameters["encoder"].default
     assert f"(default: {default})" in " ".join(run("train", "--help")[1].split())
 
 
-def test_no_such_data_and_no_such_encoder(data, tmp_path, run):
+def test_train_missing_data_or_encoder_is_an_error_in_one_line(data, tmp_path, run):
     code, _, err = run(*train_arguments(tmp_path / "nowhere", tmp_path / "model"))
     assert (code, err) == (
         1,
