@@ -1,4 +1,4 @@
-"""Members whose scores are given, and an ensemble of two of them."""
+"""Members with given scores, and an ensemble of two of them."""
 
 import numpy as np
 from scipy import sparse
@@ -10,7 +10,7 @@ from skxmc._meta.rescoring import keep_best
 
 
 class Fixed(TextRankerMixin, ClassifierMixin, BaseEstimator):
-    """Gives texts the scores of a table, whose row is the number that the text is."""
+    """Classifier that returns row i of a table as the scores of the text "i"."""
 
     def __init__(self, scores=None, classes=None):
         self.scores = scores
@@ -29,7 +29,7 @@ class Fixed(TextRankerMixin, ClassifierMixin, BaseEstimator):
 
 
 class Proba(ClassifierMixin, BaseEstimator):
-    """The same by way of `predict_proba` only, in the form that `convert` gives."""
+    """The same classifier with `predict_proba` only, whose result `convert` converts."""
 
     def __init__(self, scores=None, convert=np.asarray):
         self.scores = scores

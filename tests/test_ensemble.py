@@ -33,12 +33,12 @@ pytest.importorskip("omikuji")
 
 X, Y = dataset()
 SHAPE = (64, 30)
-LEARNT = Y.toarray()[:, Y.sum(axis=0) > 1]  # what OneVsRestClassifier learns without a warning
+FREQUENT = Y.toarray()[:, Y.sum(axis=0) > 1]  # OneVsRestClassifier learns it without a warning
 
 
 @pytest.fixture(scope="module")
 def both():
-    """Language and words, fitted. Shared: copy it before changing it."""
+    """Return a fitted, shared ensemble of language and words. Copy it before changing it."""
     members = [("language", fitted()), ("words", OmikujiClassifier().fit(X, Y))]
     return LightXMLEnsemble.from_fitted(members)
 
@@ -46,19 +46,19 @@ def both():
 # ---------------------------------------------------------------- the mean
 
 
-def test_absent_scores_count_0():
+def test_mean_absent_scores_count_as_0():
     scores = fit().decision_function(TEXTS)
     np.testing.assert_allclose(scores.toarray(), MEAN, rtol=1e-6)
     assert scores.nnz == 6
 
 
 @pytest.mark.parametrize("weights", [[3, 1], (0.75, 0.25), np.array([1.5e308, 0.5e308])], ids=repr)
-def test_weights(weights):
+def test_mean_weights_of_any_scale_are_normalized(weights):
     scores = fit(weights=weights).decision_function(TEXTS).toarray()
     np.testing.assert_allclose(scores, [[0.6, 0.45, 0, 0.25], [0.25, 0, 1, 0.375]], rtol=1e-6)
 
 
-def test_a_weight_of_0_leaves_a_member_out():
+def test_mean_weight_of_0_leaves_a_member_out():
     ensemble = fit(weights=[0, 2])
     scores = ensemble.decision_function(TEXTS)
     np.testing.assert_allclose(scores.toarray(), RIGHT.scores, rtol=1e-6)
@@ -67,21 +67,21 @@ def test_a_weight_of_0_leaves_a_member_out():
     assert not hasattr(ensemble.estimators_[0], "asked_")
 
 
-def test_members_that_are_set_after_fit_wait_for_the_next_fit():
+def test_set_params_members_after_fit_wait_for_next_fit():
     ensemble = fit()
     ensemble.set_params(estimators=[*PAIR, ("third", LEFT)])
     np.testing.assert_allclose(ensemble.decision_function(TEXTS).toarray(), MEAN, rtol=1e-6)
     assert len(ensemble.fit(TEXTS, LABELS).estimators_) == 3
 
 
-def test_weights_can_be_set_after_fit():
+def test_set_params_weights_after_fit_change_scores():
     ensemble = fit().set_params(weights=[0, 1])
     np.testing.assert_allclose(ensemble.decision_function(TEXTS).toarray(), RIGHT.scores, rtol=1e-6)
     with pytest.raises(ValueError, match=r"weights is of shape \(3,\)"):
         ensemble.set_params(weights=[1, 1, 1]).predict_topk(TEXTS, 1)
 
 
-def test_a_dropped_member_is_left_out_with_its_weight():
+def test_mean_dropped_member_is_left_out_with_its_weight():
     ensemble = fit([("first", "drop"), *PAIR], weights=[7, 3, 1])
     expected = fit(weights=[3, 1]).decision_function(TEXTS)
     assert (ensemble.decision_function(TEXTS) != expected).nnz == 0
@@ -90,7 +90,7 @@ def test_a_dropped_member_is_left_out_with_its_weight():
 
 
 @pytest.mark.parametrize("convert", [np.asarray, sparse.csr_matrix, sparse.coo_array])
-def test_members_with_predict_proba_only(convert):
+def test_mean_members_with_predict_proba_only_give_candidates(convert):
     dense = Proba(RIGHT.scores, convert)
     ensemble = fit([("left", LEFT), ("right", dense)], n_candidates=1)
     expected = [[0.4, 0.3, 0, 0], [0.5, 0, 0.5, 0]]  # ties go to the lower column
@@ -100,7 +100,7 @@ def test_members_with_predict_proba_only(convert):
     )
 
 
-def test_n_candidates_are_asked_for():
+def test_n_candidates_members_propose_as_many_labels():
     ensemble = fit(n_candidates=2)
     scores = ensemble.decision_function(TEXTS)
     expected = [[0.4, 0.5, 0, 0.2], [0.5, 0, 1, 0.25]]
@@ -113,7 +113,7 @@ def test_n_candidates_are_asked_for():
     assert fit().set_params(n_candidates=99).fit(TEXTS, LABELS).decision_function(TEXTS).nnz == 6
 
 
-def test_stored_scores_are_above_0_and_at_most_1(both):
+def test_decision_function_scores_are_above_0_and_at_most_1(both):
     sure = Fixed([[1.0, 1e-44, 0.0]])
     for n in (3, 6, 7):
         ensemble = LightXMLEnsemble([(f"m{i}", sure) for i in range(n)], weights=np.full(n, 0.1))
@@ -135,7 +135,7 @@ def test_stored_scores_are_above_0_and_at_most_1(both):
 
 @pytest.mark.parametrize("k", [1, 5, 30, np.int64(2)])
 @pytest.mark.parametrize("n_candidates", [1, 4, 200])
-def test_exactly_k_labels_best_first(both, k, n_candidates):
+def test_predict_topk_any_k_returns_k_labels_best_first(both, k, n_candidates):
     ensemble = copy.copy(both).set_params(n_candidates=n_candidates)
     best = ensemble.predict_topk([*X, ""], k)
     assert isinstance(best, TopK)
@@ -151,7 +151,7 @@ def test_exactly_k_labels_best_first(both, k, n_candidates):
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-def test_members_in_pipelines_are_asked_for_as_many_labels(frozen):
+def test_predict_topk_members_in_pipelines_propose_as_many(frozen):
     clf = make_classifier(n_candidate_clusters=1).fit(X, Y)  # clusters of four labels
     member = make_pipeline(FunctionTransformer(list), clf)
     member = FrozenEstimator(member) if frozen else member
@@ -160,7 +160,7 @@ def test_members_in_pipelines_are_asked_for_as_many_labels(frozen):
         np.testing.assert_array_equal(expected, found)
 
 
-def test_texts_go_through_a_pipeline_once():
+def test_predict_topk_pipeline_transforms_texts_once():
     seen = []
 
     def note(texts):
@@ -168,20 +168,20 @@ def test_texts_go_through_a_pipeline_once():
         return texts
 
     words = OneVsRestClassifier(MultinomialNB())
-    member = make_pipeline(FunctionTransformer(note), TfidfVectorizer(), words).fit(X, LEARNT)
+    member = make_pipeline(FunctionTransformer(note), TfidfVectorizer(), words).fit(X, FREQUENT)
     del seen[:]
     LightXMLEnsemble.from_fitted([("a", member)]).predict_topk(X, 3)
     assert seen == [64]
 
 
-def test_k_labels_also_where_members_give_fewer():
+def test_predict_topk_members_with_fewer_labels_still_gives_k():
     assert fit().decision_function(TEXTS, top_k=4).nnz == 6
     best = fit().predict_topk(TEXTS, 4)
     assert best.labels.tolist() == [[1, 0, 3, 2], [2, 0, 3, 1]]
     np.testing.assert_allclose(best.scores, [[0.5, 0.4, 0.3, 0], [1, 0.5, 0.25, 0]], rtol=1e-6)
 
 
-def test_labels_are_those_of_the_members():
+def test_classes_are_those_of_the_members():
     named = [("left", clone(LEFT).set_params(classes=list("wxyz")))]
     ensemble = fit(named)
     assert ensemble.classes_.tolist() == list("wxyz")
@@ -189,7 +189,7 @@ def test_labels_are_those_of_the_members():
     assert ensemble.predict_topk(TEXTS, 1).labels.tolist() == [["w"], ["y"]]
 
 
-def test_long_input_goes_in_blocks(both, monkeypatch):
+def test_prediction_many_texts_in_blocks_gives_same_scores(both, monkeypatch):
     expected = (
         both.predict_topk(X, 4),
         both.decision_function(X),
@@ -205,13 +205,13 @@ def test_long_input_goes_in_blocks(both, monkeypatch):
     assert [n for n, _ in ensemble.estimators_[1].asked_] == [10, 10, 5]
 
 
-def test_no_texts_at_all(both):
+def test_prediction_no_texts_gives_empty_results(both):
     assert both.predict_topk([], 3).labels.shape == (0, 3)
     assert both.decision_function([]).shape == (0, 30)
     assert both.predict([]).shape == (0, 30)
 
 
-def test_predict_score_and_predict_proba(both):
+def test_predict_and_score_agree_with_decision_function(both):
     scores = both.decision_function(X)
     assert (both.predict_proba(X) != scores).nnz == 0
     predicted = copy.copy(both).set_params(threshold=0.3).predict(X)
@@ -220,12 +220,12 @@ def test_predict_score_and_predict_proba(both):
     assert both.score(X, Y) == precision_at_k(Y, both.predict_topk(X, 1), k=1)
 
 
-def test_predict_topk_function(both):
+def test_predict_topk_function_equals_method(both):
     best = skxmc.predict_topk(both, X, 3)
     np.testing.assert_array_equal(best.labels, both.predict_topk(X, 3).labels)
 
 
-def test_ensembles_nest():
+def test_mean_nested_ensemble_multiplies_weights():
     inner = LightXMLEnsemble(PAIR, weights=[1, 3])
     scores = fit([("inner", inner), ("left", LEFT)]).decision_function(TEXTS).toarray()
     expected = (5 * np.array(LEFT.scores) + 3 * np.array(RIGHT.scores)) / 8
@@ -235,7 +235,7 @@ def test_ensembles_nest():
 # ---------------------------------------------------------------- fit
 
 
-def test_members_are_cloned_and_given_fit_params():
+def test_fit_clones_members_and_passes_fit_params():
     left = clone(LEFT)
     ensemble = LightXMLEnsemble([("left", left), ("right", RIGHT)])
     assert ensemble.fit(TEXTS, LABELS, label_names=list("abcd")) is ensemble
@@ -250,9 +250,9 @@ def test_members_are_cloned_and_given_fit_params():
     assert ensemble.named_estimators_.right is ensemble.estimators_[1]
 
 
-def test_language_and_words_and_scikit_learn():
+def test_fit_members_of_four_kinds_average_their_scores():
     nb = make_pipeline(TfidfVectorizer(), OneVsRestClassifier(MultinomialNB()))
-    y = LEARNT
+    y = FREQUENT
     ensemble = LightXMLEnsemble(
         [
             ("language", make_classifier(max_epochs=1)),
@@ -270,7 +270,7 @@ def test_language_and_words_and_scikit_learn():
     assert ensemble.predict_topk(X, 7).labels.shape == (64, 7)
 
 
-def test_fit_in_parallel_is_the_same():
+def test_fit_in_parallel_gives_same_scores():
     members = [("a", make_classifier(max_epochs=1)), ("b", make_classifier("direct", max_epochs=1))]
     one = LightXMLEnsemble(members).fit(X, Y).decision_function(X)
     with joblib.parallel_backend("threading"):
@@ -278,7 +278,7 @@ def test_fit_in_parallel_is_the_same():
     assert (one != two).nnz == 0
 
 
-def test_n_jobs_is_that_of_joblib_at_most_one_a_cpu(monkeypatch):
+def test_fit_n_jobs_is_passed_to_joblib_up_to_number_of_cpus(monkeypatch):
     asked = []
 
     def parallel(n_jobs):
@@ -291,7 +291,7 @@ def test_n_jobs_is_that_of_joblib_at_most_one_a_cpu(monkeypatch):
     assert asked == [None, 1, -1, os.cpu_count()]
 
 
-def test_several_clusterings():
+def test_fit_several_clusterings_averages_their_scores():
     clusterers = [BalancedLabelClusterer(max_cluster_size=4, random_state=i) for i in range(3)]
     members = [(f"c{i}", make_classifier(clusterer=c)) for i, c in enumerate(clusterers)]
     ensemble = LightXMLEnsemble(members).fit(X, Y)
@@ -302,7 +302,7 @@ def test_several_clusterings():
     np.testing.assert_allclose(ensemble.decision_function(X).toarray(), mean, rtol=1e-5)
 
 
-def test_frozen_members_stay_as_they_are():
+def test_fit_frozen_members_are_not_fitted_again():
     words = OmikujiClassifier().fit(X, Y)
     ensemble = LightXMLEnsemble(
         [("words", FrozenEstimator(words)), ("language", FrozenEstimator(fitted()))]
@@ -312,13 +312,13 @@ def test_frozen_members_stay_as_they_are():
     assert (ensemble.decision_function(X) != expected.decision_function(X)).nnz == 0
 
 
-def test_frozen_members_are_asked_for_few_labels():
+def test_predict_topk_frozen_members_propose_n_candidates():
     ensemble = fit([("left", FrozenEstimator(clone(LEFT).fit(TEXTS, LABELS)))], n_candidates=2)
     ensemble.predict_topk(TEXTS, 1)
     assert ensemble.estimators_[0].asked_ == [(2, 2)]
 
 
-def test_verbose(capsys):
+def test_fit_verbose_prints_time_of_each_member(capsys):
     fit()
     assert capsys.readouterr().out == ""
     fit(verbose=True)
@@ -328,7 +328,7 @@ def test_verbose(capsys):
 # ---------------------------------------------------------------- from_fitted
 
 
-def test_from_fitted():
+def test_from_fitted_members_give_same_scores_as_fit():
     left, right = clone(LEFT).fit(TEXTS, LABELS), clone(RIGHT).fit(TEXTS, LABELS)
     ensemble = LightXMLEnsemble.from_fitted(
         [("left", left), ("right", right)], weights=[1, 3], n_candidates=3, threshold=0.25
@@ -351,14 +351,14 @@ def test_from_fitted():
     assert not hasattr(clone(ensemble), "estimators_")
 
 
-def test_from_fitted_needs_fitted_members():
+def test_from_fitted_unfitted_member_or_bad_param_is_an_error():
     with pytest.raises(NotFittedError, match="OmikujiClassifier"):
         LightXMLEnsemble.from_fitted([("words", OmikujiClassifier())])
     with pytest.raises(ValueError, match="'threshold' parameter"):
         LightXMLEnsemble.from_fitted([("left", clone(LEFT).fit(TEXTS, LABELS))], threshold=2)
 
 
-def test_from_files(both, tmp_path):
+def test_from_fitted_members_loaded_from_files_give_same_scores(both, tmp_path):
     for name, member in both.estimators:
         joblib.dump(member, tmp_path / name)
     loaded = [(name, joblib.load(tmp_path / name)) for name, _ in both.estimators]
@@ -369,7 +369,7 @@ def test_from_files(both, tmp_path):
 # ---------------------------------------------------------------- scikit-learn
 
 
-def test_members_by_name():
+def test_params_members_are_read_and_set_by_name():
     words = OmikujiClassifier(C=2.0)
     ensemble = LightXMLEnsemble([("words", words), ("left", LEFT)])
     params = ensemble.get_params()
@@ -388,7 +388,7 @@ def test_members_by_name():
         ensemble.set_params(speed=1)
 
 
-def test_clone_and_repr(both):
+def test_clone_keeps_params_and_repr_shows_them(both):
     ensemble = LightXMLEnsemble([("words", OmikujiClassifier(C=2.0))], weights=[1], n_jobs=2)
     cloned = clone(ensemble)
     assert repr(cloned) == repr(ensemble)
@@ -400,7 +400,7 @@ def test_clone_and_repr(both):
     assert not hasattr(clone(both), "classes_")
 
 
-def test_pickle(both, tmp_path):
+def test_pickle_fitted_ensemble_predicts_the_same(both, tmp_path):
     joblib.dump(both, tmp_path / "both")
     for loaded in (pickle.loads(pickle.dumps(both)), joblib.load(tmp_path / "both")):
         assert (loaded.decision_function(X) != both.decision_function(X)).nnz == 0
@@ -409,7 +409,7 @@ def test_pickle(both, tmp_path):
         )
 
 
-def test_tags():
+def test_tags_depend_on_members_that_are_not_dropped():
     tags = get_tags(LightXMLEnsemble([("left", LEFT), ("right", "drop")]))
     assert tags.estimator_type == "classifier"
     assert tags.input_tags.string
@@ -422,9 +422,9 @@ def test_tags():
         assert not get_tags(LightXMLEnsemble(broken)).non_deterministic
 
 
-def test_grid_search_over_weights_and_members():
+def test_grid_search_over_weights_and_members_finds_the_best():
     tags = [[f"tag {column}" for column in row.indices] for row in Y]
-    texts = [*X, *X]  # so that each half holds all labels
+    texts = [*X, *X]  # so that each half has all labels
     ensemble = LightXMLEnsemble(
         [("language", make_classifier(max_epochs=1)), ("words", OmikujiClassifier())]
     )

@@ -1,4 +1,4 @@
-"""LightXMLEnsemble: what is refused."""
+"""LightXMLEnsemble: errors for wrong members, parameters and data."""
 
 import re
 
@@ -24,12 +24,9 @@ SHAPE = (64, 30)
 
 @pytest.fixture(scope="module")
 def both():
-    """Language and words, fitted. Shared: copy it before changing it."""
+    """Return a fitted, shared ensemble of language and words. Copy it before changing it."""
     members = [("language", fitted()), ("words", OmikujiClassifier().fit(X, Y))]
     return LightXMLEnsemble.from_fitted(members)
-
-
-# ---------------------------------------------------------------- what is refused
 
 
 @pytest.mark.parametrize(
@@ -66,7 +63,7 @@ def both():
     ],
     ids=lambda value: "" if isinstance(value, type | list | tuple | dict) else value[:30],
 )
-def test_bad_parameters(estimators, params, error, message):
+def test_fit_bad_parameter_is_an_error_that_names_it(estimators, params, error, message):
     ensemble = LightXMLEnsemble(estimators, **params)
     with pytest.raises(error, match=re.escape(message)):
         ensemble.fit(TEXTS, LABELS)
@@ -81,7 +78,7 @@ def test_bad_parameters(estimators, params, error, message):
         ([0, 1, 2], "4 and 3 labels"),
     ],
 )
-def test_members_that_differ_in_their_labels(classes, message):
+def test_fit_members_with_different_labels_is_an_error(classes, message):
     other = Fixed(np.ones((2, len(classes))), np.array(classes, dtype=object))
     estimators = [*PAIR, ("other", other)]
     message = re.escape(f"The members 'left' and 'other' differ in classes_: {message}")
@@ -96,13 +93,13 @@ def clone_all(estimators):
     return [(name, clone(member)) for name, member in estimators]
 
 
-def test_members_of_other_interfaces():
+def test_fit_or_predict_members_of_other_interfaces_is_an_error():
     y = Y.toarray()[:, Y.sum(axis=0) > 1]
-    neighbours = make_pipeline(TfidfVectorizer(), KNeighborsClassifier())
+    neighbors = make_pipeline(TfidfVectorizer(), KNeighborsClassifier())
     with pytest.raises(
         ValueError, match=r"The member 'near', \w+, has no one-dimensional array classes_"
     ):
-        LightXMLEnsemble([("near", neighbours)]).fit(X, y)
+        LightXMLEnsemble([("near", neighbors)]).fit(X, y)
     for convert, message in (
         (lambda scores: scores[:, :3], r"returns ndarray of shape \(2, 3\), but there are 2 texts"),
         (list, "returns list of shape None"),
@@ -116,7 +113,7 @@ def test_members_of_other_interfaces():
 
 
 @pytest.mark.parametrize("k", [0, -1, 31, True, 2.0, None])
-def test_k_out_of_range(both, k):
+def test_predict_topk_k_out_of_range_is_an_error(both, k):
     with pytest.raises(ValueError, match=r"k is .*(must be a whole number|only 30 labels)"):
         both.predict_topk(X, k)
     if k is not None:
@@ -124,7 +121,7 @@ def test_k_out_of_range(both, k):
             both.decision_function(X, top_k=k)
 
 
-def test_bad_texts(both):
+def test_fit_and_predict_bad_texts_are_an_error(both):
     for call in (both.predict, both.predict_topk, lambda X: LightXMLEnsemble(PAIR).fit(X, LABELS)):
         with pytest.raises(ValueError, match="Iterable over raw text documents expected"):
             call("a text")
@@ -132,7 +129,7 @@ def test_bad_texts(both):
             call(["a", None])
 
 
-def test_unfitted_methods_say_so():
+def test_predict_unfitted_ensemble_is_an_error():
     for method in ("predict", "predict_topk", "predict_proba", "decision_function"):
         with pytest.raises(NotFittedError, match="not fitted yet"):
             getattr(LightXMLEnsemble(PAIR), method)(TEXTS)

@@ -1,4 +1,4 @@
-"""What estimators that hold others hand on to whose `fit`, and by which name."""
+"""Routing of `fit` parameters through ensembles, rankers, pipelines and searches."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def ensemble(estimator):
     return LightXMLEnsemble([("dropped", "drop"), ("member", estimator)])
 
 
-def test_members_are_given_the_fit_params_that_they_take():
+def test_ensemble_fit_params_reach_members_that_take_them():
     plain, features = Proba([[0.5, 0.1]] * 64), np.eye(30)
     clean = FunctionTransformer(lambda texts: [text.lower() for text in texts])
     members = [
@@ -51,7 +51,7 @@ def test_members_are_given_the_fit_params_that_they_take():
         )
 
 
-def test_names_and_texts_of_labels_reach_the_members():
+def test_ensemble_label_names_and_texts_reach_members():
     names = [f"tag {i}" for i in range(30)]
     members = [("one", OmikujiClassifier()), ("two", OmikujiClassifier(n_trees=1))]
     ensemble = LightXMLEnsemble(members)
@@ -61,7 +61,7 @@ def test_names_and_texts_of_labels_reach_the_members():
         assert "zyzzyva" in member.vectorizer_.vocabulary_
 
 
-def test_a_pipeline_takes_names_and_texts_of_labels():
+def test_ranker_label_names_and_texts_reach_pipeline():
     names = [f"tag {i}" for i in range(30)]
     pipeline = make_pipeline(FunctionTransformer(list), OmikujiClassifier())
     ranker = PropensityRanker(pipeline).fit(X, Y, label_names=names, label_texts=names)
@@ -92,7 +92,7 @@ INNER, OUTER = "omikujiclassifier__{}", "pipeline__omikujiclassifier__{}"
         (lambda words: search(ensemble(words)), "{}"),
     ],
 )
-def test_what_the_estimator_inside_takes(wrap, name):
+def test_names_taken_nested_estimator_gives_names_of_inner_fit(wrap, name):
     estimator = wrap(OmikujiClassifier())
     taken = names_taken(estimator, ["label_names", "label_features", "label_texts"])
     expected = ("label_names", "label_texts")
@@ -100,7 +100,7 @@ def test_what_the_estimator_inside_takes(wrap, name):
 
 
 @pytest.mark.parametrize("wrap", [search, PropensityRanker, ensemble])
-def test_members_that_hold_others_are_given_no_more(wrap):
+def test_ensemble_nested_members_get_only_params_they_take(wrap):
     both = LightXMLEnsemble(
         [("fixed", Fixed(np.ones((64, 30)), NAMES)), ("words", wrap(piped(OmikujiClassifier())))]
     )
@@ -116,13 +116,13 @@ def test_members_that_hold_others_are_given_no_more(wrap):
 
 
 @pytest.mark.parametrize("wrap", [PropensityRanker, ensemble])
-def test_what_no_estimator_inside_takes(wrap):
+def test_ensemble_param_that_no_inner_fit_takes_is_an_error(wrap):
     inner = wrap(OmikujiClassifier())
     with pytest.raises(TypeError, match=r"^No estimator has a fit that takes 'label_features'"):
         ensemble(inner).fit(X, Y, label_features=np.eye(30))
 
 
-def test_a_ranker_of_an_ensemble_hands_on_its_validation_data():
+def test_names_taken_ensemble_takes_validation_data():
     inner = ensemble(OmikujiClassifier())
     assert names_taken(inner, ["validation_data", "sample_weight"]) == {
         "validation_data": "validation_data"
@@ -130,8 +130,7 @@ def test_a_ranker_of_an_ensemble_hands_on_its_validation_data():
 
 
 @pytest.mark.parametrize("wrap", [piped, lambda words: search(piped(words))])
-def test_with_metadata_routing(wrap):
-    """Of pipelines and searches, those that ask for it are given it."""
+def test_names_taken_metadata_routing_gives_only_requested_params(wrap):
     with config_context(enable_metadata_routing=True):
         asks = wrap(OmikujiClassifier().set_fit_request(label_names=True, label_texts=False))
         assert names_taken(asks, ["label_names", "label_texts"]) == {"label_names": "label_names"}

@@ -1,4 +1,4 @@
-"""LightXMLEnsemble(fusion="learned"): what it learns, from which texts, and its manners."""
+"""LearnedFusion, and LightXMLEnsemble(fusion="learned")."""
 
 import pickle
 import warnings
@@ -33,7 +33,7 @@ COUNTS = np.where(np.arange(L) < 10, 3, 300)  # ten rare labels and ten frequent
 
 
 def noisy(quality):
-    """Scores that tell true labels from others the better, the higher the quality of the label."""
+    """Make scores that separate true labels from others better for labels of higher quality."""
     logits = quality * (2 * TRUE - 1) + RNG.normal(size=TRUE.shape)
     return sparse.csr_matrix((1 / (1 + np.exp(-logits))).astype(np.float32))
 
@@ -42,10 +42,10 @@ def p_at_3(scores, rows=slice(200, None)):
     return precision_at_k(TRUE[rows].astype(int), scores.tocsr()[rows].toarray(), k=3)
 
 
-# ---------------------------------------------------------------- the fusion itself
+# ---------------------------------------------------------------- the fusion
 
 
-def test_it_learns_which_member_to_trust():
+def test_fusion_good_and_bad_member_trusts_the_good_one():
     good, bad = noisy(np.full(L, 1.5)), noisy(np.zeros(L))
     fusion = LearnedFusion(COUNTS, 0).fit([good[:200], bad[:200]], sparse.csr_array(TRUE[:200]))
     fused = fusion([good, bad])
@@ -53,8 +53,8 @@ def test_it_learns_which_member_to_trust():
     assert p_at_3(fused) > p_at_3(good) - 0.02
 
 
-def test_it_learns_which_member_to_trust_for_rare_labels():
-    """One member knows the rare labels, the other the frequent ones."""
+def test_fusion_with_label_counts_trusts_member_that_knows_rare():
+    """One member knows the rare labels, the other one knows the frequent labels."""
     rare = noisy(np.where(COUNTS < 10, 2.0, 0.0))
     frequent = noisy(np.where(COUNTS < 10, 0.0, 2.0))
     parts = [rare[:200], frequent[:200]]
@@ -64,7 +64,7 @@ def test_it_learns_which_member_to_trust_for_rare_labels():
     assert p_at_3(fused) > p_at_3(blind) + 0.02
 
 
-def test_scores_are_probabilities():
+def test_fusion_scores_are_calibrated_probabilities():
     scores = [noisy(np.full(L, 1.0)), noisy(np.full(L, 0.5))]
     fused = LearnedFusion(COUNTS, 0).fit(scores, sparse.csr_array(TRUE))(scores).toarray()
     for low, high in ((0, 0.1), (0.1, 0.3), (0.3, 0.6), (0.6, 1)):
@@ -72,7 +72,7 @@ def test_scores_are_probabilities():
         assert TRUE[part].mean() == pytest.approx(fused[part].mean(), abs=0.05)
 
 
-def test_a_higher_score_never_lowers_the_result():
+def test_fusion_higher_score_never_lowers_the_result():
     scores = [noisy(np.full(L, 1.0)), noisy(np.zeros(L))]
     fusion = LearnedFusion(COUNTS, 0).fit(scores, sparse.csr_array(TRUE))
     grid = np.linspace(0.001, 0.999, 200, dtype=np.float32)
@@ -82,10 +82,10 @@ def test_a_higher_score_never_lowers_the_result():
             one[:, column], other[:, column] = grid, fixed
             for pair in ([one, other], [other, one]):
                 found = fusion([sparse.csr_matrix(m) for m in pair]).toarray()[:, column]
-                assert (np.diff(found) > 0).all()  # and equal leaves are told apart
+                assert (np.diff(found) > 0).all()  # the mean score breaks ties
 
 
-def test_candidates_are_those_of_any_member():
+def test_fusion_candidates_are_those_of_any_member():
     left = sparse.csr_matrix(np.array([[0.5, 0, 0.2, 0]], dtype=np.float32))
     right = sparse.csr_matrix(np.array([[0, 0, 0.3, 0.1]], dtype=np.float32))
     scores = [sparse.vstack([m] * 200, format="csr") for m in (left, right)]
@@ -99,7 +99,7 @@ def test_candidates_are_those_of_any_member():
 
 
 @pytest.mark.parametrize("n_true", [0, 19, 81, 100])
-def test_too_little_to_learn_from(n_true):
+def test_fusion_too_few_examples_warns_and_returns_mean(n_true):
     scores = [sparse.csr_matrix(np.full((50, 2), s, dtype=np.float32)) for s in (0.2, 0.6)]
     y = sparse.csr_array((np.arange(100) < n_true).astype(int).reshape(50, 2))
     fusion = LearnedFusion(np.ones(2), 0)
@@ -108,13 +108,13 @@ def test_too_little_to_learn_from(n_true):
     np.testing.assert_allclose(fusion(scores).toarray(), 0.4, rtol=1e-6)
 
 
-def test_twenty_of_each_are_enough():
+def test_fusion_20_true_and_20_false_examples_are_enough():
     scores = [sparse.csr_matrix(np.full((20, 2), s, dtype=np.float32)) for s in (0.2, 0.6)]
     fusion = LearnedFusion(np.ones(2), 0).fit(scores, sparse.csr_array(np.eye(2)[[0] * 20]))
     np.testing.assert_allclose(fusion(scores).toarray(), 0.5, rtol=1e-3)
 
 
-def test_trees_have_the_seed_and_see_all_examples():
+def test_fusion_trees_have_the_seed_and_no_early_stopping():
     scores = [noisy(np.full(L, 1.0)), noisy(np.full(L, 0.5))]
     trees = LearnedFusion(COUNTS, 7).fit(scores, sparse.csr_array(TRUE)).model
     assert trees.random_state == 7
@@ -130,7 +130,7 @@ def ensemble(**params):
 
 
 @pytest.mark.parametrize("fusion", ["mean", "learned"])
-def test_a_fit_that_fails_leaves_the_ensemble_as_it_was(fusion, monkeypatch):
+def test_ensemble_failed_fit_leaves_it_unchanged(fusion, monkeypatch):
     texts = [str(i) for i in range(len(X))]
     member = Fixed(np.tile(np.linspace(0.1, 0.9, 30, dtype=np.float32), (N, 1)))
     members = [("a", member), ("b", member)]
@@ -148,7 +148,7 @@ def test_a_fit_that_fails_leaves_the_ensemble_as_it_was(fusion, monkeypatch):
     assert all(value is before[name] for name, value in vars(clf).items())
 
 
-def test_members_do_not_see_the_held_out_texts():
+def test_ensemble_members_are_not_fitted_to_held_out_texts():
     member = Fixed(np.tile(np.linspace(0.1, 0.9, 30, dtype=np.float32), (N, 1)))
     seen = {}
 
@@ -175,7 +175,7 @@ def test_members_do_not_see_the_held_out_texts():
 
 @pytest.fixture
 def noted():
-    """An ensemble of members that note what they are fitted to and asked, and the notes."""
+    """Return an ensemble whose first member notes its texts and `top_k`, and the notes."""
     notes = {}
 
     class Noting(Fixed):
@@ -192,7 +192,7 @@ def noted():
     return LightXMLEnsemble(members, fusion="learned", validation_fraction=0.25), notes
 
 
-def test_the_seed_decides_which_texts_are_held_out(noted):
+def test_ensemble_random_state_chooses_held_out_texts(noted):
     model, notes = noted
     held_out = []
     for seed in (0, 0, 1):
@@ -202,7 +202,7 @@ def test_the_seed_decides_which_texts_are_held_out(noted):
 
 
 @pytest.mark.filterwarnings("ignore:Too few held-out texts")
-def test_the_fusion_knows_the_best_candidates_and_the_texts_of_training(noted):
+def test_ensemble_fusion_gets_n_candidates_and_training_counts(noted):
     model, notes = noted
     model.set_params(n_candidates=2).fit([str(i) for i in range(len(X))], Y)
     assert notes["top_k"] == 2
@@ -211,34 +211,34 @@ def test_the_fusion_knows_the_best_candidates_and_the_texts_of_training(noted):
     np.testing.assert_allclose(model._fusion.log_counts, np.log1p(n_texts))
 
 
-def test_labels_on_held_out_texts_alone_stay_known():
+def test_ensemble_labels_only_on_held_out_texts_stay_known():
     tags = [[f"tag {i}"] for i in range(20)]
     texts = [f"text {i}" for i in range(20)]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # too little to learn from
+        warnings.simplefilter("ignore", RuntimeWarning)  # too few held-out texts
         model = ensemble(validation_fraction=0.5).fit(texts, tags)
     assert model.classes_.tolist() == sorted(f"tag {i}" for i in range(20))
     assert model.predict_topk(texts, 20).labels.shape == (20, 20)
 
 
-def test_the_warning_is_of_the_line_that_called_fit():
+def test_ensemble_warning_of_few_texts_points_to_line_of_fit():
     with pytest.warns(RuntimeWarning, match="Too few held-out texts") as warned:
         ensemble(validation_fraction=0.1).fit(X[:12], Y[:12])
     assert [Path(warning.filename).name for warning in warned] == [Path(__file__).name]
 
 
-def test_texts_and_labels_must_be_as_many():
+def test_ensemble_numbers_of_texts_and_labels_differ_is_an_error():
     with pytest.raises(ValueError, match=r"^y has 40 rows, but there are 64 texts"):
         ensemble().fit(X, Y[:40])
 
 
-def test_frozen_members_must_be_fitted():
+def test_ensemble_unfitted_frozen_member_is_an_error():
     members = [(name, FrozenEstimator(member)) for name, member in ensemble().estimators]
     with pytest.raises(NotFittedError):
         LightXMLEnsemble(members, fusion="learned").fit(X, Y)
 
 
-def test_held_out_texts_keep_their_labels():
+def test_hold_out_texts_keep_their_labels():
     labels = check_labels(np.eye(40), n_texts=40)
     (texts, y), (held_out, of_held_out) = hold_out(list(map(str, range(40))), labels, None, 0.3, 0)
     assert y.indices.tolist() == [int(text) for text in texts]
@@ -246,8 +246,8 @@ def test_held_out_texts_keep_their_labels():
     assert sorted(texts + held_out, key=int) == list(map(str, range(40)))
 
 
-def test_members_of_scikit_learn_score_held_out_texts_in_blocks(monkeypatch):
-    """Their scores are dense."""
+def test_ensemble_predict_proba_members_score_in_blocks(monkeypatch):
+    """Scores of `predict_proba` are dense."""
     monkeypatch.setattr(rescoring, "TEXT_BLOCK", 10)
     asked = []
 
@@ -267,7 +267,7 @@ def test_members_of_scikit_learn_score_held_out_texts_in_blocks(monkeypatch):
     assert (whole.decision_function(texts) != model.decision_function(texts)).nnz == 0
 
 
-def test_labels_that_are_numbers_keep_their_numbers():
+def test_ensemble_numbered_labels_keep_their_numbers():
     tags = [(10 + 7 * Y[[row]].indices).tolist() for row in range(Y.shape[0])]
     known = LightXMLEnsemble([("words", OmikujiClassifier())]).fit(X, tags).classes_
     assert known.max() > 30
@@ -275,7 +275,7 @@ def test_labels_that_are_numbers_keep_their_numbers():
     np.testing.assert_array_equal(model.classes_, known)
 
 
-def test_validation_data_is_what_it_learns_from():
+def test_ensemble_validation_data_is_used_to_learn_fusion():
     fitted = [
         (name, FrozenEstimator(clone(member).fit(X, Y))) for name, member in ensemble().estimators
     ]
@@ -288,7 +288,7 @@ def test_validation_data_is_what_it_learns_from():
     np.testing.assert_array_equal(model.decision_function(X).toarray(), by_hand(scores).toarray())
 
 
-def test_names_of_columns_match_the_labels_of_frozen_members():
+def test_ensemble_label_names_match_columns_of_frozen_members():
     names = np.array([f"n{i:02d}" for i in range(30)])
     members = [
         (name, FrozenEstimator(clone(member).fit(X, Y, label_names=names)))
@@ -301,8 +301,8 @@ def test_names_of_columns_match_the_labels_of_frozen_members():
 
 
 @pytest.mark.parametrize("names", ["the same", "one of another name", "only some", "none of them"])
-def test_labels_of_frozen_members_are_matched_by_name(names):
-    """What it learns does not depend on which of the known labels the texts have."""
+def test_ensemble_collections_match_labels_of_frozen_members(names):
+    """The learned fusion does not depend on which of the known labels the texts have."""
     tags = [[f"n{label:02d}" for label in Y[[row]].indices] for row in range(Y.shape[0])]
     members = [
         (name, FrozenEstimator(clone(member).fit(X, tags)))
@@ -321,7 +321,7 @@ def test_labels_of_frozen_members_are_matched_by_name(names):
             model.fit(X, given)
         return
     model.fit(X, given, validation_data=(X[:40], tags[:40]))
-    if names == "one of another name":  # counts differ, the examples do not
+    if names == "one of another name":  # counts differ, but examples are the same
         same = clone(model).fit(X, tags, validation_data=(X[:40], tags[:40]))
         found, expected = (m.decision_function(X).toarray() for m in (model, same))
         assert np.abs(found - expected).mean() < 0.01
@@ -332,8 +332,8 @@ def test_labels_of_frozen_members_are_matched_by_name(names):
 
 
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
-def test_members_must_take_the_names_of_labels():
-    """Or their columns would be taken for labels of those numbers."""
+def test_ensemble_members_that_ignore_label_names_are_an_error():
+    """Otherwise their columns would be read as labels of those numbers."""
     tags = [(1 + Y[[row]].indices).tolist() for row in range(Y.shape[0])]
     words = make_pipeline(TfidfVectorizer(), MLPClassifier(4, max_iter=1))
     model = LightXMLEnsemble([("a", words), ("b", clone(words))], fusion="learned", random_state=0)
@@ -341,7 +341,7 @@ def test_members_must_take_the_names_of_labels():
         model.fit(X, tags)
 
 
-def test_manners():
+def test_ensemble_learned_fusion_keeps_conventions():
     model = ensemble(validation_fraction=0.3).fit(X, Y, label_names=[f"l{i}" for i in range(30)])
     assert_same_predictions(pickle.loads(pickle.dumps(model)), model)
     top = model.predict_topk(X, 30)
@@ -371,8 +371,8 @@ def test_manners():
     ("n_texts", "n_held_out"),
     [(500, 100), (1_000, 200), (3_000, 200), (4_000, 200), (20_000, 1_000), (40_024, 2_000)],
 )
-def test_how_many_texts_are_held_out(n_texts, n_held_out):
-    """Of 40,024 texts, 2,000 / 40,024 are 2,000.0000000000002."""
+def test_auto_validation_fraction_by_size_holds_out_n_texts(n_texts, n_held_out):
+    """40,024 * (2,000 / 40,024) is 2,000.0000000000002, which must not become 2,001."""
     labels = check_labels(np.ones((n_texts, 1)), n_texts=n_texts)
     fraction = auto_validation_fraction(n_texts)
     _, (texts, of_texts) = hold_out(["a text"] * n_texts, labels, None, fraction, 0)
@@ -380,7 +380,7 @@ def test_how_many_texts_are_held_out(n_texts, n_held_out):
 
 
 @pytest.mark.parametrize(("fraction", "n_held_out"), [("auto", 13), (0.5, 32)])
-def test_members_are_trained_on_the_others(fraction, n_held_out):
+def test_ensemble_validation_fraction_sets_training_size(fraction, n_held_out):
     model = ensemble(validation_fraction=fraction)
     model.set_params(language__batch_size=1).fit(X, Y)
     assert model.estimators_[0].history_[0]["n_steps"] == 64 - n_held_out
