@@ -1,4 +1,4 @@
-"""PropensityRanker: score / propensity ** exponent, of any estimator that scores labels."""
+"""PropensityRanker: ranking by score / propensity ** exponent."""
 
 import pickle
 
@@ -27,12 +27,12 @@ P = label_propensities(Y)
 
 
 def frozen(**params):
-    """The shared classifier, ranked by propensities."""
+    """Make a ranker of the shared classifier."""
     return PropensityRanker(FrozenEstimator(fitted()), **params).fit(X, Y)
 
 
 @pytest.mark.parametrize("exponent", [0, 0.25, 1, 3])
-def test_scores_are_divided_by_powers_of_propensities(exponent):
+def test_decision_function_divides_scores_by_power_of_propensity(exponent):
     ranker = frozen(exponent=exponent)
     np.testing.assert_allclose(ranker.propensities_, P)
     scores = fitted().decision_function(X, top_k=30).toarray()
@@ -48,33 +48,33 @@ def test_scores_are_divided_by_powers_of_propensities(exponent):
     np.testing.assert_allclose(top.scores, np.take_along_axis(expected, order, 1), rtol=1e-5)
 
 
-def test_rare_labels_come_up():
+def test_predict_topk_higher_exponent_ranks_rarer_labels():
     n_texts = np.asarray(Y.sum(axis=0)).ravel()
     counts = [n_texts[frozen(exponent=e).predict_topk(X, 3).labels].mean() for e in (0, 0.5, 2)]
     assert counts[0] > counts[1] > counts[2]
 
 
-def test_parameters_of_the_model_of_propensities():
+def test_fit_a_and_b_change_propensities():
     ranker = frozen(a=0.4, b=2.6)
     np.testing.assert_allclose(ranker.propensities_, label_propensities(Y, a=0.4, b=2.6))
 
 
-def test_only_candidates_are_ranked():
+def test_n_candidates_only_candidates_are_ranked():
     ranker = frozen(n_candidates=3, exponent=1)
     candidates = fitted().predict_topk(X, 3).labels
     assert np.array_equal(np.sort(ranker.predict_topk(X, 3).labels), np.sort(candidates))
-    assert ranker.predict_topk(X, 9).labels.shape == (64, 9)  # where k needs more, there are more
+    assert ranker.predict_topk(X, 9).labels.shape == (64, 9)  # k needs more candidates
     assert (np.diff(ranker.decision_function(X).indptr) == 3).all()
 
 
-def test_scores_that_round_to_nothing_stay_candidates():
+def test_predict_topk_scores_that_underflow_stay_candidates():
     ranker = frozen(exponent=400)
     assert (ranker.decision_function(X).data > 0).all()
     top = ranker.predict_topk(X, 30)
     assert (np.sort(top.labels) == np.arange(30)).all()
 
 
-def test_fit_hands_on_what_it_is_given():
+def test_fit_passes_label_names_and_texts_to_estimator():
     names = [f"label {i}" for i in range(30)]
     label_texts = [f"w{i}" for i in range(30)]
     ranker = PropensityRanker(make_classifier()).fit(
@@ -87,12 +87,12 @@ def test_fit_hands_on_what_it_is_given():
     assert ranker.predict_topk(X[:2], 1).labels[0, 0] in names
 
 
-def test_any_predict_proba():
+def test_fit_estimator_with_predict_proba_only_is_ranked():
     ranker = PropensityRanker(Proba(LEFT.scores), exponent=0).fit(TEXTS, LABELS)
     np.testing.assert_allclose(ranker.decision_function(TEXTS).toarray(), LEFT.scores, rtol=1e-6)
 
 
-def test_other_labels_are_refused():
+def test_fit_frozen_estimator_with_other_labels_is_an_error():
     with pytest.raises(ValueError, match="FrozenEstimator has other labels than y, or has them"):
         PropensityRanker(FrozenEstimator(fitted())).fit(X, Y, label_names=range(1, 31))
     with pytest.raises(ValueError, match="other labels than y"):
@@ -106,7 +106,7 @@ def test_other_labels_are_refused():
         (KNeighborsClassifier(), ValueError, "^estimator, Pipeline, has no one-dimensional array "),
     ],
 )
-def test_estimators_of_other_interfaces(last, error, message):
+def test_fit_estimator_of_other_interface_is_an_error(last, error, message):
     y = Y.toarray()[:, Y.sum(axis=0) > 1]
     with pytest.raises(error, match=message):
         PropensityRanker(make_pipeline(TfidfVectorizer(), last)).fit(X, y)
@@ -117,14 +117,14 @@ def test_estimators_of_other_interfaces(last, error, message):
     [{"exponent": -1}, {"n_candidates": 0}, {"a": 0}, {"b": -1}, {"estimator": 3}],
     ids=str,
 )
-def test_bad_parameters(params):
+def test_fit_bad_parameter_is_an_error_that_names_it(params):
     ranker = PropensityRanker(make_classifier()).set_params(**params)
     with pytest.raises(ValueError, match=f"'{next(iter(params))}' parameter of PropensityRanker"):
         ranker.fit(X, Y)
 
 
 @pytest.mark.parametrize("exponent", [0, 0.1, 1])
-def test_what_is_predicted_does_not_depend_on_the_order(exponent):
+def test_predict_any_exponent_uses_scores_of_estimator(exponent):
     words = OmikujiClassifier().fit(X, Y)
     ranker = PropensityRanker(FrozenEstimator(words), exponent=exponent, threshold=0.3).fit(X, Y)
     expected = words.set_params(threshold=0.3).predict(X)
@@ -136,7 +136,7 @@ def test_what_is_predicted_does_not_depend_on_the_order(exponent):
     assert ranker.exponent == exponent
 
 
-def test_an_ensemble_keeps_its_own_scores():
+def test_exponent_0_ensemble_keeps_its_own_scores():
     members = [("language", fitted()), ("words", OmikujiClassifier().fit(X, Y))]
     both = LightXMLEnsemble.from_fitted(members, n_candidates=3)
     ranker = PropensityRanker(FrozenEstimator(both), exponent=0).fit(X, Y)
@@ -147,15 +147,15 @@ def test_an_ensemble_keeps_its_own_scores():
 
 
 @pytest.mark.parametrize("k", [1, 5, 20])
-def test_no_label_is_a_pad(k):
-    """Where the estimator recalls less than k labels by itself, it is asked for more."""
+def test_predict_topk_estimator_with_few_labels_proposes_more(k):
+    """The estimator recalls fewer than k labels by itself."""
     narrow = make_classifier(n_candidate_clusters=1).fit(X, Y)  # clusters of four labels
     ranker = PropensityRanker(FrozenEstimator(narrow), exponent=0.5).fit(X, Y)
     assert (ranker.predict_topk(X, k).scores > 0).all()
     assert (np.diff(ranker.decision_function(X, top_k=k).indptr) == k).all()
 
 
-def test_where_it_is_asked_for_more_rare_labels_come_up_too():
+def test_predict_topk_more_candidates_are_also_reranked():
     narrow = make_classifier(n_candidate_clusters=1).fit(X, Y)
     ranker = PropensityRanker(FrozenEstimator(narrow), exponent=2, n_candidates=20).fit(X, Y)
     candidates = narrow.decision_function(X, top_k=20).toarray()
@@ -167,7 +167,7 @@ def test_where_it_is_asked_for_more_rare_labels_come_up_too():
 @pytest.mark.parametrize(
     "column", [list, lambda texts: pd.Series(texts, index=range(len(texts))[::-1]), pl.Series]
 )
-def test_steps_may_return_any_column(column):
+def test_predict_topk_pipeline_step_may_return_any_column(column):
     narrow = make_classifier(n_candidate_clusters=1).fit(X, Y)
     clean = FunctionTransformer(lambda texts: column(list(texts)))
     expected, found = (
@@ -177,7 +177,7 @@ def test_steps_may_return_any_column(column):
     np.testing.assert_array_equal(found.labels, expected.labels)
 
 
-def test_manners():
+def test_ranker_keeps_scikit_learn_conventions():
     ranker = PropensityRanker(make_classifier())
     with pytest.raises(NotFittedError):
         ranker.predict_topk(X)
@@ -192,10 +192,10 @@ def test_manners():
     assert get_tags(PropensityRanker(OmikujiClassifier())).non_deterministic
 
 
-def test_the_exponent_can_be_searched():
+def test_grid_search_over_exponent_gives_finite_scores():
     scorer = make_at_k_scorer(psp_at_k, k=3, propensities=P)
     tags = [Y[[i]].indices.tolist() for i in range(Y.shape[0])]
-    tags[0] = list(range(30))  # all labels in each part
+    tags[0] = list(range(30))  # each part has all labels
     tags[1] = tags[63] = tags[0]
     search = GridSearchCV(
         PropensityRanker(OmikujiClassifier()),
