@@ -1,4 +1,4 @@
-"""LightXMLClassifier inside what scikit-learn offers for choosing models."""
+"""LightXMLClassifier in searches and cross-validation of scikit-learn."""
 
 import pickle
 
@@ -35,7 +35,7 @@ def search():
     return search.fit(X, Y)
 
 
-def test_grid_search_over_the_bottleneck(search):
+def test_grid_search_over_bottleneck_dim_sets_best_params(search):
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     best = search.best_estimator_
     assert best.bottleneck_dim == best.network_.label_table.by_cluster().shape[2]
@@ -43,7 +43,7 @@ def test_grid_search_over_the_bottleneck(search):
     np.testing.assert_array_equal(search.classes_, np.arange(30))
 
 
-def test_grid_search_measures_what_it_should(search):
+def test_grid_search_scores_are_p_at_5_of_each_fold(search):
     for number, (train, test) in enumerate(FOLDS.split(X)):
         clf = clone(search.estimator).set_params(bottleneck_dim=16)
         clf.fit([X[i] for i in train], Y[train])
@@ -61,7 +61,7 @@ def test_grid_search_in_parallel_finds_the_same(search):
     np.testing.assert_array_equal(best.labels, skxmc.predict_topk(search, X, k=3).labels)
 
 
-def test_a_search_predicts(search):
+def test_grid_search_fitted_predicts_as_best_estimator(search):
     best = skxmc.predict_topk(search, X, k=3)
     np.testing.assert_array_equal(best.labels, search.best_estimator_.predict_topk(X, 3).labels)
     assert search.predict(X).shape == Y.shape
@@ -71,7 +71,7 @@ def test_a_search_predicts(search):
     )
 
 
-def test_grid_search_through_a_pipeline(tmp_path):
+def test_grid_search_of_pipeline_predicts_as_classifier_inside(tmp_path):
     steps = [("lower", FunctionTransformer(lowered)), ("clf", make_classifier(max_epochs=1))]
     search = GridSearchCV(
         Pipeline(steps),
@@ -90,7 +90,7 @@ def test_grid_search_through_a_pipeline(tmp_path):
     )
 
 
-def test_grid_search_through_a_pipeline_in_parallel_can_be_pickled():
+def test_grid_search_of_pipeline_in_parallel_can_be_pickled():
     steps = [("lower", FunctionTransformer(lowered)), ("clf", make_classifier(max_epochs=1))]
     grid = {"clf__bottleneck_dim": [8, 16]}
     searches = [
@@ -106,15 +106,15 @@ def test_grid_search_through_a_pipeline_in_parallel_can_be_pickled():
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
 
 
-@pytest.mark.filterwarnings("ignore:bottleneck_dim=")  # of the direct mode, too
-def test_grid_search_over_the_size_of_clusters():
+@pytest.mark.filterwarnings("ignore:bottleneck_dim=")  # also warns in the direct mode
+def test_grid_search_over_cluster_size_gives_different_scores():
     search = GridSearchCV(
         make_classifier(max_epochs=1, n_candidate_clusters=2),
         {"clusterer__max_cluster_size": [1, 4, 15]},
         cv=FOLDS,
         refit=False,
     )
-    search.fit(X, Y)  # without scoring: P@1
+    search.fit(X, Y)  # scoring defaults to P@1
     scores = search.cv_results_["mean_test_score"]
     assert np.isfinite(scores).all()
     assert len(set(scores)) > 1
@@ -122,7 +122,7 @@ def test_grid_search_over_the_size_of_clusters():
 
 
 @pytest.mark.parametrize("cv", [FOLDS, ShuffleSplit(2, test_size=0.3, random_state=0)], ids=repr)
-def test_cross_validation_with_lists_of_labels(cv):
+def test_cross_val_score_label_collections_scores_p_at_3(cv):
     lists = [[f"tag {label}" for label in Y[[row]].indices] for row in range(len(X))]
     clf = make_classifier(max_epochs=1)
     scores = cross_val_score(clf, X, lists, cv=cv, scoring=precision_at_k_scorer(k=3))
@@ -135,7 +135,7 @@ def test_cross_validation_with_lists_of_labels(cv):
 
 
 @pytest.mark.parametrize("form", [lambda y: y, lambda y: y.tocsc(), lambda y: y.toarray()])
-def test_train_test_split(form):
+def test_train_test_split_any_matrix_keeps_texts_and_labels_aligned(form):
     X_train, X_test, y_train, y_test = train_test_split(X, form(Y), random_state=0)
     clf = make_classifier(max_epochs=1).fit(X_train, y_train)
     train, test = train_test_split(np.arange(len(X)), random_state=0)
@@ -144,7 +144,7 @@ def test_train_test_split(form):
     assert clf.score(X_test, y_test) == pytest.approx(expected)
 
 
-def test_label_features_of_the_length_of_x_are_not_sliced_unnoticed():
+def test_grid_search_label_features_as_long_as_x_is_an_error():
     search = GridSearchCV(make_classifier(max_epochs=1), {"dropout": [0.1]}, cv=FOLDS, refit=False)
     search.set_params(error_score="raise")
     with pytest.raises(ValueError, match="label_features has 32 rows, but there are 64 labels"):

@@ -1,4 +1,4 @@
-"""Seeds, forks and other processes: the same answers everywhere, and nothing left behind."""
+"""Seeds, forks and other processes: same results everywhere, and no files left behind."""
 
 import contextlib
 import json
@@ -43,7 +43,7 @@ def scores_digest(clf):
 
 
 def in_process(script, *arguments, **environment):
-    """The last line, as JSON, of what a script prints in a process of its own."""
+    """Run a script in its own process, and parse its last line of output as JSON."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", script, *map(str, arguments)],
         capture_output=True,
@@ -70,8 +70,8 @@ print(json.dumps(found))
 """
 
 
-def test_same_seed_same_model_in_another_process():
-    """Whatever the order of hashes and the state of global generators."""
+def test_fit_same_seed_in_other_process_gives_same_model():
+    """The order of hashes differs between the processes."""
     first = in_process(FIT, encoder_path(), PYTHONHASHSEED="1", OMP_NUM_THREADS="1")
     second = in_process(FIT, encoder_path(), PYTHONHASHSEED="2", OMP_NUM_THREADS="1")
     assert first == second
@@ -79,7 +79,7 @@ def test_same_seed_same_model_in_another_process():
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_same_seed_same_model_in_one_process(mode):
+def test_fit_same_seed_in_one_process_gives_same_model(mode):
     random.seed(1)
     np.random.seed(1)  # noqa: NPY002
     torch.manual_seed(1)
@@ -93,7 +93,7 @@ def test_same_seed_same_model_in_one_process(mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_global_generators_are_left_alone(mode, tmp_path):
+def test_fit_and_prediction_leave_global_generators_unchanged(mode, tmp_path):
     before = generator_states()
     clf = make_classifier(mode, dropout=0.5, encoder_dropout=0.2, early_stopping=True)
     clf.fit(X, Y)
@@ -108,7 +108,7 @@ def test_global_generators_are_left_alone(mode, tmp_path):
     assert generator_states() == before
 
 
-def test_order_and_neighbours_do_not_matter():
+def test_scores_do_not_depend_on_order_or_other_texts():
     order = np.random.default_rng(0).permutation(len(X))
     for mode in MODES:
         clf = fitted(mode)
@@ -126,7 +126,7 @@ import os, sys, json, time, signal, threading
 import torch
 torch.set_num_threads(2)
 matrix = torch.randn(1500, 1500)
-(matrix @ matrix).sum()  # the pool of threads is there now, and a fork loses it
+(matrix @ matrix).sum()  # this starts the pool of threads, which a fork loses
 from skxmc import LightXMLClassifier
 from classifier_fixtures import dataset, make_classifier
 from test_processes import X, Y
@@ -135,7 +135,7 @@ texts = X * 40
 expected = clf.predict_topk(texts, k=3).labels
 child = os.fork()
 if child == 0:
-    torch.tensor(matrix.numpy())  # as weights are, when a model is loaded
+    torch.tensor(matrix.numpy())  # as in loading weights
     LightXMLClassifier.from_pretrained(sys.argv[1]).predict_topk(texts)
     thread = threading.Thread(target=clf.predict_topk, args=(texts,))
     thread.start()
@@ -160,8 +160,8 @@ print(json.dumps([status, torch.get_num_threads()]))
 
 @POSIX
 @pytest.mark.parametrize("also_fits", [False, True])
-def test_a_forked_child_predicts_and_fits(also_fits, tmp_path):
-    """Without hanging in OpenMP; the parent keeps its threads."""
+def test_forked_child_predicts_and_fits_without_hanging(also_fits, tmp_path):
+    """OpenMP could make it hang. The parent keeps its threads."""
     fitted().save_pretrained(tmp_path / "model")
     arguments = [tmp_path / "model"] + [encoder_path()] * also_fits
     threads = {"OMP_NUM_THREADS": "2", "TOKENIZERS_PARALLELISM": "false"}
@@ -181,7 +181,7 @@ expected = fusion(scores)
 assert fusion.model is not None
 child = os.fork()
 if child == 0:
-    signal.alarm(30)  # kills the child, if it hangs
+    signal.alarm(30)  # kills the child if it hangs
     same = (fusion(scores) != expected).nnz == 0
     again = LearnedFusion(np.ones(50), 0).fit(scores, y)
     os._exit(int(not same or (again(scores) != expected).nnz != 0))
@@ -190,8 +190,8 @@ print(os.waitpid(child, 0)[1])
 
 
 @POSIX
-def test_a_forked_child_learns_a_fusion_and_predicts_by_it():
-    """Its trees have a pool of threads of their own."""
+def test_forked_child_learns_fusion_and_predicts():
+    """The trees have their own pool of threads."""
     assert in_process(FUSION, OMP_NUM_THREADS="2") == 0
 
 
@@ -206,7 +206,7 @@ LOCKS = {
 
 @contextlib.contextmanager
 def held_by_another_thread(context):
-    """While another thread is inside a context; it leaves when we do."""
+    """Keep another thread inside a context until this context ends."""
     release, taken = threading.Event(), threading.Event()
 
     def hold():
@@ -226,18 +226,18 @@ def held_by_another_thread(context):
 
 @POSIX
 @pytest.mark.parametrize("lock", LOCKS.values(), ids=LOCKS.keys())
-def test_a_lock_that_another_thread_holds_is_free_in_a_forked_child(lock):
+def test_forked_child_lock_held_by_other_thread_is_free(lock):
     with held_by_another_thread(lock):
         child = os.fork()
         if child == 0:
-            signal.alarm(10)  # kills the child, were the lock not free
+            signal.alarm(10)  # kills the child if the lock is not free
             with lock:
                 os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
 
 
 @POSIX
-def test_a_forked_child_restores_generators_whatever_another_thread_was_in():
+def test_forked_child_restores_generators_despite_other_thread():
     cpu = torch.device("cpu")
     with held_by_another_thread(local_seed(3, cpu)):
         child = os.fork()
@@ -264,21 +264,23 @@ print(json.dumps([top.labels.tolist(), top.scores.astype(float).tolist()]))
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3])
-def test_pickles_load_with_other_threads(n_threads, tmp_path):
+def test_pickle_loaded_with_other_threads_predicts_the_same(n_threads, tmp_path):
     joblib.dump(fitted(), tmp_path / "model")
     labels, scores = in_process(LOAD, tmp_path / "model", n_threads, "{}")
     expected = fitted().predict_topk(X, k=5)
     np.testing.assert_allclose(scores, expected.scores, atol=1e-5)
-    assert np.mean(np.array(labels) == expected.labels) > 0.99  # but for near-ties
+    assert np.mean(np.array(labels) == expected.labels) > 0.99  # near-ties may differ
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_model_trained_in_bf16_predicts_in_fp32(mode, tmp_path):
+def test_pickle_of_bf16_model_predicts_in_fp32(mode, tmp_path):
     clf = make_classifier(mode, precision="bf16").fit(X, Y)
     joblib.dump(clf, tmp_path / "model")
     _, scores = in_process(LOAD, tmp_path / "model", 1, '{"precision": "fp32"}')
     found = clf.predict_topk(X, k=5).scores
-    assert 0 < np.abs(np.array(scores) - found).mean() < 0.03  # its texts differ by a lot
+    assert (
+        0 < np.abs(np.array(scores) - found).mean() < 0.03
+    )  # between texts, scores differ much more
     clf.set_params(precision="fp32")
     np.testing.assert_allclose(scores, clf.predict_topk(X, k=5).scores, atol=1e-5)
     assert all(w.dtype == torch.float32 for w in clf.network_.parameters())
@@ -286,7 +288,7 @@ def test_a_model_trained_in_bf16_predicts_in_fp32(mode, tmp_path):
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_pickle_of_a_gpu_predicts_elsewhere(tmp_path):
+def test_pickle_of_gpu_model_predicts_on_cpu(tmp_path):
     clf = make_classifier(device="cuda", precision="bf16").fit(X, Y)
     joblib.dump(clf, tmp_path / "model")
     params = '{"device": "cpu", "precision": "fp32"}'
@@ -320,7 +322,7 @@ print(json.dumps([ended, os.getpid()]))
 
 
 def processes_with(text):
-    """Commands of all processes that have some text in their command or environment."""
+    """Find the commands of processes that have a text in their command or environment."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
@@ -328,7 +330,7 @@ def processes_with(text):
                 command = (entry / "cmdline").read_bytes()
                 if os.fsencode(text) in command + (entry / "environ").read_bytes():
                     found.append(command)
-            except OSError:  # it has ended meanwhile
+            except OSError:  # the process has ended meanwhile
                 continue
     return found
 
@@ -336,8 +338,7 @@ def processes_with(text):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("ending", ["success", "failure", "ctrl-c"])
-def test_no_process_and_no_file_is_left(ending, tmp_path):
-    """Of an ensemble that is fitted in two worker processes."""
+def test_ensemble_fit_in_processes_leaves_no_process_and_no_file(ending, tmp_path):
     seconds = 12 if ending == "ctrl-c" else 0
     arguments = [encoder_path(), tmp_path, ending, 100_000 if ending == "ctrl-c" else 1, seconds]
     found, _ = in_process(LEAVE, *arguments)
@@ -350,9 +351,9 @@ def test_no_process_and_no_file_is_left(ending, tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["success", "failure", "ctrl-c"])
-def test_saving_and_training_leave_no_temporary_files(ending, tmp_path, monkeypatch):
-    others = set(multiprocessing.active_children())  # workers that another test keeps
-    fitted()  # the first training in a process has torch make a cache folder
+def test_fit_and_save_however_they_end_leave_no_temporary_file(ending, tmp_path, monkeypatch):
+    others = set(multiprocessing.active_children())  # workers that another test keeps alive
+    fitted()  # in the first training of a process, torch makes a cache folder
     aside = tmp_path / "tmp"
     aside.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(aside))
