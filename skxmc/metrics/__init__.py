@@ -1,10 +1,10 @@
-"""Metrics of extreme multi-label classification, and scorers for sklearn's model selection.
+"""Metrics of extreme multi-label classification, and scorers for scikit-learn's model selection.
 
-All of them look at the k best labels of each text. `y_true` comes in any form that ``fit`` takes;
-`y_score` is a matrix of scores, sparse or dense, or what ``predict_topk`` returns. The rules are:
+Every metric measures the k best labels of each text. `y_true` comes in any form that ``fit`` takes.
+`y_score` is a sparse or dense matrix of scores, or the result of ``predict_topk``. The rules are:
 
-- In a sparse matrix, stored entries rank by value and absent ones after all of them.
-- Equal scores, and absent ones, rank by lower column.
+- In a sparse matrix, stored entries rank by value, and absent entries rank after all of them.
+- Of equal scores, the one in the lower column ranks first. The same holds for absent entries.
 - A true label that is not among the model's labels counts as missed.
 - A text without true labels counts as 0.
 """

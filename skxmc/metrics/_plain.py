@@ -11,25 +11,26 @@ from skxmc.metrics._ranking import count_true, discounts, hits_at_k, ideal_dcg
 
 
 def precision_at_k(y_true: Any, y_score: Any, *, k: int = 5, classes: Any = None) -> float:
-    r"""Mean share of true labels among the k best, P@k.
+    r"""Compute P@k, the mean share of true labels among the k best.
 
-    Equation 7 of the LightXML paper, averaged over texts:
+    P@k is equation 7 of the LightXML paper, averaged over texts:
 
     .. math:: P@k = \frac{1}{k} \sum_{l \in \mathrm{rank}_k(\hat y)} y_l
 
-    The divisor is k also where a text has fewer than k true labels.
+    The divisor is k even if a text has fewer than k true labels.
+    Read more in the user guide: :doc:`/guide/metrics`.
 
     Parameters
     ----------
     y_true : sparse matrix or array, 2-D array, frame, or sequence of collections
         True labels of n texts, in any form that ``fit`` takes.
     y_score : sparse matrix, ndarray of shape (n, n_labels), or named tuple (labels, scores)
-        Scores, the higher the better, or the result of ``predict_topk`` with at least k labels.
+        Scores (higher is better), or the result of ``predict_topk`` with at least k labels.
     k : int, default=5
-        How many labels of each text are looked at.
+        Number of labels per text that count.
     classes : array-like of shape (n_labels,), default=None
-        The labels of the columns of `y_score`, that is ``classes_`` of the estimator. Needed where
-        `y_true` names its labels and `y_score` is a matrix; None numbers the columns from 0.
+        Labels of the columns of `y_score`, that is ``classes_`` of the estimator. Required if
+        `y_true` names its labels and `y_score` is a matrix. None numbers the columns from 0.
 
     Returns
     -------
@@ -61,9 +62,11 @@ def precision_at_k(y_true: Any, y_score: Any, *, k: int = 5, classes: Any = None
 
 
 def recall_at_k(y_true: Any, y_score: Any, *, k: int = 5, classes: Any = None) -> float:
-    r"""Mean share of each text's true labels that are among the k best, R@k.
+    r"""Compute R@k, the mean share of a text's true labels that are among the k best.
 
     .. math:: R@k = \frac{1}{\sum_l y_l} \sum_{l \in \mathrm{rank}_k(\hat y)} y_l
+
+    Read more in the user guide: :doc:`/guide/metrics`.
 
     Parameters
     ----------
@@ -72,10 +75,9 @@ def recall_at_k(y_true: Any, y_score: Any, *, k: int = 5, classes: Any = None) -
     y_score : sparse matrix, ndarray of shape (n, n_labels), or named tuple (labels, scores)
         Scores, or the result of ``predict_topk``.
     k : int, default=5
-        How many labels of each text are looked at.
+        Number of labels per text that count.
     classes : array-like of shape (n_labels,), default=None
-        The labels of the columns of `y_score`; needed where `y_true` names its labels and `y_score`
-        is a matrix.
+        Labels of the columns of `y_score`, as for `precision_at_k`.
 
     Returns
     -------
@@ -85,7 +87,7 @@ def recall_at_k(y_true: Any, y_score: Any, *, k: int = 5, classes: Any = None) -
     Raises
     ------
     TypeError, ValueError
-        As `precision_at_k` does.
+        If `precision_at_k` raises them.
 
     Examples
     --------
@@ -100,11 +102,13 @@ def recall_at_k(y_true: Any, y_score: Any, *, k: int = 5, classes: Any = None) -
 
 
 def ndcg_at_k(y_true: Any, y_score: Any, *, k: int = 5, classes: Any = None) -> float:
-    r"""Mean normalised discounted cumulative gain of the k best labels, nDCG@k.
+    r"""Compute nDCG@k, the mean normalized discounted cumulative gain of the k best labels.
 
     .. math::
         DCG@k = \sum_{i=1}^{k} \frac{y_{\mathrm{rank}(i)}}{\log_2(i + 1)}, \qquad
         nDCG@k = DCG@k \Big/ \sum_{i=1}^{\min(k, \sum_l y_l)} \frac{1}{\log_2(i + 1)}
+
+    Read more in the user guide: :doc:`/guide/metrics`.
 
     Parameters
     ----------
@@ -113,10 +117,9 @@ def ndcg_at_k(y_true: Any, y_score: Any, *, k: int = 5, classes: Any = None) -> 
     y_score : sparse matrix, ndarray of shape (n, n_labels), or named tuple (labels, scores)
         Scores, or the result of ``predict_topk``.
     k : int, default=5
-        How many labels of each text are looked at.
+        Number of labels per text that count.
     classes : array-like of shape (n_labels,), default=None
-        The labels of the columns of `y_score`; needed where `y_true` names its labels and `y_score`
-        is a matrix.
+        Labels of the columns of `y_score`, as for `precision_at_k`.
 
     Returns
     -------
@@ -126,7 +129,7 @@ def ndcg_at_k(y_true: Any, y_score: Any, *, k: int = 5, classes: Any = None) -> 
     Raises
     ------
     TypeError, ValueError
-        As `precision_at_k` does.
+        If `precision_at_k` raises them.
 
     Examples
     --------
@@ -141,5 +144,5 @@ def ndcg_at_k(y_true: Any, y_score: Any, *, k: int = 5, classes: Any = None) -> 
 
 
 def _mean_ratio(numerators: NDArray[Any], divisors: NDArray[Any]) -> float:
-    """Mean ratio over texts; a text without true labels is the one with a divisor below 1."""
+    """Average the ratios over texts. A divisor below 1 means a text without true labels."""
     return float((numerators / np.maximum(divisors, 1)).mean())

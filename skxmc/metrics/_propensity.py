@@ -1,4 +1,4 @@
-"""Propensities of labels, and the metrics that weigh labels by them."""
+"""Propensities of labels, and the metrics that weight labels by them."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ from skxmc.metrics._ranking import count_true, discounts, ideal_dcg, look_up, ra
 def psp_at_k(
     y_true: Any, y_score: Any, *, propensities: Any, k: int = 5, classes: Any = None
 ) -> float:
-    r"""Propensity-scored precision of the k best labels, PSP@k, over the best attainable.
+    r"""Compute PSP@k, the propensity-scored precision at k as a share of the best attainable.
 
-    Rare labels are missing from annotations more often than common ones, which their propensity
-    p makes up for. As in the Extreme Classification Repository, the sums run over all texts i
+    Annotators miss rare labels more often than common ones. Dividing by the propensity p of a label
+    corrects for this. As in the Extreme Classification Repository, the sums run over all texts i
     before the division:
 
     .. math::
         PSP@k = \sum_i \sum_{l \in \mathrm{rank}_k(\hat y_i)} \frac{y_{il}}{p_l} \Big/
         \sum_i \max_{|S| = k} \sum_{l \in S} \frac{y_{il}}{p_l}
 
-    A true label that is not among `classes` has no propensity of its own. It is missed, and weighs
-    in the divisor as much as the rarest label that is known.
+    A true label that is not among `classes` has no propensity of its own. It counts as missed, and
+    weighs as much in the divisor as the rarest known label.
+    Read more in the user guide: :doc:`/guide/metrics`.
 
     Parameters
     ----------
@@ -40,25 +41,25 @@ def psp_at_k(
     y_score : sparse matrix, ndarray of shape (n, n_labels), or named tuple (labels, scores)
         Scores, or the result of ``predict_topk``.
     propensities : array-like of shape (n_labels,), or dict
-        The p of each label, in (0, 1], as from `label_propensities` of the TRAINING labels. A dict
-        has them by label, for cross-validation with label lists, whose folds differ in their
-        labels; those that are not among `classes` have no use.
+        Propensity of each label, in (0, 1], by `label_propensities` of the TRAINING labels. Pass a
+        dict by label for cross-validation with label lists, because folds then differ in their
+        labels. Entries that are not among `classes` are ignored.
     k : int, default=5
-        How many labels of each text are looked at.
+        Number of labels per text that count.
     classes : array-like of shape (n_labels,), default=None
-        The labels of the columns of `y_score` and of `propensities`; needed wherever `y_true` names
-        its labels.
+        Labels of the columns of `y_score` and of `propensities`. Required if `y_true` names its
+        labels.
 
     Returns
     -------
     float
-        From 0 to 1; 0 if no text has a true label.
+        From 0 to 1. It is 0 if no text has a true label.
 
     Raises
     ------
     TypeError, ValueError
-        As `precision_at_k` does, and ValueError for propensities of another length or outside
-        (0, 1].
+        If `precision_at_k` raises them. ValueError also if the number of propensities is wrong, or
+        if one lies outside (0, 1].
 
     References
     ----------
@@ -81,10 +82,10 @@ def psp_at_k(
 def psndcg_at_k(
     y_true: Any, y_score: Any, *, propensities: Any, k: int = 5, classes: Any = None
 ) -> float:
-    r"""Propensity-scored nDCG of the k best labels, PSnDCG@k, over the best attainable.
+    r"""Compute PSnDCG@k, the propensity-scored nDCG at k as a share of the best attainable.
 
-    Each text's discounted gain is divided by its ideal one without propensities, as in
-    `ndcg_at_k`; the sum over texts is then divided by the best attainable sum. This is the
+    Each text's discounted gain is divided by its ideal gain without propensities, as in
+    `ndcg_at_k`. The sum over texts is then divided by the best attainable sum. This is the
     definition of the Extreme Classification Repository's tools (pyxclib) and of napkinXC. Labels
     that are not among `classes` count as in `psp_at_k`.
 
@@ -94,6 +95,8 @@ def psndcg_at_k(
         {\sum_{j=1}^{\min(k, \sum_l y_{il})} 1 / \log_2(j + 1)}, \qquad
         PSnDCG@k = \frac{\sum_i PSDCG_i(\hat y_i)}{\sum_i PSDCG_i(\mathrm{best\ ranking})}
 
+    Read more in the user guide: :doc:`/guide/metrics`.
+
     Parameters
     ----------
     y_true : sparse matrix or array, 2-D array, frame, or sequence of collections
@@ -101,24 +104,21 @@ def psndcg_at_k(
     y_score : sparse matrix, ndarray of shape (n, n_labels), or named tuple (labels, scores)
         Scores, or the result of ``predict_topk``.
     propensities : array-like of shape (n_labels,), or dict
-        The p of each label, in (0, 1], as from `label_propensities` of the TRAINING labels. A dict
-        has them by label, for cross-validation with label lists, whose folds differ in their
-        labels; those that are not among `classes` have no use.
+        Propensity p of each label, as for `psp_at_k`.
     k : int, default=5
-        How many labels of each text are looked at.
+        Number of labels per text that count.
     classes : array-like of shape (n_labels,), default=None
-        The labels of the columns of `y_score` and of `propensities`; needed wherever `y_true` names
-        its labels.
+        Labels of the columns, as for `psp_at_k`.
 
     Returns
     -------
     float
-        From 0 to 1; 0 if no text has a true label.
+        From 0 to 1. It is 0 if no text has a true label.
 
     Raises
     ------
     TypeError, ValueError
-        As `psp_at_k` does.
+        If `psp_at_k` raises them.
 
     Examples
     --------
@@ -135,32 +135,34 @@ def psndcg_at_k(
 
 
 def label_propensities(y_train: Any, *, a: float = 0.55, b: float = 1.5) -> NDArray[np.float64]:
-    r"""Propensity of each label: how likely it was annotated where it is true.
+    r"""Estimate the propensity of each label, the probability that a true label is annotated.
 
-    With N texts, :math:`N_l` of them with label l (Jain et al. 2016):
+    If :math:`N_l` of N texts have label l, its propensity is (Jain et al. 2016):
 
     .. math:: p_l = \frac{1}{1 + C (N_l + b)^{-a}}, \qquad C = (\log N - 1)(b + 1)^a
 
-    C would be negative for N = 1 and 2; it is taken as 0 there, and all propensities as 1.
+    The factor C would be negative for one or two texts. It is 0 then, and all propensities are 1.
+    Read more in the user guide: :doc:`/guide/metrics`.
 
     Parameters
     ----------
     y_train : sparse matrix or array, 2-D array, frame, or sequence of collections
-        Training labels, in any form that ``fit`` takes; never those of the test texts.
+        Training labels, in any form that ``fit`` takes. Never pass those of the test texts.
     a, b : float, default=0.55, 1.5
-        Published are 0.5 and 0.4 for Wikipedia, 0.6 and 2.6 for Amazon, the defaults otherwise.
+        Constants of the formula. The published values are 0.5 and 0.4 for Wikipedia, 0.6 and 2.6
+        for Amazon, and the defaults for other data.
 
     Returns
     -------
     ndarray of shape (n_labels,), float64
-        In (0, 1], in the order of ``classes_`` of an estimator that was fitted on `y_train`.
+        Values in (0, 1], in the order of ``classes_`` of an estimator that was fitted on `y_train`.
 
     Raises
     ------
     TypeError
-        If y_train is of a type that cannot stand for labels, or a or b is no number.
+        If `y_train` is of a type that cannot stand for labels, or if a or b is not a number.
     ValueError
-        If y_train is not binary or empty, a is negative, or b not positive.
+        If `y_train` is empty or not binary, if a is negative, or if b is not positive.
 
     Examples
     --------
@@ -170,9 +172,9 @@ def label_propensities(y_train: Any, *, a: float = 0.55, b: float = 1.5) -> NDAr
     array([0.68 , 0.391])
     """
     if not (isinstance(a, Real) and isinstance(b, Real)):
-        raise TypeError(f"a must be a number, and b must be one; got a={a!r}, b={b!r}.")
+        raise TypeError(f"a must be a number, and b must be a number, got a={a!r}, b={b!r}.")
     if not (0 <= a <= float_info.max and 0 < b <= float_info.max):
-        raise ValueError(f"a must be at least 0 and b above 0, both finite; got a={a}, b={b}.")
+        raise ValueError(f"a must be at least 0 and b above 0, both finite, got a={a}, b={b}.")
     matrix = check_labels(y_train, name="y_train").matrix
     n_texts, n_labels = matrix.shape
     counts = np.bincount(matrix.indices, minlength=n_labels)
@@ -187,10 +189,10 @@ def label_propensities(y_train: Any, *, a: float = 0.55, b: float = 1.5) -> NDAr
 def _weighted_gains(
     y_true: Any, y_score: Any, k: int, classes: Any, propensities: Any
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Gains 1/p of the k best of each text and of its best ranking, (n, k) each, and its n_true."""
+    """Compute gains 1/p, (n, k), of the k best and of the best ranking, and n_true of each text."""
     if classes is None and names_labels(y_true):
         raise ValueError(
-            "y_true names its labels, but which propensities are theirs is not known. Pass "
+            "y_true names its labels, but which propensities belong to them is not known. Pass "
             "classes=estimator.classes_."
         )
     columns, true = ranked_columns(y_true, y_score, k, classes)
@@ -210,14 +212,14 @@ def _weighted_gains(
 
 
 def _inverse(propensities: Any, classes: NDArray[Any]) -> NDArray[np.float64]:
-    """1 / p of each label, up to a factor that all have in common."""
+    """Compute 1/p of each label, up to a common factor."""
     n_labels = len(classes)
     if isinstance(propensities, Mapping):
         unknown = [label for label in classes.tolist() if label not in propensities]
         if unknown:
             raise ValueError(
-                f"propensities has none of the label {unknown[0]!r}. Compute them of all training "
-                "labels, with label_propensities(y_train)."
+                f"propensities has no entry for the label {unknown[0]!r}. Pass those of all "
+                "training labels, by label_propensities(y_train)."
             )
         propensities = [propensities[label] for label in classes.tolist()]
     propensities = as_array(propensities, "propensities")
@@ -233,8 +235,12 @@ def _inverse(propensities: Any, classes: NDArray[Any]) -> NDArray[np.float64]:
             f"{propensities.shape}. Compute them with label_propensities(y_train)."
         )
     if not ((propensities > 0) & (propensities <= 1)).all():
-        raise ValueError("propensities must lie in (0, 1]; pass p itself, not its inverse 1/p.")
-    # Less a power of two, which ratios of sums cancel: 1 / p may be more than a float holds.
+        lowest, highest = propensities.min(), propensities.max()
+        raise ValueError(
+            f"propensities must lie in (0, 1], got values from {lowest} to {highest}. Pass p "
+            "itself, not its inverse 1/p."
+        )
+    # 1/p may overflow a float, so it is scaled by a power of two, which ratios of sums cancel.
     return np.ldexp(1.0, np.frexp(propensities.min())[1]) / propensities
 
 

@@ -1,4 +1,4 @@
-"""Which of the k best labels of each text are true: what all metrics look at."""
+"""The k best labels of each text, and which of them are true, for all metrics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from skxmc._utils.warnings import warn_user
 
 
 def hits_at_k(y_true: Any, y_score: Any, k: int, classes: Any) -> tuple[NDArray[np.bool_], Labels]:
-    """Which of the k best of each text are true, of shape (n, k), and the true labels."""
+    """Mark which of the k best labels of each text are true, (n, k), and return the true labels."""
     columns, true = ranked_columns(y_true, y_score, k, classes)
     return look_up(columns, true.matrix), true
 
@@ -23,19 +23,19 @@ def hits_at_k(y_true: Any, y_score: Any, k: int, classes: Any) -> tuple[NDArray[
 def ranked_columns(
     y_true: Any, y_score: Any, k: int, classes: Any
 ) -> tuple[NDArray[np.int64], Labels]:
-    """Columns of the k best of each text, of shape (n, k), and the true labels."""
+    """Return the columns of the k best labels of each text, (n, k), and the true labels."""
     k = check_k(k)
     is_top_k = hasattr(y_score, "labels")
     if classes is None and names_labels(y_true) and not is_top_k:
         raise ValueError(
             "y_true names its labels, but which columns of y_score they are is not known. Pass "
-            "classes=estimator.classes_; or, as y_score, all of what predict_topk returns."
+            "classes=estimator.classes_, or pass the whole result of predict_topk as y_score."
         )
     true = check_labels(y_true, name="y_true", classes=classes)
     if true.n_unknown.any() and true.matrix.nnz == 0:
         warn_user(
             "None of the labels of y_true is among the classes, and all count as missed. The first "
-            f"of the classes is {true.classes.tolist()[0]!r}: are those of y_true spelt as in fit?",
+            f"class is {true.classes.tolist()[0]!r}. Spell the labels of y_true as in fit.",
         )
     if is_top_k:
         may_be_new = classes is None and names_labels(y_true)
@@ -44,8 +44,8 @@ def ranked_columns(
         columns = rank_columns(y_score, k, len(true.classes))
     if len(columns) != true.matrix.shape[0]:
         raise ValueError(
-            f"y_true has {true.matrix.shape[0]} rows, but y_score has {len(columns)}. Pass both "
-            "for the same texts."
+            f"y_true has {true.matrix.shape[0]} rows, but y_score has {len(columns)}. Pass the "
+            "true labels and the scores of the same texts."
         )
     return columns, true
 
@@ -55,10 +55,13 @@ def _columns_of_top_k(
 ) -> NDArray[np.int64]:
     labels = as_array(labels, "y_score.labels")
     if labels.ndim != 2:
-        raise ValueError(f"y_score.labels must be of shape (n, k), got {labels.shape}.")
+        raise ValueError(
+            f"y_score.labels must be of shape (n, k), got {labels.shape}. Pass the result of "
+            "predict_topk."
+        )
     if k > labels.shape[1]:
         raise ValueError(
-            f"k is {k}, but y_score has {labels.shape[1]} labels a text. Call predict_topk with "
+            f"k is {k}, but y_score has {labels.shape[1]} labels per text. Call predict_topk with "
             f"k={k} or more."
         )
     labels = labels[:, :k]
@@ -73,23 +76,23 @@ def _columns_of_top_k(
     repeated = ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(axis=1)
     if repeated.any():
         raise ValueError(
-            f"y_score.labels holds a label twice in row {repeated.argmax()}; the k best labels "
-            "must be distinct."
+            f"y_score.labels holds a label twice in row {repeated.argmax()}. Pass k different "
+            "labels per text."
         )
     return columns
 
 
 def look_up(columns: NDArray[np.int64], matrix: sparse.csr_array) -> NDArray[np.bool_]:
-    """Whether row i of canonical `matrix` has an entry in columns[i, j]; -1 is never an entry."""
+    """Check if row i of canonical `matrix` has an entry in columns[i, j]. -1 is never an entry."""
     n, n_labels = matrix.shape
-    # One sorted number for each entry; the sentinel stands for "beyond the last".
+    # Each entry has one number, in ascending order. The sentinel stands for "beyond the last".
     entries = np.append(row_of_entry(matrix) * n_labels + matrix.indices, n * n_labels)
     wanted = np.arange(n)[:, np.newaxis] * n_labels + columns
     return (entries[np.searchsorted(entries, wanted)] == wanted) & (columns >= 0)
 
 
 def count_true(true: Labels) -> NDArray[np.int64]:
-    """Number of true labels of each text, unknown ones included."""
+    """Count the true labels of each text, unknown ones included."""
     return np.diff(true.matrix.indptr) + true.n_unknown
 
 

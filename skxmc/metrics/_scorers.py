@@ -1,4 +1,4 @@
-"""Scorers of the metrics, for sklearn's model selection."""
+"""Scorers of the metrics, for scikit-learn's model selection."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from skxmc.metrics._plain import precision_at_k
 
 
 def make_at_k_scorer(metric: Callable[..., float], *, k: int = 5, **kwargs: Any) -> AtKScorer:
-    """Make a scorer of one of the metrics of this package, for ``scoring=`` in sklearn.
+    """Make a scorer of one of the metrics of this package, for ``scoring=`` in scikit-learn.
 
-    It ranks by `skxmc.predict_topk` and reads the labels from ``classes_``, also through a Pipeline
-    or a search, so that true labels may come in any form, named ones included.
+    The scorer ranks labels by `skxmc.predict_topk` and reads their names from ``classes_``, also
+    through a Pipeline or a search. True labels may therefore come in any form, names included.
+    Read more in the user guide: :doc:`/guide/searching`.
 
     Parameters
     ----------
@@ -22,9 +23,9 @@ def make_at_k_scorer(metric: Callable[..., float], *, k: int = 5, **kwargs: Any)
         Called as ``metric(y_true, top, k=k, classes=estimator.classes_, **kwargs)``, where `top` is
         the named tuple of `skxmc.predict_topk`.
     k : int, default=5
-        How many labels of each text are looked at.
+        Number of labels per text that count.
     **kwargs
-        Passed to `metric`, such as ``propensities``.
+        Further arguments of `metric`, such as ``propensities``.
 
     Returns
     -------
@@ -46,12 +47,14 @@ def make_at_k_scorer(metric: Callable[..., float], *, k: int = 5, **kwargs: Any)
 
 
 def precision_at_k_scorer(k: int = 5) -> AtKScorer:
-    """Make a scorer of `precision_at_k`; see `make_at_k_scorer`.
+    """Make a scorer of `precision_at_k`.
+
+    Read more in the user guide: :doc:`/guide/searching`.
 
     Parameters
     ----------
     k : int, default=5
-        How many labels of each text are looked at.
+        Number of labels per text that count.
 
     Returns
     -------
@@ -63,6 +66,10 @@ def precision_at_k_scorer(k: int = 5) -> AtKScorer:
     ValueError
         If k is not a whole number from 1.
 
+    See Also
+    --------
+    make_at_k_scorer : Makes scorers of the other metrics.
+
     Examples
     --------
     >>> from skxmc.metrics import precision_at_k_scorer
@@ -73,10 +80,10 @@ def precision_at_k_scorer(k: int = 5) -> AtKScorer:
 
 
 class AtKScorer:
-    """What `make_at_k_scorer` returns.
+    """Scorer that `make_at_k_scorer` returns.
 
-    sklearn's own ``make_scorer`` does not serve: it knows no ``classes_``, and takes two labels for
-    a binary problem, whose scores it slices or negates.
+    scikit-learn's ``make_scorer`` cannot replace it, because it does not read ``classes_``. It also
+    takes two labels for a binary problem, and slices or negates their scores.
     """
 
     def __init__(self, metric: Callable[..., float], k: int, kwargs: dict[str, Any]) -> None:
