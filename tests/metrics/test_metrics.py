@@ -1,4 +1,4 @@
-"""Metrics by hand, against a reference in plain Python, against napkinXC."""
+"""Metrics match values by hand, a reference in plain Python, and napkinXC."""
 
 import math
 
@@ -30,21 +30,21 @@ from skxmc.metrics import (
 
 
 @pytest.mark.parametrize("metric", BY_HAND)
-def test_values_computed_by_hand(metric):
+def test_metrics_example_match_values_by_hand(metric):
     value = evaluate(metric, Y_TRUE, Y_SCORE, k=2)
     assert type(value) is float
     assert value == pytest.approx(BY_HAND[metric], abs=1e-12)
 
 
-def test_k_above_the_number_of_true_labels():
-    # P@k still divides by k; the ideal ranking of nDCG ends with the true labels.
+def test_metrics_k_above_true_labels_follow_their_divisors():
+    # P@k still divides by k. The ideal ranking of nDCG ends with the true labels.
     y_true, y_score = [[1]], np.array([[0.1, 0.9, 0.5]])
     assert precision_at_k(y_true, y_score, k=3, classes=range(3)) == pytest.approx(1 / 3)
     assert recall_at_k(y_true, y_score, k=3, classes=range(3)) == 1
     assert ndcg_at_k(y_true, y_score, k=3, classes=range(3)) == 1
 
 
-def test_discount_follows_the_rank():
+def test_ndcg_one_true_label_is_discount_of_its_rank():
     y_score = np.array([[4, 3, 2, 1]])
     for rank in range(4):
         y_true = sparse.csr_array(([1], ([0], [rank])), shape=(1, 4))
@@ -55,7 +55,7 @@ def test_discount_follows_the_rank():
 
 
 def reference(metric, true, ranked, k, gain):
-    """`metric` from the sets of true labels and the ranked labels, with plain loops."""
+    """Compute `metric` from sets of true labels and ranked labels, with plain loops."""
     total, best = 0.0, 0.0
     for labels, order in zip(true, ranked, strict=True):
         hits = [label in labels for label in order[:k]]
@@ -79,7 +79,7 @@ def reference(metric, true, ranked, k, gain):
 
 @pytest.mark.parametrize("metric", PLAIN + SCORED)
 @pytest.mark.parametrize("seed", range(8))
-def test_agrees_with_the_reference(metric, seed):
+def test_metrics_random_data_match_plain_reference(metric, seed):
     rng = np.random.default_rng(seed)
     n, n_labels = 40, 9
     classes = [f"label{i}" for i in rng.permutation(n_labels)]
@@ -107,7 +107,7 @@ def test_agrees_with_the_reference(metric, seed):
 
 @pytest.mark.parametrize("k", [1, 3, 5])
 @pytest.mark.parametrize("seed", range(3))
-def test_agrees_with_napkinxc(seed, k):
+def test_metrics_random_data_match_napkinxc(seed, k):
     theirs = pytest.importorskip("napkinxc.metrics")
     rng = np.random.default_rng(seed)
     y_true = sparse.csr_matrix((rng.random((200, 60)) < 0.05).astype(float))
@@ -131,7 +131,7 @@ def test_agrees_with_napkinxc(seed, k):
 
 
 @pytest.mark.parametrize("metric", BY_HAND)
-def test_every_form_of_y_true_gives_the_same(metric):
+def test_metrics_any_form_of_y_true_give_same_value(metric):
     names = np.array(["tax", "law", "art", "sea"])
     dense = Y_TRUE.toarray()
     collections = [names[row.astype(bool)].tolist() for row in dense]
@@ -150,14 +150,14 @@ def test_every_form_of_y_true_gives_the_same(metric):
 
 
 @pytest.mark.parametrize("metric", BY_HAND)
-def test_named_tuple_with_column_numbers(metric):
+def test_metrics_topk_of_column_numbers_match_values_by_hand(metric):
     y_score = TopK(np.argsort(-Y_SCORE, axis=1, kind="stable"), None)
     assert evaluate(metric, Y_TRUE, y_score, k=2) == pytest.approx(BY_HAND[metric])
 
 
 @pytest.mark.parametrize("metric", PLAIN)
-def test_named_tuple_with_named_labels_needs_no_classes(metric):
-    # "new" is predicted and never true; it is wrong twice, which is not a repetition.
+def test_metrics_topk_of_named_labels_need_no_classes(metric):
+    # "new" is predicted for two texts and never true, which is not a repetition.
     y_score = TopK(np.array([["tax", "law", "new"], ["sea", "art", "law"], ["law", "new", "x"]]), 0)
     y_true = [["tax", "art", "sea"], ["art", "sea"], []]
     assert metric(y_true, y_score, k=2) == pytest.approx(BY_HAND[metric])
@@ -166,7 +166,7 @@ def test_named_tuple_with_named_labels_needs_no_classes(metric):
 
 
 @pytest.mark.parametrize("metric", PLAIN + SCORED)
-def test_absent_scores_rank_last_and_by_column(metric):
+def test_metrics_absent_scores_rank_last_by_column(metric):
     dense = np.array([[0, 0.5, 0, 0.2], [0, 0, 0, 0]])
     y_true = sparse.csr_array([[1, 1, 0, 0], [0, 1, 0, 0]])
     for k in (1, 2, 3, 4):
@@ -174,13 +174,14 @@ def test_absent_scores_rank_last_and_by_column(metric):
         assert evaluate(metric, y_true, sparse.csr_array(dense), k=k) == expected
 
 
-def test_last_column_of_one_row_is_not_the_minus_first_of_the_next():
+def test_precision_unknown_labels_only_is_0():
+    # Column -1 of row 1 must not be taken for the last column of row 0.
     y_true = [["b"], ["a"]]
     y_score = TopK(np.array([["new"], ["new"]]), None)
     assert precision_at_k(y_true, y_score, k=1) == 0
 
 
-def test_unknown_true_labels_count_as_missed():
+def test_metrics_unknown_true_labels_count_as_missed():
     y_true = [["a", "x", "y"], ["z"]]
     y_score = np.array([[2.0, 1.0], [2.0, 1.0]])
     options = {"k": 2, "classes": ["a", "b"]}
@@ -196,33 +197,33 @@ def test_unknown_true_labels_count_as_missed():
 
 
 @pytest.mark.parametrize("metric", PLAIN + SCORED)
-def test_no_true_label_at_all(metric):
+def test_metrics_no_true_labels_are_0(metric):
     assert evaluate(metric, sparse.csr_array((2, 4)), np.ones((2, 4)), k=2) == 0
 
 
 @pytest.mark.parametrize("n_labels", [1, 2])
 @pytest.mark.parametrize("metric", PLAIN + SCORED)
-def test_one_and_two_labels(metric, n_labels):
+def test_metrics_one_or_two_labels_are_computed(metric, n_labels):
     y = sparse.csr_array(np.eye(3, n_labels))
     p = np.full(n_labels, 0.5)
     value = evaluate(metric, y, y * 0.5, k=1, propensities=p)
     assert value == pytest.approx(1 if metric in SCORED else n_labels / 3)
 
 
-def test_inputs_are_not_modified():
+def test_psp_inputs_stay_unmodified():
     y_true, y_score = Y_TRUE.copy(), sparse.csr_array(Y_SCORE)
     psp_at_k(y_true, y_score, propensities=PROPENSITIES, k=2)
     np.testing.assert_array_equal(y_true.toarray(), Y_TRUE.toarray())
     np.testing.assert_array_equal(y_score.toarray(), Y_SCORE)
 
 
-def test_many_labels_take_no_dense_memory():
+def test_precision_10_million_labels_needs_no_dense_matrix():
     n_labels = 10**7
     y = sparse.csr_array((np.ones(2), ([0, 999], [n_labels - 1, 3])), shape=(1_000, n_labels))
     assert precision_at_k(y, y * 0.5, k=1) == pytest.approx(2 / 1_000)
 
 
-def test_public_names():
+def test_metrics_public_names_are_all_exported():
     public = {
         name for name in vars(metrics) if name.endswith(("_at_k", "_scorer", "_propensities"))
     }

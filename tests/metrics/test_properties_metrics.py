@@ -1,4 +1,4 @@
-"""Properties of metrics and rankings: labels and scores of any form give what plain loops say."""
+"""Properties of metrics and rankings: any labels and scores give the values of plain loops."""
 
 import math
 
@@ -37,7 +37,7 @@ from skxmc.metrics import (
     recall_at_k,
 )
 
-# Few, so that many are equal.
+# These are few, so that many scores are equal.
 SCORES = st.sampled_from([-2.0, -1e-30, 0.0, 0.25, 0.5, 3.0])
 
 
@@ -45,13 +45,13 @@ SCORES = st.sampled_from([-2.0, -1e-30, 0.0, 0.25, 0.5, 3.0])
 
 
 def rank(row):
-    """Columns, best first; `row` has None where nothing is stored."""
+    """Return the columns, best first. None in `row` means that nothing is stored."""
     key = [(score is None, 0 if score is None else -score, j) for j, score in enumerate(row)]
     return sorted(range(len(row)), key=key.__getitem__)
 
 
 def reference(metric, true, n_unknown, ranked, k, propensities):
-    """The formulas of the docstrings, text by text; unknown labels weigh like the rarest."""
+    """Apply the formulas of the docstrings per text. Unknown labels weigh as much as the rarest."""
     gain = [1 / p for p in propensities]
     sums, best_sums, means = 0.0, 0.0, []
     for positives, unknown, order in zip(true, n_unknown, ranked, strict=True):
@@ -79,7 +79,7 @@ def reference(metric, true, n_unknown, ranked, k, propensities):
 
 @st.composite
 def score_matrices(draw, shape):
-    """A matrix of scores of any form, and its rows as lists with None where nothing is stored."""
+    """Draw a score matrix of any form, and its rows as lists with None for absent entries."""
     form = draw(st.sampled_from(["dense", "lists", "csr", "csc", "coo", "bsr"]))
     if form in ("dense", "lists"):
         dtype = draw(st.sampled_from([*DTYPES, np.float16, np.int16]))
@@ -97,14 +97,14 @@ def score_matrices(draw, shape):
 @pytest.mark.filterwarnings("ignore:None of the labels of y_true")
 @cases(25)
 @given(st.data(), indicators(min_rows=2))
-def test_metrics_are_what_plain_loops_say(data, dense):
+def test_metrics_any_input_match_plain_loops(data, dense):
     n_texts, n_labels = dense.shape
     k = data.draw(st.integers(1, n_labels))
     y_score, rows = data.draw(score_matrices(dense.shape))
     ranked = [rank(row) for row in rows]
     propensities = data.draw(st.lists(st.floats(0, 1, exclude_min=True), min_size=2, max_size=3))
     propensities = [propensities[i % len(propensities)] for i in range(n_labels)]
-    assume(min(propensities) > 1e-290)  # of smaller ones the reference overflows
+    assume(min(propensities) > 1e-290)  # the reference overflows with smaller ones
     names = data.draw(label_names(n_labels))
     form = data.draw(st.sampled_from([as_frame, as_collections, as_sparse, as_dense]))
     true, n_unknown, options = dense, np.zeros(n_texts), {"k": k}
@@ -137,7 +137,7 @@ def test_metrics_are_what_plain_loops_say(data, dense):
         assert value == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
-def test_the_least_propensities_overflow_nothing():
+def test_propensity_metrics_least_propensities_do_not_overflow():
     y_true, y_score = np.array([[1, 1], [0, 1]]), np.array([[2, 1], [1, 2]])
     for least in (5e-324, 1e-308, 1e-300):
         for metric in SCORED:
@@ -148,7 +148,7 @@ def test_the_least_propensities_overflow_nothing():
 
 
 class Table(BaseEstimator):
-    """Scores texts, whatever they are, by the rows of a matrix."""
+    """Estimator that scores any texts by the rows of a matrix."""
 
     def __init__(self, scores, classes):
         self.scores = scores
@@ -160,7 +160,7 @@ class Table(BaseEstimator):
 
 @cases(8)
 @given(st.data(), st.integers(1, 4), st.integers(1, 6))
-def test_topk_of_any_score_matrix_is_what_sorting_says(data, n_texts, n_labels):
+def test_predict_topk_any_score_matrix_matches_sorting(data, n_texts, n_labels):
     scores, rows = data.draw(score_matrices((n_texts, n_labels)))
     assume(not isinstance(scores, list))
     classes = np.array(data.draw(label_names(n_labels)), dtype=object)
@@ -177,7 +177,7 @@ def test_topk_of_any_score_matrix_is_what_sorting_says(data, n_texts, n_labels):
 @given(wrong_k(3))
 @example(0)
 @example(4)
-def test_k_out_of_range_is_refused(k):
+def test_metrics_k_out_of_range_raise_error(k):
     for metric in PLAIN:
         with refused("k", "k is "):
             metric(np.eye(3), np.eye(3), k=k)
@@ -209,7 +209,7 @@ def test_k_out_of_range_is_refused(k):
 )
 @example([[1], [1, 2]])
 @example(np.ma.masked_less(np.eye(2), 1))
-def test_scores_that_are_none_are_refused(wrong):
+def test_precision_y_score_without_scores_raises_error(wrong):
     k = 2 if isinstance(wrong, TopK) and np.shape(wrong.labels[0]) == (2,) else 1
     with refused("y_score"):
         precision_at_k(np.eye(2), wrong, k=k)
@@ -217,7 +217,7 @@ def test_scores_that_are_none_are_refused(wrong):
 
 @cases(8)
 @given(no_labels())
-def test_true_labels_that_are_none_are_refused(wrong):
+def test_precision_y_true_without_labels_raises_error(wrong):
     with refused("y_true|y_score"):
         precision_at_k(wrong, np.eye(2), k=1, classes=None)
 
@@ -230,7 +230,7 @@ def test_true_labels_that_are_none_are_refused(wrong):
         [sparse.csr_array(np.eye(2)), np.ones((2, 1)), [None, 1], np.ones(3), object()]
     )
 )
-def test_propensities_that_are_none_are_refused(wrong):
+def test_propensity_metrics_wrong_propensities_raise_error(wrong):
     for metric in SCORED:
         with refused("propensities"):
             metric(np.eye(2), np.eye(2), propensities=wrong, k=1)
@@ -241,7 +241,7 @@ POSITIVE = st.floats(0, exclude_min=True, allow_infinity=False) | st.integers(1,
 
 @cases(8)
 @given(st.data(), indicators(), POSITIVE | st.just(0), POSITIVE)
-def test_propensities_lie_in_0_to_1_and_rise_with_the_number_of_texts(data, dense, a, b):
+def test_label_propensities_more_texts_are_higher_within_0_to_1(data, dense, a, b):
     dense = np.repeat(dense, data.draw(st.integers(1, 4)), axis=0)
     p = label_propensities(data.draw(as_sparse(dense)), a=a, b=b)
     assert p.shape == (dense.shape[1],)
@@ -262,7 +262,7 @@ def test_propensities_lie_in_0_to_1_and_rise_with_the_number_of_texts(data, dens
 )
 @example("x", np.ones(2))
 @example(math.inf, math.inf)
-def test_constants_of_propensities_out_of_range_are_refused(a, b):
+def test_label_propensities_wrong_constants_raise_error(a, b):
     with refused("a must"):
         label_propensities(np.eye(2), a=a)
     with refused("b (must|above)"):

@@ -1,4 +1,4 @@
-"""Scorers at k within sklearn's searches, pipelines and cross-validation."""
+"""Scorers at k in scikit-learn's searches, pipelines and cross-validation."""
 
 import pickle
 
@@ -30,7 +30,7 @@ from skxmc.metrics import (
 
 
 class WordVotes(ClassifierMixin, BaseEstimator):
-    """A label's score is how often it came with the words of the text, to a power."""
+    """Classifier that scores a label by its count with the words of the text, to a power."""
 
     def __init__(self, power=1.0):
         self.power = power
@@ -49,7 +49,7 @@ class WordVotes(ClassifierMixin, BaseEstimator):
 
 
 class WordVotesTopK(WordVotes):
-    """Has predict_topk, as LightXMLClassifier does, and keeps what it was asked for."""
+    """Classifier with predict_topk, as in LightXMLClassifier, that records k."""
 
     def predict_topk(self, X, k=5):
         self.asked_ = k
@@ -63,7 +63,7 @@ TEXTS = [" ".join(f"about_{label}" for label in labels) for labels in COLLECTION
 Y = check_labels(COLLECTIONS).matrix
 
 
-def test_scorer_is_the_metric_of_the_decision_function():
+def test_scorer_returns_metric_of_decision_function():
     model = WordVotes().fit(TEXTS, COLLECTIONS)
     scorer = precision_at_k_scorer(k=2)
     scores = model.decision_function(TEXTS)
@@ -75,7 +75,7 @@ def test_scorer_is_the_metric_of_the_decision_function():
 
 
 @pytest.mark.parametrize("metric", PLAIN + SCORED)
-def test_scorers_of_all_metrics(metric):
+def test_make_at_k_scorer_any_metric_returns_its_value(metric):
     model = WordVotes().fit(TEXTS, COLLECTIONS)
     p = label_propensities(COLLECTIONS)
     options = {"propensities": p} if metric in SCORED else {}
@@ -83,14 +83,14 @@ def test_scorers_of_all_metrics(metric):
     assert value == evaluate(metric, Y, model.decision_function(TEXTS), k=2, propensities=p)
 
 
-def test_scorer_bounds_memory_where_it_can():
+def test_scorer_estimator_with_predict_topk_asks_it_for_k_labels():
     model = WordVotesTopK().fit(TEXTS, COLLECTIONS)
     expected = precision_at_k_scorer(k=2)(WordVotes().fit(TEXTS, COLLECTIONS), TEXTS, Y)
     assert precision_at_k_scorer(k=2)(model, TEXTS, Y) == expected
     assert model.asked_ == 2
 
 
-def test_scorer_through_pipeline_and_search():
+def test_scorer_pipeline_or_search_reaches_the_classifier():
     scorer = precision_at_k_scorer(k=2)
     pipeline = make_pipeline(FunctionTransformer(check_texts), WordVotesTopK())
     search = GridSearchCV(pipeline, {"wordvotestopk__power": [1]}, scoring=scorer, cv=KFold(2))
@@ -104,7 +104,7 @@ def test_scorer_through_pipeline_and_search():
 
 @pytest.mark.parametrize("routing", [False, True])
 @pytest.mark.parametrize("y", [Y, sparse.csr_matrix(Y), Y.astype(bool)])
-def test_grid_search_with_sparse_labels(y, routing):
+def test_scorer_grid_search_with_sparse_labels_selects_best(y, routing):
     with sklearn.config_context(enable_metadata_routing=routing):
         search = GridSearchCV(
             WordVotes(), {"power": [-1, 1]}, scoring=precision_at_k_scorer(k=1), cv=3
@@ -115,7 +115,7 @@ def test_grid_search_with_sparse_labels(y, routing):
     assert clone(search).scoring.k == 1
 
 
-def test_cross_validation_with_collections():
+def test_scorer_cross_validation_with_collections_matches_folds():
     scorer = precision_at_k_scorer(k=1)
     folds = KFold(4, shuffle=True, random_state=0)
     values = cross_val_score(WordVotes(), TEXTS, COLLECTIONS, scoring=scorer, cv=folds)
@@ -130,13 +130,13 @@ def test_cross_validation_with_collections():
     assert results["test_r2"].shape == (4,)
 
 
-def test_propensities_by_label_for_folds_that_differ_in_their_labels():
+def test_scorer_propensities_by_label_fit_folds_with_other_labels():
     collections = [["rare", *labels] if i == 0 else labels for i, labels in enumerate(COLLECTIONS)]
     p = label_propensities(collections)
     by_label = dict(zip(sorted({*NAMES, "rare"}), p, strict=True))
     scorer = make_at_k_scorer(psp_at_k, k=2, propensities=by_label)
     scores = cross_val_score(WordVotes(), TEXTS, collections, cv=KFold(2), scoring=scorer)
-    model = WordVotes().fit(TEXTS[:12], collections[:12])  # knows it, the other does not
+    model = WordVotes().fit(TEXTS[:12], collections[:12])  # only this fold has the label "rare"
     expected = psp_at_k(
         collections[12:],
         model.decision_function(TEXTS[12:]),
@@ -148,15 +148,15 @@ def test_propensities_by_label_for_folds_that_differ_in_their_labels():
     assert 0 < scores[0] < 1
 
 
-def test_label_that_occurs_in_no_training_fold_counts_as_missed():
+def test_scorer_label_absent_from_training_fold_counts_as_missed():
     model = WordVotes().fit(["a b", "b"], [["x"], ["y"]])
     assert make_at_k_scorer(recall_at_k, k=1)(model, ["a"], [["x", "new"]]) == 0.5
 
 
 @pytest.mark.parametrize("n_labels", [1, 2, 3])
-def test_scorer_with_few_labels(n_labels):
-    # Two labels are a binary problem to sklearn's own scorers, one is an error. (One column of
-    # sparse labels also fails with cv=2, which sklearn turns into a StratifiedKFold.)
+def test_scorer_few_labels_works_in_grid_search(n_labels):
+    # scikit-learn's own scorers take two labels for a binary problem, and fail with one label.
+    # One column of sparse labels also fails with cv=2, which becomes a StratifiedKFold.
     y = sparse.csr_array([[int(i % n_labels == j) for j in range(n_labels)] for i in range(12)])
     texts = [f"w{i % n_labels}" for i in range(12)]
     search = GridSearchCV(
@@ -165,13 +165,13 @@ def test_scorer_with_few_labels(n_labels):
     assert search.fit(texts, y).best_score_ == 1
 
 
-def test_scorer_with_an_estimator_of_sklearn():
+def test_scorer_sklearn_estimator_returns_precision():
     pipeline = make_pipeline(CountVectorizer(), OneVsRestClassifier(LogisticRegression()))
     pipeline.fit(TEXTS, Y.toarray().astype(int))
     assert precision_at_k_scorer(k=1)(pipeline, TEXTS, Y) == 1
 
 
-def test_scorer_pickles_and_shows_how_it_was_made():
+def test_scorer_pickled_copy_has_same_repr_and_value():
     scorer = make_at_k_scorer(psp_at_k, k=np.int64(3), propensities=np.ones(4))
     assert repr(scorer) == "make_at_k_scorer(psp_at_k, k=3, propensities=...)"
     model = WordVotes().fit(TEXTS, COLLECTIONS)
@@ -181,7 +181,7 @@ def test_scorer_pickles_and_shows_how_it_was_made():
     assert repr(precision_at_k_scorer()) == "make_at_k_scorer(precision_at_k, k=5)"
 
 
-def test_scorer_of_a_metric_without_a_name():
+def test_scorer_metric_without_name_shows_its_repr():
     class Metric:
         def __call__(self, y_true, y_score, *, k, classes):
             return 7.0
@@ -194,7 +194,7 @@ def test_scorer_of_a_metric_without_a_name():
     assert scorer(WordVotes().fit(TEXTS, Y), TEXTS, Y) == 7
 
 
-def test_scorers_check_k_at_once():
+def test_scorer_wrong_k_raises_error_when_made():
     with pytest.raises(ValueError, match=r"^k is 1\.0, but must be a whole number from 1"):
         precision_at_k_scorer(k=1.0)
     with pytest.raises(ValueError, match=r"^k is 0, but must be a whole number from 1"):
