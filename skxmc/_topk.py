@@ -1,4 +1,4 @@
-"""The best labels of texts, by any fitted estimator that scores labels."""
+"""Top-k prediction with any fitted estimator that scores labels."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from skxmc._input.ranking import check_k, rank_columns
 
 
 class TopK(NamedTuple):
-    """The best labels of each text, best first.
+    """Best labels of each text, best first.
+
+    Read more in the user guide: :doc:`/guide/metrics`.
 
     Parameters
     ----------
     labels : ndarray of shape (n_texts, k)
-        Entries of the estimator's ``classes_``.
+        Labels, taken from the estimator's ``classes_``.
     scores : ndarray of shape (n_texts, k), float32
-        Their scores, descending.
+        Scores of these labels, descending.
     """
 
     labels: NDArray[Any]
@@ -29,18 +31,19 @@ class TopK(NamedTuple):
 def predict_topk(estimator: Any, X: Any, k: int = 5) -> TopK:
     """Predict the k best labels of each text with any fitted estimator that scores labels.
 
-    Reaches through a ``Pipeline``, a ``GridSearchCV`` and the like to the ``predict_topk`` of the
-    estimator inside; without one, ranks what its ``decision_function`` or ``predict_proba``
-    returns.
+    The function reaches through a ``Pipeline``, a ``GridSearchCV`` and the like to the
+    ``predict_topk`` of the estimator inside. If there is none, it ranks the scores of
+    ``decision_function`` or ``predict_proba``.
+    Read more in the user guide: :doc:`/guide/searching`.
 
     Parameters
     ----------
     estimator : estimator
-        Fitted; with ``classes_``.
+        Fitted estimator with ``classes_``.
     X : array-like of shape (n_texts,)
-        What the estimator predicts from.
+        Texts, or other input of the estimator.
     k : int, default=5
-        Labels a text.
+        Number of labels per text.
 
     Returns
     -------
@@ -79,8 +82,8 @@ def predict_topk(estimator: Any, X: Any, k: int = 5) -> TopK:
             break
     else:
         raise TypeError(
-            f"{type(estimator).__name__} does not score labels: it has neither predict_topk, nor "
-            "decision_function, nor predict_proba."
+            f"{type(estimator).__name__} does not score labels. Pass an estimator with "
+            "predict_topk, decision_function or predict_proba."
         )
     classes = np.asarray(estimator.classes_)
     columns = rank_columns(scores, check_k(k, len(classes)), len(classes))
@@ -91,13 +94,13 @@ def predict_topk(estimator: Any, X: Any, k: int = 5) -> TopK:
 
 
 def innermost(estimator: Any, X: Any = None) -> tuple[Any, Any]:
-    """The estimator inside pipelines and searches, however nested, and `X` as it sees it."""
+    """Return the estimator inside nested pipelines and searches, and `X` as it receives it."""
     while True:
         if hasattr(estimator, "best_estimator_"):
             estimator = estimator.best_estimator_
         elif hasattr(estimator, "cv_results_") and getattr(estimator, "refit", True) is False:
             raise TypeError(
-                f"this {type(estimator).__name__} has refit=False and so holds no fitted model. "
+                f"This {type(estimator).__name__} has refit=False and so holds no fitted model. "
                 "Search with refit=True, or fit a model with its best_params_."
             )
         elif hasattr(estimator, "steps"):

@@ -1,4 +1,4 @@
-"""The k best labels: shape, order, agreement with the score matrix; batches, memory, pipelines."""
+"""Top-k prediction: shape, order, the score matrix, batches, memory, and pipelines."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def clf(request):
 
 
 def narrow(mode):
-    """A classifier that recalls one cluster, so that most k need more."""
+    """Fit a classifier that recalls one cluster, so that most k need more."""
     return make_classifier(mode, n_candidate_clusters=1, max_epochs=1).fit(X, Y)
 
 
@@ -38,10 +38,10 @@ def with_batches_of(clf, size, function):
         clf.set_params(prediction_batch_size=default)
 
 
-# ---------------------------------------------------------------- what comes out
+# ---------------------------------------------------------------- predict_topk
 
 
-def test_named_tuple(clf):
+def test_predict_topk_any_k_returns_named_tuple(clf):
     best = clf.predict_topk(X)
     assert isinstance(best, TopK)
     assert isinstance(best, tuple)
@@ -54,7 +54,7 @@ def test_named_tuple(clf):
         assert clf.predict_topk(X, k=k).scores.shape == (64, k)
 
 
-def test_best_first_without_duplicates_or_pads(clf):
+def test_predict_topk_any_k_ranks_distinct_labels_best_first(clf):
     for k in (1, 5, 30):
         labels, scores = clf.predict_topk(X, k)
         assert (np.diff(scores, axis=1) <= 0).all()
@@ -65,7 +65,7 @@ def test_best_first_without_duplicates_or_pads(clf):
 
 
 @pytest.mark.parametrize("k", [1, 5, 30])
-def test_best_entries_of_the_decision_function(clf, k):
+def test_predict_topk_any_k_matches_decision_function(clf, k):
     best = clf.predict_topk(X, k)
     scores = clf.decision_function(X).toarray()
     rows = np.arange(len(X))[:, None]
@@ -74,7 +74,7 @@ def test_best_entries_of_the_decision_function(clf, k):
     assert len(np.unique(best.labels[:, 0])) > 1  # texts differ, or this would be too easy
 
 
-def test_equal_scores_are_in_order_of_their_labels():
+def test_best_first_equal_scores_are_in_order_of_labels():
     labels = torch.tensor([[5, 2, -1, 9, 4], [3, -1, 8, 1, 0]])
     scores = torch.tensor([[0.5, 0.5, 0.0, 0.9, 0.5], [1.0, 0.0, 1.0, 1.0, 1.0]])
     best, values = predictor.best_first(labels, scores, 3)
@@ -83,8 +83,8 @@ def test_equal_scores_are_in_order_of_their_labels():
 
 
 @pytest.mark.parametrize("bits", [0x7FC00000, 0x7FC00000 - 2**31])
-def test_what_is_no_number_comes_first(bits):
-    """So that it is seen, whichever sign the processor gives it."""
+def test_best_first_nan_of_either_sign_comes_first(bits):
+    """NaN is then seen, whichever sign the processor gives it."""
     scores = torch.tensor([[0.5, 0.0, 1.0]])
     scores.view(torch.int32)[0, 1] = bits
     best, values = predictor.best_first(torch.tensor([[5, 2, 9]]), scores, 2)
@@ -93,7 +93,7 @@ def test_what_is_no_number_comes_first(bits):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_more_clusters_are_recalled_where_k_needs_them(mode):
+def test_predict_topk_large_k_recalls_more_clusters(mode):
     clf = narrow(mode)
     recalled = np.diff(clf.decision_function(X).indptr)
     assert recalled.max() == (1 if mode == "direct" else 4)
@@ -108,20 +108,20 @@ def test_more_clusters_are_recalled_where_k_needs_them(mode):
 # ---------------------------------------------------------------- the score matrix
 
 
-def test_decision_function(clf):
+def test_decision_function_all_clusters_recalled_is_full_canonical_csr(clf):
     scores = clf.decision_function(X)
     assert scores.format == "csr"
     assert scores.shape == (64, 30)
     assert scores.dtype == np.float32
     assert (scores.data > 0).all()
     assert (scores.data <= 1).all()
-    assert scores.nnz == 64 * 30  # "auto" recalls all of so few
+    assert scores.nnz == 64 * 30  # "auto" recalls all of these few clusters
     scores.check_format(full_check=True)
     assert scores.has_canonical_format
 
 
 @pytest.mark.parametrize("k", [1, 4, 30])
-def test_top_k_of_the_decision_function(clf, k):
+def test_decision_function_top_k_holds_k_labels_of_predict_topk(clf, k):
     stored = clf.decision_function(X, top_k=k)
     best = clf.predict_topk(X, k)
     assert set(np.diff(stored.indptr)) == {k}
@@ -131,7 +131,7 @@ def test_top_k_of_the_decision_function(clf, k):
     np.testing.assert_array_equal(stored.toarray(), expected)
 
 
-def test_scores_stay_positive_however_small():
+def test_decision_function_tiny_scores_stay_positive():
     clf = make_classifier(max_epochs=1).fit(X, Y)
     with torch.no_grad():
         clf.network_.recall_head.bias.fill_(-1e4)
@@ -144,7 +144,7 @@ def test_scores_stay_positive_however_small():
 
 
 @pytest.mark.parametrize("size", [1, 7])
-def test_batch_size_does_not_matter(clf, size):
+def test_predictions_any_batch_size_are_the_same(clf, size):
     whole = with_batches_of(clf, 64, lambda c: c.predict_topk(X, 5))
     parts = with_batches_of(clf, size, lambda c: c.predict_topk(X, 5))
     np.testing.assert_array_equal(parts.labels, whole.labels)
@@ -155,7 +155,7 @@ def test_batch_size_does_not_matter(clf, size):
     np.testing.assert_allclose(left, right, atol=1e-5)
 
 
-def test_order_and_neighbours_do_not_matter(clf):
+def test_predict_topk_other_order_or_neighbors_returns_the_same(clf):
     whole = clf.predict_topk(X, 5)
     order = np.random.default_rng(0).permutation(len(X))
     shuffled = clf.predict_topk([X[i] for i in order], 5)
@@ -166,7 +166,7 @@ def test_order_and_neighbours_do_not_matter(clf):
     np.testing.assert_allclose(company.scores[[0, 3]], whole.scores[:2], atol=1e-5)
 
 
-def test_chunks_do_not_matter(clf, monkeypatch):
+def test_predictions_in_small_chunks_are_the_same(clf, monkeypatch):
     whole = clf.predict_topk(X, 5), clf.decision_function(X), clf.encode(X)
     sizes = []
     tokenize = predictor.tokenize
@@ -188,7 +188,7 @@ def test_chunks_do_not_matter(clf, monkeypatch):
 
 
 def limit_memory(monkeypatch, most):
-    """Have the network run out of memory with more than `most` texts at once; sizes tried."""
+    """Let the network run out of memory above `most` texts, and return the sizes tried."""
     sizes = []
     represent = LightXMLNetwork.represent
 
@@ -202,7 +202,7 @@ def limit_memory(monkeypatch, most):
     return sizes
 
 
-def test_out_of_memory_halves_the_batch(clf, monkeypatch):
+def test_predictions_out_of_memory_halve_the_batch(clf, monkeypatch):
     whole = clf.predict_topk(X, 5), clf.decision_function(X)
     sizes = limit_memory(monkeypatch, 20)
     with pytest.warns(RuntimeWarning, match="ran out of memory") as found:
@@ -220,7 +220,7 @@ def test_out_of_memory_halves_the_batch(clf, monkeypatch):
     np.testing.assert_allclose(scores.toarray(), whole[1].toarray(), atol=1e-5)
 
 
-def test_out_of_memory_with_one_text_is_an_error(clf, monkeypatch):
+def test_predict_topk_one_text_out_of_memory_raises_error(clf, monkeypatch):
     sizes = limit_memory(monkeypatch, 0)
     with (
         pytest.warns(RuntimeWarning, match="ran out of memory"),
@@ -233,14 +233,14 @@ def test_out_of_memory_with_one_text_is_an_error(clf, monkeypatch):
 # ---------------------------------------------------------------- skxmc.predict_topk
 
 
-def test_through_the_classifier_itself(clf):
+def test_predict_topk_function_of_classifier_is_its_method(clf):
     best = skxmc.predict_topk(clf, X, k=3)
     np.testing.assert_array_equal(best.labels, clf.predict_topk(X, 3).labels)
     assert skxmc.predict_topk(clf, X).labels.shape == (64, 5)
 
 
-def test_through_pipelines_and_searches():
-    # More labels than recalled: a score matrix would have to leave some at 0.
+def test_predict_topk_function_reaches_through_pipelines_and_searches():
+    # k is above the number of recalled labels, so a score matrix would leave some at 0.
     clf, k = narrow("two-stage"), 30
     shorten = FunctionTransformer(lambda texts: [text[:9] for text in texts])
     expected = clf.predict_topk([text[:9] for text in X], k)
@@ -259,14 +259,14 @@ def test_through_pipelines_and_searches():
         np.testing.assert_array_equal(best.scores, expected.scores)
 
 
-def test_a_search_without_a_model():
+def test_predict_topk_function_search_without_refit_raises_error():
     search = GridSearchCV(make_classifier(max_epochs=1), {"dropout": [0.1]}, cv=2, refit=False)
-    with pytest.raises(TypeError, match=r"^this GridSearchCV has refit=False"):
+    with pytest.raises(TypeError, match=r"^This GridSearchCV has refit=False"):
         skxmc.predict_topk(search.fit(X, Y), X)
 
 
-def test_a_fitted_estimator_may_keep_the_results_of_a_search(clf):
-    """As TunedThresholdClassifierCV does."""
+def test_predict_topk_function_estimator_with_cv_results_is_ranked(clf):
+    """TunedThresholdClassifierCV keeps such results, but is no search."""
     keeper = LogisticRegression()
     keeper.cv_results_, keeper.classes_ = {}, clf.classes_
     keeper.decision_function = clf.decision_function
@@ -276,7 +276,7 @@ def test_a_fitted_estimator_may_keep_the_results_of_a_search(clf):
 
 
 @pytest.mark.parametrize("search", [False, True])
-def test_of_a_linear_model(search):
+def test_predict_topk_function_linear_model_ranks_its_scores(search):
     used = np.flatnonzero(Y.sum(axis=0) >= 10)
     model = make_pipeline(TfidfVectorizer(), OneVsRestClassifier(LogisticRegression()))
     if search:
@@ -292,7 +292,7 @@ def test_of_a_linear_model(search):
             skxmc.predict_topk(model, X, k=k)
 
 
-def test_of_a_sparse_score_matrix():
+def test_predict_topk_function_sparse_scores_are_ranked():
     class Scores:
         classes_ = np.array([f"tag {i:02d}" for i in range(30)])
 
@@ -305,7 +305,7 @@ def test_of_a_sparse_score_matrix():
     np.testing.assert_array_equal(best.scores, expected.scores)
 
 
-def test_an_estimator_that_cannot_score():
+def test_predict_topk_function_estimator_without_scores_raises_error():
     with pytest.raises(TypeError, match="TfidfVectorizer does not score labels"):
         skxmc.predict_topk(TfidfVectorizer().fit(X), X)
     with pytest.raises(TypeError, match="Pipeline does not score labels"):

@@ -126,7 +126,7 @@ def test_models_in_searches_and_pipelines():
     with pytest.raises(NotFittedError):
         reach_classifier("It", search, X)
     unfinished = clone(search).set_params(refit=False).fit(X, sparse.csr_array(Y))
-    with pytest.raises(TypeError, match=r"^this GridSearchCV has refit=False"):
+    with pytest.raises(TypeError, match=r"^This GridSearchCV has refit=False"):
         reach_classifier("It", unfinished, X)
     search.fit(X, sparse.csr_array(Y))
     inner = search.best_estimator_.steps[-1][1]
