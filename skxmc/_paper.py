@@ -1,4 +1,4 @@
-"""The recipe of the paper, for each of its five data sets."""
+"""Recipe of the LightXML paper for each of its five data sets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from skxmc._clusterer import BalancedLabelClusterer
 
-# What all five have in common (section "Experiments" of the paper).
+# Parameters of all five data sets (section "Experiments" of the paper).
 COMMON: dict[str, Any] = {
     "encoder": "bert-base-uncased",
     "n_feature_layers": 5,
@@ -20,8 +20,8 @@ COMMON: dict[str, Any] = {
     "warmup_fraction": 0.0,
     "lr_schedule": "constant",
 }
-# Table 1. From when and how often weights are averaged, and how many clusters are recalled, are in
-# no table: those figures are from the command lines that the authors published.
+# Parameters of table 1. No table has swa_start, swa_every and n_candidate_clusters. They come from
+# the command lines that the authors published.
 TABLE_1: dict[str, dict[str, Any]] = {
     "eurlex-4k": {
         "max_epochs": 20,
@@ -71,20 +71,20 @@ TABLE_1: dict[str, dict[str, Any]] = {
 
 
 def paper_params(dataset: str) -> dict[str, Any]:
-    """Parameters with which `LightXMLClassifier` is trained as in the paper.
+    """Return the parameters that train `LightXMLClassifier` as in the paper.
 
-    For repeating its tables, and as a baseline; the defaults of `LightXMLClassifier` get further
-    in less time.
+    Use them to repeat the paper's tables, or as a baseline. The defaults of `LightXMLClassifier`
+    score higher in less time. Read more in the user guide: :doc:`/guide/ensembles`.
 
     Parameters
     ----------
     dataset : {"eurlex-4k", "amazoncat-13k", "wiki10-31k", "wiki-500k", "amazon-670k"}
-        A row of table 1; upper and lower case are the same.
+        Row of table 1, in upper or lower case.
 
     Returns
     -------
     dict
-        Keyword arguments of `LightXMLClassifier`, made anew at each call.
+        Keyword arguments of `LightXMLClassifier`, a new dict at each call.
 
     Raises
     ------
@@ -93,17 +93,22 @@ def paper_params(dataset: str) -> dict[str, Any]:
 
     Notes
     -----
-    The paper's C of 60 and 80 labels is a mean: the model sizes of its table 6 fit 8,192 clusters,
-    which clusters of at most 62 and 82 labels make.
+    The paper's cluster size C of 60 and 80 labels is a mean. The model sizes of its table 6 fit
+    8,192 clusters, and clusters of at most 62 and 82 labels give this number.
 
-    What differs from the paper: positives that the generator does not recall are ranked as well and
-    never count as negatives; dropout stays on in training (the authors' script turns it off at its
-    first evaluation); the bottleneck is linear, where eq. 4 has a sigmoid; labels have biases; the
-    embeddings of labels and words that a step does not read are not moved in it; weight decay
-    spares biases and layer norms, where the paper's sentence decays these alone; the sparse text
-    features that labels are clustered by are TF-IDF of words; texts of like length make a batch;
-    and ``precision="auto"`` is bf16 where the device has it, else fp32, where the paper has a mixed
-    precision of fp16.
+    The implementation differs from the paper in these points:
+
+    - Positives that the recall head (the paper's generator) misses are ranked too. They never count
+      as negatives.
+    - Dropout stays on in training. The authors' script turns it off at its first evaluation.
+    - The bottleneck is linear, but eq. 4 has a sigmoid.
+    - Labels have biases.
+    - A step changes only those embeddings of labels and words that it reads.
+    - Weight decay spares biases and layer norms. The paper's sentence decays only these.
+    - Labels are clustered by TF-IDF features of words.
+    - A batch holds texts of similar length.
+    - ``precision="auto"`` is bf16 if the device has it, and fp32 otherwise. The paper uses mixed
+      precision with fp16.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The paper's parameter sets against its table 1, and that they train."""
+"""The paper's parameter sets match its table 1, and models train with them."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from classifier_fixtures import dataset, encoder_path
 from skxmc import LightXMLClassifier, paper_params
 
 X, Y = dataset()
-# Table 1 as printed: epochs, batch, dimension of the label embeddings, labels a cluster, tokens.
+# Table 1 as printed: epochs, batch size, bottleneck dimension, labels per cluster, tokens.
 PRINTED = {
     "eurlex-4k": (20, 16, None, 1, 512),
     "amazoncat-13k": (5, 16, None, 1, 512),
@@ -19,7 +19,7 @@ N_LABELS = {"wiki-500k": 501_008, "amazon-670k": 670_091}
 
 
 @pytest.mark.parametrize("name", PRINTED)
-def test_table_1(name):
+def test_paper_params_each_data_set_match_table_1(name):
     params = paper_params(name)
     epochs, batch, dim, cluster_size, tokens = PRINTED[name]
     found = (params["max_epochs"], params["batch_size"], params["max_length"])
@@ -35,8 +35,8 @@ def test_table_1(name):
         assert abs(N_LABELS[name] / n_clusters - cluster_size) < 3
 
 
-# From the command lines of the authors: averaging from which epoch on, every how many steps; how
-# many clusters are recalled.
+# From the authors' command lines: first epoch of weight averaging, steps between averages, number
+# of candidate clusters.
 PUBLISHED = {
     "eurlex-4k": (10, 200, None),
     "amazoncat-13k": (2, 10_000, None),
@@ -47,22 +47,22 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_what_the_authors_published(name):
+def test_paper_params_each_data_set_match_published_commands(name):
     params = paper_params(name)
     names = ("swa_start", "swa_every", "n_candidate_clusters")
     assert tuple(params.get(name) for name in names) == PUBLISHED[name]
 
 
 @pytest.mark.parametrize("name", PRINTED)
-def test_one_constant_rate_for_all(name):
+def test_paper_params_each_data_set_have_one_constant_learning_rate(name):
     params = paper_params(name)
     assert (params["learning_rate"], params["head_learning_rate"]) == (1e-4, None)
     assert (params["lr_schedule"], params["warmup_fraction"]) == ("constant", 0)
 
 
 @pytest.mark.parametrize("name", PRINTED)
-def test_they_train(name):
-    """The text of the paper: one constant rate of 1e-4, no warm-up, dropout 0.5."""
+def test_paper_params_each_data_set_train_as_in_paper(name):
+    """The paper has one constant rate of 1e-4, no warm-up and dropout 0.5."""
     params = {**paper_params(name.upper()), "encoder": encoder_path()}
     clf = LightXMLClassifier(**{**params, "max_epochs": 2, "swa_start": 1, "n_feature_layers": 2})
     clf.set_params(max_length=32, random_state=0, device="cpu").fit(X, Y)
@@ -74,7 +74,7 @@ def test_they_train(name):
     assert per_cluster == pytest.approx(np.log(2), rel=0.2)
 
 
-def test_each_call_makes_its_own():
+def test_paper_params_changed_result_leaves_next_call_unchanged():
     params = paper_params("eurlex-4k")
     params["clusterer"].max_cluster_size = 3
     params["max_epochs"] = 1
@@ -83,6 +83,6 @@ def test_each_call_makes_its_own():
 
 
 @pytest.mark.parametrize("name", ["eurlex", None, ["eurlex-4k"]], ids=str)
-def test_unknown_data_sets(name):
+def test_paper_params_unknown_data_set_raise_error(name):
     with pytest.raises(ValueError, match=r"dataset must be one of 'eurlex-4k', .*'amazon-670k'"):
         paper_params(name)
