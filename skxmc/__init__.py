@@ -1,4 +1,4 @@
-"""Extreme multi-label text classification with scikit-learn manners."""
+"""Extreme multi-label text classification in the manner of scikit-learn."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -39,7 +39,7 @@ __all__ = [
     "show_versions",
 ]
 
-# Imported when first asked for: torch takes seconds, for which `skxmc --help` should not wait.
+# Each name is imported on first use, so that `skxmc --help` does not wait seconds for torch.
 _MODULES = {
     "BalancedLabelClusterer": "_clusterer",
     "ExplainedLabel": "_inference.explanation",

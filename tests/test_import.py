@@ -1,4 +1,4 @@
-"""The public names, which are imported when first asked for."""
+"""Public names are imported on first use."""
 
 import importlib
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 import skxmc
 
 
-def test_every_public_name_is_there():
+def test_import_every_public_name_is_defined():
     assert set(skxmc._MODULES) | {"__version__"} == set(skxmc.__all__)
     assert {*skxmc.__all__, "datasets", "metrics"} <= set(dir(skxmc))
     for name, module in skxmc._MODULES.items():
@@ -18,14 +18,14 @@ def test_every_public_name_is_there():
         assert getattr(skxmc, name) is skxmc.__getattr__(name) is defined
 
 
-def test_unknown_names():
+def test_import_unknown_name_raises_error():
     with pytest.raises(AttributeError, match="module 'skxmc' has no attribute 'LightXML'"):
         _ = skxmc.LightXML
     with pytest.raises(ImportError, match="cannot import name 'LightXML'"):
         from skxmc import LightXML  # noqa: F401
 
 
-def test_what_is_imported_when():
+def test_import_skxmc_loads_no_torch_sklearn_or_numpy():
     script = (
         "import sys, skxmc\n"
         "assert not {'torch', 'sklearn', 'numpy'} & set(sys.modules)\n"
@@ -36,7 +36,7 @@ def test_what_is_imported_when():
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-def test_import_of_scikit_learn_side_loads_no_torch():
+def test_import_estimators_without_network_loads_no_torch():
     names = "OmikujiClassifier, BalancedLabelClusterer, LightXMLEnsemble, PropensityRanker"
     script = f"import sys; from skxmc import {names}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)
