@@ -1,1 +1,1 @@
-"""Helpers that know nothing of labels: parallelism, progress, warnings."""
+"""Helpers that do not depend on labels: parallelism, progress, versions, warnings."""

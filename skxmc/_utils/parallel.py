@@ -1,4 +1,4 @@
-"""Threads and forks of the process that we run in."""
+"""Locks and thread limits that are safe in threads and forked processes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from threadpoolctl import threadpool_limits
 
 
 class ProcessLock:
-    """A lock for the threads of one process; in a forked child it is free.
+    """Lock for the threads of one process, which is free in a forked child.
 
-    A plain lock would stay taken for ever if another thread held it at the moment of the fork. What
-    that thread had half done stays so in the child.
+    In a child, a plain lock stays locked forever if another thread held it at the fork. Any work
+    that this thread had half done stays half done in the child.
     """
 
     def __init__(self) -> None:
@@ -43,10 +43,10 @@ _is_forked = False
 
 
 def _settle() -> None:
-    """Make torch usable in a forked child, where its pool of threads is gone: use one thread.
+    """Limit torch to one thread in a forked child, which has lost the pool of threads.
 
-    With more, OpenMP would wait for threads for ever that only the parent has. Wherever this module
-    was imported, and whatever the child is for. A child that imports torch itself has a new pool.
+    With more threads, OpenMP would wait forever for those of the parent. The limit holds for every
+    forked child once this module is imported. A child that imports torch itself has a new pool.
     """
     global _is_forked
     _is_forked = True
@@ -60,7 +60,7 @@ if hasattr(os, "register_at_fork"):
 
 @contextlib.contextmanager
 def usable_threads() -> Iterator[None]:
-    """Context for libraries with a pool of threads of their own: one in a forked child."""
+    """Limit libraries with their own pool of threads to one thread in a forked child."""
     if not _is_forked:
         yield
         return
@@ -69,5 +69,5 @@ def usable_threads() -> Iterator[None]:
 
 
 def clip_jobs(n_jobs: int | None) -> int | None:
-    """`n_jobs` in joblib's sense, at most one a CPU: no machine starts any number of threads."""
+    """Limit `n_jobs`, in joblib's sense, to one job per CPU, however large it is."""
     return None if n_jobs is None else min(n_jobs, os.cpu_count() or 1)

@@ -1,4 +1,4 @@
-"""Versions and machine, for a report of a problem."""
+"""Versions of packages and the machine, for bug reports."""
 
 from __future__ import annotations
 

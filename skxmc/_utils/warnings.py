@@ -21,7 +21,7 @@ _OWN_FOLDERS = tuple(
 
 
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn at the line that called skxmc: the first one outside skxmc, scikit-learn and joblib.
+    """Warn at the line that called skxmc, the first one outside skxmc, scikit-learn and joblib.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""One estimator in several threads: the answers of one thread, at any moment."""
+"""One estimator in several threads gives the results of one thread at any time."""
 
 import io
 import threading
@@ -33,7 +33,7 @@ X, Y = dataset()
 
 
 def in_threads(n_threads, function):
-    """Results of one function in many threads that start at once."""
+    """Return the results of one function in many threads that start at once."""
     barrier = threading.Barrier(n_threads)
 
     def call(number):
@@ -45,7 +45,7 @@ def in_threads(n_threads, function):
 
 
 def dumped(clf):
-    """A pickle in memory, for copies that have not predicted yet."""
+    """Pickle into memory, to load copies that have not predicted yet."""
     file = io.BytesIO()
     joblib.dump(clf, file)
     file.seek(0)
@@ -54,8 +54,8 @@ def dumped(clf):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_sixteen_threads_predict_as_one(mode, precision):
-    """Also at the first call, when weights are converted and the tokenizer is set up."""
+def test_predict_topk_sixteen_threads_match_one_thread(mode, precision):
+    """This holds at the first call too, which converts weights and sets up the tokenizer."""
     clf = joblib.load(dumped(fitted(mode))).set_params(precision=precision)
     twin = joblib.load(dumped(fitted(mode))).set_params(precision=precision)
     expected = [twin.predict_topk(X[i : i + 4], k=5) for i in range(16)]
@@ -70,7 +70,7 @@ def test_sixteen_threads_predict_as_one(mode, precision):
 
 
 def watch(owner, name, monkeypatch):
-    """How many threads are in a function, noted whenever one comes in."""
+    """Record the number of threads in a function whenever one enters."""
     function, inside, seen = getattr(owner, name), [], []
 
     def watched(*args, **options):
@@ -85,8 +85,8 @@ def watch(owner, name, monkeypatch):
     return seen
 
 
-def test_tokenizer_is_called_by_one_thread_at_a_time(monkeypatch):
-    """It notes whether to truncate before it tokenises: another call would undo that."""
+def test_tokenizer_many_threads_enter_one_at_a_time(monkeypatch):
+    """The tokenizer stores whether to truncate, and another call would change that."""
     clf = joblib.load(dumped(fitted()))
     seen = watch(type(clf.tokenizer_), "__call__", monkeypatch)
     in_threads(8, lambda _: [clf.predict_topk(X[:2], k=1), clf.explain_topk(X[0])])
@@ -95,8 +95,8 @@ def test_tokenizer_is_called_by_one_thread_at_a_time(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["from_pretrained", "from_config"])
-def test_one_thread_at_a_time_has_transformers_build_a_model(name, monkeypatch):
-    """It replaces functions of torch meanwhile, and restores what it found."""
+def test_transformers_many_threads_build_models_one_at_a_time(name, monkeypatch):
+    """transformers replaces functions of torch meanwhile, and restores those that it found."""
     seen = watch(AutoModel, name, monkeypatch)
     file = dumped(fitted()).getvalue()
     calls = {
@@ -107,8 +107,8 @@ def test_one_thread_at_a_time_has_transformers_build_a_model(name, monkeypatch):
     assert seen == [1] * 4
 
 
-def test_hidden_states_are_those_of_the_thread():
-    """Of one encoder at work in two threads at once; transformers before 5.2 mixed them up."""
+def test_encode_two_threads_get_their_own_hidden_states():
+    """transformers before 5.2 mixed up the hidden states if two threads used one encoder."""
     clf = joblib.load(dumped(fitted()))
     texts = sorted(X, key=len)[-2:]
     barrier = threading.Barrier(1)
@@ -125,7 +125,7 @@ def test_hidden_states_are_those_of_the_thread():
         np.testing.assert_array_equal(found, alone)
 
 
-def test_weights_are_converted_once_for_all_threads(monkeypatch):
+def test_low_precision_many_threads_convert_weights_once(monkeypatch):
     clf = joblib.load(dumped(fitted()))
     converted, n_calls = low_precision._converted, []
 
@@ -139,7 +139,7 @@ def test_weights_are_converted_once_for_all_threads(monkeypatch):
     assert len(n_calls) == 1
 
 
-def test_fits_in_threads_do_not_disturb_each_other():
+def test_fit_four_threads_reach_weights_of_one_thread():
     def make(number):
         mode = MODES[number % 2]
         return make_classifier(
@@ -152,7 +152,7 @@ def test_fits_in_threads_do_not_disturb_each_other():
     assert found == [weights_digest(make(number).fit(X, Y)) for number in range(4)]
 
 
-def test_one_predicts_while_another_fits():
+def test_predict_topk_during_fit_in_other_thread_is_unchanged():
     clf = fitted()
     expected = clf.predict_topk(X, k=5)
 
@@ -167,7 +167,7 @@ def test_one_predicts_while_another_fits():
         np.testing.assert_array_equal(top.scores, expected.scores)
 
 
-def test_seeds_that_overlap_restore_what_was_there():
+def test_local_seed_overlapping_contexts_restore_states():
     before = generator_states()
     cpu = torch.device("cpu")
     first, second = local_seed(12345, cpu), local_seed(54321, cpu)
@@ -179,7 +179,7 @@ def test_seeds_that_overlap_restore_what_was_there():
     assert generator_states() == before
 
 
-def test_predictions_during_a_warm_start_are_those_of_before(monkeypatch):
+def test_decision_function_during_warm_start_is_unchanged(monkeypatch):
     clf = make_classifier(warm_start=True).fit(X, Y)
     expected = clf.decision_function(X).toarray()
     step, found = Trainer.train_step, []
@@ -199,8 +199,8 @@ def test_predictions_during_a_warm_start_are_those_of_before(monkeypatch):
 @pytest.mark.parametrize(
     "method", ["predict_topk", "decision_function", "predict", "score", "encode"]
 )
-def test_a_prediction_is_by_one_model_whatever_fit_does_meanwhile(method, monkeypatch):
-    """Names, weights and parameters are of the moment of the call."""
+def test_prediction_during_end_of_fit_uses_one_model(method, monkeypatch):
+    """Names, weights and parameters are those at the time of the call."""
     arguments = (X, Y) if method == "score" else (X,)
     clf = joblib.load(dumped(fitted()))
     expected = getattr(clf, method)(*arguments)
@@ -209,7 +209,7 @@ def test_a_prediction_is_by_one_model_whatever_fit_does_meanwhile(method, monkey
     check_texts = validation.check_texts
 
     def checking(*args, **options):
-        """As if another thread came to its end here."""
+        """Act as if another thread ended its fit here."""
         clf._adopt(other, [])
         clf.set_params(threshold=1.0, max_length=4)
         return check_texts(*args, **options)
@@ -227,7 +227,7 @@ def test_a_prediction_is_by_one_model_whatever_fit_does_meanwhile(method, monkey
         np.testing.assert_array_equal(found, expected)
 
 
-def test_what_is_pickled_is_of_one_moment():
+def test_getstate_any_estimator_returns_copy_of_state():
     state = fitted().__getstate__()
     assert state is not vars(fitted())
     members = [("a", FrozenEstimator(fitted()))]
@@ -236,8 +236,8 @@ def test_what_is_pickled_is_of_one_moment():
         assert clf.__getstate__() is not vars(clf)
 
 
-def test_ensembles_in_threads():
-    """joblib's threading backend: members are fitted at once in one process."""
+def test_ensemble_fit_in_threads_matches_fit_alone():
+    """joblib's threading backend fits the members at once in one process."""
     members = [("a", make_classifier()), ("b", make_classifier("direct"))]
     alone = LightXMLEnsemble(members).fit(X, Y)
     with joblib.parallel_config(backend="threading", n_jobs=2):

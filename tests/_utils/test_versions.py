@@ -3,7 +3,7 @@ import importlib.metadata
 import skxmc
 
 
-def test_show_versions_prints_each_package_and_what_is_missing(capsys, monkeypatch):
+def test_show_versions_missing_package_prints_not_installed(capsys, monkeypatch):
     monkeypatch.setattr("skxmc._utils.versions.PACKAGES", ("scikit-learn", "skxmc-absent"))
     skxmc.show_versions()
     out = capsys.readouterr().out
