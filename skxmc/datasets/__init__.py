@@ -1,4 +1,4 @@
-"""Data sets: an embedded example, a reader of the field's file layouts, synthetic data."""
+"""Data sets: an embedded example, a reader of published file layouts, and synthetic data."""
 
 from skxmc.datasets._icd10cm import load_icd10cm
 from skxmc.datasets._synthetic import make_xmc

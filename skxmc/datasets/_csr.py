@@ -1,4 +1,4 @@
-"""The one way in which the data sets build their label matrices."""
+"""Builder of the label matrices of all data sets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Integers = npt.NDArray[np.integer]
 
 
 def flatten(rows: Iterable[Iterable[int]]) -> tuple[Integers, Integers]:
-    """Indices and indptr of a CSR matrix from the columns of its rows, which may be a generator."""
+    """Compute indices and indptr of a CSR matrix from the columns of each row."""
     indices, indptr = array("i"), array("q", [0])
     for row in rows:
         indices.extend(row)
@@ -22,8 +22,8 @@ def flatten(rows: Iterable[Iterable[int]]) -> tuple[Integers, Integers]:
 
 
 def binary_csr(indices: Integers, indptr: Integers, n_labels: int) -> sparse.csr_array:
-    """The float32 matrix with ones at `indices`; a column named twice in a row counts once."""
-    # csr_array keeps the int64 that it gets, at twice the memory.
+    """Build the float32 matrix with ones at `indices`. A repeated column in a row counts once."""
+    # csr_array keeps int64 indices if it gets them, which take twice the memory.
     small = max(len(indices), n_labels) <= np.iinfo(np.int32).max
     index_dtype = np.int32 if small else np.int64
     matrix = sparse.csr_array(

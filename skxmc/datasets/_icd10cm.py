@@ -1,4 +1,4 @@
-"""The embedded example: the US classification of diseases, from a package of the demo extra."""
+"""Embedded example: the US classification of diseases, from a package of the demo extra."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from skxmc.datasets._csr import binary_csr, flatten
 _ICD10CM_DESCR = """\
 ICD-10-CM, the classification of diseases of the United States, as shipped by simple-icd-10-cm.
 
-A text is the description of a category or subcategory, or one of its inclusion terms (synonyms);
-its labels are the code and the codes above it, up to the chapter. All descriptions and half of
-the inclusion terms are for training, the other half for testing: a test text is a synonym never
-seen in training. The classification is a work of the US government (NCHS and CMS), in the public
-domain.
+A text is the description of a category or subcategory, or one of its inclusion terms (synonyms).
+Its labels are the code and the codes above it, up to the chapter. All descriptions and half of
+the inclusion terms are for training, and the other half is for testing. A test text is therefore
+a synonym that does not occur in training. The classification is a work of the US government (NCHS
+and CMS), in the public domain.
 """
 
 
@@ -29,27 +29,29 @@ def load_icd10cm(
     chapters: Iterable[int | str] | None = None,
     random_state: int | np.random.RandomState | None = 0,
 ) -> Bunch:
-    """ICD-10-CM as a data set: from the wording of a diagnosis to its code and the codes above it.
+    """Load ICD-10-CM, whose texts are diagnoses and whose labels are codes.
 
-    The texts come with the package ``simple-icd-10-cm`` (``pip install simple-icd-10-cm``), nothing
-    is downloaded or written to disk. A text is the description of a category or subcategory, or
-    one of its inclusion terms; chapters, blocks and codes extended to a 7th character give no
-    text. The labels of a text are its code and all codes above it, blocks and chapters included,
-    as far as they occur at least twice in training. A code that names a block and the only
-    category in it (``"B99"``) is one label, and one text.
+    The texts come with the package ``simple-icd-10-cm`` (``pip install simple-icd-10-cm``).
+    Nothing is downloaded or written to disk. A text is the description of a category or
+    subcategory, or one of its inclusion terms. Chapters, blocks and codes extended to a 7th
+    character give no text.
 
-    Training holds all descriptions and half of the inclusion terms, testing the other half, less
-    the texts that occur in training. With the classification of April 2026 that is 46,881
-    descriptions, 53,165 training texts, about 6,260 test texts and 14,300 labels. Every text has
-    its chapter among its labels.
+    The labels of a text are its code and all codes above it, blocks and chapters included.
+    Labels that occur only once in training are left out. If a code names both a block and the only
+    category in it (``"B99"``), it is one label and one text.
+
+    The training part holds all descriptions and half of the inclusion terms. The test part holds
+    the other half, without texts that occur in training. The classification of April 2026 gives
+    46,881 descriptions, 53,165 training texts, about 6,260 test texts and 14,300 labels. Every text
+    has its chapter among its labels. Read more in the user guide: :doc:`/guide/data`.
 
     Parameters
     ----------
     chapters : list of int or str, default=None
-        Only these of the chapters 1 to 22, for trials that take a minute: chapter 9, the
-        circulatory system, has 2,096 training texts, 298 to test and 549 labels. None is all.
+        Chapters to load, from 1 to 22, for trials that take a minute. Chapter 9, the circulatory
+        system, has 2,096 training texts, 298 test texts and 549 labels. None loads all chapters.
     random_state : int, RandomState instance or None, default=0
-        Draws the half of the inclusion terms that is for training.
+        Seed for drawing the inclusion terms of the training part.
 
     Returns
     -------
@@ -61,18 +63,18 @@ def load_icd10cm(
         ``y_train``, ``y_test`` : csr_array of float32, shape (n_texts, n_labels)
             1 for the labels of a text. Columns follow the order of the classification.
         ``label_names`` : ndarray of str, shape (n_labels,)
-            The codes; chapters are ``"1"`` to ``"22"``.
+            The codes. Chapters are ``"1"`` to ``"22"``.
         ``label_texts`` : ndarray of str, shape (n_labels,)
             The description of each code.
         ``DESCR`` : str
-            What the data is.
+            Description of the data.
 
     Raises
     ------
     ImportError
         If ``simple-icd-10-cm`` is not installed.
     ValueError
-        If `chapters` names one that there is not, or none at all.
+        If `chapters` is empty or names an unknown chapter.
 
     Examples
     --------
@@ -85,7 +87,7 @@ def load_icd10cm(
     """
     icd = _import_icd10cm()
     rng = check_random_state(random_state)
-    # A dict, because the package lists the name that a block and its only category share twice.
+    # A dict drops the repetition of a name that a block and its only category share.
     order = {code: i for i, code in enumerate(icd.get_all_codes(with_dots=True))}
     wanted = _check_chapters(chapters, [code for code in order if icd.is_chapter(code)])
     codes = [
@@ -100,7 +102,7 @@ def load_icd10cm(
     seen = {text for _, text in train}
     test = [(code, text) for code, text in shuffled[len(terms) // 2 :] if text not in seen]
 
-    # A set, because the block of a single category comes up as its own ancestor.
+    # A set drops the repetition of the block of a single category, which is its own ancestor.
     paths = {code: {code, *icd.get_ancestors(code)} for code in codes}
     counts = Counter(label for code, _ in train for label in paths[code])
     labels = sorted((label for label, count in counts.items() if count >= 2), key=order.__getitem__)
@@ -130,19 +132,19 @@ def _check_chapters(chapters: Iterable[int | str] | None, known: list[str]) -> s
     unknown = sorted(wanted - set(known))
     if unknown or not wanted:
         what = f"holds {', '.join(unknown)}" if unknown else "is empty"
-        raise ValueError(f"chapters {what}; chapters are numbers from 1 to {len(known)}.")
+        raise ValueError(f"chapters {what}. Pass a list of numbers from 1 to {len(known)}.")
     return wanted
 
 
 def _import_icd10cm() -> Any:
     with warnings.catch_warnings():
-        # It reads its data on import, by functions that Python 3.11 and 3.12 deprecate.
+        # The package reads its data on import, by functions that Python 3.11 and 3.12 deprecate.
         warnings.simplefilter("ignore", DeprecationWarning)
         try:
             import simple_icd_10_cm
         except ImportError as error:
             raise ImportError(
                 "load_icd10cm reads the data of the package simple-icd-10-cm, which is not "
-                "installed: pip install simple-icd-10-cm"
+                "installed. Install it: pip install simple-icd-10-cm"
             ) from error
     return simple_icd_10_cm

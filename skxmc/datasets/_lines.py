@@ -1,4 +1,4 @@
-"""Lines of text files, gzipped ones too, split where the field's tools split them."""
+"""Lines of text files, plain or gzipped, split at line feeds only, as other tools do."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ BYTE_ORDER_MARK = "\ufeff"
 
 
 def read_lines(file: Path, encoding: str) -> Iterator[str]:
-    """Read the lines of a file, gzipped where its name ends in .gz."""
+    """Read the lines of a file, which is gzipped if its name ends in .gz."""
     with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
         try:
             yield from decode_lines(stream, str(file), encoding)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise ValueError(
-                f"{file} is not a complete gzip file ({error}); fetch it again."
+                f"{file} is not a complete gzip file ({error}). Download it again."
             ) from error
 
 
 def decode_lines(stream: Iterable[bytes], name: str, encoding: str) -> Iterator[str]:
     """Decode the lines of a binary stream, which is split at line feeds only.
 
-    Text mode would also split at lone carriage returns, and `str.splitlines` at form feeds, at
-    U+0085 and U+2028; texts of the web contain them all, and one of them is enough to set all
-    further texts beside the wrong labels. A byte order mark, which some editors put before the
-    first line, is no part of it.
+    Text mode would also split at lone carriage returns. `str.splitlines` would also split at form
+    feeds, U+0085 and U+2028. Web texts contain all of these, and one wrong split pairs all further
+    texts with the wrong labels. A byte order mark before the first line is removed.
     """
     if not _ends_lines_with_line_feeds(encoding):
         raise ValueError(
-            f"{name} cannot be read as {encoding}, in which lines do not end with the byte 10. "
-            f"Convert it to UTF-8, as with iconv -f {encoding} -t utf-8."
+            f"{name} cannot be read as {encoding}, because its lines do not end with byte 10. "
+            f"Convert it to UTF-8, for example with iconv -f {encoding} -t utf-8."
         )
     for number, line in enumerate(stream, start=1):
         if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise ValueError(
-                f"{name} seems to be UTF-16. Convert it to UTF-8, as with iconv -f utf-16 -t utf-8."
+                f"{name} seems to be UTF-16. Convert it to UTF-8, for example with iconv -f utf-16 "
+                "-t utf-8."
             )
         try:
             text = line.decode(encoding).rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise ValueError(
-                f"{name}, line {number}: not {encoding} ({error.reason}); name the right one by "
-                "encoding=, for instance encoding='latin-1'."
+                f"{name}, line {number}: not {encoding} ({error.reason}). Pass the right encoding, "
+                "for example encoding='latin-1'."
             ) from error
         yield text.removeprefix(BYTE_ORDER_MARK) if number == 1 else text
 

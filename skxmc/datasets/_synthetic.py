@@ -27,45 +27,46 @@ def make_xmc(
     """Make texts whose words tell their labels, for tests and benchmarks of any size.
 
     Each label has a few words of its own, drawn from one vocabulary. A text has one or more
-    labels, drawn by a Zipf law, and mixes all words of its labels with words drawn evenly from
-    the vocabulary. Time and memory grow with the number of labels and of words, never with
+    labels, drawn by a Zipf law. It mixes all words of its labels with words drawn evenly from the
+    vocabulary. Time and memory grow with the number of labels and words, never with
     ``n_samples * n_labels``.
 
-    The rows are independent draws from one law: for a test part, make more and split them.
+    All rows are drawn independently from one distribution. If you need a test part, make more texts
+    and split them. Read more in the user guide: :doc:`/guide/data`.
 
     Parameters
     ----------
     n_samples : int
         Number of texts.
     n_labels : int
-        Number of labels. Rare ones may be without a text.
+        Number of labels. Rare labels may have no text.
     n_labels_per_sample : float, default=5
-        Mean number of labels of a text, at least 1. The number is one plus a Poisson draw, at
-        most ``n_labels``; where it comes close to `n_labels`, a text may get somewhat fewer.
+        Mean number of labels per text, at least 1. The number is one plus a Poisson draw, at most
+        ``n_labels``. If it is close to `n_labels`, a text may get somewhat fewer labels.
     n_words_per_label : int, default=3
-        Number of words that belong to a label. Two labels may share words, by chance.
+        Number of words per label. Two labels may share words by chance.
     n_noise_words : float, default=10
-        Mean number of words in a text that tell nothing.
+        Mean number of words per text that tell nothing about its labels.
     n_words : int or None, default=None
-        Size of the vocabulary. None means four words a label, between 100 and 50,000.
+        Size of the vocabulary. None means four words per label, between 100 and 50,000.
     label_exponent : float, default=1.0
-        The label of frequency rank r is drawn with probability proportional to
-        ``r ** -label_exponent``; 0 makes all labels equally frequent. Ranks are dealt to the
-        columns at random.
+        Exponent of the Zipf law. The label of frequency rank r is drawn with probability
+        proportional to ``r ** -label_exponent``, so 0 makes all labels equally frequent. Ranks are
+        assigned to columns at random.
     random_state : int, RandomState instance or None, default=None
-        Pass an int for the same data at every call.
+        Seed. Pass an int to get the same data at every call.
 
     Returns
     -------
     texts : list of str, length n_samples
-        The texts; never empty.
+        The texts, never empty.
     Y : csr_array of float32, shape (n_samples, n_labels)
         1 for the labels of a text, at least one in each row.
 
     Raises
     ------
     TypeError, ValueError
-        If a parameter has a wrong type or lies out of range.
+        If a parameter has a wrong type or is out of range.
 
     Examples
     --------
@@ -102,7 +103,7 @@ def make_xmc(
             np.repeat(samples, n_noise),
         ]
     )
-    # Sorting by owner plus a fraction brings each text's words together and shuffles them.
+    # Sorting by owner plus a random fraction groups the words of each text and shuffles them.
     words = words[np.argsort(owners + rng.uniform(size=len(owners)))]
     ends = np.cumsum(np.bincount(owners, minlength=n_samples))
     vocabulary = np.array([_word(i) for i in range(n_words)], dtype=object)
@@ -114,15 +115,15 @@ def make_xmc(
 def _draw_labels(
     n_samples: int, n_labels: int, mean: float, exponent: float, rng: np.random.RandomState
 ) -> tuple[Integers, Integers]:
-    """Indices and indptr of the labels, different within a row."""
+    """Draw distinct labels per row, as indices and indptr."""
     cumulative = np.cumsum(np.arange(1, n_labels + 1, dtype=float) ** -exponent)
     cumulative /= cumulative[-1]
     column_of_rank = rng.permutation(n_labels)
     wanted = np.minimum(1 + rng.poisson(mean - 1, size=n_samples), n_labels)
     drawn = np.empty(0, dtype=np.int64)
     missing = wanted
-    # Labels drawn twice are drawn again; the rounds have an end, because a row that wants nearly
-    # all labels would wait long for the rarest.
+    # Repeated labels are drawn again. The number of rounds is limited, because a row that wants
+    # nearly all labels would wait long for the rarest.
     for _ in range(10):
         rows = np.repeat(np.arange(n_samples), missing)
         ranks = np.searchsorted(cumulative, rng.uniform(size=len(rows)), side="right")
@@ -135,9 +136,9 @@ def _draw_labels(
 
 
 def _word(number: int) -> str:
-    """A pronounceable word, another one for each number."""
+    """Make a pronounceable word, a different one for each number."""
     word = ""
-    number += len(_SYLLABLES)  # two syllables at least
+    number += len(_SYLLABLES)  # at least two syllables
     while number:
         number, syllable = divmod(number, len(_SYLLABLES))
         word = _SYLLABLES[syllable] + word

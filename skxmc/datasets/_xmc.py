@@ -1,4 +1,4 @@
-"""Readers of the file layouts in which the field hands out its benchmark sets."""
+"""Readers of the file layouts in which benchmark data sets are published."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ trn.json or trn.raw.json (Extreme Classification Repository: trn.json, lbl.json)
 
 
 class _Part(NamedTuple):
-    """The training or the test part, and what the errors about it need."""
+    """Training or test part, and the files that its errors name."""
 
     texts: list[str]
     text_file: Path
@@ -42,36 +42,37 @@ def load_xmc(
     fields: str | Iterable[str] = ("title", "content"),
     encoding: str = "utf-8",
 ) -> Bunch:
-    r"""Read a benchmark set from a folder; its layout is found out from the files there.
+    r"""Read a benchmark set from a folder, in the layout that its files show.
 
-    The layouts, in the order in which they are looked for; ``.txt`` and ``.json`` files may also
-    be gzipped (``.txt.gz``, ``.json.gz``):
+    The function looks for these layouts in this order. ``.txt`` and ``.json`` files may also be
+    gzipped (``.txt.gz``, ``.json.gz``).
 
-    - PECOS ``xmc-base``: ``X.trn.txt`` (a text a line), ``Y.trn.npz`` (texts x labels, 0/1, from
-      ``scipy.sparse.save_npz``), ``output-items.txt`` (a label name a line, optional), and
-      ``X.tst.txt``, ``Y.tst.npz``. X-Transformer's older names, ``train_raw_texts.txt``,
-      ``test_raw_texts.txt`` and ``label_map.txt``, do as well.
-    - LightXML and AttentionXML: ``train_raw_texts.txt``, else ``train_texts.txt`` (a text a
-      line), ``train_labels.txt`` (the labels of the same text, separated by whitespace), and
-      ``test_...`` likewise. Of the two text files, the raw one has not been tokenised yet.
-    - Extreme Classification Repository: ``trn.json`` or ``trn.raw.json`` (a JSON object a line
-      with ``title``, ``content`` and ``target_ind``), ``lbl.json`` (the same with the ``title``
-      of each label), else ``lbl.raw.txt``, ``Yf.txt`` or ``labels.txt`` (a name a line), all
-      optional; and ``tst.json`` or ``tst.raw.json``.
+    - PECOS ``xmc-base``: ``X.trn.txt`` (one text per line), ``Y.trn.npz`` (texts x labels, 0/1,
+      from ``scipy.sparse.save_npz``), ``output-items.txt`` (one label name per line, optional), and
+      ``X.tst.txt``, ``Y.tst.npz``. X-Transformer's older names are read too:
+      ``train_raw_texts.txt``, ``test_raw_texts.txt`` and ``label_map.txt``.
+    - LightXML and AttentionXML: ``train_raw_texts.txt`` or ``train_texts.txt`` (one text per line),
+      ``train_labels.txt`` (the labels of the same text, separated by whitespace), and the same for
+      ``test_...``. The raw file, whose texts are not tokenized yet, is read first.
+    - Extreme Classification Repository: ``trn.json`` or ``trn.raw.json`` (one JSON object per line
+      with ``title``, ``content`` and ``target_ind``), and ``tst.json`` or ``tst.raw.json``. Label
+      names are optional, in ``lbl.json`` (one object per line with the ``title`` of a label), or in
+      ``lbl.raw.txt``, ``Yf.txt`` or ``labels.txt`` (one name per line).
 
-    In the first and the third layout the columns are the files' own, and where there are no label
-    names, the names are the column numbers. In the second they are the labels of the training
-    part, sorted: a label that occurs in the test part only is nothing that a model could know, so
-    it has no column in `y_test`, but is counted in `n_unknown_test`.
+    In the first and third layout, the files determine the columns. If there are no label names,
+    column numbers are the names. In the second layout, the columns are the sorted labels of the
+    training part. A label that occurs only in the test part has no column in `y_test`, because no
+    model could know it. Such labels are counted in `n_unknown_test`.
+
+    Read more in the user guide: :doc:`/guide/data`.
 
     Parameters
     ----------
     path : str or path-like
         The folder.
     fields : str or iterable of str, default=("title", "content")
-        Fields of the JSON objects that make up a text, joined by a blank. The title sets
-        (``LF-AmazonTitles-131K`` and its like) are meant to be used with ``fields="title"``.
-        The other layouts have no fields.
+        Fields of the JSON objects that make up a text, joined by a blank. The other layouts have no
+        fields. For title sets, such as ``LF-AmazonTitles-131K``, pass ``fields="title"``.
     encoding : str, default="utf-8"
         Encoding of the text and JSON files.
 
@@ -81,29 +82,29 @@ def load_xmc(
         A dict whose entries are attributes too.
 
         ``X_train``, ``X_test`` : list of str
-            The texts, as they stand in the files. Empty ones are kept.
+            The texts, unchanged. Empty texts are kept.
         ``y_train``, ``y_test`` : csr_array of float32, shape (n_texts, n_labels)
-            1 for the labels of a text. A label named twice for a text counts once.
+            1 for the labels of a text. A repeated label of a text counts once.
         ``label_names`` : ndarray of object (str), shape (n_labels,)
-            All different: where several labels bear one name, as products may bear one title,
-            each is followed by its column in brackets. Objects, since one long title in an
-            array of fixed width would lengthen all.
+            Distinct names. If several labels share a name, each is followed by its column in
+            brackets. The dtype is object, because in an array of fixed width one long name
+            would lengthen all.
         ``n_unknown_test`` : ndarray of int64, shape (n_test_texts,)
-            How many true labels of a test text have no column, because they do not occur in
-            training; all zero but in the second layout. They are labels missed: precision at k
-            is right without them, but what divides by the number of true labels (recall, nDCG)
-            must add them to the row sums of `y_test`.
+            Number of true labels per test text that have no column, because they do not occur
+            in training. Only the second layout has such labels, and they count as missed.
+            Precision at k is right without them. Metrics that divide by the number of true
+            labels (recall, nDCG) must add them to the row sums of `y_test`.
 
-        Where there is no test part, ``X_test``, ``y_test`` and ``n_unknown_test`` are None.
+        If there is no test part, ``X_test``, ``y_test`` and ``n_unknown_test`` are None.
 
     Raises
     ------
     FileNotFoundError
-        If the folder is not there, holds none of the layouts, or lacks one of two files that
+        If the folder does not exist, holds none of the layouts, or lacks one of two files that
         belong together.
     ValueError
-        If a file cannot be read as what it should be, or files do not fit each other. The
-        message names the file, the line or row, and the remedy.
+        If a file is malformed, or if files do not fit each other. The message names the file,
+        the line or row, and the remedy.
 
     Examples
     --------
@@ -133,10 +134,10 @@ def load_xmc(
 
 
 def layout_of(folder: Path) -> str:
-    """Which of the layouts a folder has: "PECOS", "LightXML" or "Repository"."""
+    """Return the layout of a folder: "PECOS", "LightXML" or "Repository"."""
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"{folder} is not a folder; give the folder that holds the unpacked data set."
+            f"{folder} is not a folder. Pass the folder that holds the unpacked data set."
         )
     if _find(folder, "Y.trn.npz"):
         return "PECOS"
@@ -145,8 +146,8 @@ def layout_of(folder: Path) -> str:
     if _find(folder, "trn.json", "trn.raw.json"):
         return "Repository"
     raise FileNotFoundError(
-        f"{folder} holds none of the layouts that load_xmc knows. Looked for\n{_LOOKED_FOR};\n"
-        "give the folder in which these files lie, not one above it."
+        f"{folder} holds none of the layouts that load_xmc knows. It looked for\n{_LOOKED_FOR}.\n"
+        "Pass the folder that holds these files directly."
     )
 
 
@@ -159,12 +160,12 @@ def _load_pecos(folder: Path, encoding: str) -> Bunch:
 
     train = part(("X.trn.txt", "train_raw_texts.txt"), "Y.trn.npz")
     test = part(("X.tst.txt", "test_raw_texts.txt"), "Y.tst.npz")
-    assert train is not None  # its labels are what the layout was known by
+    assert train is not None  # the layout was recognized by its labels
     n_labels = train.y.shape[1]
     if test is not None and test.y.shape[1] != n_labels:
         raise ValueError(
             f"{test.label_file} has {test.y.shape[1]} columns, but {train.label_file} has "
-            f"{n_labels}; both must be over the same labels."
+            f"{n_labels}. Write both with the same labels as columns."
         )
     name_file = _find(folder, "output-items.txt", "label_map.txt")
     names = list(map(str, range(n_labels)))
@@ -173,7 +174,7 @@ def _load_pecos(folder: Path, encoding: str) -> Bunch:
         if len(names) != n_labels:
             raise ValueError(
                 f"{name_file} has {len(names)} lines, but {train.label_file} has {n_labels} "
-                "columns; it must name one label a line, in the order of the columns."
+                "columns. Write one label name per line, in the order of the columns."
             )
     return _bunch(train, test, names)
 
@@ -181,14 +182,14 @@ def _load_pecos(folder: Path, encoding: str) -> Bunch:
 def _load_lightxml(folder: Path, encoding: str) -> Bunch:
     files = _pair(folder, ("train_raw_texts.txt", "train_texts.txt"), ("train_labels.txt",))
     test_files = _pair(folder, ("test_raw_texts.txt", "test_texts.txt"), ("test_labels.txt",))
-    assert files is not None  # its labels are what the layout was known by
+    assert files is not None  # the layout was recognized by its labels
     names = sorted({label for line in read_lines(files[1], encoding) for label in line.split()})
     column = {name: j for j, name in enumerate(names)}
     separated = [name for name in names if name.endswith((",", ";"))]
     if separated:
         warn_user(
-            f"{files[1]} has the label {separated[0]!r}, with a separator at its end: what "
-            "separates labels is blanks. Names with blanks in them need the layout of PECOS.",
+            f"{files[1]} has the label {separated[0]!r}, with a separator at its end. Separate "
+            "labels by blanks only, or use the layout of PECOS for names with blanks.",
         )
 
     def part(text_file: Path, label_file: Path) -> _Part:
@@ -211,7 +212,7 @@ def _load_lightxml(folder: Path, encoding: str) -> Bunch:
 def _load_repository(folder: Path, fields: tuple[str, ...], encoding: str) -> Bunch:
     train_file = _find(folder, "trn.json", "trn.raw.json")
     test_file = _find(folder, "tst.json", "tst.raw.json")
-    assert train_file is not None  # what the layout was known by
+    assert train_file is not None  # the layout was recognized by it
     names = None
     if name_file := _find(folder, "lbl.json"):
         names = [
@@ -252,7 +253,7 @@ def _bunch(train: _Part, test: _Part | None, names: list[str]) -> Bunch:
         if part is not None and len(part.texts) != part.y.shape[0]:
             raise ValueError(
                 f"{part.text_file} has {len(part.texts)} lines, but {part.label_file} has "
-                f"{part.y.shape[0]} rows; both must list the same texts in the same order."
+                f"{part.y.shape[0]} rows. List the same texts in both, in the same order."
             )
     n_unknown = None
     if test is not None:
@@ -277,7 +278,7 @@ def _unique_names(names: list[str]) -> npt.NDArray[np.object_]:
 
 
 def _find(folder: Path, *names: str) -> Path | None:
-    """The first of the files that is there, as it is or gzipped."""
+    """Return the first of the files that exists, plain or gzipped."""
     candidates = (folder / f"{name}{suffix}" for name in names for suffix in ("", ".gz"))
     return next((file for file in candidates if file.is_file()), None)
 
@@ -285,15 +286,15 @@ def _find(folder: Path, *names: str) -> Path | None:
 def _pair(
     folder: Path, text_names: tuple[str, ...], label_names: tuple[str, ...]
 ) -> tuple[Path, Path] | None:
-    """The text and the label file of a part; None where there is neither."""
+    """Return the text file and the label file of a part, or None if it has neither."""
     text_file, label_file = _find(folder, *text_names), _find(folder, *label_names)
     if text_file and label_file:
         return text_file, label_file
     if text_file or label_file:
         missing = label_names if text_file else text_names
         raise FileNotFoundError(
-            f"{text_file or label_file} is there, but {' or '.join(missing)} is not; put it "
-            "into the same folder, or move the other one away."
+            f"{text_file or label_file} exists, but {' or '.join(missing)} does not. Put it into "
+            "the same folder, or move the other file away."
         )
     return None
 
@@ -301,16 +302,16 @@ def _pair(
 def _read_npz(file: Path) -> sparse.csr_array:
     try:
         if not zipfile.is_zipfile(file):  # numpy would ask to load it unsafely
-            raise ValueError("not an npz file, or not all of it")
-        with file.open("rb") as stream:  # by name, numpy leaves a damaged file open
+            raise ValueError("not a complete npz file")
+        with file.open("rb") as stream:  # given a name, numpy leaves a damaged file open
             loaded = sparse.load_npz(stream)  # refuses pickles
         if loaded.format != "csr" or loaded.ndim != 2:
             raise ValueError(f"its format is {loaded.format}, in {loaded.ndim} dimensions")
         y = sparse.csr_array(loaded)
-        y.check_format(full_check=True)  # scipy believes indices, and crashes on wrong ones
-    except Exception as error:  # a damaged zip file may raise nearly anything
+        y.check_format(full_check=True)  # scipy trusts indices, and crashes on wrong ones
+    except Exception as error:  # a damaged zip file may raise nearly any error
         raise ValueError(
-            f"{file} is not a CSR matrix of scipy ({error}); write it with "
+            f"{file} is not a CSR matrix of scipy ({error}). Write it with "
             "scipy.sparse.save_npz(file, Y.tocsr())."
         ) from error
     y.sum_duplicates()
@@ -320,36 +321,42 @@ def _read_npz(file: Path) -> sparse.csr_array:
         row = np.searchsorted(y.indptr, wrong[0], side="right") - 1
         raise ValueError(
             f"{file}, row {row}, column {y.indices[wrong[0]]}: the value is {y.data[wrong[0]]}, "
-            "but labels are 0 or 1; where values above 0 mean relevance, save (Y > 0)."
+            "but labels are 0 or 1. If values above 0 mean relevance, save (Y > 0)."
         )
     return y.astype(np.float32, copy=False)
 
 
 def _records(file: Path, encoding: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line numbers, from 1, and the JSON objects that stand there."""
+    """Read the JSON object of each line, with its line number from 1."""
     for number, line in enumerate(read_lines(file, encoding), start=1):
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise ValueError(
-                f"{file}, line {number}: malformed JSON ({error}); each line must be one complete "
-                "object."
+                f"{file}, line {number}: malformed JSON ({error}). Write one complete object per "
+                "line."
             ) from error
         if not isinstance(record, dict):
-            raise ValueError(f"{file}, line {number}: not a JSON object, but {line[:40]!r}.")
+            raise ValueError(
+                f"{file}, line {number}: {line[:40]!r} is not a JSON object. Write one object per "
+                "line."
+            )
         yield number, record
 
 
 def _text(file: Path, number: int, record: dict[str, Any], fields: tuple[str, ...]) -> str:
     if not any(field in record for field in fields):
         raise ValueError(
-            f"{file}, line {number}: has no {' or '.join(fields)}, only {', '.join(record)}; "
-            "fields= names the fields of a text, and each label needs a title."
+            f"{file}, line {number}: has no {' or '.join(fields)}, only {', '.join(record)}. Pass "
+            "the fields of a text as fields=, and give each label a title."
         )
     values = [record.get(field) or "" for field in fields]
     for field, value in zip(fields, values, strict=True):
         if not isinstance(value, str):
-            raise ValueError(f"{file}, line {number}: {field} is no text, but {value!r}.")
+            raise ValueError(
+                f"{file}, line {number}: {field} must be a string, got {value!r}. Write it in "
+                "quotes."
+            )
     return " ".join(filter(None, values))
 
 
@@ -357,12 +364,12 @@ def _targets(file: Path, number: int, record: dict[str, Any], limit: int) -> lis
     targets = record.get("target_ind")
     if not isinstance(targets, list):
         raise ValueError(
-            f"{file}, line {number}: target_ind must be a list of column numbers, not {targets!r}."
+            f"{file}, line {number}: target_ind must be a list of column numbers, got {targets!r}."
         )
     for target in targets:
         if type(target) is not int or not 0 <= target < limit:
             raise ValueError(
-                f"{file}, line {number}: {target!r} in target_ind is no column number from 0 to "
-                f"{limit - 1}; it counts the lines of the label file from 0."
+                f"{file}, line {number}: {target!r} in target_ind is not a column number from 0 to "
+                f"{limit - 1}. Count the lines of the label file from 0."
             )
     return targets

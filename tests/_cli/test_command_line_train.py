@@ -169,7 +169,7 @@ def test_train_missing_data_or_encoder_is_an_error_in_one_line(data, tmp_path, r
     code, _, err = run(*train_arguments(tmp_path / "nowhere", tmp_path / "model"))
     assert (code, err) == (
         1,
-        f"skxmc: error: {tmp_path / 'nowhere'} is not a folder; give the folder that holds the "
+        f"skxmc: error: {tmp_path / 'nowhere'} is not a folder. Pass the folder that holds the "
         "unpacked data set.\n",
     )
     arguments = train_arguments(data, tmp_path / "model", "--quiet")

@@ -87,8 +87,8 @@ def test_icd_some_chapters(icd):
 @pytest.mark.parametrize(
     ("chapters", "message"),
     [
-        ([9, 23, "x"], "chapters holds 23, x; chapters are numbers from 1 to 22"),
-        ([], "chapters is empty; chapters are numbers from 1 to 22"),
+        ([9, 23, "x"], "chapters holds 23, x. Pass a list of numbers from 1 to 22"),
+        ([], "chapters is empty. Pass a list of numbers from 1 to 22"),
         (9, r"chapters must be a list, got 9. Pass \[9\]"),
         ("9", r"chapters must be a list, got '9'. Pass \['9'\]"),
     ],
