@@ -1,4 +1,4 @@
-"""Figures, labels and seeds of the embedded set."""
+"""Sizes, labels and seeds of the embedded data set."""
 
 import builtins
 
@@ -13,7 +13,7 @@ def icd():
     return load_icd10cm()
 
 
-def test_icd_figures(icd):
+def test_load_icd10cm_sizes_match_documented_figures(icd):
     n_descriptions = 46_881
     assert icd.X_train[:n_descriptions][0] == "Cholera"
     assert len(icd.X_train) == n_descriptions + 12_569 // 2
@@ -25,7 +25,7 @@ def test_icd_figures(icd):
     assert "synonym" in icd.DESCR
 
 
-def test_icd_labels(icd):
+def test_load_icd10cm_label_matrices_are_canonical_and_binary(icd):
     counts = icd.y_train.sum(axis=0)
     assert counts.min() == 2
     assert icd.y_test.sum(axis=1).min() >= 1
@@ -37,7 +37,7 @@ def test_icd_labels(icd):
         assert (matrix.data == 1).all()
 
 
-def test_icd_paths_and_descriptions(icd):
+def test_load_icd10cm_label_names_and_texts_match_classification(icd):
     names = icd.label_names.tolist()
     assert names[:4] == ["1", "A00-A09", "A00", "A01"]
     assert len(set(names)) == len(names)
@@ -49,15 +49,15 @@ def test_icd_paths_and_descriptions(icd):
     assert icd.label_names[icd.y_train[[row]].indices].tolist()[:3] == ["1", "A00-A09", "A01"]
 
 
-def test_icd_leaves_out_blocks_and_extended_codes(icd):
+def test_load_icd10cm_blocks_and_extended_codes_give_no_text(icd):
     texts = [*icd.X_train, *icd.X_test]
     assert "Intestinal infectious diseases (A00-A09)" not in texts
     assert not any(text.endswith("initial encounter") for text in texts)
-    # A category of a block of its own gives one text, though the package lists it twice.
+    # The package lists this category twice, because it is also a block, but it gives one text.
     assert texts.count("Other and unspecified infectious diseases") == 1
 
 
-def test_icd_random_state(icd):
+def test_load_icd10cm_random_state_draws_synonyms(icd):
     again, other = load_icd10cm(random_state=0), load_icd10cm(random_state=1)
     assert again.X_train == icd.X_train
     assert again.X_test == icd.X_test
@@ -66,13 +66,13 @@ def test_icd_random_state(icd):
     assert other.X_train[:46_881] == icd.X_train[:46_881]
 
 
-def test_icd_some_chapters(icd):
+def test_load_icd10cm_some_chapters_match_rows_of_whole(icd):
     part = load_icd10cm(chapters=[9, "4"])
     columns = np.flatnonzero(np.isin(icd.label_names, ["4", "9"]))
     descriptions = icd.y_train[:46_881]
     rows = np.flatnonzero(descriptions[:, columns].sum(axis=1))
     assert part.X_train[: len(rows)] == [icd.X_train[row] for row in rows]
-    # Other synonyms are for training, so other codes occur twice.
+    # The training part has other synonyms, so other codes occur twice.
     in_both = set(part.label_names) & set(icd.label_names)
     for number, row in enumerate(rows[::20]):
         of_part = part.label_names[part.y_train[[20 * number]].indices]
@@ -93,12 +93,12 @@ def test_icd_some_chapters(icd):
         ("9", r"chapters must be a list, got '9'. Pass \['9'\]"),
     ],
 )
-def test_icd_chapters_that_are_not_there(chapters, message):
+def test_load_icd10cm_wrong_chapters_raise_error(chapters, message):
     with pytest.raises(ValueError, match=message):
         load_icd10cm(chapters=chapters)
 
 
-def test_icd_missing_package(monkeypatch):
+def test_load_icd10cm_missing_package_raises_error(monkeypatch):
     real_import = builtins.__import__
 
     def no_icd(name, *args, **kwargs):

@@ -1,4 +1,4 @@
-"""The three file layouts and the choices that users have with them."""
+"""The three file layouts and the options of load_xmc."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ from skxmc.datasets._xmc import layout_of
 
 @pytest.mark.parametrize("compress", [False, True], ids=["plain", "gz"])
 @pytest.mark.parametrize("writer", WRITERS)
-def test_layouts(tmp_path, writer, compress):
+def test_load_xmc_any_layout_reads_texts_and_labels(tmp_path, writer, compress):
     writer(tmp_path, compress)
     data = load_xmc(str(tmp_path))
     assert data.X_train == TEXTS
@@ -41,7 +41,7 @@ def test_layouts(tmp_path, writer, compress):
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_test_part_may_be_missing(tmp_path, writer):
+def test_load_xmc_without_test_part_returns_none_for_it(tmp_path, writer):
     writer(tmp_path)
     for file in [*tmp_path.glob("*tst*"), *tmp_path.glob("test_*")]:
         file.unlink()
@@ -52,14 +52,14 @@ def test_test_part_may_be_missing(tmp_path, writer):
     assert data.n_unknown_test is None
 
 
-def test_pecos_names(tmp_path):
+def test_load_xmc_pecos_names_come_from_file_or_columns(tmp_path):
     write_pecos(tmp_path)
     assert load_xmc(tmp_path).label_names.tolist() == ["a\u2028a", "b b", "c"]
     (tmp_path / "output-items.txt").unlink()
     assert load_xmc(tmp_path).label_names.tolist() == ["0", "1", "2"]
 
 
-def test_x_transformer_file_names(tmp_path):
+def test_load_xmc_x_transformer_file_names_are_read(tmp_path):
     write_pecos(tmp_path)
     (tmp_path / "X.trn.txt").rename(tmp_path / "train_raw_texts.txt")
     (tmp_path / "X.tst.txt").rename(tmp_path / "test_raw_texts.txt")
@@ -69,7 +69,7 @@ def test_x_transformer_file_names(tmp_path):
     assert data.label_names[1] == "b b"
 
 
-def test_repeated_names_are_told_apart(tmp_path):
+def test_load_xmc_repeated_label_names_become_distinct(tmp_path):
     write_pecos(tmp_path)
     write(tmp_path / "output-items.txt", "Untitled\nb\nUntitled\n")
     assert load_xmc(tmp_path).label_names.tolist() == ["Untitled [0]", "b", "Untitled [2]"]
@@ -77,7 +77,7 @@ def test_repeated_names_are_told_apart(tmp_path):
     assert load_xmc(tmp_path).label_names.tolist() == ["a [0] [0]", "a [1]", "a [0] [2]"]
 
 
-def test_explicit_zeros_unsorted_and_integer_matrices(tmp_path):
+def test_load_xmc_integer_matrix_with_explicit_zeros_is_read(tmp_path):
     write_pecos(tmp_path)
     stored = sparse.csr_array(
         (
@@ -91,14 +91,14 @@ def test_explicit_zeros_unsorted_and_integer_matrices(tmp_path):
     check_matrix(load_xmc(tmp_path).y_train, Y)
 
 
-def test_tokenised_texts_are_the_second_choice(tmp_path):
+def test_load_xmc_raw_and_tokenized_texts_reads_raw(tmp_path):
     write_lightxml(tmp_path, texts="texts")
     assert load_xmc(tmp_path).X_train == TEXTS
     write(tmp_path / "train_raw_texts.txt", lines("RAW!"))
     assert load_xmc(tmp_path).X_train == list("RAW!")
 
 
-def test_windows_line_ends_and_no_line_end_at_the_end(tmp_path):
+def test_load_xmc_windows_line_ends_are_removed(tmp_path):
     write(tmp_path / "train_texts.txt", "one\r\ntwo")
     write(tmp_path / "train_labels.txt", "x\r\ny")
     data = load_xmc(tmp_path)
@@ -106,7 +106,7 @@ def test_windows_line_ends_and_no_line_end_at_the_end(tmp_path):
     assert data.label_names.tolist() == ["x", "y"]
 
 
-def test_repository_raw_names_and_label_files(tmp_path):
+def test_load_xmc_repository_raw_file_names_are_read(tmp_path):
     write_repository(tmp_path, stem="{}.raw.json")
     (tmp_path / "lbl.json").unlink()
     data = load_xmc(tmp_path)
@@ -119,14 +119,14 @@ def test_repository_raw_names_and_label_files(tmp_path):
 
 
 @pytest.mark.parametrize("with_test", [False, True])
-def test_repository_columns_without_label_file(tmp_path, with_test):
+def test_load_xmc_repository_without_label_file_counts_columns(tmp_path, with_test):
     write(tmp_path / "trn.json", json_lines([document("x", [1])]))
     if with_test:
         write(tmp_path / "tst.json", json_lines([document("x", [4])]))
     assert load_xmc(tmp_path).y_train.shape == (1, 5 if with_test else 2)
 
 
-def test_repository_fields(tmp_path):
+def test_load_xmc_repository_fields_select_and_order_texts(tmp_path):
     records = [
         {"title": "T", "content": "C\nc", "target_ind": [0]},
         {"title": None, "content": "only content", "target_ind": []},
@@ -138,7 +138,7 @@ def test_repository_fields(tmp_path):
     assert load_xmc(tmp_path, fields=["content", "title"]).X_train[0] == "C\nc T"
 
 
-def test_encoding(tmp_path):
+def test_load_xmc_latin_1_file_needs_encoding(tmp_path):
     write(tmp_path / "train_texts.txt", "plain\ncafé\n".encode("latin-1"))
     write(tmp_path / "train_labels.txt", "a\nb\n")
     with pytest.raises(ValueError, match=r"train_texts.txt, line 2: not utf-8 .*encoding='latin-1"):
@@ -147,7 +147,7 @@ def test_encoding(tmp_path):
 
 
 @pytest.mark.parametrize("layout", ["PECOS", "Repository", "Repository, label titles"])
-def test_encoding_of_texts_and_names(layout, tmp_path):
+def test_load_xmc_encoding_holds_for_texts_and_names(layout, tmp_path):
     def put(name, *items):
         write(tmp_path / name, lines(items).encode("latin-1"))
 
@@ -166,15 +166,15 @@ def test_encoding_of_texts_and_names(layout, tmp_path):
     assert data.label_names.tolist() == ["é 0", "é 1"]
 
 
-def test_names_of_labels_by_the_first_file_there_is(tmp_path):
+def test_load_xmc_several_label_files_read_the_first(tmp_path):
     write_repository(tmp_path)
     (tmp_path / "lbl.json").unlink()
-    for name in ("labels.txt", "Yf.txt", "lbl.raw.txt"):  # each goes before the last
+    for name in ("labels.txt", "Yf.txt", "lbl.raw.txt"):  # each has priority over the previous one
         write(tmp_path / name, lines([f"{name} {i}" for i in range(3)]))
         assert load_xmc(tmp_path).label_names[2] == f"{name} 2"
 
 
-def test_a_folder_of_two_layouts_is_read_as_the_first(tmp_path):
+def test_layout_of_folder_with_two_layouts_is_the_first(tmp_path):
     write_repository(tmp_path)
     assert layout_of(tmp_path) == "Repository"
     write_lightxml(tmp_path)
@@ -184,7 +184,7 @@ def test_a_folder_of_two_layouts_is_read_as_the_first(tmp_path):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-def test_a_byte_order_mark_is_no_part_of_a_text(tmp_path, encoding):
+def test_load_xmc_byte_order_mark_is_removed(tmp_path, encoding):
     write(tmp_path / "train_texts.txt", "one\ntwo\n".encode("utf-8-sig"))
     write(tmp_path / "train_labels.txt", "tax land\ntax law\n".encode("utf-8-sig"))
     data = load_xmc(tmp_path, encoding=encoding)
@@ -193,7 +193,7 @@ def test_a_byte_order_mark_is_no_part_of_a_text(tmp_path, encoding):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-16", "utf-16-le", "utf-32"])
-def test_utf_16_is_to_be_converted(tmp_path, encoding):
+def test_load_xmc_utf_16_file_raises_error(tmp_path, encoding):
     for name in ("train_texts.txt", "train_labels.txt"):
         write(tmp_path / name, "one\ntwo\n".encode("utf-16"))
     codec = encoding if encoding[:5] in ("utf-1", "utf-3") else "utf-16"

@@ -1,4 +1,4 @@
-"""Files that are missing, damaged or at odds: each error names the file and what to do."""
+"""Errors of load_xmc name the missing, damaged or inconsistent file, and the remedy."""
 
 import json
 import re
@@ -22,12 +22,12 @@ from scipy import sparse
 from skxmc.datasets import load_xmc
 
 
-def test_no_folder(tmp_path):
+def test_load_xmc_missing_folder_raises_error(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere is not a folder\. Pass the folder"):
         load_xmc(tmp_path / "nowhere")
 
 
-def test_no_layout(tmp_path):
+def test_load_xmc_unknown_layout_raises_error(tmp_path):
     write(tmp_path / "X.trn.txt", "without its labels\n")
     looked_for = (
         r"(?s)none of the layouts.*Y\.trn\.npz.*train_labels\.txt.*trn\.json.*Pass the folder"
@@ -45,7 +45,7 @@ def test_no_layout(tmp_path):
         (write_lightxml, "test_labels.txt", "test_raw_texts.txt", "test_labels.txt"),
     ],
 )
-def test_half_of_a_part(tmp_path, writer, remove, there, missing):
+def test_load_xmc_missing_file_of_pair_raises_error(tmp_path, writer, remove, there, missing):
     writer(tmp_path)
     (tmp_path / remove).unlink()
     match = f"{re.escape(there)} exists, but {re.escape(missing)}.* does not\\. Put it"
@@ -62,7 +62,7 @@ def test_half_of_a_part(tmp_path, writer, remove, there, missing):
         (write_lightxml, "test_raw_texts.txt", "test_labels.txt"),
     ],
 )
-def test_row_counts_differ(tmp_path, writer, texts, labels):
+def test_load_xmc_different_row_counts_raise_error(tmp_path, writer, texts, labels):
     writer(tmp_path)
     with (tmp_path / texts).open("a") as file:
         file.write("one more\n")
@@ -73,7 +73,7 @@ def test_row_counts_differ(tmp_path, writer, texts, labels):
 
 
 @pytest.mark.parametrize("separator", [",", ";"])
-def test_labels_that_end_in_a_separator(tmp_path, separator):
+def test_load_xmc_labels_that_end_in_separator_warn(tmp_path, separator):
     write_lightxml(tmp_path)
     write(tmp_path / "train_labels.txt", f"heart failure{separator} cough\nb\n\nb\n")
     with pytest.warns(UserWarning, match=f"the label 'failure{separator}', with a sep") as warned:
@@ -82,14 +82,14 @@ def test_labels_that_end_in_a_separator(tmp_path, separator):
     assert [Path(warning.filename) for warning in warned] == [Path(__file__)]
 
 
-def test_columns_differ(tmp_path):
+def test_load_xmc_different_column_counts_raise_error(tmp_path):
     write_pecos(tmp_path)
     write_npz(tmp_path / "Y.tst.npz", np.eye(2, 5))
     with pytest.raises(ValueError, match=r"Y.tst.npz has 5 columns, but .*Y.trn.npz has 3\. Write"):
         load_xmc(tmp_path)
 
 
-def test_wrong_number_of_names(tmp_path):
+def test_load_xmc_wrong_number_of_names_raises_error(tmp_path):
     write_pecos(tmp_path)
     write(tmp_path / "output-items.txt", "a\nb\n")
     with pytest.raises(ValueError, match=r"items.txt has 2 lines, but .* has 3 columns\. Write"):
@@ -97,7 +97,7 @@ def test_wrong_number_of_names(tmp_path):
 
 
 @pytest.mark.parametrize("value", [2, -1, 0.5, np.nan])
-def test_matrix_not_binary(tmp_path, value):
+def test_load_xmc_matrix_not_binary_raises_error(tmp_path, value):
     write_pecos(tmp_path)
     wrong = Y.astype(float)
     wrong[1, 1] = value
@@ -107,7 +107,7 @@ def test_matrix_not_binary(tmp_path, value):
         load_xmc(tmp_path)
 
 
-def test_matrix_with_an_entry_stored_twice(tmp_path):
+def test_load_xmc_matrix_with_repeated_entry_raises_error(tmp_path):
     write_pecos(tmp_path)
     stored = sparse.csr_array(([1, 1], [2, 2], [0, 0, 2, 2, 2]), shape=(4, 3))
     sparse.save_npz(tmp_path / "Y.trn.npz", stored)
@@ -162,7 +162,7 @@ def index_out_of_range(file):
         index_out_of_range,
     ],
 )
-def test_matrix_not_readable(tmp_path, damage):
+def test_load_xmc_unreadable_matrix_raises_error(tmp_path, damage):
     write_pecos(tmp_path)
     damage(tmp_path / "Y.trn.npz")
     match = r"Y.trn.npz is not a CSR matrix of scipy.*save_npz"
@@ -172,7 +172,7 @@ def test_matrix_not_readable(tmp_path, damage):
 
 
 @pytest.mark.parametrize("damage", [not_a_zip, truncated])
-def test_gzip_not_complete(tmp_path, damage):
+def test_load_xmc_incomplete_gzip_raises_error(tmp_path, damage):
     write_lightxml(tmp_path, compress=True)
     damage(tmp_path / "train_raw_texts.txt.gz")
     with pytest.raises(ValueError, match=r"texts.txt.gz is not a complete gzip file .* Download"):
@@ -200,21 +200,21 @@ GOOD = document("good", [0])
     ],
 )
 @pytest.mark.parametrize("name", ["trn.json", "tst.json"])
-def test_repository_bad_line(tmp_path, name, line, match):
+def test_load_xmc_repository_bad_line_raises_error(tmp_path, name, line, match):
     write_repository(tmp_path)
     write(tmp_path / name, lines([json.dumps(GOOD), line, json.dumps(GOOD)]))
     with pytest.raises(ValueError, match=rf"{name}, line 2: {match}"):
         load_xmc(tmp_path)
 
 
-def test_repository_label_without_title(tmp_path):
+def test_load_xmc_repository_label_without_title_raises_error(tmp_path):
     write_repository(tmp_path)
     write(tmp_path / "lbl.json", json_lines([{"title": "a"}, {"uid": "x"}]))
     with pytest.raises(ValueError, match=r"lbl.json, line 2: has no title, only uid\. .* a title"):
         load_xmc(tmp_path)
 
 
-def test_repository_target_too_large_for_any_matrix(tmp_path):
+def test_load_xmc_repository_huge_target_raises_error(tmp_path):
     write(tmp_path / "trn.json", json_lines([document("x", [2**40])]))
     with pytest.raises(ValueError, match=r"line 1: 1099511627776 in target_ind is not a column"):
         load_xmc(tmp_path)
