@@ -1,8 +1,8 @@
-"""Plots of fitted models as scikit-learn's Display classes; they need the extra ``[plot]``.
+"""Plots of fitted models, as Display classes like those of scikit-learn.
 
-The constructor of a display holds the data, `plot` draws them, into given axes or new ones;
-``from_estimator`` does both, and so does ``from_predictions`` where predictions are all it takes.
-matplotlib is imported when something is drawn.
+They need the extra ``[plot]``. The constructor of a display takes the data, and `plot` draws them
+into given or new axes. ``from_estimator`` and ``from_predictions`` do both. matplotlib is imported
+when something is drawn.
 """
 
 from skxmc.plotting._label_clusters import LabelClustersDisplay

@@ -1,4 +1,4 @@
-"""What the displays have in common: matplotlib, axes, colours, the classifier inside."""
+"""Helpers of all displays: matplotlib, axes, colors, the classifier inside an estimator."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.lines import Line2D
 
-# Okabe and Ito's: told apart by the colour-blind, and on white.
+# Colors of Okabe and Ito, which color-blind people can distinguish, on white.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-GREY = "#777777"
+GRAY = "#777777"
 
 
 def import_pyplot(what: str) -> Any:
-    """matplotlib.pyplot; `what` asks for it."""
+    """Import matplotlib.pyplot, or say that `what` needs it."""
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
         raise ImportError(
-            f"{what} draws with matplotlib, which is not installed: pip install matplotlib"
+            f"{what} draws with matplotlib, which is not installed. Install it: pip install "
+            "matplotlib"
         ) from error
     return plt
 
 
 def axes_for(what: str, ax: Any, panels: Sequence[str], **subplots: Any) -> NDArray[Any]:
-    """One Axes for each panel: those given, or those of a new figure, made with `subplots`."""
+    """Return one Axes per panel: the given ones, or those of a new figure, made by `subplots`."""
     plt = import_pyplot(what)
     if ax is None:
         ax = plt.subplots(layout="constrained", **subplots)[1]
@@ -42,13 +43,13 @@ def axes_for(what: str, ax: Any, panels: Sequence[str], **subplots: Any) -> NDAr
     if len(axes) != len(panels):
         raise ValueError(
             f"ax must be {len(panels)} Axes, one for each of the panels {list(panels)}, got "
-            f"{len(axes)}. Pass as many, leave ax out, or name fewer panels."
+            f"{len(axes)}. Pass {len(panels)} Axes, leave ax out, or choose other panels."
         )
     return axes
 
 
 def check_choice(name: str, choices: Collection[str], known: Collection[str]) -> None:
-    """Check that `choices`, the argument `name`, are known ones, each once."""
+    """Check that `choices`, the argument `name`, are known and distinct."""
     if not choices or not set(choices) <= set(known) or len(set(choices)) < len(choices):
         raise ValueError(
             f"{name} is {list(choices)}, but must be one or more of {list(known)}, each once."
@@ -56,7 +57,7 @@ def check_choice(name: str, choices: Collection[str], known: Collection[str]) ->
 
 
 def draw_line(ax: Axes, x: Any, y: Any, defaults: dict[str, Any], line_kw: Any) -> Line2D:
-    """Draw a line in the first colour that no line of `ax` has yet, or as `line_kw` says."""
+    """Draw a line in the first color that no line of `ax` has yet, or as `line_kw` says."""
     used = [line.get_color() for line in ax.get_lines()]
     color = min(COLORS, key=used.count)
     (line,) = ax.plot(x, y, **{"color": color, **defaults, **line_kw})
@@ -64,7 +65,7 @@ def draw_line(ax: Axes, x: Any, y: Any, defaults: dict[str, Any], line_kw: Any) 
 
 
 def show_counts(log_axis: Axis) -> None:
-    """Ticks at 1, 10, 100 and so on, as whole numbers; also at 2 and 5 where there is room."""
+    """Show ticks at 1, 10, 100 and so on, and at 2 and 5 if there is room, as whole numbers."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     least, most = log_axis.get_data_interval()
@@ -74,23 +75,23 @@ def show_counts(log_axis: Axis) -> None:
 
 
 def reach_classifier(what: str, estimator: Any, X: Any = None) -> tuple[LightXMLClassifier, Any]:
-    """The fitted LightXMLClassifier inside pipelines and searches, and `X` as it sees it."""
+    """Return the LightXMLClassifier inside pipelines and searches, and `X` as it receives it."""
     check_is_fitted(estimator)
     estimator, X = innermost(estimator, X)
     if not isinstance(estimator, LightXMLClassifier):
         raise TypeError(
             f"{what} shows a LightXMLClassifier, alone or in a pipeline or a search, got "
-            f"{type(estimator).__name__}. Of an ensemble, pass one of its estimators_; of a "
-            "PropensityRanker, its estimator_."
+            f"{type(estimator).__name__}. Pass one of the estimators_ of an ensemble, or the "
+            "estimator_ of a PropensityRanker."
         )
     return estimator, X
 
 
 def check_two_stage(what: str, classifier: LightXMLClassifier) -> None:
-    """Refuse the direct mode."""
+    """Raise an error in the direct mode."""
     if classifier.network_.direct:
         raise ValueError(
-            f"{what} shows clusters of labels, but this model is in the direct mode: each label is "
-            "a cluster of its own, all are scored and nothing is recalled. Fit one with "
+            f"{what} shows clusters of labels, but this model is in the direct mode, in which each "
+            "label is a cluster of its own. Fit a model with "
             "clusterer=BalancedLabelClusterer(max_cluster_size=16), or another size above 1."
         )

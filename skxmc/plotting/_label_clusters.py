@@ -1,4 +1,4 @@
-"""LabelClustersDisplay: how large the clusters of labels are, and what is in them."""
+"""LabelClustersDisplay: a map of the clusters of labels, and their sizes."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 PANELS = ("map", "sizes")
 # Codes such as "I00-I99" are one word, and so are single letters.
 WORD = r"\w+(?:[-.']\w+)*"
-# Areas of the markers on the map, in square points, of the cluster with the most texts and of one
-# with none.
-MOST_AREA, LEAST_AREA = 250.0, 8.0
-# Where the name of a cluster may stand: horizontal and vertical direction, and alignments.
+# Areas of the markers on the map, in square points, of a cluster without texts and of the cluster
+# with the most texts.
+MIN_AREA, MAX_AREA = 8.0, 258.0
+# Places for the name of a cluster: horizontal and vertical direction, and alignments.
 SIDES = (
     (1, 0, "left", "center"),
     (-1, 0, "right", "center"),
@@ -56,41 +56,43 @@ SIDES = (
 
 
 class LabelClustersDisplay:
-    r"""A map of the clusters of labels with words that name them, and their sizes.
+    r"""Map of the clusters of labels with words that name them, and their sizes.
 
-    A cluster stands where the mean embedding of its labels lies on the first two principal
-    components of all clusters' means. It is named by the words w with the highest
+    The position of a cluster is the mean embedding of its labels, projected on the first two
+    principal components of the means of all clusters. A cluster is named by the words w with the
+    highest weights
 
-    .. math:: n_w \log \frac{1 + C}{C_w},
+    .. math:: n_w \log \frac{1 + C}{C_w}.
 
-    where :math:`n_w` of its labels and labels of :math:`C_w` of all C clusters have w in what is
-    written about them.
+    Here :math:`n_w` is the number of the cluster's labels whose texts contain w. Of all C clusters,
+    :math:`C_w` have such a label.
+    Read more in the user guide: :doc:`/guide/understanding`.
 
     Parameters
     ----------
     coordinates : ndarray of shape (n_clusters, 2), float64
-        Of each cluster on the map.
+        Coordinates of each cluster on the map.
     explained_variance_ratio : ndarray of shape (2,), float64
         Share of the variance of the clusters' means on each coordinate.
     n_texts : ndarray of shape (n_clusters,), int64
-        Texts with a label of the cluster.
+        Number of texts with a label of the cluster.
     n_labels : ndarray of shape (n_clusters,), int64
-        Labels of the cluster.
+        Number of labels of the cluster.
     names : list of str, of length n_clusters
-        Words that name each cluster; "" for none.
+        Words that name each cluster, "" for none.
 
     Attributes
     ----------
     ax_ : ndarray of shape (n_panels,), of matplotlib Axes
         The panels.
     figure_ : matplotlib Figure
-        What holds them.
+        The figure.
     points_ : matplotlib PathCollection
         The clusters on the map, in their order.
     names_ : dict of int to matplotlib Annotation
         The names on the map, by number of the cluster.
     lines_ : dict of str to matplotlib Line2D
-        ``"n_texts"`` and ``"n_labels"``, the sizes.
+        The lines of sizes, ``"n_texts"`` and ``"n_labels"``.
 
     See Also
     --------
@@ -151,25 +153,25 @@ class LabelClustersDisplay:
         Parameters
         ----------
         estimator : LightXMLClassifier, or a pipeline or search with one
-            Fitted, with clusters of more than one label.
+            Fitted estimator, with clusters of more than one label.
         y : sparse matrix, array, frame, or sequence of label collections
-            Labels of texts, such as the training texts, to count those of each cluster.
+            Labels of the training texts or of other texts, to count the texts of each cluster.
         label_texts : array-like of shape (n_labels,), of str or None, default=None
-            What is written about each label, such as its name, in the order of ``classes_``, in
-            upper or lower case. If None, ``classes_`` themselves are taken, as they are.
+            Texts about each label, such as its name, in the order of ``classes_``. Upper and lower
+            case are the same. None uses ``classes_``, with their case.
         n_words : int, default=2
-            Words that name a cluster.
+            Number of words that name a cluster.
         ax : matplotlib Axes or array of them, default=None
-            One for each panel; None makes a figure.
+            One Axes per panel. None makes a figure.
         panels : sequence of str, default=("map", "sizes")
-            Which to draw, of these two.
+            Panels to draw, as for `plot`.
         n_names : int, default=20
-            How many clusters are named on the map, as for `plot`.
+            Maximum number of names on the map, as for `plot`.
 
         Returns
         -------
         LabelClustersDisplay
-            Drawn.
+            The drawn display.
 
         Raises
         ------
@@ -178,8 +180,8 @@ class LabelClustersDisplay:
         NotFittedError
             If `estimator` is not fitted.
         TypeError, ValueError
-            If `estimator` holds no `LightXMLClassifier`, or one in the direct mode, if `y` or
-            `label_texts` are not what they must be, or as `plot` does.
+            If `estimator` holds no `LightXMLClassifier` or one in the direct mode, if `y` or
+            `label_texts` are invalid, or if `plot` raises them.
         """
         import_pyplot(cls.__name__)
         classifier, _ = reach_classifier(cls.__name__, estimator)
@@ -190,7 +192,7 @@ class LabelClustersDisplay:
             (np.ones(len(cluster_of)), cluster_of, np.arange(len(cluster_of) + 1))
         )
         coordinates, explained = _principal_components(_mean_embeddings(classifier.network_))
-        # The product has one entry for a text and a cluster, however many of its labels they share.
+        # The product has one entry per text and cluster, however many labels they share.
         texts_by_cluster = sparse.csr_array(labels.matrix @ membership)
         display = cls(
             coordinates=coordinates,
@@ -208,18 +210,19 @@ class LabelClustersDisplay:
     def plot(
         self, ax: Any = None, *, panels: Sequence[str] = PANELS, n_names: int = 20
     ) -> LabelClustersDisplay:
-        """Draw.
+        """Draw the panels.
 
         Parameters
         ----------
         ax : matplotlib Axes or array of them, default=None
-            One for each panel; None makes a figure with the panels side by side.
+            One Axes per panel. None makes a figure with the panels side by side.
         panels : sequence of str, default=("map", "sizes")
-            Of ``"map"``, where areas go with the number of texts, and ``"sizes"``, where clusters
-            are in order of their number of texts (as far as they have any), and again of labels.
+            Panels to draw. ``"map"`` shows clusters with areas by their number of texts.
+            ``"sizes"`` shows their numbers of texts and of labels, each in descending order.
+            Clusters without texts are left out of the first line.
         n_names : int, default=20
-            At most so many clusters are named on the map, those of the most texts first; fewer
-            where names would overlap, or not fit.
+            Maximum number of names on the map. Clusters with the most texts come first, and names
+            that would overlap or not fit are left out.
 
         Returns
         -------
@@ -231,8 +234,8 @@ class LabelClustersDisplay:
         ImportError
             If matplotlib is not installed.
         TypeError, ValueError
-            If `panels` are not known, `ax` is not one for each, or `n_names` is no whole number
-            from 0.
+            If `panels` are not known, if `ax` is not one Axes per panel, or if `n_names` is not a
+            whole number from 0.
         """
         check_choice("panels", panels, PANELS)
         check_scalar(n_names, "n_names", Integral, min_val=0)
@@ -246,7 +249,7 @@ class LabelClustersDisplay:
             figsize=(2.4 * sum(widths), 5.5),
         )
         self.ax_, self.figure_ = axes, axes[0].figure
-        # The map last: which names have room is known once the rest has its place.
+        # The map is drawn last, because the room for names is known once the rest is placed.
         for panel, axis in sorted(
             zip(panels, axes, strict=True), key=lambda pair: pair[0] == "map"
         ):
@@ -257,13 +260,13 @@ class LabelClustersDisplay:
         return self
 
     def _plot_map(self, ax: Axes, n_names: int) -> None:
-        areas = LEAST_AREA + MOST_AREA * self.n_texts / max(self.n_texts.max(), 1)
+        areas = MIN_AREA + (MAX_AREA - MIN_AREA) * self.n_texts / max(self.n_texts.max(), 1)
         x, y = self.coordinates.T
         self.points_ = ax.scatter(
             x, y, s=areas, c=COLORS[0], alpha=0.5, edgecolors="white", linewidths=0.5
         )
         ax.margins(0.1)
-        ax.set_title("Clusters of labels, the area by their texts", fontsize="medium")
+        ax.set_title("Clusters of labels, areas by number of texts", fontsize="medium")
         for axis, share, rank in zip(
             (ax.xaxis, ax.yaxis), self.explained_variance_ratio, ("First", "Second"), strict=True
         ):
@@ -271,7 +274,7 @@ class LabelClustersDisplay:
         largest = np.argsort(-self.n_texts, kind="stable")
         named = [cluster for cluster in largest.tolist() if self.names[cluster]][:n_names]
         self.names_ = {}
-        ax.figure.canvas.figure.draw_without_rendering()  # only then are layout and limits final
+        ax.figure.canvas.figure.draw_without_rendering()  # makes layout and limits final
         radii = np.sqrt(areas) / 2
         for cluster in named:
             name = self._place_name(ax, cluster, radii)
@@ -279,14 +282,14 @@ class LabelClustersDisplay:
                 self.names_[cluster] = name
 
     def _place_name(self, ax: Axes, cluster: int, radii: NDArray[np.float64]) -> Annotation | None:
-        """Write the name beside its cluster, where there is room for it and it hides the least.
+        """Write the name beside its cluster, at the place with room where it hides least.
 
-        `radii` are those of the markers, in points.
+        `radii` are the radii of the markers, in points.
         """
         from matplotlib.patheffects import withStroke
 
         taken = [name.get_window_extent() for name in self.names_.values()]
-        centres = ax.transData.transform(self.coordinates)
+        centers = ax.transData.transform(self.coordinates)
         reach = radii[:, np.newaxis] * ax.figure.dpi / 72
         distance = radii[cluster] + 1
         best, least_hidden = None, np.inf
@@ -303,7 +306,7 @@ class LabelClustersDisplay:
             )
             box = name.get_window_extent().padded(2)
             inside = ax.bbox.count_contains(box.corners()) == 4
-            sides = np.minimum(box.max, centres + reach) - np.maximum(box.min, centres - reach)
+            sides = np.minimum(box.max, centers + reach) - np.maximum(box.min, centers - reach)
             hidden = sides.clip(min=0).prod(axis=1).sum()
             if inside and not box.count_overlaps(taken) and hidden < least_hidden:
                 if best is not None:
@@ -326,15 +329,15 @@ class LabelClustersDisplay:
         ax.set_yscale("log")
         show_counts(ax.yaxis)
         ax.set_xlabel("Clusters, the largest first")
-        ax.set_ylabel("Number in a cluster")
+        ax.set_ylabel("Number per cluster")
         ax.legend(loc="upper right")
 
 
 def _mean_embeddings(network: LightXMLNetwork) -> NDArray[np.floating]:
-    """Mean embedding of the labels of each cluster, (n_clusters, bottleneck_dim) float32."""
+    """Compute the mean label embedding of each cluster, (n_clusters, bottleneck_dim) float32."""
     layout, table = network.layout, network.label_table
     slots = torch.arange(layout.labels_of.numel(), device=layout.labels_of.device)
-    # Slots without a label hold anything, so they are left out, not weighed with 0.
+    # Slots without a label may hold anything, even NaN, so they are left out, not weighted by 0.
     is_label = layout.labels_of.flatten() >= 0
     sizes = (layout.labels_of[:-1] >= 0).sum(dim=1)
     means = F.embedding_bag(
@@ -349,7 +352,7 @@ def _mean_embeddings(network: LightXMLNetwork) -> NDArray[np.floating]:
 def _principal_components(
     means: NDArray[np.floating],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Coordinates (n_clusters, 2), and the share of the variance on each; 0 for what is not."""
+    """Return coordinates, (n_clusters, 2), and shares of variance. Missing components are 0."""
     coordinates, shares = np.zeros((len(means), 2)), np.zeros(2)
     if len(means) > 1:
         n_components = min(2, means.shape[1])
@@ -366,13 +369,13 @@ def _checked_label_texts(label_texts: Any, classes: NDArray[Any]) -> list[str]:
     if len(texts) != len(classes):
         raise ValueError(
             f"label_texts has {len(texts)} entries, but there are {len(classes)} labels. Pass one "
-            "text for each label, in the order of classes_, and None where a label has none."
+            "text for each label, in the order of classes_, and None for a label without text."
         )
     return [text.lower() for text in texts]
 
 
 def _names(texts: list[str], membership: sparse.csr_array, n_words: int) -> list[str]:
-    """Name each cluster by the words frequent in its labels' texts and rare in the others'."""
+    """Name each cluster by words that are frequent in its labels' texts and rare elsewhere."""
     n_clusters = membership.shape[1]
     if not any(re.search(WORD, text) for text in texts):
         return [""] * n_clusters

@@ -1,4 +1,4 @@
-"""LabelFrequencyDisplay: how well head and tail labels are predicted."""
+"""LabelFrequencyDisplay: precision and recall of frequent and rare labels."""
 
 from __future__ import annotations
 
@@ -23,47 +23,49 @@ METRICS = {"precision": ("P", "o", "-"), "recall": ("R", "s", "--")}
 class LabelFrequencyDisplay:
     r"""P@k and R@k by the number of training texts of a label, from head to tail.
 
-    Labels are put into bins by their number of training texts. Of the labels of bin B, over all
-    texts i,
+    Labels are put into bins by their number of training texts. For the labels of bin B, over all
+    texts i, precision and recall are
 
     .. math::
         P_B@k = \frac{\sum_i \sum_{l \in \mathrm{rank}_k(\hat y_i) \cap B} y_{il}}
         {\sum_i |\mathrm{rank}_k(\hat y_i) \cap B|}, \qquad
         R_B@k = \frac{\sum_i \sum_{l \in \mathrm{rank}_k(\hat y_i) \cap B} y_{il}}
-        {\sum_i \sum_{l \in B} y_{il}}:
+        {\sum_i \sum_{l \in B} y_{il}}.
 
-    the share of the predictions from the bin that are right, and the share of its mentions that
-    are among the k best. Weighted by the number of predictions, the first has the mean P@k of
-    `skxmc.metrics.precision_at_k`; the second, weighted by the number of mentions, has the share
-    of all mentions that are found. True labels that the model does not know count as mentions of
-    labels without a training text.
+    Precision is the share of the predictions from the bin that are right. Its mean, weighted by
+    the number of predictions, is `skxmc.metrics.precision_at_k`. A mention is a true label of a
+    text. Recall is the share of the bin's mentions that are among the k best. Its mean, weighted by
+    the number of mentions, is the share of all mentions that are found.
+
+    True labels that the model does not know count as mentions of labels without a training text.
+    Read more in the user guide: :doc:`/guide/understanding`.
 
     Parameters
     ----------
     bins : ndarray of shape (n_bins + 1,), int
-        Edges, ascending: bin j holds labels of ``bins[j]`` to ``bins[j + 1] - 1`` training texts.
+        Ascending edges. Bin j holds labels with ``bins[j]`` to ``bins[j + 1] - 1`` training texts.
     precision, recall : ndarray of shape (n_bins,), float64
-        P_B@k and R_B@k, NaN where nothing was predicted from the bin, or nothing of it is true.
+        P_B@k and R_B@k. NaN means no predictions from the bin, or no mentions.
     n_labels, n_predictions, n_mentions : ndarray of shape (n_bins,), int64
-        Labels of each bin, predictions among the k best from it, and true labels from it.
+        Number of labels of each bin, of predictions from it, and of mentions of its labels.
     k : int
-        Predictions a text.
+        Number of predictions per text.
     name : str, default="Classifier"
-        Of the model, for the legend.
+        Name of the model, for the legend.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        What is drawn in.
+        The axes.
     figure_ : matplotlib Figure
-        What holds it.
+        The figure.
     lines_ : dict of str to matplotlib Line2D
-        The lines, ``"precision"`` and ``"recall"``.
+        The lines ``"precision"`` and ``"recall"``.
 
     See Also
     --------
-    skxmc.metrics.psp_at_k : Head and tail in one number.
-    skxmc.PropensityRanker : Brings rare labels up.
+    skxmc.metrics.psp_at_k : Weights rare labels more, in one number.
+    skxmc.PropensityRanker : Ranks rare labels higher.
 
     Examples
     --------
@@ -117,42 +119,42 @@ class LabelFrequencyDisplay:
         metric: str = "both",
         **line_kw: Any,
     ) -> LabelFrequencyDisplay:
-        """Predict, and draw P@k and R@k by label frequency.
+        """Predict labels, and draw P@k and R@k by label frequency.
 
         Parameters
         ----------
         estimator : estimator
-            Fitted; any that `skxmc.predict_topk` takes, pipelines and searches included.
+            Fitted estimator that `skxmc.predict_topk` takes, pipelines and searches included.
         X : array-like of shape (n_texts,)
-            Texts to predict the labels of.
+            Texts, usually of a test part.
         y : sparse matrix, array, frame, or sequence of label collections
-            Their true labels, in any form that ``fit`` takes.
+            True labels, in any form that ``fit`` takes.
         y_train : sparse matrix, array, frame, or sequence of label collections
-            The TRAINING labels, of which the texts of each label are counted.
+            TRAINING labels, to count the training texts of each label.
         k : int, default=5
-            Predictions a text.
+            Number of predictions per text.
         bins : "auto" or array-like of int, default="auto"
             Edges of the bins of frequency, as for `from_predictions`.
         name : str, default=None
-            Of the model, for the legend; None is the name of its class.
+            Name of the model, for the legend. None uses the name of its class.
         ax : matplotlib Axes, default=None
-            To draw into; None makes a figure.
+            Axes to draw into. None makes a figure.
         metric : {"both", "precision", "recall"}, default="both"
-            Which lines to draw.
+            Lines to draw.
         **line_kw
-            Handed on to ``Axes.plot``.
+            Arguments of ``Axes.plot``.
 
         Returns
         -------
         LabelFrequencyDisplay
-            Drawn.
+            The drawn display.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         TypeError, ValueError
-            As `skxmc.predict_topk` and `from_predictions` do.
+            If `skxmc.predict_topk` or `from_predictions` raises them.
         """
         import_pyplot(cls.__name__)
         top_k = predict_topk(estimator, X, k)
@@ -184,7 +186,7 @@ class LabelFrequencyDisplay:
         metric: str = "both",
         **line_kw: Any,
     ) -> LabelFrequencyDisplay:
-        """Draw P@k and R@k by label frequency from what was predicted.
+        """Draw P@k and R@k by label frequency from predictions.
 
         Parameters
         ----------
@@ -193,41 +195,41 @@ class LabelFrequencyDisplay:
         y_score : sparse matrix, ndarray of shape (n, n_labels), or named tuple (labels, scores)
             Scores, or the result of ``predict_topk``.
         y_train : sparse matrix, array, frame, or sequence of label collections
-            The TRAINING labels, of which the texts of each label are counted.
+            TRAINING labels, to count the training texts of each label.
         k : int, default=5
-            Predictions a text.
+            Number of predictions per text.
         bins : "auto" or array-like of int, default="auto"
-            Edges, ascending; labels of fewer or of more texts are left out. "auto" is 1, 3, 10,
-            30, 100 and so on, up to the most frequent label, from 0 on where there are labels
-            without a training text.
+            Ascending edges. Labels with fewer or more training texts are left out. "auto" means 1,
+            3, 10, 30, 100 and so on, up to the most frequent label. It starts with 0 if some labels
+            have no training text.
         classes : array-like of shape (n_labels,), default=None
-            ``classes_`` of the estimator, needed where `y_true` or `y_train` names its labels.
+            ``classes_`` of the estimator. Required if `y_true` or `y_train` names its labels.
         name : str, default="Classifier"
-            Of the model, for the legend.
+            Name of the model, for the legend.
         ax : matplotlib Axes, default=None
-            To draw into; None makes a figure.
+            Axes to draw into. None makes a figure.
         metric : {"both", "precision", "recall"}, default="both"
-            Which lines to draw.
+            Lines to draw.
         **line_kw
-            Handed on to ``Axes.plot``.
+            Arguments of ``Axes.plot``.
 
         Returns
         -------
         LabelFrequencyDisplay
-            Drawn.
+            The drawn display.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         TypeError, ValueError
-            As `skxmc.metrics.precision_at_k` does; ValueError for `bins` that are no ascending
-            whole numbers, or as `plot` does.
+            If `skxmc.metrics.precision_at_k` or `plot` raises them. ValueError also if `bins` are
+            not ascending whole numbers.
         """
         import_pyplot(cls.__name__)
         if classes is None and (names_labels(y_true) or names_labels(y_train)):
             raise ValueError(
-                "y_true or y_train names its labels, but which column each is is not known. Pass "
+                "y_true or y_train names its labels, but which columns they are is not known. Pass "
                 "classes=estimator.classes_."
             )
         columns, true = ranked_columns(y_true, y_score, k, classes)
@@ -255,16 +257,16 @@ class LabelFrequencyDisplay:
     def plot(
         self, ax: Any = None, *, metric: str = "both", **line_kw: Any
     ) -> LabelFrequencyDisplay:
-        """Draw; several models into one axes, to compare them.
+        """Draw the lines, also of several models into the same axes, to compare them.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            None makes a figure.
+            Axes to draw into. None makes a figure.
         metric : {"both", "precision", "recall"}, default="both"
-            Which lines to draw: P@k solid, R@k dashed, in one colour.
+            Lines to draw. P@k is solid and R@k dashed, in one color.
         **line_kw
-            Handed on to ``Axes.plot``.
+            Arguments of ``Axes.plot``.
 
         Returns
         -------
@@ -306,14 +308,15 @@ class LabelFrequencyDisplay:
         names = dict.fromkeys(METRICS[key][0] for key in self.lines_)
         ax.set_ylabel(" and ".join(f"{letter}@{self.k}" for letter in names))
         ax.set_ylim(-0.02, 1.02)
-        # Above the axes: lines may run anywhere inside. A column for each model.
+        # The legend is above the axes, because lines may run anywhere inside. Each model has a
+        # column.
         n_columns = -(-len(ax.get_lines()) // len(self.lines_))
         ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=n_columns, frameon=False)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
     def _tick_labels(self) -> list[str]:
-        """What each bin holds, the most frequent labels first."""
+        """Describe each bin, the most frequent labels first."""
         ranges = [
             f"{low:,}" if high == low + 1 else f"{low:,}-{high - 1:,}"
             for low, high in zip(self.bins[:-1], self.bins[1:], strict=True)
@@ -323,7 +326,7 @@ class LabelFrequencyDisplay:
 
 
 def _edges(bins: Any, frequency: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Edges of the bins, of which "auto" takes in every frequency."""
+    """Check the edges of the bins, or compute "auto" edges that include every frequency."""
     if isinstance(bins, str) and bins == "auto":
         most, least = max(frequency.max(), 1), frequency.min()
         n_decades = len(str(most))
@@ -341,7 +344,7 @@ def _edges(bins: Any, frequency: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _histogram(frequency: NDArray[np.int64], edges: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many lie in each bin, the upper edge excluded; those outside count nowhere."""
+    """Count the values in each bin, without its upper edge. Values outside are ignored."""
     bin_of = np.searchsorted(edges, frequency.ravel(), side="right")
     return np.bincount(bin_of, minlength=len(edges) + 1)[1:-1]
 

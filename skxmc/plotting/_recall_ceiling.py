@@ -1,4 +1,4 @@
-"""RecallCeilingDisplay: what the generator leaves to the ranking."""
+"""RecallCeilingDisplay: recall of the recall head, by the number of candidate clusters."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ if TYPE_CHECKING:
 
 
 class RecallCeilingDisplay:
-    """Recall of the generator, the ceiling of the ranking, by the number of clusters recalled.
+    """Recall of the recall head, by the number of candidate clusters.
 
-    The recall with b clusters is the share of the true labels of all texts that lie in the b
-    clusters which the generator scores highest for their text. Labels of other clusters are not
-    ranked, so that no ranking finds more. A true label that the model does not know counts as
-    missed.
+    The recall with b clusters is a share of the true labels of all texts. It counts those that lie
+    in the b clusters with the highest scores of the recall head for their text. The ranking head
+    ranks only labels of these clusters, so this recall is its ceiling. A true label that the model
+    does not know counts as missed. Read more in the user guide: :doc:`/guide/understanding`.
 
     Parameters
     ----------
     recall : ndarray of shape (n_clusters,), float64
-        With 1, 2, ... and all clusters recalled.
+        Recall with 1, 2, ... and all clusters.
     n_candidate_clusters : int
-        How many the model recalls.
+        Number of clusters that the model recalls per text.
     name : str, default="Classifier"
-        Of the model, for the legend.
+        Name of the model, for the legend.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        What is drawn in.
+        The axes.
     figure_ : matplotlib Figure
-        What holds it.
+        The figure.
     line_ : matplotlib Line2D
         The recall.
     mark_ : matplotlib Line2D
@@ -90,27 +90,27 @@ class RecallCeilingDisplay:
         ax: Any = None,
         **line_kw: Any,
     ) -> RecallCeilingDisplay:
-        """Recall clusters for texts, in one pass, and draw how many of the true labels they hold.
+        """Recall clusters for texts, in one pass, and draw the share of true labels in them.
 
         Parameters
         ----------
         estimator : LightXMLClassifier, or a pipeline or search with one
-            Fitted, with clusters of more than one label.
+            Fitted estimator, with clusters of more than one label.
         X : array-like of shape (n_texts,)
-            Raw texts; not those of the training, whose recall is higher.
+            Texts, except those of the training part, whose recall is higher.
         y : sparse matrix, array, frame, or sequence of label collections
-            Their true labels, in any form that ``fit`` takes.
+            True labels, in any form that ``fit`` takes.
         name : str, default=None
-            Of the model, for the legend; None is the name of its class.
+            Name of the model, for the legend. None uses the name of its class.
         ax : matplotlib Axes, default=None
-            To draw into; None makes a figure.
+            Axes to draw into. None makes a figure.
         **line_kw
-            Handed on to ``Axes.plot``, for the line.
+            Arguments of ``Axes.plot``, for the line.
 
         Returns
         -------
         RecallCeilingDisplay
-            Drawn.
+            The drawn display.
 
         Raises
         ------
@@ -119,8 +119,8 @@ class RecallCeilingDisplay:
         NotFittedError
             If `estimator` is not fitted.
         TypeError, ValueError
-            If `estimator` holds no `LightXMLClassifier`, or one in the direct mode, if texts or
-            labels are not what they must be, or no text has a label that the model knows.
+            If `estimator` holds no `LightXMLClassifier` or one in the direct mode, if texts or
+            labels are invalid, or if no text has a label that the model knows.
         """
         import_pyplot(cls.__name__)
         classifier, X = reach_classifier(cls.__name__, estimator, X)
@@ -139,14 +139,14 @@ class RecallCeilingDisplay:
         ).plot(ax, **line_kw)
 
     def plot(self, ax: Any = None, **line_kw: Any) -> RecallCeilingDisplay:
-        """Draw; several models into one axes, to compare them.
+        """Draw the recall, also of several models into the same axes, to compare them.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            None makes a figure.
+            Axes to draw into. None makes a figure.
         **line_kw
-            Handed on to ``Axes.plot``, for the line.
+            Arguments of ``Axes.plot``, for the line.
 
         Returns
         -------
@@ -173,7 +173,7 @@ class RecallCeilingDisplay:
         )
         ax.set_xscale("log")
         show_counts(ax.xaxis)
-        ax.set_xlabel("Clusters recalled for a text")
+        ax.set_xlabel("Clusters recalled per text")
         ax.set_ylabel("Recall of true labels")
         ax.legend()
         self.ax_, self.figure_ = ax, ax.figure

@@ -1,4 +1,4 @@
-"""TrainingHistoryDisplay: how a training went."""
+"""TrainingHistoryDisplay: losses, learning rate and P@5 of a training run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skxmc.plotting._common import (
-    GREY,
+    GRAY,
     axes_for,
     check_choice,
     draw_line,
@@ -34,29 +34,30 @@ LOSSES = {"loss": "sum", "recall_loss": "recall", "rank_loss": "rank"}
 class TrainingHistoryDisplay:
     """Losses, learning rate and P@5 on the validation part, by epoch.
 
-    Epochs are counted from 1. With static negatives, vertical lines part the stages, which are
-    named by what they train.
+    Epochs are counted from 1. With static negatives, vertical lines separate the stages. Each stage
+    has the name of the head that it trains.
+    Read more in the user guide: :doc:`/guide/understanding`.
 
     Parameters
     ----------
     history : list of dict
         ``history_`` of a fitted `LightXMLClassifier`.
     name : str, default=None
-        Of the model, for the legend.
+        Name of the model, for the legend.
 
     Attributes
     ----------
     ax_ : ndarray of shape (n_panels,), of matplotlib Axes
         The panels.
     figure_ : matplotlib Figure
-        What holds them.
+        The figure.
     lines_ : dict of str to matplotlib Line2D
-        The lines, by their key in the history: ``loss``, ``recall_loss``, ``rank_loss``,
-        ``learning_rate``, ``valid_p_at_5``, as far as there are such.
+        The drawn lines, by their key in the history: ``loss``, ``recall_loss``, ``rank_loss``,
+        ``learning_rate``, ``valid_p_at_5``.
 
     See Also
     --------
-    skxmc.LightXMLClassifier : Its ``history_`` says what is shown.
+    skxmc.LightXMLClassifier : Its ``history_`` holds the values.
 
     Examples
     --------
@@ -95,20 +96,20 @@ class TrainingHistoryDisplay:
         Parameters
         ----------
         estimator : LightXMLClassifier, or a pipeline or search with one
-            Fitted.
+            Fitted estimator.
         name : str, default=None
-            Of the model, for the legend.
+            Name of the model, for the legend.
         ax : matplotlib Axes or array of them, default=None
-            One for each panel; None makes a figure.
+            One Axes per panel. None makes a figure.
         panels : sequence of str, default=None
-            Which, as for `plot`; None is all that there are.
+            Panels to draw, as for `plot`.
         **line_kw
-            Handed on to ``Axes.plot``.
+            Arguments of ``Axes.plot``.
 
         Returns
         -------
         TrainingHistoryDisplay
-            Drawn.
+            The drawn display.
 
         Raises
         ------
@@ -117,7 +118,7 @@ class TrainingHistoryDisplay:
         NotFittedError, TypeError
             If `estimator` is not fitted, or holds no `LightXMLClassifier`.
         ValueError
-            As `plot` does.
+            If `plot` raises it.
         """
         import_pyplot(cls.__name__)
         classifier, _ = reach_classifier(cls.__name__, estimator)
@@ -126,18 +127,18 @@ class TrainingHistoryDisplay:
     def plot(
         self, ax: Any = None, *, panels: Sequence[str] | None = None, **line_kw: Any
     ) -> TrainingHistoryDisplay:
-        """Draw.
+        """Draw the panels.
 
         Parameters
         ----------
         ax : matplotlib Axes or array of them, default=None
-            One for each panel; None makes a figure with the panels one below the other.
+            One Axes per panel. None makes a figure with the panels one below the other.
         panels : sequence of str, default=None
-            Of ``"loss"`` (a line each for recall, rank and their sum, as far as they were
-            trained), ``"learning_rate"`` (the encoder's, at the end of each epoch) and
-            ``"valid_p_at_5"``. None is all, the last one where there is a validation part.
+            Panels to draw: ``"loss"`` (one line for each trained head and one for their sum),
+            ``"learning_rate"`` (of the encoder, at the end of each epoch) and ``"valid_p_at_5"``.
+            None draws all for which the history has values.
         **line_kw
-            Handed on to ``Axes.plot``.
+            Arguments of ``Axes.plot``.
 
         Returns
         -------
@@ -149,7 +150,7 @@ class TrainingHistoryDisplay:
         ImportError
             If matplotlib is not installed.
         ValueError
-            If `panels` are not known or not in the history, or `ax` is not one for each.
+            If `panels` are not known or not in the history, or if `ax` is not one Axes per panel.
         """
         panels = self._panels(panels)
         size = (6.4, 1.2 + 2.0 * len(panels))
@@ -164,11 +165,11 @@ class TrainingHistoryDisplay:
             axis.set_xlim(0.5, max(len(self.history) + 0.5, axis.get_xlim()[1]))
             axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
             if panel != "valid_p_at_5":
-                axis.set_ylim(bottom=0, auto=True)  # still room for other models
+                axis.set_ylim(bottom=0, auto=True)  # leave room for other models
             if panel == "learning_rate":
                 axis.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
             if panel == "loss" or self.name is not None:
-                # Above the axes: lines may run anywhere inside.
+                # The legend is above the axes, because lines may run anywhere inside.
                 place = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0}
                 axis.legend(ncols=3 if self.name is None else 2, frameon=False, **place)
         self._name_stages(axes)
@@ -184,14 +185,14 @@ class TrainingHistoryDisplay:
         if "valid_p_at_5" in panels and not has_validation:
             raise ValueError(
                 "panels names valid_p_at_5, but this model was trained without a validation part. "
-                "Fit with early_stopping=True or validation_data=(X, y), or leave it out."
+                "Fit with early_stopping=True or validation_data=(X, y), or leave valid_p_at_5 out."
             )
         return panels
 
     def _values(self, key: str) -> NDArray[np.float64]:
-        """Of each epoch; NaN where it was not measured, or that part of the loss not trained."""
+        """Return the value of each epoch, NaN if it was not measured or its head not trained."""
         values = np.array([epoch.get(key, np.nan) for epoch in self.history])
-        if key == "loss":  # where only one part is trained, that is all of it
+        if key == "loss":  # if only one head is trained, its loss is the sum
             parts = self._values("recall_loss") + self._values("rank_loss")
             return np.where(np.isnan(parts), np.nan, values)
         return np.where(values == 0, np.nan, values) if key in LOSSES else values
@@ -202,19 +203,19 @@ class TrainingHistoryDisplay:
             return
         words = [word for word in (self.name, LOSSES.get(key)) if word is not None]
         defaults = {"marker": "o", "markersize": 4, "label": ", ".join(words)}
-        # A stage starts anew, so its line does too: a gap after each stage but the last.
+        # The line has a gap after each stage but the last, because each stage starts afresh.
         ends = np.cumsum([length for _, length in self._stages()])[:-1]
         epochs = np.insert(np.arange(1.0, len(values) + 1), ends, np.nan)
         values = np.insert(values, ends, np.nan)
         self.lines_[key] = draw_line(ax, epochs, values, defaults, line_kw)
 
     def _stages(self) -> list[tuple[str, int]]:
-        """What each stage trained, and its number of epochs."""
+        """Return the objective of each stage and its number of epochs."""
         objectives = [epoch["objective"] for epoch in self.history]
         return [(objective, len(list(epochs))) for objective, epochs in groupby(objectives)]
 
     def _name_stages(self, axes: NDArray[Any]) -> None:
-        """Draw a vertical line after each stage but the last, and name them at the top."""
+        """Name the stages at the top, and draw a vertical line between them."""
         stages = self._stages()
         if len(stages) == 1:
             return
@@ -233,5 +234,5 @@ class TrainingHistoryDisplay:
             )
             if first > 1:
                 for axis in axes:
-                    axis.axvline(first - 0.5, color=GREY, linestyle=":", linewidth=1)
+                    axis.axvline(first - 0.5, color=GRAY, linestyle=":", linewidth=1)
             first += length

@@ -50,7 +50,7 @@ def test_sizes():
     assert display.lines_["n_labels"].get_ydata().tolist() == sorted(n_labels, reverse=True)
     sizes = display.ax_[1]
     assert sizes.get_xlabel() == "Clusters, the largest first"
-    assert sizes.get_ylabel() == "Number in a cluster"
+    assert sizes.get_ylabel() == "Number per cluster"
     assert sizes.get_yscale() == "log"
 
 
@@ -206,7 +206,7 @@ def test_panels():
     assert len(display.ax_) == 1
     assert not hasattr(display, "points_")
     swapped = draw(fitted(), Y, panels=["sizes", "map"])
-    assert swapped.ax_[0].get_ylabel() == "Number in a cluster"
+    assert swapped.ax_[0].get_ylabel() == "Number per cluster"
     assert swapped.points_.axes is swapped.ax_[1]
 
 

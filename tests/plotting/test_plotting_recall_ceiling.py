@@ -42,7 +42,7 @@ def test_what_is_drawn():
     np.testing.assert_array_equal(display.mark_.get_xydata(), [[2, display.recall[1]]])
     assert display.line_.get_linewidth() == 3
     assert display.ax_.get_xscale() == "log"
-    assert display.ax_.get_xlabel() == "Clusters recalled for a text"
+    assert display.ax_.get_xlabel() == "Clusters recalled per text"
     assert display.ax_.get_ylabel() == "Recall of true labels"
     texts = [text.get_text() for text in display.ax_.get_legend().get_texts()]
     in_use = f"in use: 2 clusters, recall {display.recall[1]:.3f}"
