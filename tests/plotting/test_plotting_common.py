@@ -1,4 +1,4 @@
-"""What all displays do: matplotlib only where drawn, axes that are given, models inside others."""
+"""Behavior of all displays: lazy matplotlib, given axes, models in pipelines and searches."""
 
 import subprocess
 import sys
@@ -49,30 +49,30 @@ def backwards(texts):
     return [text[::-1] for text in texts]
 
 
-def test_import_does_not_import_matplotlib():
+def test_import_plotting_loads_no_matplotlib():
     code = "import sys, skxmc, skxmc.plotting; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @all_displays
-def test_without_matplotlib(display, monkeypatch):
+def test_displays_without_matplotlib_raise_error(display, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    # Before anything is computed: the model is not looked at.
+    # The error comes before any computation, so there is no model here.
     match = rf"{display.__name__} draws with matplotlib.* not installed\. Install it: pip install"
     with pytest.raises(ImportError, match=match):
         DRAW[display](None)
 
 
 @all_displays
-def test_not_fitted(display):
+def test_displays_estimator_not_fitted_raise_error(display):
     with pytest.raises(NotFittedError):
         DRAW[display](make_classifier())
     assert plt.get_fignums() == []
 
 
 @pytest.mark.parametrize("display", of_lightxml, ids=lambda d: d.__name__)
-def test_other_estimators(display):
+def test_displays_other_estimator_raise_error(display):
     ranker = PropensityRanker(make_classifier(max_epochs=1)).fit(X, Y)
     with pytest.raises(TypeError, match=r"got PropensityRanker\. .* estimator_ of a Prop"):
         DRAW[display](ranker)
@@ -82,14 +82,14 @@ def test_other_estimators(display):
 @pytest.mark.parametrize(
     "display", [RecallCeilingDisplay, LabelClustersDisplay], ids=lambda d: d.__name__
 )
-def test_direct_mode_has_no_clusters(display):
+def test_cluster_displays_direct_mode_raise_error(display):
     match = rf"{display.__name__} .* direct mode.*BalancedLabelClusterer\(max_cluster_size=16\)"
     with pytest.raises(ValueError, match=match):
         DRAW[display](fitted("direct"))
 
 
 @all_displays
-def test_new_axes(display):
+def test_displays_without_ax_draw_into_new_figure(display):
     drawn = DRAW[display](fitted())
     assert plt.get_fignums() == [drawn.figure_.number]
     assert list(np.ravel(drawn.ax_)) == drawn.figure_.axes
@@ -98,7 +98,7 @@ def test_new_axes(display):
 
 
 @all_displays
-def test_given_axes(display):
+def test_displays_given_axes_draw_into_them(display):
     n_panels = len(DRAW[display](fitted()).figure_.axes)
     figure, axes = plt.subplots(1, n_panels)
     drawn = DRAW[display](fitted(), ax=axes)
@@ -113,12 +113,12 @@ def test_given_axes(display):
     "display", [TrainingHistoryDisplay, LabelClustersDisplay], ids=lambda d: d.__name__
 )
 @pytest.mark.parametrize("panels", [["no such"], [], ["map", "map"], ["loss", "loss"]], ids=repr)
-def test_unknown_panels(display, panels):
+def test_displays_unknown_panels_raise_error(display, panels):
     with pytest.raises(ValueError, match=r"panels is \[.*\], but must be one or more of"):
         DRAW[display](fitted(), panels=panels)
 
 
-def test_models_in_searches_and_pipelines():
+def test_displays_search_or_pipeline_reach_the_classifier():
     pipeline = Pipeline(
         [("turn", FunctionTransformer(backwards)), ("no", None), ("clf", make_classifier())]
     )

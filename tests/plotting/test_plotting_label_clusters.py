@@ -1,4 +1,4 @@
-"""LabelClustersDisplay: the map of clusters, their names and sizes."""
+"""LabelClustersDisplay draws the map of clusters, their names and sizes."""
 
 import numpy as np
 import pytest
@@ -33,12 +33,12 @@ def make_display(n_clusters=3, **data):
 
 
 def label_vectors(clf):
-    """Embedding of each label, from the table."""
+    """Return the embedding of each label, from the table."""
     layout, table = clf.network_.layout, clf.network_.label_table.by_cluster().float().numpy()
     return table[layout.cluster_of.numpy(), layout.slot_of.numpy()]
 
 
-def test_sizes():
+def test_clusters_display_fitted_classifier_shows_sizes():
     clusters = fitted().clusterer_.labels_
     display = draw(fitted(), Y)
     dense = Y.toarray() > 0
@@ -54,21 +54,21 @@ def test_sizes():
     assert sizes.get_yscale() == "log"
 
 
-def test_clusters_without_a_text():
+def test_clusters_display_clusters_without_text_have_no_point():
     display = make_display(n_texts=np.array([0, 7, 2])).plot()
     np.testing.assert_array_equal(display.lines_["n_texts"].get_ydata(), [7, 2, np.nan])
     make_display(n_texts=np.zeros(3, dtype=int)).plot().figure_.draw_without_rendering()
 
 
-def test_map_is_the_pca_of_mean_embeddings():
+def test_clusters_display_map_matches_pca_of_mean_embeddings():
     clf = fitted()
     vectors = label_vectors(clf)
     means = np.array([vectors[clf.clusterer_.labels_ == c].mean(axis=0) for c in range(8)])
     np.testing.assert_allclose(_mean_embeddings(clf.network_), means, rtol=1e-5, atol=1e-7)
     display = draw(clf, Y)
-    centred = means - means.mean(axis=0)
+    centered = means - means.mean(axis=0)
     distances = np.linalg.norm(display.coordinates, axis=1)
-    left, singular, _ = np.linalg.svd(centred, full_matrices=False)
+    left, singular, _ = np.linalg.svd(centered, full_matrices=False)
     np.testing.assert_allclose(distances, np.linalg.norm(left[:, :2] * singular[:2], axis=1), 1e-4)
     share = singular[:2] ** 2 / (singular**2).sum()
     np.testing.assert_allclose(display.explained_variance_ratio, share, rtol=1e-4)
@@ -79,7 +79,7 @@ def test_map_is_the_pca_of_mean_embeddings():
     assert (np.argsort(areas, kind="stable") == np.argsort(display.n_texts, kind="stable")).all()
 
 
-def test_slots_without_a_label_do_not_count():
+def test_mean_embeddings_slots_without_label_do_not_count():
     clf = make_classifier().fit(X, Y)
     empty = clf.network_.layout.labels_of < 0
     assert empty[:-1].any()
@@ -88,7 +88,7 @@ def test_slots_without_a_label_do_not_count():
     np.testing.assert_array_equal(_mean_embeddings(clf.network_), expected)
 
 
-def test_model_in_half_precision(tmp_path):
+def test_clusters_display_half_precision_model_has_close_map(tmp_path):
     fitted().save_pretrained(tmp_path / "model", dtype="float16")
     loaded = LightXMLClassifier.from_pretrained(tmp_path / "model")
     display = draw(loaded, Y)
@@ -96,7 +96,7 @@ def test_model_in_half_precision(tmp_path):
 
 
 @pytest.mark.parametrize("params", [{"bottleneck_dim": 1}, {"size": 30}], ids=str)
-def test_few_dimensions(params):
+def test_clusters_display_few_dimensions_set_missing_ones_to_0(params):
     clusterer = BalancedLabelClusterer(max_cluster_size=params.pop("size", 4))
     display = draw(make_classifier(clusterer=clusterer, **params).fit(X, Y), Y)
     assert np.isfinite(display.coordinates).all()
@@ -104,7 +104,7 @@ def test_few_dimensions(params):
     assert display.explained_variance_ratio[1] == 0
 
 
-def test_names_are_frequent_here_and_rare_elsewhere():
+def test_cluster_names_are_frequent_here_and_rare_elsewhere():
     texts = [
         "disease of the heart",
         "disease of the valves of the heart",
@@ -114,19 +114,20 @@ def test_names_are_frequent_here_and_rare_elsewhere():
         "",
     ]
     membership = sparse.csr_array(np.repeat(np.eye(3), [3, 2, 1], axis=0))
-    # heart 3 ln(4 / 1), disease 3 ln(4 / 2), valves ln(4 / 1); eye 2 ln(4 / 1), the 2 ln(4 / 2)
+    # Cluster 0: heart 3 ln(4 / 1), disease 3 ln(4 / 2), valves ln(4 / 1).
+    # Cluster 1: eye 2 ln(4 / 1), the 2 ln(4 / 2).
     assert _names(texts, membership, 1) == ["heart", "eye", ""]
     assert _names(texts, membership, 2) == ["heart, disease", "eye, the", ""]
     assert _names(["+", "&"], sparse.csr_array(np.eye(2)), 2) == ["", ""]
     assert _names(["one cluster"], sparse.csr_array([[1]]), 3) == ["cluster, one"]
 
 
-def test_codes_are_words():
+def test_cluster_names_codes_are_kept_as_words():
     codes = ["I00-I99", "X", "I20.1", "o'clock"]
     assert _names(codes, sparse.csr_array(np.eye(4)), 2) == codes
 
 
-def test_names_from_texts_and_from_classes():
+def test_cluster_names_come_from_label_texts_or_classes():
     tags = [[f"Tag{j}" for j in Y[[i]].indices] for i in range(len(X))]
     clf = make_classifier().fit(X, tags)
     names = draw(clf, tags, n_words=9).names
@@ -142,7 +143,7 @@ def test_names_from_texts_and_from_classes():
         draw(clf, tags, n_words=0)
 
 
-def test_names_of_the_largest_clusters():
+def test_clusters_display_n_names_names_the_largest_clusters():
     display = make_display(5, names=["a", "b", "", "d", "e"]).plot(n_names=3)
     assert sorted(display.names_) == [1, 3, 4]
     assert [display.names_[i].get_text() for i in (1, 3, 4)] == ["b", "d", "e"]
@@ -153,7 +154,7 @@ def test_names_of_the_largest_clusters():
             display.plot(n_names=wrong)
 
 
-def test_names_do_not_overlap_nor_leave_the_axes():
+def test_clusters_display_many_names_do_not_overlap():
     rng = np.random.default_rng(0)
     display = make_display(
         40,
@@ -168,11 +169,11 @@ def test_names_do_not_overlap_nor_leave_the_axes():
     for i, box in enumerate(boxes):
         assert display.ax_[0].bbox.count_contains(box.corners()) == 4
         assert box.count_overlaps(boxes[:i]) == 0
-    assert len(display.ax_[0].texts) == len(boxes)  # nothing is left of those without room
+    assert len(display.ax_[0].texts) == len(boxes)  # names without room are removed
 
 
-def test_names_hide_few_clusters():
-    # To the right of the first is the second: the name goes to its left, which hides nothing.
+def test_clusters_display_names_hide_few_clusters():
+    # The second cluster is to the right of the first, so the name goes to the left.
     display = make_display(
         2,
         coordinates=np.array([[0.0, 0], [0.1, 0]]),
@@ -185,8 +186,8 @@ def test_names_hide_few_clusters():
     assert box.count_contains(ax.transData.transform(display.coordinates)) == 0
 
 
-def test_names_hide_little_of_large_clusters():
-    """Not even their edges, where there is another place."""
+def test_clusters_display_names_hide_little_of_large_clusters():
+    """A name does not hide the edge of a large cluster if there is another place."""
     ax = plt.figure(figsize=(400 / 72, 300 / 72)).add_axes([0, 0, 1, 1])
     ax.set(xlim=(0, 400), ylim=(0, 300))  # in points
     display = make_display(
@@ -201,7 +202,7 @@ def test_names_hide_little_of_large_clusters():
     assert box.x1 < 215 - radius or box.y1 < 162 - radius
 
 
-def test_panels():
+def test_clusters_display_panels_are_drawn_in_given_order():
     display = draw(fitted(), Y, panels=["sizes"])
     assert len(display.ax_) == 1
     assert not hasattr(display, "points_")
@@ -210,6 +211,6 @@ def test_panels():
     assert swapped.points_.axes is swapped.ax_[1]
 
 
-def test_other_labels():
+def test_clusters_display_other_number_of_labels_raises_error():
     with pytest.raises(ValueError, match="y has 29 columns, but there are 30 classes"):
         draw(fitted(), Y[:, :29])

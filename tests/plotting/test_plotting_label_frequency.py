@@ -1,4 +1,4 @@
-"""LabelFrequencyDisplay: P@k and R@k from head to tail."""
+"""LabelFrequencyDisplay draws P@k and R@k from head to tail."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def _close_figures():
     plt.close("all")
 
 
-def test_by_hand():
+def test_frequency_display_example_matches_values_by_hand():
     display = draw(Y_TRUE, Y_SCORE, y_train=Y_TRAIN, k=2)
     assert display.bins.tolist() == [0, 1, 3, 10, 30]
     assert display.n_labels.tolist() == [1, 1, 2, 1]
@@ -50,7 +50,7 @@ def test_by_hand():
     assert display.ax_.get_ylabel() == "P@2 and R@2"
 
 
-def test_mean_over_bins_is_the_metric():
+def test_frequency_display_mean_over_bins_matches_precision_at_k():
     top = fitted().predict_topk(X, 5)
     display = draw(Y, top, y_train=Y)
     weights = display.n_predictions
@@ -64,18 +64,18 @@ def test_mean_over_bins_is_the_metric():
 @pytest.mark.parametrize(
     "convert", [sparse.csr_matrix, np.asarray, lambda s: TopK(np.argsort(-s, kind="stable"), s)]
 )
-def test_forms_of_scores(convert):
+def test_frequency_display_any_form_of_scores_gives_same_values(convert):
     display = draw(Y_TRUE, convert(Y_SCORE), y_train=Y_TRAIN, k=2)
     assert display.n_predictions.tolist() == [0, 1, 2, 3]
     np.testing.assert_allclose(display.recall, [0, np.nan, 1 / 2, 1])
 
 
-def test_named_labels():
+def test_frequency_display_named_labels_need_classes():
     classes = list("abcde")
     y_true = [["a", "b"], ["c", "a", "e"], ["e", "new", "newer"]]
     y_train = [[classes[j] for j in Y_TRAIN[[i]].indices] for i in range(12)]
     display = draw(y_true, Y_SCORE, y_train=y_train, k=2, classes=classes)
-    # Labels that the model does not know are missed, and had no training text.
+    # Labels that the model does not know are missed, and have no training text.
     assert display.n_mentions.tolist() == [4, 0, 2, 2]
     np.testing.assert_allclose(display.recall, [0, np.nan, 1 / 2, 1])
     for named in ({"y_train": Y_TRAIN, "y_true": y_true}, {"y_train": y_train, "y_true": Y_TRUE}):
@@ -83,7 +83,7 @@ def test_named_labels():
             draw(y_score=Y_SCORE, k=2, **named)
 
 
-def test_unknown_labels_make_a_bin_of_their_own():
+def test_frequency_display_unknown_labels_get_their_own_bin():
     y_true = [["a", "new"]]
     display = draw(y_true, [[1.0, 0]], y_train=[["a"], ["b"]], k=1, classes=["a", "b"])
     assert display.bins.tolist() == [0, 1, 3]
@@ -91,9 +91,9 @@ def test_unknown_labels_make_a_bin_of_their_own():
     assert display.recall.tolist() == [0, 1]
 
 
-def test_given_bins():
+def test_frequency_display_given_bins_leave_out_other_labels():
     display = draw(Y_TRUE, Y_SCORE, y_train=Y_TRAIN, k=2, bins=[1, 4, 5])
-    assert display.n_labels.tolist() == [2, 1]  # those of 0 and 12 texts are left out
+    assert display.n_labels.tolist() == [2, 1]  # labels with 0 and 12 texts are left out
     assert display.n_predictions.tolist() == [2, 1]
     np.testing.assert_allclose(display.precision, [0, 1])
     ticks = [tick.get_text() for tick in display.ax_.get_xticklabels()]
@@ -103,7 +103,7 @@ def test_given_bins():
 @pytest.mark.parametrize(
     ("most", "edges"), [(1, [1, 3]), (2, [1, 3]), (3, [1, 3, 10]), (1000, [1, 3, 10, 30, 100, 300])]
 )
-def test_bins_go_up_to_the_most_frequent_label(most, edges):
+def test_frequency_display_auto_bins_reach_most_frequent_label(most, edges):
     y_train = np.ones((most, 1))
     display = draw([[0]], [[1.0]], y_train=y_train, k=1, classes=[0])
     assert display.bins.tolist() == edges + [1000, 3000] * (most == 1000)
@@ -111,17 +111,17 @@ def test_bins_go_up_to_the_most_frequent_label(most, edges):
 
 
 @pytest.mark.parametrize("bins", [[1], [3, 1], [1, 1, 2], [-1, 2], [0.5, 2], "log", [[1, 2]], 5])
-def test_bad_bins(bins):
+def test_frequency_display_bad_bins_raise_error(bins):
     with pytest.raises(ValueError, match="bins must"):
         draw(Y_TRUE, Y_SCORE, y_train=Y_TRAIN, k=2, bins=bins)
 
 
-def test_other_labels_in_training():
+def test_frequency_display_other_training_labels_raise_error():
     with pytest.raises(ValueError, match="y_train has 4 columns, but there are 5 classes"):
         draw(Y_TRUE, Y_SCORE, y_train=Y_TRAIN[:, :4], k=2)
 
 
-def test_metric():
+def test_frequency_display_metric_draws_one_line():
     display = draw(Y_TRUE, Y_SCORE, y_train=Y_TRAIN, k=2, metric="recall")
     assert list(display.lines_) == ["recall"]
     assert display.ax_.get_ylabel() == "R@2"
@@ -129,7 +129,7 @@ def test_metric():
         display.plot(metric="f1")
 
 
-def test_models_in_one_axes():
+def test_frequency_display_two_models_share_axes():
     first = draw(Y_TRUE, Y_SCORE, y_train=Y_TRAIN, k=2, name="first")
     second = draw(Y_TRUE, -Y_SCORE, y_train=Y_TRAIN, k=2, name="second", ax=first.ax_)
     assert second.figure_ is first.figure_
@@ -162,7 +162,7 @@ def linear():
     ids=["two-stage", "direct", "omikuji", "ranker", "ensemble", "pipeline"],
 )
 @pytest.mark.filterwarnings("ignore:Label not:UserWarning")
-def test_estimators(make):
+def test_frequency_display_any_estimator_matches_predict_topk(make):
     estimator = make()
     display = LabelFrequencyDisplay.from_estimator(estimator, X, Y, y_train=Y, k=3)
     same = draw(Y, predict_topk(estimator, X, 3), y_train=Y, k=3)
@@ -172,7 +172,7 @@ def test_estimators(make):
     assert display.n_predictions.sum() == 3 * len(X)
 
 
-def test_named_classes_of_an_estimator():
+def test_frequency_display_estimator_with_named_classes_is_drawn():
     tags = [[f"t{j}" for j in Y[[i]].indices] for i in range(len(X))]
     clf = OmikujiClassifier().fit(X, tags)
     display = LabelFrequencyDisplay.from_estimator(clf, X, tags, y_train=tags, k=2, name="words")

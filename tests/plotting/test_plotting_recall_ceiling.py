@@ -1,4 +1,4 @@
-"""RecallCeilingDisplay: how many true labels the recalled clusters hold."""
+"""RecallCeilingDisplay draws the share of true labels in the recalled clusters."""
 
 import copy
 
@@ -22,7 +22,7 @@ def _close_figures():
 
 
 @pytest.mark.parametrize("sampling", ["dynamic", "static-separate"])
-def test_recall_is_that_of_the_candidates(sampling):
+def test_recall_display_any_sampling_matches_candidates(sampling):
     clf = make_classifier(negative_sampling=sampling).fit(X, Y)
     clf.set_params(n_candidate_clusters=3)
     recall = draw(clf, X, Y).recall
@@ -34,7 +34,7 @@ def test_recall_is_that_of_the_candidates(sampling):
     assert 0 < recall[0] < 1
 
 
-def test_what_is_drawn():
+def test_recall_display_fitted_classifier_draws_line_and_mark():
     clf = copy.deepcopy(fitted()).set_params(n_candidate_clusters=2)
     display = draw(clf, X, Y, linewidth=3)
     np.testing.assert_array_equal(display.line_.get_xdata(), np.arange(1, 9))
@@ -52,7 +52,7 @@ def test_what_is_drawn():
     assert {"1", "2", "5"} <= ticks
 
 
-def test_ticks_of_many_clusters():
+def test_recall_display_many_clusters_have_ticks_at_powers_of_10():
     ax = RecallCeilingDisplay(np.linspace(0.5, 1, 4096), 64).plot().ax_
     ax.figure.draw_without_rendering()
     ticks = [tick.get_text() for tick in ax.get_xticklabels()]
@@ -60,13 +60,13 @@ def test_ticks_of_many_clusters():
     assert not {"2", "500"} & set(ticks)
 
 
-def test_all_clusters_in_use():
+def test_recall_display_all_clusters_in_use_marks_the_last():
     display = draw(fitted(), X, Y)  # "auto" recalls all of them
     assert display.n_candidate_clusters == 8
     np.testing.assert_array_equal(display.mark_.get_xydata(), [[8, 1]])
 
 
-def test_memory_is_bounded_by_chunks(monkeypatch):
+def test_recall_display_small_chunks_give_same_recall(monkeypatch):
     expected = draw(fitted(), X, Y).recall
     monkeypatch.setattr(predictor, "TEXTS_BLOCK", 10)
     np.testing.assert_array_equal(draw(fitted(), X, Y).recall, expected)
@@ -74,7 +74,7 @@ def test_memory_is_bounded_by_chunks(monkeypatch):
     np.testing.assert_allclose(draw(one_by_one, X, Y).recall, expected, atol=0.01)
 
 
-def test_unknown_labels_are_missed():
+def test_recall_display_unknown_labels_count_as_missed():
     tags = [[f"t{j}" for j in Y[[i]].indices] for i in range(len(X))]
     clf = make_classifier().fit(X, tags)
     known = draw(clf, X, tags).recall
@@ -82,7 +82,7 @@ def test_unknown_labels_are_missed():
     np.testing.assert_allclose(draw(clf, X, tags).recall, known * Y.nnz / (Y.nnz + 1))
 
 
-def test_models_in_one_axes():
+def test_recall_display_two_models_share_axes():
     first = draw(fitted(), X, Y, name="first")
     second = draw(fitted(), X[:9], Y[:9], name="second", ax=first.ax_)
     lines = first.ax_.get_lines()
@@ -90,7 +90,7 @@ def test_models_in_one_axes():
     assert first.mark_.get_color() == first.line_.get_color() != second.line_.get_color()
 
 
-def test_bad_data():
+def test_recall_display_bad_data_raises_error():
     with pytest.raises(ValueError, match=r"y has 63 rows, but there are 64 texts"):
         draw(fitted(), X, Y[:63])
     with pytest.raises(ValueError, match="no positive label"):

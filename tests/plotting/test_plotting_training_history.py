@@ -1,4 +1,4 @@
-"""TrainingHistoryDisplay: losses, learning rate, P@5 on validation."""
+"""TrainingHistoryDisplay draws losses, learning rate and P@5 on validation."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def _close_figures():
 
 
 def history(objectives, **columns):
-    """One dict for each epoch, with objectives "both", "recall" or "rank"."""
+    """Make one dict per epoch, with objectives "both", "recall" or "rank"."""
     epochs = []
     for i, objective in enumerate(objectives):
         recall, rank = 3.0 - i, 5.0 - i
@@ -40,7 +40,7 @@ def shown(display, key):
     return display.lines_[key].get_ydata().tolist()
 
 
-def test_two_stage_model_with_validation():
+def test_history_display_two_stage_with_validation_draws_all_lines():
     clf = make_classifier(early_stopping=True, max_epochs=3).fit(X, Y)
     display = TrainingHistoryDisplay.from_estimator(clf)
     assert list(display.lines_) == [*LOSSES, "learning_rate", "valid_p_at_5"]
@@ -54,7 +54,7 @@ def test_two_stage_model_with_validation():
     assert display.ax_[1].get_legend() is None
 
 
-def test_without_validation():
+def test_history_display_without_validation_draws_two_panels():
     display = TrainingHistoryDisplay.from_estimator(fitted())
     assert len(display.ax_) == 2
     assert "valid_p_at_5" not in display.lines_
@@ -62,13 +62,13 @@ def test_without_validation():
         display.plot(panels=["valid_p_at_5"])
 
 
-def test_direct_mode_trains_recall_alone():
+def test_history_display_direct_mode_draws_recall_loss_alone():
     display = TrainingHistoryDisplay.from_estimator(fitted("direct"))
     assert list(display.lines_) == ["recall_loss", "learning_rate"]
     assert shown(display, "recall_loss") == [e["loss"] for e in fitted("direct").history_]
 
 
-def test_stages_of_static_negatives():
+def test_history_display_static_negatives_names_stages():
     clf = make_classifier(negative_sampling="static", early_stopping=True).fit(X, Y)
     display = TrainingHistoryDisplay.from_estimator(clf)
     assert list(display.lines_) == ["recall_loss", "rank_loss", "learning_rate", "valid_p_at_5"]
@@ -76,7 +76,7 @@ def test_stages_of_static_negatives():
     assert names == ["recall stage", "rank stage", "recall stage"]
 
 
-def test_stages_are_parted():
+def test_history_display_stages_are_separated():
     stages = ["recall", "recall", "rank", "rank"]
     display = TrainingHistoryDisplay(
         history(stages, valid_p_at_5=[np.nan, np.nan, 0.5, 0.6])
@@ -93,14 +93,14 @@ def test_stages_are_parted():
     assert [text.xy[0] for text in display.ax_[0].texts] == [1.5, 3.5]
 
 
-def test_epochs_that_were_not_validated_have_no_point():
+def test_history_display_epochs_without_validation_have_no_point():
     epochs = history(["both"] * 2)
     epochs[1]["valid_p_at_5"] = 0.25
     display = TrainingHistoryDisplay(epochs).plot(panels=["valid_p_at_5"])
     np.testing.assert_array_equal(shown(display, "valid_p_at_5"), [np.nan, 0.25])
 
 
-def test_one_panel_in_one_axes():
+def test_history_display_one_panel_draws_into_given_axes():
     ax = plt.subplots()[1]
     display = TrainingHistoryDisplay(history(["both"] * 2)).plot(ax, panels=["loss"])
     assert display.ax_.tolist() == [ax]
@@ -108,7 +108,7 @@ def test_one_panel_in_one_axes():
     assert shown(display, "loss") == [8, 6]
 
 
-def test_models_in_the_same_axes():
+def test_history_display_two_models_share_axes():
     low = TrainingHistoryDisplay(history(["both"] * 2), name="low").plot()
     high = history(["both"] * 2, recall_loss=[90.0, 80.0])
     high = TrainingHistoryDisplay(high, name="high").plot(low.ax_)
@@ -123,7 +123,7 @@ def test_models_in_the_same_axes():
     assert high.lines_["learning_rate"].get_color() != low.lines_["learning_rate"].get_color()
 
 
-def test_epochs_are_whole_numbers():
+def test_history_display_epoch_ticks_are_whole_numbers():
     for n_epochs in (1, 2, 30):
         display = TrainingHistoryDisplay(history(["both"] * n_epochs)).plot()
         display.figure_.draw_without_rendering()
@@ -136,7 +136,7 @@ def test_epochs_are_whole_numbers():
     assert short.ax_[0].get_xlim()[1] > 30
 
 
-def test_line_options():
+def test_history_display_line_options_reach_all_lines():
     display = TrainingHistoryDisplay(history(["both"])).plot(color="black", linewidth=3)
     assert {line.get_color() for line in display.lines_.values()} == {"black"}
     assert {line.get_linewidth() for line in display.lines_.values()} == {3}
