@@ -1,4 +1,4 @@
-"""The benchmarks still run; what they measure is of no interest here."""
+"""The benchmarks run and print their tables. Their figures are not checked here."""
 
 import argparse
 import os
@@ -55,7 +55,7 @@ SETTINGS = ["--set", "max_epochs=1", "--set", "max_length=8"]
         ),
     ],
 )
-def test_benchmarks_run(command, expected):
+def test_benchmarks_small_input_print_results(command, expected):
     shown = run(command)
     for words in expected:
         assert words in shown
@@ -63,7 +63,7 @@ def test_benchmarks_run(command, expected):
 
 @pytest.fixture
 def data_set(tmp_path):
-    """Folder of a small data set."""
+    """Write a small data set and return its folder."""
     texts, y = make_xmc(60, 12, n_labels_per_sample=2, n_words=40, random_state=0)
     for part, rows in (("trn", slice(0, 50)), ("tst", slice(50, 60))):
         write(tmp_path / f"X.{part}.txt", lines(texts[rows]))
@@ -75,14 +75,14 @@ def names_of_rows(shown):
     return [line.split("|")[1].strip() for line in shown.splitlines() if line.startswith("| ")]
 
 
-def test_accuracy_of_words_language_and_both(data_set):
+def test_accuracy_benchmark_prints_words_language_and_both(data_set):
     shown = run(["accuracy.py", data_set, *SETTINGS, "--exponents", "0.5"])
     assert ": 50 texts, 12 labels, 10 to test" in shown
     rows = ["what", "words", "language", "both, mean", "both, learned"]
     assert names_of_rows(shown) == [*rows, "the last, exponent 0.5"]
 
 
-def test_accuracy_of_the_papers_recipe_on_held_out_texts(data_set):
+def test_accuracy_benchmark_papers_recipe_uses_held_out_set(data_set):
     options = ["--hold-out", "8", "--texts", "30", "--paper", "--no-words"]
     shown = run(["accuracy.py", data_set, *SETTINGS, *options])
     assert ": 30 texts, 12 labels, 8 to test" in shown
@@ -92,14 +92,14 @@ def test_accuracy_of_the_papers_recipe_on_held_out_texts(data_set):
 
 @pytest.fixture
 def measure(monkeypatch):
-    """The module that the benchmarks of accuracy share."""
+    """Import the module that the accuracy benchmarks share."""
     monkeypatch.syspath_prepend(str(FOLDER))
     import _measure
 
     return _measure
 
 
-def test_texts_like_held_out_ones_are_for_neither(measure):
+def test_hold_out_similar_texts_are_in_neither_part(measure):
     X = ["red wine vinegar", "red wine vinegar!", "blue sky", "green grass", "grey stones", "ten"]
     y = sparse.csr_array([[1, 0, 0, 0], [0, 1, 0, 0], [1, 1, 1, 1], [1, 1, 1, 1], [0, 0, 1, 1]] * 8)
     X += [f"words of their own {i} {i}" for i in range(100, 134)]
@@ -108,7 +108,7 @@ def test_texts_like_held_out_ones_are_for_neither(measure):
     assert rest.tolist() == [5, 4]  # 1 has the words of 0, 3 the labels of 2
 
 
-def test_held_out_diagnoses_are_synonyms(measure):
+def test_hold_out_synonyms_diagnoses_holds_out_no_descriptions(measure):
     pytest.importorskip("simple_icd_10_cm")
     X = ["Cholera", "a synonym", "Typhoid fever", "another one", "a third"]
     order = np.array([3, 0, 4, 2, 1])
@@ -117,7 +117,7 @@ def test_held_out_diagnoses_are_synonyms(measure):
     assert rest.tolist() == [0, 2, 1]
 
 
-def test_texts_of_labels_are_words(measure, tmp_path, data_set):
+def test_load_label_texts_are_without_markup(measure, tmp_path, data_set):
     write(
         tmp_path / "output-items.txt", "".join(f"art <crafts> no {i} <p{i}>\n" for i in range(12))
     )
@@ -128,7 +128,7 @@ def test_texts_of_labels_are_words(measure, tmp_path, data_set):
     assert measure.load(argparse.Namespace(data="icd10cm", **whole)).label_texts[2] == "Cholera"
 
 
-def test_ablations(data_set):
+def test_ablations_benchmark_prints_a_row_per_setting(data_set):
     shown = run(["ablations.py", data_set, *SETTINGS, "--max-cluster-size", "4"])
     rows = names_of_rows(shown)
     assert len(rows) == 11

@@ -1,4 +1,4 @@
-"""examples/reproduce_paper.py on a tiny set in each layout that load_xmc reads."""
+"""examples/reproduce_paper.py runs on a tiny data set in each layout that load_xmc reads."""
 
 import runpy
 import sys
@@ -21,7 +21,7 @@ SMALL = [
 
 @pytest.fixture
 def reproduce(monkeypatch, capsys, tmp_path):
-    """Function of the arguments that returns what the script prints."""
+    """Return a function that runs the script and returns its output."""
 
     def run(dataset, *arguments, changes=()):
         settings = [word for change in (*SMALL, *changes) for word in ("--set", change)]
@@ -34,7 +34,7 @@ def reproduce(monkeypatch, capsys, tmp_path):
 
 
 @pytest.mark.parametrize("write", WRITERS, ids=lambda f: f.__name__)
-def test_layouts(write, reproduce, tmp_path):
+def test_reproduce_paper_any_layout_prints_results_beside_paper(write, reproduce, tmp_path):
     write(tmp_path)
     shown = reproduce("eurlex-4k", "--encoder", encoder_path())
     assert "4 training texts and 3 labels (in the paper 15,449 and 3,956), 2 test texts" in shown
@@ -49,7 +49,7 @@ def test_layouts(write, reproduce, tmp_path):
     ("sampling", "printed"),
     [("dynamic", "47.14 / 42.02 / 38.23"), ("static", "43.36 / 38.55 / 34.96")],
 )
-def test_single_models_of_the_large_sets(sampling, printed, reproduce, tmp_path):
+def test_reproduce_paper_single_model_prints_table_5(sampling, printed, reproduce, tmp_path):
     write_lightxml(tmp_path)
     changes = [f"negative_sampling={sampling}", "clusterer__max_cluster_size=2"]
     shown = reproduce("amazon-670k", "--encoder", encoder_path(), changes=changes)
@@ -64,13 +64,15 @@ def test_single_models_of_the_large_sets(sampling, printed, reproduce, tmp_path)
         ("wiki-500k", [], 2, "ensemble for wiki-500k is of one encoder"),
     ],
 )
-def test_ensembles_that_the_paper_has_not(dataset, changes, encoders, message, reproduce, tmp_path):
+def test_reproduce_paper_unknown_ensemble_raises_error(
+    dataset, changes, encoders, message, reproduce, tmp_path
+):
     write_lightxml(tmp_path)
     with pytest.raises(SystemExit, match=message):
         reproduce(dataset, "--ensemble", *["--encoder", encoder_path()] * encoders, changes=changes)
 
 
-def test_a_folder_without_a_test_part(reproduce, tmp_path):
+def test_reproduce_paper_without_test_part_raises_error(reproduce, tmp_path):
     write_pecos(tmp_path)
     for part in tmp_path.glob("*.tst.*"):
         part.unlink()
@@ -79,7 +81,7 @@ def test_a_folder_without_a_test_part(reproduce, tmp_path):
 
 
 @pytest.mark.parametrize("dataset", ["wiki10-31k", "wiki-500k"])
-def test_ensembles(dataset, reproduce, tmp_path):
+def test_reproduce_paper_ensemble_trains_its_members(dataset, reproduce, tmp_path):
     write_lightxml(tmp_path)
     encoders = ["--encoder", encoder_path()] * (1 if dataset == "wiki-500k" else 2)
     shown = reproduce(dataset, "--ensemble", *encoders)

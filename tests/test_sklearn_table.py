@@ -1,7 +1,6 @@
-"""What scikit-learn's model selection does with raw texts and sparse y, as the docs say it.
+"""scikit-learn's model selection works with raw texts and sparse y as docs/guide/searching.md says.
 
-The rows that fail are here too, so that a change in scikit-learn is noticed and the table of
-docs/guide/searching.md corrected.
+The failing rows of its table are tested too. If scikit-learn changes, correct the table.
 """
 
 import numpy as np
@@ -40,7 +39,7 @@ def quick():
 
 
 def p_at_3_by_fold(labels, **params):
-    """What cross-validation should find, by hand."""
+    """Compute the scores of cross-validation by hand."""
     found = []
     for train, test in FOLDS.split(X):
         y_train, truth = (_safe_indexing(labels, rows) for rows in (train, test))
@@ -50,19 +49,19 @@ def p_at_3_by_fold(labels, **params):
     return found
 
 
-# ---------------------------------------------------------------------- what works
+# ---------------------------------------------------------------------- calls that work
 
 
 @pytest.mark.parametrize("form", [sparse.csr_array, sparse.csr_matrix, sparse.csc_array])
-def test_grid_search_with_any_sparse_y(form):
+def test_grid_search_any_sparse_y_finds_finite_scores(form):
     search = GridSearchCV(quick(), {"dropout": [0.1, 0.9]}, scoring=P_AT_3, cv=FOLDS)
     search.fit(X, form(Y))
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     assert len(search.classes_) == Y.shape[1]
 
 
-@pytest.mark.filterwarnings("ignore:bottleneck_dim=")  # of the direct mode, too
-def test_randomized_search():
+@pytest.mark.filterwarnings("ignore:bottleneck_dim=")  # some candidates are in the direct mode
+def test_randomized_search_over_clusterer_sets_best_cluster_size():
     space = {"clusterer__max_cluster_size": [1, 4, 15], "bottleneck_dim": [4, 8]}
     search = RandomizedSearchCV(
         make_classifier(max_epochs=1), space, n_iter=3, scoring=P_AT_3, cv=FOLDS, random_state=0
@@ -73,8 +72,8 @@ def test_randomized_search():
     assert best.clusterer.max_cluster_size == search.best_params_["clusterer__max_cluster_size"]
 
 
-def test_grid_search_with_a_number_of_folds_takes_them_in_turn():
-    """As KFold does, not as StratifiedKFold, which sparse y would break."""
+def test_grid_search_number_of_folds_matches_kfold():
+    """The folds are those of KFold, not of StratifiedKFold, which fails with sparse y."""
     found = [
         GridSearchCV(quick(), {"dropout": [0.1]}, scoring=P_AT_3, cv=cv, refit=False)
         .fit(X, Y)
@@ -84,13 +83,13 @@ def test_grid_search_with_a_number_of_folds_takes_them_in_turn():
     np.testing.assert_array_equal(*found)
 
 
-def test_grid_search_with_label_lists_and_a_splitter():
+def test_grid_search_label_lists_and_splitter_match_folds():
     search = GridSearchCV(quick(), {"dropout": [0.1]}, scoring=P_AT_3, cv=FOLDS).fit(X, LISTS)
     found = [search.cv_results_[f"split{number}_test_score"][0] for number in range(2)]
     np.testing.assert_allclose(found, p_at_3_by_fold(LISTS), atol=1e-6)
 
 
-def test_shuffle_split_of_sparse_y():
+def test_grid_search_shuffle_split_of_sparse_y_matches_split():
     splits = ShuffleSplit(2, test_size=0.25, random_state=0)
     search = GridSearchCV(quick(), {"dropout": [0.1]}, scoring=P_AT_3, cv=splits, refit=False)
     found = search.fit(X, Y).cv_results_["split0_test_score"][0]
@@ -100,7 +99,7 @@ def test_shuffle_split_of_sparse_y():
     assert found == pytest.approx(expected)
 
 
-def test_halving_search_gives_more_texts_to_the_better_half():
+def test_halving_search_better_half_gets_more_texts():
     search = HalvingGridSearchCV(
         quick(),
         {"dropout": [0.0, 0.3, 0.6, 0.9]},
@@ -120,8 +119,8 @@ def test_halving_search_gives_more_texts_to_the_better_half():
         assert set(best) == set(results["param_dropout"][of_next])
 
 
-def test_search_over_encoders(tmp_path):
-    """The scores are those of the two encoders, of which the best is trained again."""
+def test_grid_search_over_encoders_trains_the_best_again(tmp_path):
+    """Each encoder has its own score, and the search fits the best encoder again."""
     encoders = [encoder_path(), save_lively_encoder(tmp_path / "other", hidden=24)]
     search = GridSearchCV(quick(), {"encoder": encoders}, scoring=P_AT_3, cv=FOLDS).fit(X, Y)
     for number, encoder in enumerate(encoders):
@@ -134,13 +133,13 @@ def test_search_over_encoders(tmp_path):
 
 
 @pytest.mark.parametrize("score", [cross_val_score, cross_validate])
-def test_cross_validation_with_label_lists_and_a_splitter(score):
+def test_cross_validation_label_lists_and_splitter_match_folds(score):
     found = score(quick(), X, LISTS, cv=FOLDS, scoring=P_AT_3)
     found = found["test_score"] if isinstance(found, dict) else found
     np.testing.assert_allclose(found, p_at_3_by_fold(LISTS), atol=1e-6)
 
 
-def test_learning_curve_and_permutation_test_with_label_lists_and_a_splitter():
+def test_learning_curve_and_permutation_test_label_lists_match_folds():
     sizes, train_scores, test_scores = learning_curve(
         quick(), X, LISTS, cv=FOLDS, train_sizes=[16, 32], scoring=P_AT_3
     )
@@ -154,7 +153,7 @@ def test_learning_curve_and_permutation_test_with_label_lists_and_a_splitter():
     assert permuted.shape == (1,)
 
 
-def test_cross_val_predict_gives_a_sparse_matrix():
+def test_cross_val_predict_of_labels_returns_sparse_matrix():
     found = cross_val_predict(quick().set_params(threshold=0.01), X, Y, cv=FOLDS, method="predict")
     assert sparse.issparse(found)
     assert found.format == "csr"
@@ -165,7 +164,7 @@ def test_cross_val_predict_gives_a_sparse_matrix():
         np.testing.assert_array_equal(found[test].toarray(), expected.toarray())
 
 
-def test_multilabel_binarizer():
+def test_multilabel_binarizer_names_come_back_in_predictions():
     binarizer = MultiLabelBinarizer(sparse_output=True)
     y = binarizer.fit_transform([[f"tag {label}" for label in labels] for labels in LISTS])
     clf = quick().fit(X, y, label_names=binarizer.classes_)
@@ -177,7 +176,7 @@ def test_multilabel_binarizer():
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
-def test_columns_of_strings(library):
+def test_fit_column_of_strings_matches_list(library):
     module = pytest.importorskip(library)
     column = {
         "pandas": lambda: module.DataFrame({"text": X})["text"],
@@ -189,25 +188,25 @@ def test_columns_of_strings(library):
     np.testing.assert_array_equal(clf.predict_topk(column, 3).scores, expected.scores)
     X_train, X_test, y_train, _ = train_test_split(column, Y, random_state=0)
     if isinstance(X_train, list):
-        pytest.skip("this scikit-learn makes lists of scalars of PyArrow's columns")
+        pytest.skip("this scikit-learn turns PyArrow columns into lists of scalars")
     assert quick().fit(X_train, y_train).predict_topk(X_test, 3).labels.shape == (16, 3)
 
 
-# ---------------------------------------------------------------------- what does not
+# ---------------------------------------------------------------------- calls that fail
 
 
 @pytest.mark.parametrize("call", [cross_val_score, cross_validate, permutation_test_score])
-def test_cross_validation_refuses_sparse_y(call):
+def test_cross_validation_sparse_y_raises_error(call):
     with pytest.raises(ValueError, match=r"The 'y' parameter of .* must be an array-like"):
         call(quick(), X, Y, cv=FOLDS, scoring=P_AT_3)
 
 
-def test_learning_curve_refuses_sparse_y():
+def test_learning_curve_sparse_y_raises_error():
     with pytest.raises(ValueError, match="The 'y' parameter of learning_curve must be"):
         learning_curve(quick(), X, Y, cv=FOLDS, scoring=P_AT_3)
 
 
-def test_label_lists_with_a_number_of_folds_are_refused():
+def test_cross_validation_label_lists_and_number_of_folds_raise_error():
     with pytest.raises(ValueError, match="legacy multi-label data representation"):
         cross_val_score(quick(), X, LISTS, cv=2, scoring=P_AT_3)
     search = GridSearchCV(quick(), {"dropout": [0.1]}, scoring=P_AT_3, cv=2)
@@ -215,18 +214,18 @@ def test_label_lists_with_a_number_of_folds_are_refused():
         search.fit(X, LISTS)
 
 
-def test_stratified_splits_are_refused():
+def test_stratified_splits_several_labels_raise_error():
     with pytest.raises(TypeError, match=r"[Ss]parse"):
         next(StratifiedKFold(2).split(X, Y))
     with pytest.raises(ValueError, match="'stratify' parameter of train_test_split must be"):
         train_test_split(X, Y, stratify=Y)
 
 
-def test_scorers_of_scikit_learn_cannot_ask_for_predict_topk():
+def test_make_scorer_response_method_predict_topk_raises_error():
     with pytest.raises(ValueError, match="response_method"):
         make_scorer(precision_at_k, response_method="predict_topk")(quick().fit(X, Y), X, Y)
 
 
-def test_cross_val_predict_of_scores_fails():
+def test_cross_val_predict_of_scores_raises_error():
     with pytest.raises(IndexError):
         cross_val_predict(quick(), X, Y, cv=FOLDS, method="decision_function")
