@@ -56,8 +56,8 @@ def load_xmc(
       ``test_...``. The raw file, whose texts are not tokenized yet, is read first.
     - Extreme Classification Repository: ``trn.json`` or ``trn.raw.json`` (one JSON object per line
       with ``title``, ``content`` and ``target_ind``), and ``tst.json`` or ``tst.raw.json``. Label
-      names are optional, in ``lbl.json`` (one object per line with the ``title`` of a label), or in
-      ``lbl.raw.txt``, ``Yf.txt`` or ``labels.txt`` (one name per line).
+      names are optional. They are in ``lbl.json`` (one object per line with the ``title`` of a
+      label), or in ``lbl.raw.txt``, ``Yf.txt`` or ``labels.txt`` (one name per line).
 
     In the first and third layout, the files determine the columns. If there are no label names,
     column numbers are the names. In the second layout, the columns are the sorted labels of the

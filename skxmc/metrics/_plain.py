@@ -42,8 +42,8 @@ def precision_at_k(y_true: Any, y_score: Any, *, k: int = 5, classes: Any = None
     TypeError
         If an argument is of a type that cannot stand for labels or scores.
     ValueError
-        If k is not a whole number from 1 to the number of labels, shapes disagree, scores are not
-        finite, `y_true` is not binary, or `classes` is missing.
+        If k is not a whole number from 1 to the number of labels, or if `classes` is missing. Also
+        if shapes disagree, scores are not finite, or `y_true` is not binary.
 
     Examples
     --------

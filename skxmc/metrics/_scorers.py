@@ -20,8 +20,8 @@ def make_at_k_scorer(metric: Callable[..., float], *, k: int = 5, **kwargs: Any)
     Parameters
     ----------
     metric : callable
-        Called as ``metric(y_true, top, k=k, classes=estimator.classes_, **kwargs)``, where `top` is
-        the named tuple of `skxmc.predict_topk`.
+        Called as ``metric(y_true, top, k=k, classes=estimator.classes_, **kwargs)``. `top` is the
+        named tuple of `skxmc.predict_topk`.
     k : int, default=5
         Number of labels per text that count.
     **kwargs

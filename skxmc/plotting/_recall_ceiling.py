@@ -119,7 +119,7 @@ class RecallCeilingDisplay:
         NotFittedError
             If `estimator` is not fitted.
         TypeError, ValueError
-            If `estimator` holds no `LightXMLClassifier` or one in the direct mode, if texts or
+            If `estimator` holds no `LightXMLClassifier` or one in the direct mode. Also if texts or
             labels are invalid, or if no text has a label that the model knows.
         """
         import_pyplot(cls.__name__)
