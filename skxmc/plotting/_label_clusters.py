@@ -64,8 +64,8 @@ class LabelClustersDisplay:
 
     .. math:: n_w \log \frac{1 + C}{C_w}.
 
-    Here :math:`n_w` is the number of the cluster's labels whose texts contain w. Of all C clusters,
-    :math:`C_w` have such a label.
+    Here :math:`n_w` is the number of the cluster's labels with w in their `label_texts`. Of all C
+    clusters, :math:`C_w` have such a label.
     Read more in the user guide: :doc:`/guide/understanding`.
 
     Parameters
