@@ -1,4 +1,4 @@
-"""What all estimators that rank labels for texts have in common."""
+"""Prediction methods that all estimators of raw texts share."""
 
 from __future__ import annotations
 
@@ -23,36 +23,36 @@ class TextRankerMixin:
     threshold: float
     _parameter_constraints: dict[str, list[Any]]
 
-    # What predictions depend on besides what was learnt: it may have been set after `fit`.
+    # Parameters of prediction. They may be set after `fit`.
     _prediction_params: tuple[str, ...] = ()
 
     def _top_k(self, texts: list[str], k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Columns and scores of the k best labels, best first, (n_texts, k) each."""
+        """Return columns and scores of the k best labels, best first, (n_texts, k) each."""
         raise AttributeError(f"{type(self).__name__} must define _top_k.")
 
     def _scores(
         self, texts: list[str], *, top_k: int | None = None, min_score: float = 0.0
     ) -> sp.csr_matrix:
-        """Scores of the best `top_k` labels, or of all recalled, from `min_score` on."""
+        """Return scores, from `min_score` on, of the best `top_k` labels or all recalled ones."""
         raise AttributeError(f"{type(self).__name__} must define _scores.")
 
     def _become(self, fitted: dict[str, Any]) -> None:
-        """Become fitted, all at once: other threads see all of what was, or all of this."""
+        """Set fitted attributes in one step, so that other threads see all old ones or all new."""
         replaced = vars(self).copy()
         vars(self).update(fitted)
-        del replaced  # not before: what is freed may let other threads in
+        del replaced  # only now, because freeing memory may let other threads run
 
     def _snapshot(self) -> Any:
-        """The estimator as it is now, whatever `fit` or `set_params` in other threads do to it.
+        """Copy the state, which `fit` and `set_params` in other threads then leave alone.
 
-        But for `device`: weights move for all.
+        The weights are shared: a new `device` moves them for all.
         """
         snapshot = object.__new__(type(self))
         vars(snapshot).update(vars(self))
         return snapshot
 
     def _ready(self) -> Any:
-        """A snapshot that is fitted, and whose parameters of prediction are in range."""
+        """Return a snapshot that is fitted and has legal parameters of prediction."""
         ready = self._snapshot()
         check_is_fitted(ready)
         names = self._prediction_params
@@ -72,23 +72,23 @@ class TextRankerMixin:
 
         Parameters
         ----------
-        X : list, tuple, ndarray, or column of pandas, polars or PyArrow, of str, of length n_texts
+        X : list, array or column of str, of length n_texts
             Raw texts.
         k : int, default=5
-            Labels a text, at most the number of labels.
+            Number of labels per text, at most all.
 
         Returns
         -------
         TopK
-            Named tuple ``(labels, scores)`` of two arrays of shape (n_texts, k), best first:
-            entries of `classes_`, and float32 scores in (0, 1].
+            Named tuple ``(labels, scores)`` of two arrays of shape (n_texts, k), best label first.
+            Labels are entries of `classes_`. Scores are float32 in (0, 1].
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If `fit` was not called.
         TypeError, ValueError
-            If X is not a collection of texts, k is not a whole number from 1 to the number of
+            If X holds no texts, k is not a whole number from 1 to the number of
             labels, or a parameter that was set after `fit` is out of range.
 
         Examples
@@ -113,22 +113,22 @@ class TextRankerMixin:
 
         Parameters
         ----------
-        X : list, tuple, ndarray, or column of pandas, polars or PyArrow, of str, of length n_texts
+        X : list, array or column of str, of length n_texts
             Raw texts.
         top_k : int, default=None
-            Keep only the best so many labels of each text, so that memory stays bounded.
+            Number of labels to keep per text, which bounds the memory. None keeps all.
 
         Returns
         -------
         csr_matrix of shape (n_texts, n_labels), float32
-            Scores in (0, 1]. Labels that were not recalled are absent: 0, below all others.
+            Scores in (0, 1]. Labels that were not recalled are absent, that is 0.
 
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If `fit` was not called.
         TypeError, ValueError
-            If X is not a collection of texts, top_k is not a whole number from 1 to the number of
+            If X holds no texts, top_k is not a whole number from 1 to the number of
             labels, or a parameter that was set after `fit` is out of range.
 
         Examples
@@ -155,7 +155,7 @@ class TextRankerMixin:
 
         Parameters
         ----------
-        X : list, tuple, ndarray, or column of pandas, polars or PyArrow, of str, of length n_texts
+        X : list, array or column of str, of length n_texts
             Raw texts.
 
         Returns
@@ -166,9 +166,9 @@ class TextRankerMixin:
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If `fit` was not called.
         TypeError, ValueError
-            If X is not a collection of texts, or a parameter that was set after `fit` is out of
+            If X holds no texts, or a parameter that was set after `fit` is out of
             range.
 
         Examples
@@ -182,7 +182,7 @@ class TextRankerMixin:
 
         Parameters
         ----------
-        X : list, tuple, ndarray, or column of pandas, polars or PyArrow, of str, of length n_texts
+        X : list, array or column of str, of length n_texts
             Raw texts.
 
         Returns
@@ -193,9 +193,9 @@ class TextRankerMixin:
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If `fit` was not called.
         TypeError, ValueError
-            If X is not a collection of texts, or a parameter that was set after `fit` is out of
+            If X holds no texts, or a parameter that was set after `fit` is out of
             range.
 
         Examples
@@ -216,16 +216,16 @@ class TextRankerMixin:
         return cast(sp.csr_matrix, predicted.astype(np.int64))
 
     def score(self, X: Any, y: Any) -> float:
-        """Measure P@1: the share of texts whose best label is a true one.
+        """Measure P@1, the share of texts whose best label is a true one.
 
-        The subset accuracy that other classifiers of scikit-learn report is about 0 with
-        thousands of labels.
+        Other classifiers of scikit-learn report the subset accuracy, which is about 0 with
+        thousands of labels. Read more in the user guide: :doc:`/guide/metrics`.
 
         Parameters
         ----------
-        X : list, tuple, ndarray, or column of pandas, polars or PyArrow, of str, of length n_texts
+        X : list, array or column of str, of length n_texts
             Raw texts.
-        y : sparse matrix, array, frame, or sequence of label collections
+        y : matrix, frame or list of label collections, of length n_texts
             True labels in any form that `fit` takes.
 
         Returns
@@ -236,7 +236,7 @@ class TextRankerMixin:
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If `fit` was not called.
         TypeError, ValueError
             If X and y are not texts and labels of the same length, or a parameter that was set
             after `fit` is out of range.

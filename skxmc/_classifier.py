@@ -1,4 +1,4 @@
-"""LightXMLClassifier: parameters, checks, fit and predict."""
+"""LightXMLClassifier. Its `fit` is the recipe of training."""
 
 from __future__ import annotations
 
@@ -39,158 +39,162 @@ from skxmc._utils.warnings import warn_user
 
 
 class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
-    r"""Extreme multi-label text classifier: LightXML, end to end from raw text.
+    r"""Classifier that assigns labels to raw texts, chosen from thousands to millions.
 
-    A transformer represents the text; a generator recalls clusters of labels; a discriminator
-    ranks the labels in them, trained against the negatives that the current generator recalls
-    [1]_. Label sets of thousands to millions of labels are its field.
+    It trains LightXML [1]_. A transformer represents the text, a recall head finds clusters of
+    labels, and a ranking head ranks the labels in them. Both heads are trained together with the
+    transformer. The ranking head learns from the negatives in the clusters that the current recall
+    head finds.
+
+    Read more in the user guide: :doc:`/guide/training`, :doc:`/guide/encoders`.
 
     Parameters
     ----------
     encoder : str, default="bert-base-uncased"
         Hub id or local directory of a Hugging Face encoder with a [CLS] token: BERT, RoBERTa,
-        XLNet, DistilBERT, MiniLM, DeBERTa, ELECTRA, ModernBERT and others.
-        ``"sentence-transformers/all-MiniLM-L6-v2"`` is found without network where the extra
-        ``[demo]`` is installed.
+        XLNet, DistilBERT, MiniLM, DeBERTa, ELECTRA, ModernBERT and others. With the extra
+        ``[demo]``, ``"sentence-transformers/all-MiniLM-L6-v2"`` needs no network.
     max_length : int, default=128
-        Tokens, special ones included; longer texts are truncated.
+        Maximum number of tokens per text, special tokens included. Longer texts are truncated.
     n_feature_layers : int, default=5
-        How many last hidden layers give their [CLS] state to the representation e.
+        Number of last hidden layers whose [CLS] states form the representation e.
     dropout : float or "auto", default="auto"
-        Share of e that is dropped in training. "auto" is the paper's 0.5 from five epochs on, and
-        0.3 where they are fewer: then there is less to fear from overfitting than from learning
-        slowly.
+        Share of e that is dropped in training. "auto" is 0.5 (the paper's rate) for five or more
+        epochs. With fewer epochs it is 0.3, because slow learning costs more than overfitting.
     encoder_dropout : float, None or "auto", default="auto"
-        Rate of the dropout inside the encoder, None for the one it comes with (mostly 0.1). "auto"
-        is None from five epochs on, and 0, which is faster, too, where they are fewer.
+        Dropout rate inside the encoder. None keeps the encoder's own rate (mostly 0.1). "auto" is
+        None for five or more epochs, and 0 with fewer epochs, which is faster too.
     clusterer : BalancedLabelClusterer, default=None
-        Groups the labels; None means one with its defaults. Pass ``BalancedLabelClusterer()`` to
-        search over ``clusterer__max_cluster_size``. With clusters of one label (the direct mode)
-        the generator scores labels and there is no ranking.
+        Clusterer of the labels. None takes one with default parameters. To search over
+        ``clusterer__max_cluster_size``, pass ``BalancedLabelClusterer()``. If every cluster has one
+        label (the direct mode), the recall head scores labels and nothing is reranked.
     n_candidate_clusters : int or "auto", default="auto"
-        The paper's b: clusters recalled for each text, whose labels are ranked. "auto" recalls
-        about 2,000 labels; more clusters than there are is clipped.
+        Number of clusters recalled per text (*b* in the paper). Only labels in these clusters are
+        ranked. "auto" recalls about 2,000 labels. A number above that of all clusters recalls all.
     bottleneck_dim : int, default=256
-        Dimension of the label embeddings. No effect in the direct mode.
+        Dimension of the label embeddings. It has no effect in the direct mode.
     negative_sampling : {"dynamic", "static", "static-separate"}, default="dynamic"
-        Which negatives the ranking learns from. "dynamic": those that the current generator
-        recalls, both heads being trained together. "static" (S of table 5): `max_epochs` epochs of
-        recall, as many of ranking against what the trained generator recalls once, and as many in
-        which the generator follows the encoder, which stays as it is then. "static-separate" (BS):
-        the first two, with a copy of the encoder for the ranking, which then takes twice the time
-        in prediction. No effect in the direct mode.
+        Negatives of the ranking head. It has no effect in the direct mode.
+
+        - "dynamic": the labels that the current recall head finds. Both heads are trained together.
+        - "static" (S in table 5 of the paper): the recall head is trained for `max_epochs` epochs,
+          then the ranking head for as many, against what the trained recall head finds once. Then
+          the recall head follows the encoder, which stays as it is.
+        - "static-separate" (BS in table 5): the first two phases. The ranking head gets its own
+          copy of the encoder, so prediction takes twice the time.
     head_init : {"centroids", "priors", "random"}, default="centroids"
-        Where the heads start: at the centroids of the labels' texts, as the untrained encoder
-        represents them (one forward pass more), with biases at the log priors; at random weights
-        with these biases; or at random weights and biases of 0, as in the paper.
+        Initial weights of the heads. "centroids": the centroids of each label's texts, represented
+        by the untrained encoder in one more forward pass. Biases are log priors. "priors": random
+        weights with these biases. "random": random weights, and biases of 0 as in the paper.
     max_epochs : int or "auto", default="auto"
-        Passes over the training texts. "auto" is the root of 600,000 / texts, rounded, from 1 to
-        10: 10 for 5,000 texts, 5 for 20,000, 2 for 200,000, 1 from 270,000 on.
+        Number of passes over the training texts. "auto" is the rounded root of 600,000 / texts,
+        from 1 to 10: 10 for 5,000 texts, 5 for 20,000, 2 for 200,000 and 1 from 270,000.
     batch_size : int, default=32
-        Texts a training step.
+        Number of texts per training step.
     prediction_batch_size : int, default=64
-        Texts a prediction step. Predictions do not depend on it.
+        Number of texts per prediction step. Predictions do not depend on it.
     learning_rate : float or "auto", default="auto"
-        Peak rate of the encoder. "auto" is 1e-4 for one of width 768, such as BERT-base, and falls
-        with the width: 2e-4 for MiniLM, of width 384.
+        Peak learning rate of the encoder. "auto" is 1e-4 for an encoder of width 768, such as
+        BERT-base. It falls with the width: 2e-4 for MiniLM, of width 384.
     head_learning_rate : float or None, default=2e-3
-        Peak rate of everything after the encoder, which starts with nothing learned; None means
-        `learning_rate`, as in the paper.
+        Peak learning rate of all weights after the encoder. It is higher, because they start with
+        nothing learned. None takes `learning_rate`, as in the paper.
     weight_decay : float, default=0.01
-        On all weights but biases and layer norms.
+        Weight decay of all weights except biases and layer norms.
     warmup_fraction : float, default=0.1
-        Share of all steps in which the rates rise from 0.
+        Share of all steps in which the learning rates rise from 0.
     lr_schedule : {"linear", "cosine", "constant"}, default="linear"
-        How the rates fall to 0 after the warm-up, or that they do not.
+        Fall of the learning rates to 0 after the warm-up. "constant" keeps them.
     max_grad_norm : float or None, default=None
-        Norm that the gradient of all weights together is clipped to. Losses are sums over labels,
-        so norms of hundreds are usual; Adam does not mind.
+        Maximum norm of the gradient of all weights together. Losses are sums over labels, so norms
+        of hundreds are usual. Adam does not need clipping.
     swa_start : int or None, default=None
-        Epoch, counted from 0, from which weights are averaged (stochastic weight averaging). For
-        ``lr_schedule="constant"``; a falling rate has the same effect. None: off.
+        Epoch, counted from 0, from which weights are averaged (stochastic weight averaging). Use it
+        with ``lr_schedule="constant"``: falling rates have the same effect. None does not average.
     swa_every : int, default=10
-        Steps from one averaging to the next.
+        Number of steps between two averagings.
     early_stopping : bool, default=False
-        Hold out part of the training texts, measure P@5 on it after each epoch, stop when it has
-        not risen for `n_iter_no_change` epochs, and keep the best weights. With static
-        negatives it is measured in the epochs of ranking; with "static" the generator is behind the
-        encoder in them.
+        Whether to hold out part of the training texts and to measure P@5 on them after each epoch.
+        Training stops if P@5 has not risen for `n_iter_no_change` epochs, and keeps the best
+        weights. With static negatives it is measured in the epochs of the ranking head. With
+        "static", the recall head is behind the encoder in these epochs.
     validation_fraction : float, default=0.1
-        Share that is held out.
+        Share of the training texts to hold out.
     n_iter_no_change : int, default=3
-        Epochs without gain before training stops.
+        Number of epochs without gain before training stops.
     precision : {"auto", "fp32", "bf16", "fp16", "int8"}, default="auto"
         Precision of matrix products; weights stay in fp32. "auto" is bf16 if the device computes
         it fast, else fp32. You can set another precision for prediction after `fit`. "int8"
         quantizes the linear layers in prediction, on a CPU only, and trains like "auto". Scores
         then depend a little on the other texts of the batch.
     device : str, default="auto"
-        "cuda", "cuda:1", "mps", "cpu"; "auto" is a GPU where there is one.
+        Device such as "cuda", "cuda:1", "mps" or "cpu". "auto" is a GPU if there is one.
     threshold : float, default=0.5
-        Score from which `predict` takes a label.
+        Lowest score of a label that `predict` returns.
     memory : str, joblib.Memory or None, default=None
-        Where tokenised texts and label clusters are cached, so that a search over other
-        parameters pays for them once; for clusters, `random_state` must be a number.
+        Cache of tokenized texts and label clusters. A search over other parameters computes them
+        only once. Clusters are cached if `random_state` is a number.
     checkpoint_dir : str, path or None, default=None
-        Folder in which training keeps what it takes to go on after a crash: call `fit` again with
-        the same data and parameters, on a device of the same kind. On the CPU the result is the
-        same to the bit. It belongs to
-        one fit; when that is done it holds the model, which another such call returns at once.
+        Folder for training checkpoints. To resume after a crash, call `fit` again with the same
+        data, parameters and type of device. On the CPU the result is the same to the bit. A folder
+        belongs to one fit. When this fit is done, the folder holds the model, and the same call
+        returns it at once.
     checkpoint_every : int, default=1000
-        Steps from one checkpoint to the next; there is one after each epoch, too. Each takes the
-        disk space of three models, as it holds the moments of AdamW; of half as much above
-        100 million entries of label embeddings, and of one model more each with averaging and with
-        early stopping.
+        Number of steps between two checkpoints. There is one after each epoch too. A checkpoint
+        takes the disk space of three models, because it holds the moments of AdamW. Above 100
+        million entries of label embeddings it takes half of this. Averaging and early stopping add
+        one model each.
     warm_start : bool, default=False
-        Go on from the weights of the previous fit instead of starting anew. Training has a copy
-        of them: until `fit` returns, memory holds both, and predictions are by the old ones. What
-        the model was built with stays: other `n_feature_layers`, `bottleneck_dim` or `clusterer`
-        are refused; `encoder`, `head_init` and `label_features` have no effect.
+        Whether to go on from the weights of the previous fit. Training has a copy of them, so
+        memory holds both until `fit` returns, and predictions use the old ones. Other
+        `n_feature_layers`, `bottleneck_dim` or `clusterer` are refused. `encoder`, `head_init` and
+        `label_features` have no effect.
     random_state : int, RandomState instance or None, default=None
-        Draws batches, dropout, clusters and the held-out part. The same seed, data and machine
-        give the same model, on a GPU up to the order of summation.
+        Seed of batches, dropout, clusters and the held-out set. The same seed, data and machine
+        give the same model. On a GPU the order of summation may differ.
     n_jobs : int or None, default=None
-        Threads of the clusterer, where its own `n_jobs` is None.
+        Number of threads of the clusterer, if its own `n_jobs` is None.
     verbose : int, default=0
-        1 shows a progress bar with the loss and, where there is a validation part, its P@5.
+        1 shows a progress bar with the loss, and P@5 if there are validation data.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_labels,)
-        Name or number of each label.
+        Names or numbers of the labels.
     clusterer_ : BalancedLabelClusterer
-        The fitted clusterer; its ``labels_`` are the clusters in use.
+        Fitted clusterer. Its ``labels_`` are the clusters in use.
     network_ : torch.nn.Module
-        The trained network.
+        Trained network.
     tokenizer_ : tokenizer
-        The encoder's.
+        Tokenizer of the encoder.
     history_ : list of dict
-        One for each epoch: ``epoch``, ``objective`` ("both"; "recall" or "rank" with static
-        negatives), ``loss``, ``recall_loss``, ``rank_loss``, ``learning_rate``, ``n_steps``,
-        ``seconds`` of the training steps, and ``valid_p_at_5`` where there is a validation part.
+        One entry per epoch: ``epoch``, ``objective`` ("both", or with static negatives "recall" or
+        "rank"), ``loss``, ``recall_loss``, ``rank_loss``, ``learning_rate``, ``n_steps``,
+        ``seconds`` of the training steps, and ``valid_p_at_5`` if there are validation data.
     n_iter_ : int
-        Epochs run.
+        Number of epochs run.
     n_labels_ : int
         Number of labels.
 
     See Also
     --------
     BalancedLabelClusterer : Groups the labels.
+    LightXMLEnsemble : Combines classifiers, such as this one and a linear model.
     skxmc.predict_topk : Predicts through pipelines and searches.
-    skxmc.metrics.precision_at_k_scorer : Scorer for searches.
 
     Notes
     -----
-    The generator scores the cluster k(l) of a label l, the discriminator the label itself, and the
-    score of the label is their product; in the direct mode it is the generator's alone:
+    The recall head (the paper's generator) scores the cluster k(l) of a label l. The ranking head
+    (its discriminator) scores the label itself. The score of the label is their product. In the
+    direct mode it is the score of the recall head alone:
 
     .. math::
         \hat y_l = \sigma(W_g e' + b_g)_{k(l)} \; \sigma(E_l \cdot (W_h e' + b_h) + c_l)
 
-    This is section "Methodology" of the paper, but for the biases c; for the sigmoid of the
-    bottleneck in equation 4, which is left out; and for e', which is e less its mean over training
-    texts where the heads start at centroids. By default the loss is that of equation 6. Where the
-    recalled clusters hold fewer labels than are asked for, more are recalled.
+    This is section "Methodology" of the paper, with three differences. Labels have biases c. The
+    bottleneck of equation 4 has no sigmoid. If the heads start at centroids, e' is e minus its mean
+    over training texts. By default the loss is that of equation 6, summed over labels. If the
+    recalled clusters hold fewer labels than `predict_topk` needs, more are recalled.
 
     References
     ----------
@@ -355,25 +359,23 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : list, tuple, ndarray, or column of pandas, polars or PyArrow, of str, of length n_texts
-            Raw texts. Empty ones are legal.
-        y : sparse matrix, array, frame, or sequence of label collections
-            The labels of each text: a scipy sparse matrix or array or a dense array of 0 and 1,
-            of shape (n_texts, n_labels); a frame of such columns, whose names become `classes_`;
-            or a list of collections of labels such as ``[["tax", "law"], []]``, whose sorted
-            labels become `classes_`. Nested lists are always collections.
+        X : list, array or column of str, of length n_texts
+            Raw texts. Empty texts are legal.
+        y : matrix, frame or list of label collections, of length n_texts
+            Labels of each text: a sparse or dense 0/1 matrix of shape (n_texts, n_labels), a frame
+            of such columns, or collections such as ``[["tax", "law"], []]``. Nested lists are
+            always collections. See :doc:`/guide/data`.
         label_names : array-like of shape (n_labels,), default=None
-            Names of the columns of a matrix, which become `classes_`; numbers by default.
+            Names of the columns of a matrix. They become `classes_`. Without names, `classes_` are
+            the numbers of the columns.
         label_texts : array-like of shape (n_labels,), of str or None, default=None
-            What is written about each label, such as its name, in the order of `classes_`; None
-            or "" where nothing is. Each is one more training text, whose only label is that
-            label, so that it has a part in where the heads start, and counts in
-            ``max_epochs="auto"``.
+            A text about each label, such as its name, in the order of `classes_`. None or "" if
+            there is none. Each is one more training text with this label only.
         label_features : sparse or dense matrix of shape (n_labels, d), default=None
-            What labels are clustered by, instead of the TF-IDF features of their texts.
+            Features that labels are clustered by, instead of the TF-IDF features of their texts.
         validation_data : tuple (X, y), default=None
-            Measured after each epoch, and what early stopping goes by, instead of a held-out
-            part of X.
+            Texts and labels to measure P@5 on after each epoch. Early stopping uses them instead
+            of a held-out part of X.
 
         Returns
         -------
@@ -383,21 +385,20 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If texts or labels are not what they must be, if lengths differ, if a parameter is
-            out of range, or if encoder or device are not there. The message says what to do.
+            If texts or labels are malformed, if lengths differ, if a parameter is out of range, or
+            if the encoder or the device is missing. The message says what to do.
         TypeError
-            If texts or labels are of a type that cannot stand for them.
+            If texts or labels have a type that cannot be read.
         torch.OutOfMemoryError
-            If the device is too small; the message says what to lower. The classifier is what it
-            was before.
+            If the device is too small. The message says what to lower. The classifier is
+            unchanged.
         OSError
-            If a checkpoint cannot be written; the one before is still there.
+            If a checkpoint cannot be written. The previous checkpoint is still there.
 
         Warns
         -----
         UserWarning
-            If training was interrupted by Ctrl-C; the classifier is fitted with what it has
-            learned by then.
+            If Ctrl-C interrupts training. The classifier is fitted with what it has learned so far.
         """
         # Check texts and labels. A warm start keeps the columns of the previous fit.
         texts = check_texts(X)
@@ -475,7 +476,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : list, tuple, ndarray, or column of pandas, polars or PyArrow, of str, of length n_texts
+        X : list, array or column of str, of length n_texts
             Raw texts.
 
         Returns
@@ -486,9 +487,9 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         Raises
         ------
         NotFittedError
-            Before `fit`.
+            If `fit` was not called.
         TypeError, ValueError
-            If X is not a collection of texts.
+            If X holds no texts.
 
         Examples
         --------
@@ -515,46 +516,49 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         y: Any = None,
         representations: Any = None,
     ) -> TopKExplanation:
-        """Say what the k best labels of one text owe to which head, and what lies near.
+        """Explain the k best labels of one text: scores of both heads, near labels and texts.
+
+        Read more in the user guide: :doc:`/guide/understanding`.
 
         Parameters
         ----------
         text : str
             Raw text.
         k : int, default=5
-            Labels, at most the number of labels; those that `predict_topk` gives the text alone.
+            Number of labels, at most all. They are those that `predict_topk` gives this text alone.
         n_neighbors : int, default=3
-            How many nearest labels of each label, and nearest texts; fewer where there are fewer.
-        texts : list, tuple, ndarray, or column of pandas, polars or PyArrow, of str, default=None
-            Texts, such as those of `fit`, whose nearest to `text` are shown.
-        y : sparse matrix, array, frame, or sequence of label collections, default=None
-            Labels of `texts`, in any form that `fit` takes: which of the k labels each carries.
+            Number of nearest labels per label, and of nearest texts.
+        texts : list, array or column of str, default=None
+            Texts to compare with, such as those of `fit`.
+        y : matrix, frame or list of label collections, default=None
+            Labels of `texts`, in any form that `fit` takes. They show which texts have which label.
         representations : ndarray of shape (n_texts, n_feature_layers * hidden), default=None
-            ``encode(texts)``, which takes most of the time: compute it once for many explanations.
+            Result of ``encode(texts)``, which takes most of the time. Compute it once for many
+            explanations.
 
         Returns
         -------
         TopKExplanation
-            Prints as a table, in notebooks too; its attributes are plain values.
+            Explanation that prints as a table, in notebooks too. Its attributes are plain values.
 
         Raises
         ------
         TypeError
             If `text` is not one text.
         NotFittedError
-            Before `fit`.
+            If `fit` was not called.
         ValueError
-            If `k` or `n_neighbors` is out of range, if `texts`, `y` and `representations` do not
-            fit each other, or if there are no texts to the other two.
+            If `k` or `n_neighbors` is out of range, or if `texts`, `y` and `representations`
+            differ in length or lack the texts.
 
         Notes
         -----
-        Labels are compared by the cosine of their embeddings, texts by that of e less what all
-        texts have in common, as the heads see it.
+        Labels are compared by the cosine of their embeddings. Texts are compared by the cosine of e
+        minus its mean, as the heads see it.
 
-        The classifier explains what it is given. Inside a pipeline that changes texts first, change
-        them too: ``pipeline[-1].explain_topk(pipeline[:-1].transform([text])[0])``; of a search,
-        take ``best_estimator_``.
+        If a pipeline changes texts first, change the text too:
+        ``pipeline[-1].explain_topk(pipeline[:-1].transform([text])[0])``. For a search, use its
+        ``best_estimator_``.
 
         Examples
         --------
@@ -597,34 +601,36 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         )
 
     def _prediction_device(self) -> torch.device:
-        """The device asked for; the CPU where a model of a GPU was brought to a lesser machine."""
+        """Return `device`, or the CPU if this machine lacks the GPU of a loaded model."""
         try:
             return resolve_device(self.device)
         except ValueError as error:
-            warn_user(f"{error} Going on with the CPU.", RuntimeWarning)
+            warn_user(f"{error} Using the CPU.", RuntimeWarning)
             return torch.device("cpu")
 
     # ------------------------------------------------------------------ files
 
     def save_pretrained(self, folder: str | os.PathLike[str], dtype: str = "float32") -> None:
-        """Write the fitted classifier to a folder: JSON, safetensors, tokenizer; no pickle.
+        """Save the fitted classifier in a folder of JSON, safetensors and tokenizer files.
+
+        Read more in the user guide: :doc:`/guide/saving_and_serving`.
 
         Parameters
         ----------
         folder : str or path
-            Made if need be; a model that is there already is replaced as a whole.
+            Folder to create. A model that is there already is replaced as a whole.
         dtype : {"float32", "float16", "int8"}, default="float32"
-            Of the weights in the file. "float32" is exact, "float16" takes half the space, "int8"
-            a quarter of it for label embeddings and generator, and half for the rest.
+            Type of the weights in the file. "float32" is exact. "float16" takes half the space.
+            "int8" takes a quarter for label embeddings and recall head, and half for the rest.
 
         Raises
         ------
         ValueError
-            If `folder` is there and is something else, or the weights do not fit `dtype`.
+            If `folder` holds something else, or if the weights do not fit `dtype`.
         NotFittedError
-            Before `fit`.
+            If `fit` was not called.
         OSError
-            If the disk is full, or the folder cannot be written; a model that was there stays.
+            If the disk is full or the folder cannot be written. A model that was there stays.
 
         Examples
         --------
@@ -646,25 +652,24 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike[str]) -> LightXMLClassifier:
-        """Read a classifier that `save_pretrained` wrote, with neither network nor GPU.
+        """Load a classifier that `save_pretrained` has written. It needs no network and no GPU.
 
         Parameters
         ----------
         folder : str or path
-            As given to `save_pretrained`.
+            Folder that was given to `save_pretrained`.
 
         Returns
         -------
         LightXMLClassifier
-            Fitted. Label embeddings are in float16 where the file is not in float32 (float32
-            again once `fit` goes on with them), all else is in float32. A random_state or memory
-            that was an object, not a number or a path, is None, and a clusterer of a class of your
-            own is a `BalancedLabelClusterer`.
+            Fitted classifier in float32. If the file is not in float32, label embeddings are in
+            float16 until `fit` goes on with them. A random_state or memory that was an object is
+            None. A clusterer of your own class is a `BalancedLabelClusterer`.
 
         Raises
         ------
         ValueError
-            If `folder` is no saved model, a damaged one, or one of a newer version.
+            If `folder` holds no saved model, a damaged one, or one of a newer version.
 
         Examples
         --------
