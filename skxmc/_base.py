@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn.utils import Tags
 from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 
 from skxmc._input.ranking import check_k
+from skxmc._input.types import LabelsOfTexts, Texts
 from skxmc._input.validation import check_texts
 from skxmc._topk import TopK
 from skxmc.metrics import precision_at_k
+
+Ranker = TypeVar("Ranker", bound="TextRankerMixin")
 
 
 class TextRankerMixin:
@@ -42,7 +46,7 @@ class TextRankerMixin:
         vars(self).update(fitted)
         del replaced  # only now, because freeing memory may let other threads run
 
-    def _snapshot(self) -> Any:
+    def _snapshot(self: Ranker) -> Ranker:
         """Copy the state, which `fit` and `set_params` in other threads then leave alone.
 
         The weights are shared: a new `device` moves them for all.
@@ -51,7 +55,7 @@ class TextRankerMixin:
         vars(snapshot).update(vars(self))
         return snapshot
 
-    def _ready(self) -> Any:
+    def _ready(self: Ranker) -> Ranker:
         """Return a snapshot that is fitted and has legal parameters of prediction."""
         ready = self._snapshot()
         check_is_fitted(ready)
@@ -63,11 +67,11 @@ class TextRankerMixin:
         )
         return ready
 
-    def _ready_to_score(self) -> Any:
+    def _ready_to_score(self: Ranker) -> Ranker:
         """Return the snapshot that scores for `predict` and `predict_proba`."""
         return self._ready()
 
-    def predict_topk(self, X: Any, k: int = 5) -> TopK:
+    def predict_topk(self, X: Texts, k: int = 5) -> TopK:
         """Predict the k best labels of each text.
 
         Parameters
@@ -108,7 +112,7 @@ class TextRankerMixin:
         columns, scores = ready._top_k(check_texts(X, allow_empty=True), k)
         return TopK(ready.classes_[columns], scores)
 
-    def decision_function(self, X: Any, *, top_k: int | None = None) -> sp.csr_matrix:
+    def decision_function(self, X: Texts, *, top_k: int | None = None) -> sp.csr_matrix:
         """Score the recalled labels of each text.
 
         Parameters
@@ -145,9 +149,9 @@ class TextRankerMixin:
         ready = self._ready()
         if top_k is not None:
             top_k = check_k(top_k, ready.n_labels_, "top_k")
-        return cast(sp.csr_matrix, ready._scores(check_texts(X, allow_empty=True), top_k=top_k))
+        return ready._scores(check_texts(X, allow_empty=True), top_k=top_k)
 
-    def predict_proba(self, X: Any) -> sp.csr_matrix:
+    def predict_proba(self, X: Texts) -> sp.csr_matrix:
         """Score the recalled labels of each text.
 
         The scores are those of `decision_function`, except that a `PropensityRanker` returns the
@@ -177,7 +181,7 @@ class TextRankerMixin:
         """
         return self._ready_to_score().decision_function(X)
 
-    def predict(self, X: Any) -> sp.csr_matrix:
+    def predict(self, X: Texts) -> sp.csr_matrix:
         """Predict the labels whose score reaches `threshold`.
 
         Parameters
@@ -215,7 +219,7 @@ class TextRankerMixin:
         predicted.data = np.ones(predicted.nnz)
         return cast(sp.csr_matrix, predicted.astype(np.int64))
 
-    def score(self, X: Any, y: Any) -> float:
+    def score(self, X: Texts, y: LabelsOfTexts) -> float:
         """Measure P@1, the share of texts whose best label is a true one.
 
         Other classifiers of scikit-learn report the subset accuracy, which is about 0 with
@@ -259,7 +263,7 @@ class TextRankerMixin:
         # A copy: pickling takes a while, and `fit` in another thread may come to its end.
         return dict(super().__getstate__())  # type: ignore[call-overload]
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()  # type: ignore[misc]
         tags.input_tags.string = True
         tags.input_tags.one_d_array = True

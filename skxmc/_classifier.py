@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any, cast
 
 import numpy as np
 import scipy.sparse as sp
 import torch
+from joblib import Memory
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -20,6 +23,7 @@ from skxmc._inference.explanation import TopKExplanation
 from skxmc._inference.low_precision import serving_copy
 from skxmc._inference.predictor import Predictor, check_scores
 from skxmc._input.split import split_texts
+from skxmc._input.types import LabelsOfTexts, Matrix, RandomState, Texts, ValidationData
 from skxmc._input.validation import check_labels, check_texts, names_labels
 from skxmc._model.device import resolve_device, resolve_precision, with_advice_on_memory
 from skxmc._model.encoder_check import check_length
@@ -298,11 +302,11 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         precision: str = "auto",
         device: str = "auto",
         threshold: float = 0.5,
-        memory: Any = None,
+        memory: str | Memory | None = None,
         checkpoint_dir: str | os.PathLike[str] | None = None,
         checkpoint_every: int = 1000,
         warm_start: bool = False,
-        random_state: Any = None,
+        random_state: RandomState = None,
         n_jobs: int | None = None,
         verbose: int = 0,
     ) -> None:
@@ -347,13 +351,13 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     @with_advice_on_memory
     def fit(
         self,
-        X: Any,
-        y: Any,
+        X: Texts,
+        y: LabelsOfTexts,
         *,
-        label_names: Any = None,
-        label_texts: Any = None,
-        label_features: Any = None,
-        validation_data: tuple[Any, Any] | None = None,
+        label_names: ArrayLike | None = None,
+        label_texts: Iterable[str | None] | None = None,
+        label_features: Matrix | None = None,
+        validation_data: ValidationData | None = None,
     ) -> LightXMLClassifier:
         """Train on texts and their labels.
 
@@ -418,7 +422,11 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         settings = resolve_settings(params, n_texts=len(data.texts), seed=seed)
 
         # Refuse the checkpoint of another run. Return a run that is done.
-        given = {"texts": texts, "labels": labels, "validation_data": data.held_out}
+        given: dict[str, object] = {
+            "texts": texts,
+            "labels": labels,
+            "validation_data": data.held_out,
+        }
         given |= {"label_texts": label_texts, "label_features": label_features}
         values = {"seed": seed, "device": settings.device.type}
         checkpoint.identify(values, given, previous, self._stopped_run)
@@ -441,7 +449,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         """The model that a warm start goes on with; None to start anew."""
         if not (self.warm_start and hasattr(self, "network_")):
             return None
-        return cast(Model, self._snapshot()._model)
+        return self._snapshot()._model
 
     @property
     def _model(self) -> Model:
@@ -471,7 +479,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     ) -> sp.csr_matrix:
         return self._predictor().scores(texts, top_k=top_k, min_score=min_score)
 
-    def encode(self, X: Any) -> np.ndarray:
+    def encode(self, X: Texts) -> np.ndarray:
         """Represent texts by e, the [CLS] states of the last layers, the last layer first.
 
         Parameters
@@ -504,7 +512,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         """
         ready = self._ready()
         texts = check_texts(X, allow_empty=True)
-        return cast(np.ndarray, ready._predictor().features(texts))
+        return ready._predictor().features(texts)
 
     def explain_topk(
         self,
@@ -512,9 +520,9 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         k: int = 5,
         *,
         n_neighbors: int = 3,
-        texts: Any = None,
-        y: Any = None,
-        representations: Any = None,
+        texts: Texts | None = None,
+        y: LabelsOfTexts = None,
+        representations: ArrayLike | None = None,
     ) -> TopKExplanation:
         """Explain the k best labels of one text: scores of both heads, near labels and texts.
 

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable
 from functools import partial
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,14 @@ from sklearn.base import (
 )
 from sklearn.exceptions import NotFittedError
 from sklearn.preprocessing import normalize
-from sklearn.utils import check_array, check_random_state, gen_batches
+from sklearn.utils import Tags, check_array, check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skxmc import _label_tree
 from skxmc._input.sparse import checked_csr
+from skxmc._input.types import LabelsOfTexts, Matrix
 from skxmc._input.validation import check_labels
 from skxmc._label_tree import LabelTree, members_of, split
 from skxmc._utils.parallel import clip_jobs
@@ -39,9 +40,10 @@ MIN_AUTO_CLUSTER_SIZE = 64
 MAX_AUTO_CLUSTERS = 8192
 
 IntArray = NDArray[np.int64]
+Features: TypeAlias = NDArray[np.float32] | sp.csr_array
 
 
-def label_features(Y: Any, X: Any) -> Any:
+def label_features(Y: LabelsOfTexts, X: Matrix) -> Any:
     """Compute PIFA features of labels from the features of their texts.
 
     The features of a label are the normalized sum of its texts' normalized features.
@@ -78,7 +80,7 @@ def label_features(Y: Any, X: Any) -> Any:
     return sp.csr_matrix(features) if sp.issparse(features) else features
 
 
-def check_features(X: Any, name: str, check: Callable[..., Any] | None = None) -> Any:
+def check_features(X: Matrix, name: str, check: Callable[..., Features] | None = None) -> Features:
     """Convert features to a canonical float32 CSR copy, or to a dense float32 array.
 
     Parameters
@@ -208,7 +210,7 @@ class BalancedLabelClusterer(
         self.n_jobs = n_jobs
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None) -> BalancedLabelClusterer:
+    def fit(self, X: Matrix, y: Any = None) -> BalancedLabelClusterer:
         """Cluster the labels.
 
         Parameters
@@ -260,7 +262,7 @@ class BalancedLabelClusterer(
             level += steps
         return n_iter
 
-    def predict(self, X: Any) -> IntArray:
+    def predict(self, X: Matrix) -> IntArray:
         """Find the cluster of each row by the splits that `fit` made.
 
         The rows of `fit` get their `labels_`. Exceptions are rows that tie at a split (equal rows,
@@ -309,7 +311,7 @@ class BalancedLabelClusterer(
                     nodes[routed] = 2 * node + (scores < tree.cuts[node])
         return nodes - 2**depth
 
-    def transform(self, X: Any) -> sp.csr_matrix:
+    def transform(self, X: Matrix) -> sp.csr_matrix:
         """Return the clusters that `predict` finds as a membership matrix.
 
         Parameters
@@ -390,12 +392,12 @@ class BalancedLabelClusterer(
                 "use it on other rows, fit a BalancedLabelClusterer on label_features(y, X)."
             )
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
 
-    def _unit_rows(self, X: Any, *, reset: bool) -> sp.csr_array:
+    def _unit_rows(self, X: Matrix, *, reset: bool) -> sp.csr_array:
         """Return rows of unit norm, or of zeros, as a canonical float32 copy."""
         X = check_features(X, "X", partial(validate_data, self, reset=reset))
         if not sp.issparse(X):
@@ -405,11 +407,11 @@ class BalancedLabelClusterer(
         return _unit(sp.csr_array(X))
 
 
-def _unit(X: Any) -> Any:
+def _unit(X: Features) -> Features:
     """Scale rows to unit norm (rows of zeros stay), in place if X is sparse."""
     # Squares of large numbers overflow, and squares of small ones vanish. So rows are first scaled
     # by powers of two, which rounds nothing.
-    if sp.issparse(X):
+    if not isinstance(X, np.ndarray):
         lengths = np.diff(X.indptr)
         filled = np.flatnonzero(lengths)
         largest = np.maximum.reduceat(np.abs(X.data), X.indptr[filled]) if filled.size else X.data

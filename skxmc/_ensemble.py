@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin, _fit_context, clone
 from sklearn.ensemble import VotingClassifier
-from sklearn.utils import Bunch, check_random_state, get_tags
+from sklearn.utils import Bunch, Tags, check_random_state, get_tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.parallel import Parallel, delayed
@@ -19,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skxmc._input.sparse import as_array
 from skxmc._input.split import hold_out
+from skxmc._input.types import LabelsOfTexts, RandomState, Texts, ValidationData
 from skxmc._input.validation import check_labels, check_texts, names_labels
 from skxmc._meta.fit_params import check_fit_params
 from skxmc._meta.fusion import LearnedFusion
@@ -148,12 +150,12 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         self,
         estimators: list[tuple[str, Any]],
         *,
-        weights: Any = None,
+        weights: ArrayLike | None = None,
         fusion: str = "mean",
         validation_fraction: float | str = "auto",
         n_candidates: int = 100,
         threshold: float = 0.5,
-        random_state: Any = None,
+        random_state: RandomState = None,
         n_jobs: int | None = None,
         verbose: bool = False,
     ) -> None:
@@ -172,10 +174,10 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(
         self,
-        X: Any,
-        y: Any,
+        X: Texts,
+        y: LabelsOfTexts,
         *,
-        validation_data: tuple[Any, Any] | None = None,
+        validation_data: ValidationData | None = None,
         **fit_params: Any,
     ) -> LightXMLEnsemble:
         """Fit a clone of each member.
@@ -238,7 +240,11 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         return self
 
     def _fit_members(
-        self, members: dict[str, Any], texts: list[str], y: Any, fit_params: dict[str, Any]
+        self,
+        members: dict[str, Any],
+        texts: list[str],
+        y: LabelsOfTexts,
+        fit_params: dict[str, Any],
     ) -> dict[str, Any]:
         fitted = Parallel(n_jobs=clip_jobs(self.n_jobs))(
             delayed(fit_member)(
@@ -257,7 +263,7 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         cls,
         estimators: list[tuple[str, Any]],
         *,
-        weights: Any = None,
+        weights: ArrayLike | None = None,
         n_candidates: int = 100,
         threshold: float = 0.5,
     ) -> LightXMLEnsemble:
@@ -323,14 +329,14 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
             )
         if not np.isfinite(weights).all() or (weights < 0).any():
             raise ValueError(
-                f"weights is {self.weights}, but weights must not be negative, infinite or NaN. "
+                f"weights is {self.weights!r}, but weights must not be negative, infinite or NaN. "
                 "Pass finite numbers from 0 on."
             )
         weights = weights[kept]
         if not weights.any():
             raise ValueError(
-                f"weights is {self.weights}, which is 0 for all members that are not dropped. Set "
-                "at least one of these weights above 0."
+                f"weights is {self.weights!r}, which is 0 for all members that are not dropped. "
+                "Set at least one of these weights above 0."
             )
         weights = weights / weights.max()
         return (weights / weights.sum()).tolist()
@@ -410,7 +416,7 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
     def _sk_visual_block_(self) -> Any:  # draws the members side by side in a notebook
         return VotingClassifier(self.estimators)._sk_visual_block_()
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         with suppress(TypeError, ValueError, AttributeError):  # fit refuses such estimators
             tags.non_deterministic = any(

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from joblib import effective_n_jobs
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
 from sklearn.preprocessing import normalize
+from sklearn.utils import Tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skxmc._base import TextRankerMixin
 from skxmc._input.split import add_label_texts
 from skxmc._input.tfidf import fit_tfidf
+from skxmc._input.types import LabelsOfTexts, Matrix, Texts
 from skxmc._input.validation import check_labels, check_texts
 from skxmc._omikuji_io import import_omikuji, model_from_files, model_to_files, train_model
 from skxmc._utils.parallel import clip_jobs
@@ -158,7 +162,12 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(
-        self, X: Any, y: Any, *, label_names: Any = None, label_texts: Any = None
+        self,
+        X: Texts,
+        y: LabelsOfTexts,
+        *,
+        label_names: ArrayLike | None = None,
+        label_texts: Iterable[str | None] | None = None,
     ) -> OmikujiClassifier:
         """Train on texts and their labels.
 
@@ -307,7 +316,7 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
 
     # ------------------------------------------------------------------ sklearn
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.non_deterministic = True
         return tags
@@ -324,7 +333,7 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         super().__setstate__(state)
 
 
-def _normalized(features: Any) -> sp.csr_matrix:
+def _normalized(features: Matrix) -> sp.csr_matrix:
     """Scale rows to length 1 as omikuji does, but safely for extreme values."""
     # In float64, because its squares overflow later.
     features = sp.csr_matrix(features, dtype=np.float64, copy=True)

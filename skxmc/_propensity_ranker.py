@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fit_context, clone
-from sklearn.utils import get_tags
+from sklearn.utils import Tags, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval
 
+from skxmc._input.types import LabelsOfTexts, Texts
 from skxmc._input.validation import check_labels, check_texts
 from skxmc._meta.fit_params import check_fit_params, fit_with
 from skxmc._meta.rescoring import RescorerMixin, candidate_scores, check_scores_labels, classes_of
@@ -107,7 +109,7 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(
-        self, X: Any, y: Any, *, label_names: Any = None, **fit_params: Any
+        self, X: Texts, y: LabelsOfTexts, *, label_names: ArrayLike | None = None, **fit_params: Any
     ) -> PropensityRanker:
         """Fit the estimator, and count the texts of each label.
 
@@ -159,7 +161,7 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         check_scores_labels("estimator", self.estimator)
         return [self.estimator]
 
-    def _ready_to_score(self) -> Any:
+    def _ready_to_score(self) -> PropensityRanker:
         ready = self._ready()
         ready.exponent = 0
         return ready
@@ -173,7 +175,7 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         scores.data = np.maximum(weighted, np.finfo(np.float32).tiny).astype(np.float32)
         return scores
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         with suppress(TypeError, AttributeError):  # fit refuses such an estimator
             tags.non_deterministic = get_tags(self.estimator).non_deterministic

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import time
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import gen_batches
 
 from skxmc._classifier import LightXMLClassifier
@@ -81,7 +81,9 @@ def predict_timed(clf: LightXMLClassifier, texts: list[str], k: int) -> tuple[To
     return TopK(*map(np.concatenate, zip(*tops, strict=True))), milliseconds
 
 
-def measure(true: Labels, top: TopK, k: int, classes: Any, propensities: Any) -> dict[str, float]:
+def measure(
+    true: Labels, top: TopK, k: int, classes: ArrayLike | None, propensities: NDArray[np.float64]
+) -> dict[str, float]:
     """Compute all metrics: at k, and at those of 1, 3 and 5 that `top` has labels for."""
     ranks = [rank for rank in RANKS if rank <= top.labels.shape[1]]
     measured = {f"P@{r}": precision_at_k(true, top, k=r, classes=classes) for r in ranks}

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from skxmc._input.sparse import as_array, checked_csr
+from skxmc._input.types import Scores
 
 # Rows are ranked in blocks of about this many scores, so the working memory is at most about 40 MB.
 SCORE_BLOCK = 1 << 20
@@ -24,7 +25,7 @@ def check_k(k: Any, n_labels: int | None = None, name: str = "k") -> int:
     return int(k)
 
 
-def rank_columns(y_score: Any, k: int, n_labels: int) -> NDArray[np.int64]:
+def rank_columns(y_score: Scores, k: int, n_labels: int) -> NDArray[np.int64]:
     """Return the columns of the k best labels of each row of any score matrix.
 
     Equal scores rank by lower column. Absent entries of a sparse matrix follow all stored ones.
@@ -139,7 +140,7 @@ def _fill_absent(columns: NDArray[np.int64]) -> NDArray[np.int64]:
     return columns
 
 
-def _dense_scores(y_score: Any) -> NDArray[Any]:
+def _dense_scores(y_score: Scores) -> NDArray[Any]:
     scores = None if isinstance(y_score, tuple) else as_array(y_score, "y_score")
     if scores is None or scores.dtype.kind not in "buif":
         raise TypeError(

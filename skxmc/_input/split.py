@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
+from skxmc._input.types import ValidationData
 from skxmc._input.validation import Labels, check_labels, check_texts
 
 
@@ -24,8 +26,8 @@ class SplitTexts(NamedTuple):
 def split_texts(
     texts: list[str],
     labels: Labels,
-    label_texts: Any,
-    validation_data: Any,
+    label_texts: Iterable[str | None] | None,
+    validation_data: ValidationData | None,
     validation_fraction: float | None,
     seed: int,
 ) -> SplitTexts:
@@ -38,7 +40,7 @@ def split_texts(
 def hold_out(
     texts: list[str],
     labels: Labels,
-    validation_data: Any,
+    validation_data: ValidationData | None,
     validation_fraction: float | None,
     seed: int,
 ) -> tuple[tuple[list[str], sp.csr_array], tuple[list[str], Labels] | None]:
@@ -89,7 +91,7 @@ def hold_out(
 
 
 def add_label_texts(
-    texts: list[str], y: sp.csr_array, label_texts: Any
+    texts: list[str], y: sp.csr_array, label_texts: Iterable[str | None] | None
 ) -> tuple[list[str], sp.csr_array]:
     """Append the text about each label as a training text with this label alone.
 

@@ -13,11 +13,12 @@ from itertools import chain, islice, repeat
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.preprocessing import MultiLabelBinarizer
 
 from skxmc._input.sparse import as_array, checked_csr, narrow_indices, row_of_entry
+from skxmc._input.types import LabelsOfTexts
 from skxmc._utils.warnings import warn_user
 
 MAX_INT64 = np.iinfo(np.int64).max
@@ -97,11 +98,11 @@ def check_texts(
 
 
 def check_labels(
-    y: Any,
+    y: LabelsOfTexts,
     *,
     name: str = "y",
-    classes: Any = None,
-    label_names: Any = None,
+    classes: ArrayLike | None = None,
+    label_names: ArrayLike | None = None,
     n_texts: int | None = None,
     require_positive: bool = False,
 ) -> Labels:
@@ -193,7 +194,7 @@ def align_labels(labels: Labels, classes: NDArray[Any]) -> Labels:
     return Labels(matrix, classes, labels.n_unknown + n_unknown)
 
 
-def names_labels(y: Any) -> bool:
+def names_labels(y: LabelsOfTexts) -> bool:
     """Return whether y names its labels (a frame, collections), or only has columns."""
     return _ndim(y) != 2 or hasattr(y, "columns")
 
@@ -229,7 +230,7 @@ def find_columns(labels: NDArray[Any], classes: NDArray[Any], name: str) -> NDAr
     return columns.reshape(labels.shape)
 
 
-def _read_dense(y: Any, name: str) -> sparse.csr_array:
+def _read_dense(y: LabelsOfTexts, name: str) -> sparse.csr_array:
     dense = as_array(y, name)
     if dense.dtype.kind not in "buif":
         raise TypeError(
@@ -260,7 +261,7 @@ def _read_frame(frame: Any, name: str) -> tuple[sparse.csr_array, NDArray[Any]]:
     return sparse.csr_array(sparse.hstack(blocks, format="csr")), names
 
 
-def _read_collections(y: Any, name: str) -> tuple[sparse.csr_array, NDArray[Any]]:
+def _read_collections(y: LabelsOfTexts, name: str) -> tuple[sparse.csr_array, NDArray[Any]]:
     if y is None:  # sklearn's wording, which its common checks expect
         raise ValueError(f"This estimator requires y to be passed, but the target {name} is None.")
     if isinstance(y, str) or _ndim(y) != 1 or not _is_sequence(y):

@@ -10,6 +10,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils._user_interface import _print_elapsed_time
 
+from skxmc._input.types import LabelsOfTexts
 from skxmc._input.validation import Labels, align_labels
 from skxmc._meta.fit_params import fit_with
 from skxmc._meta.rescoring import candidate_scores, check_scores_labels, classes_of
@@ -47,7 +48,7 @@ def check_members(estimators: list[Any]) -> dict[str, Any]:
 
 
 def fit_member(
-    member: Any, texts: list[str], y: Any, fit_params: dict[str, Any], message: str | None
+    member: Any, texts: list[str], y: LabelsOfTexts, fit_params: dict[str, Any], message: str | None
 ) -> Any:
     """Fit a member with the parameters that its `fit` takes, and print how long it took."""
     with _print_elapsed_time("LightXMLEnsemble", message):

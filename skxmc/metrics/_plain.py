@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from skxmc._input.types import LabelsOfTexts, Scores
 from skxmc.metrics._ranking import count_true, discounts, hits_at_k, ideal_dcg
 
 
-def precision_at_k(y_true: Any, y_score: Any, *, k: int = 5, classes: Any = None) -> float:
+def precision_at_k(
+    y_true: LabelsOfTexts, y_score: Scores, *, k: int = 5, classes: ArrayLike | None = None
+) -> float:
     r"""Compute P@k, the mean share of true labels among the k best.
 
     P@k is equation 7 of the LightXML paper, averaged over texts:
@@ -61,7 +64,9 @@ def precision_at_k(y_true: Any, y_score: Any, *, k: int = 5, classes: Any = None
     return float(hits.mean())
 
 
-def recall_at_k(y_true: Any, y_score: Any, *, k: int = 5, classes: Any = None) -> float:
+def recall_at_k(
+    y_true: LabelsOfTexts, y_score: Scores, *, k: int = 5, classes: ArrayLike | None = None
+) -> float:
     r"""Compute R@k, the mean share of a text's true labels that are among the k best.
 
     .. math:: R@k = \frac{1}{\sum_l y_l} \sum_{l \in \mathrm{rank}_k(\hat y)} y_l
@@ -101,7 +106,9 @@ def recall_at_k(y_true: Any, y_score: Any, *, k: int = 5, classes: Any = None) -
     return _mean_ratio(np.count_nonzero(hits, axis=1), count_true(true))
 
 
-def ndcg_at_k(y_true: Any, y_score: Any, *, k: int = 5, classes: Any = None) -> float:
+def ndcg_at_k(
+    y_true: LabelsOfTexts, y_score: Scores, *, k: int = 5, classes: ArrayLike | None = None
+) -> float:
     r"""Compute nDCG@k, the mean normalized discounted cumulative gain of the k best labels.
 
     .. math::

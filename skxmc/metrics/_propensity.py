@@ -8,17 +8,23 @@ from sys import float_info
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from skxmc._input.ranking import top_k_of_csr
 from skxmc._input.sparse import as_array
+from skxmc._input.types import LabelsOfTexts, Propensities, Scores
 from skxmc._input.validation import check_labels, names_labels
 from skxmc.metrics._ranking import count_true, discounts, ideal_dcg, look_up, ranked_columns
 
 
 def psp_at_k(
-    y_true: Any, y_score: Any, *, propensities: Any, k: int = 5, classes: Any = None
+    y_true: LabelsOfTexts,
+    y_score: Scores,
+    *,
+    propensities: Propensities,
+    k: int = 5,
+    classes: ArrayLike | None = None,
 ) -> float:
     r"""Compute PSP@k, the propensity-scored precision at k as a share of the best attainable.
 
@@ -80,7 +86,12 @@ def psp_at_k(
 
 
 def psndcg_at_k(
-    y_true: Any, y_score: Any, *, propensities: Any, k: int = 5, classes: Any = None
+    y_true: LabelsOfTexts,
+    y_score: Scores,
+    *,
+    propensities: Propensities,
+    k: int = 5,
+    classes: ArrayLike | None = None,
 ) -> float:
     r"""Compute PSnDCG@k, the propensity-scored nDCG at k as a share of the best attainable.
 
@@ -134,7 +145,9 @@ def psndcg_at_k(
     return _ratio_of_sums(gains @ discounts(k) / ideal, best @ discounts(k) / ideal)
 
 
-def label_propensities(y_train: Any, *, a: float = 0.55, b: float = 1.5) -> NDArray[np.float64]:
+def label_propensities(
+    y_train: LabelsOfTexts, *, a: float = 0.55, b: float = 1.5
+) -> NDArray[np.float64]:
     r"""Estimate the propensity of each label, the probability that a true label is annotated.
 
     If :math:`N_l` of N texts have label l, its propensity is (Jain et al. 2016):
@@ -187,7 +200,11 @@ def label_propensities(y_train: Any, *, a: float = 0.55, b: float = 1.5) -> NDAr
 
 
 def _weighted_gains(
-    y_true: Any, y_score: Any, k: int, classes: Any, propensities: Any
+    y_true: LabelsOfTexts,
+    y_score: Scores,
+    k: int,
+    classes: ArrayLike | None,
+    propensities: Propensities,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
     """Compute gains 1/p, (n, k), of the k best and of the best ranking, and n_true of each text."""
     if classes is None and names_labels(y_true):
@@ -211,7 +228,7 @@ def _weighted_gains(
     return gains, best, count_true(true)
 
 
-def _inverse(propensities: Any, classes: NDArray[Any]) -> NDArray[np.float64]:
+def _inverse(propensities: Propensities, classes: NDArray[Any]) -> NDArray[np.float64]:
     """Compute 1/p of each label, up to a common factor."""
     n_labels = len(classes)
     if isinstance(propensities, Mapping):

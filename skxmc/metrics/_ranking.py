@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from skxmc._input.ranking import check_k, rank_columns
 from skxmc._input.sparse import as_array, row_of_entry
+from skxmc._input.types import LabelsOfTexts, Scores
 from skxmc._input.validation import Labels, check_labels, find_columns, names_labels
+from skxmc._topk import TopK
 from skxmc._utils.warnings import warn_user
 
 
-def hits_at_k(y_true: Any, y_score: Any, k: int, classes: Any) -> tuple[NDArray[np.bool_], Labels]:
+def hits_at_k(
+    y_true: LabelsOfTexts, y_score: Scores, k: int, classes: ArrayLike | None
+) -> tuple[NDArray[np.bool_], Labels]:
     """Mark which of the k best labels of each text are true, (n, k), and return the true labels."""
     columns, true = ranked_columns(y_true, y_score, k, classes)
     return look_up(columns, true.matrix), true
 
 
 def ranked_columns(
-    y_true: Any, y_score: Any, k: int, classes: Any
+    y_true: LabelsOfTexts, y_score: Scores, k: int, classes: ArrayLike | None
 ) -> tuple[NDArray[np.int64], Labels]:
     """Return the columns of the k best labels of each text, (n, k), and the true labels."""
     k = check_k(k)
@@ -39,7 +43,9 @@ def ranked_columns(
         )
     if is_top_k:
         may_be_new = classes is None and names_labels(y_true)
-        columns = _columns_of_top_k(y_score.labels, k, true.classes, may_be_new=may_be_new)
+        columns = _columns_of_top_k(
+            cast(TopK, y_score).labels, k, true.classes, may_be_new=may_be_new
+        )
     else:
         columns = rank_columns(y_score, k, len(true.classes))
     if len(columns) != true.matrix.shape[0]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from skxmc._input.ranking import check_k
+from skxmc._input.types import LabelsOfTexts
 from skxmc._topk import predict_topk
 from skxmc.metrics._plain import precision_at_k
 
@@ -91,7 +92,7 @@ class AtKScorer:
         self.k = check_k(k)
         self.kwargs = kwargs
 
-    def __call__(self, estimator: Any, X: Any, y_true: Any) -> float:
+    def __call__(self, estimator: Any, X: Any, y_true: LabelsOfTexts) -> float:
         top = predict_topk(estimator, X, self.k)
         return self.metric(y_true, top, k=self.k, classes=estimator.classes_, **self.kwargs)
 

@@ -6,10 +6,11 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from skxmc._classifier import LightXMLClassifier
+from skxmc._input.types import Texts
 from skxmc._topk import innermost
 
 if TYPE_CHECKING:
@@ -56,7 +57,9 @@ def check_choice(name: str, choices: Collection[str], known: Collection[str]) ->
         )
 
 
-def draw_line(ax: Axes, x: Any, y: Any, defaults: dict[str, Any], line_kw: Any) -> Line2D:
+def draw_line(
+    ax: Axes, x: ArrayLike, y: ArrayLike, defaults: dict[str, Any], line_kw: Any
+) -> Line2D:
     """Draw a line in the first color that no line of `ax` has yet, or as `line_kw` says."""
     used = [line.get_color() for line in ax.get_lines()]
     color = min(COLORS, key=used.count)
@@ -74,7 +77,9 @@ def show_counts(log_axis: Axis) -> None:
     log_axis.set_minor_formatter(NullFormatter())
 
 
-def reach_classifier(what: str, estimator: Any, X: Any = None) -> tuple[LightXMLClassifier, Any]:
+def reach_classifier(
+    what: str, estimator: Any, X: Texts | None = None
+) -> tuple[LightXMLClassifier, Any]:
     """Return the LightXMLClassifier inside pipelines and searches, and `X` as it receives it."""
     check_is_fitted(estimator)
     estimator, X = innermost(estimator, X)

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +23,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.utils import check_scalar
 
 from skxmc._input.ranking import check_k, top_k_of_csr
+from skxmc._input.types import LabelsOfTexts
 from skxmc._input.validation import check_labels, check_texts
 from skxmc._model.network import LightXMLNetwork
 from skxmc.plotting._common import (
@@ -140,11 +147,11 @@ class LabelClustersDisplay:
     def from_estimator(
         cls,
         estimator: Any,
-        y: Any,
+        y: LabelsOfTexts,
         *,
-        label_texts: Any = None,
+        label_texts: Iterable[str | None] | None = None,
         n_words: int = 2,
-        ax: Any = None,
+        ax: Axes | None = None,
         panels: Sequence[str] = PANELS,
         n_names: int = 20,
     ) -> LabelClustersDisplay:
@@ -208,7 +215,7 @@ class LabelClustersDisplay:
         return display.plot(ax, panels=panels, n_names=n_names)
 
     def plot(
-        self, ax: Any = None, *, panels: Sequence[str] = PANELS, n_names: int = 20
+        self, ax: Axes | None = None, *, panels: Sequence[str] = PANELS, n_names: int = 20
     ) -> LabelClustersDisplay:
         """Draw the panels.
 
@@ -362,7 +369,9 @@ def _principal_components(
     return coordinates, shares
 
 
-def _checked_label_texts(label_texts: Any, classes: NDArray[Any]) -> list[str]:
+def _checked_label_texts(
+    label_texts: Iterable[str | None] | None, classes: NDArray[Any]
+) -> list[str]:
     if label_texts is None:
         return [str(label) for label in classes.tolist()]
     texts = check_texts(label_texts, name="label_texts", allow_empty=True, allow_missing=True)

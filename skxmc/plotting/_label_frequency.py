@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from skxmc._input.types import LabelsOfTexts, Scores, Texts
 from skxmc._input.validation import check_labels, names_labels
 from skxmc._topk import predict_topk
 from skxmc.metrics._ranking import look_up, ranked_columns
@@ -14,7 +21,7 @@ from skxmc.plotting._common import axes_for, check_choice, draw_line, import_pyp
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
     from matplotlib.lines import Line2D
 
 METRICS = {"precision": ("P", "o", "-"), "recall": ("R", "s", "--")}
@@ -80,7 +87,7 @@ class LabelFrequencyDisplay:
     """
 
     ax_: Axes
-    figure_: Figure
+    figure_: Figure | SubFigure
     lines_: dict[str, Line2D]
 
     def __init__(
@@ -108,14 +115,14 @@ class LabelFrequencyDisplay:
     def from_estimator(
         cls,
         estimator: Any,
-        X: Any,
-        y: Any,
+        X: Texts,
+        y: LabelsOfTexts,
         *,
-        y_train: Any,
+        y_train: LabelsOfTexts,
         k: int = 5,
         bins: Any = "auto",
         name: str | None = None,
-        ax: Any = None,
+        ax: Axes | None = None,
         metric: str = "both",
         **line_kw: Any,
     ) -> LabelFrequencyDisplay:
@@ -174,15 +181,15 @@ class LabelFrequencyDisplay:
     @classmethod
     def from_predictions(
         cls,
-        y_true: Any,
-        y_score: Any,
+        y_true: LabelsOfTexts,
+        y_score: Scores,
         *,
-        y_train: Any,
+        y_train: LabelsOfTexts,
         k: int = 5,
         bins: Any = "auto",
-        classes: Any = None,
+        classes: ArrayLike | None = None,
         name: str = "Classifier",
-        ax: Any = None,
+        ax: Axes | None = None,
         metric: str = "both",
         **line_kw: Any,
     ) -> LabelFrequencyDisplay:
@@ -255,7 +262,7 @@ class LabelFrequencyDisplay:
         return display.plot(ax, metric=metric, **line_kw)
 
     def plot(
-        self, ax: Any = None, *, metric: str = "both", **line_kw: Any
+        self, ax: Axes | None = None, *, metric: str = "both", **line_kw: Any
     ) -> LabelFrequencyDisplay:
         """Draw the lines, also of several models into the same axes, to compare them.
 

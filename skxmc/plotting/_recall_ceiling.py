@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from skxmc._input.types import LabelsOfTexts, Texts
 from skxmc._input.validation import check_labels, check_texts
 from skxmc.plotting._common import (
     axes_for,
@@ -19,7 +26,7 @@ from skxmc.plotting._common import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
     from matplotlib.lines import Line2D
 
 
@@ -64,7 +71,7 @@ class RecallCeilingDisplay:
     """
 
     ax_: Axes
-    figure_: Figure
+    figure_: Figure | SubFigure
     line_: Line2D
     mark_: Line2D
 
@@ -83,11 +90,11 @@ class RecallCeilingDisplay:
     def from_estimator(
         cls,
         estimator: Any,
-        X: Any,
-        y: Any,
+        X: Texts,
+        y: LabelsOfTexts,
         *,
         name: str | None = None,
-        ax: Any = None,
+        ax: Axes | None = None,
         **line_kw: Any,
     ) -> RecallCeilingDisplay:
         """Recall clusters for texts, in one pass, and draw the share of true labels in them.
@@ -138,7 +145,7 @@ class RecallCeilingDisplay:
             name=type(estimator).__name__ if name is None else name,
         ).plot(ax, **line_kw)
 
-    def plot(self, ax: Any = None, **line_kw: Any) -> RecallCeilingDisplay:
+    def plot(self, ax: Axes | None = None, **line_kw: Any) -> RecallCeilingDisplay:
         """Draw the recall, also of several models into the same axes, to compare them.
 
         Parameters

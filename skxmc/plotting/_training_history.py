@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
 from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -87,7 +93,7 @@ class TrainingHistoryDisplay:
         estimator: Any,
         *,
         name: str | None = None,
-        ax: Any = None,
+        ax: Axes | None = None,
         panels: Sequence[str] | None = None,
         **line_kw: Any,
     ) -> TrainingHistoryDisplay:
@@ -125,7 +131,7 @@ class TrainingHistoryDisplay:
         return cls(classifier.history_, name=name).plot(ax, panels=panels, **line_kw)
 
     def plot(
-        self, ax: Any = None, *, panels: Sequence[str] | None = None, **line_kw: Any
+        self, ax: Axes | None = None, *, panels: Sequence[str] | None = None, **line_kw: Any
     ) -> TrainingHistoryDisplay:
         """Draw the panels.
 
