@@ -280,7 +280,21 @@ def _read_collections(y: LabelsOfTexts, name: str) -> tuple[sparse.csr_array, ND
     rows = [list(islice(remaining, len(row))) for row in rows]
     matrix = sparse.csr_array(binarizer.fit_transform(rows))
     matrix.sum_duplicates()
+    _warn_of_indicator(rows, set(binarizer.classes_.tolist()), name)
     return matrix, label_array(binarizer.classes_, f"the labels of {name}")
+
+
+def _warn_of_indicator(rows: list[list[Any]], labels: set[Any], name: str) -> None:
+    """Warn if rows look like those of an indicator, whose zeros and ones would be the labels."""
+    if not labels <= {0, 1} and not labels <= {"0", "1"}:
+        return
+    lengths = set(map(len, rows))
+    if len(lengths) == 1 and lengths != {1} and any(len(set(row)) < len(row) for row in rows):
+        warn_user(
+            f"{name} holds rows of {lengths.pop()} zeros and ones, which are read as the labels "
+            f"{rows[0][0]!r} and the like. If the rows are an indicator, pass "
+            f"numpy.asarray({name}, dtype=int)."
+        )
 
 
 def _warn_of_blanks(names: NDArray[Any], name: str) -> None:
@@ -303,6 +317,12 @@ def _warn_of_blanks(names: NDArray[Any], name: str) -> None:
 def _as_collection(row: Any, number: int, name: str) -> list[Any]:
     if isinstance(row, list | tuple | set | frozenset):
         return list(row)
+    if sparse.issparse(row):
+        raise ValueError(
+            f"row {number} of {name} is a sparse row of shape {row.shape}. Stack the rows to one "
+            f"matrix, with scipy.sparse.vstack({name}), or stack 1-D rows with "
+            f"scipy.sparse.vstack([row.reshape(1, -1) for row in {name}])."
+        )
     if hasattr(row, "shape") and _ndim(row) == 1:
         return _as_list(row)
     raise ValueError(

@@ -71,6 +71,47 @@ def test_check_labels_nested_lists_of_0_and_1_are_collections():
     assert labels.classes.tolist() == [0, 1, 7]
 
 
+INDICATOR_ROWS = [[0, 1, 0], [1, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        INDICATOR_ROWS,
+        [tuple(row) for row in INDICATOR_ROWS],
+        [np.array(row) for row in INDICATOR_ROWS],
+        pd.DataFrame(INDICATOR_ROWS).to_numpy().tolist(),
+        pd.Series(INDICATOR_ROWS),
+        [["0", "1", "0"], ["1", "1", "0"]],
+        [[0, 0], [0, 0]],
+    ],
+)
+@pytest.mark.parametrize("classes", [None, [0, 1], ["0", "1"]])
+def test_check_labels_rows_of_an_indicator_in_lists_warn(rows, classes):
+    if classes is not None and not isinstance(rows[0][0], type(classes[0])):
+        classes = None if isinstance(rows[0][0], str) else [0, 1]
+    with pytest.warns(
+        UserWarning, match=r"rows of \d zeros and ones.*numpy\.asarray\(y, dtype=int"
+    ):
+        labels = check_labels(rows, classes=classes)
+    assert labels.matrix.shape[1] <= 2  # collections nevertheless, by contract
+
+
+@pytest.mark.parametrize(
+    "rows", [[[0, 1], [1, 0]], [[0], [1]], [[0, 1, 1], [0]], [[0, 1, 2], [2, 2, 2]]]
+)
+def test_check_labels_rows_that_may_be_labels_do_not_warn(rows):
+    check_labels(rows)
+
+
+@pytest.mark.parametrize("form", [sparse.csr_array, sparse.coo_array, sparse.csr_matrix])
+def test_check_labels_list_of_sparse_rows_is_refused(form):
+    flat = form is sparse.coo_array
+    rows = [form(np.array(row) if flat else np.array([row])) for row in INDICATOR_ROWS]
+    with pytest.raises(ValueError, match=r"row 0 of y is a sparse row.*scipy\.sparse\.vstack"):
+        check_labels(rows)
+
+
 def test_check_labels_numpy_integers_in_collections_are_read():
     labels = check_labels([[np.int32(3), 5], np.array([5], dtype=np.uint8), [2**63 - 1]])
     assert_canonical(labels, [[1, 1, 0], [0, 1, 0], [0, 0, 1]])
