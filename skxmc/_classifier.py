@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any, cast
 
@@ -22,6 +21,7 @@ from skxmc._inference.explain import explain
 from skxmc._inference.explanation import TopKExplanation
 from skxmc._inference.low_precision import serving_copy
 from skxmc._inference.predictor import Predictor, check_scores
+from skxmc._input.per_label import LabelTexts
 from skxmc._input.split import split_texts
 from skxmc._input.types import LabelsOfTexts, Matrix, RandomState, Texts, ValidationData
 from skxmc._input.validation import check_labels, check_texts, names_labels
@@ -355,7 +355,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         y: LabelsOfTexts,
         *,
         label_names: ArrayLike | None = None,
-        label_texts: Iterable[str | None] | None = None,
+        label_texts: LabelTexts | None = None,
         label_features: Matrix | None = None,
         validation_data: ValidationData | None = None,
     ) -> LightXMLClassifier:
@@ -372,9 +372,10 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         label_names : array-like of shape (n_labels,), default=None
             Names of the columns of a matrix. They become `classes_`. Without names, `classes_` are
             the numbers of the columns.
-        label_texts : array-like of shape (n_labels,), of str or None, default=None
+        label_texts : array-like of shape (n_labels,), Series or dict, of str or None, default=None
             A text about each label, such as its name, in the order of `classes_`. None or "" if
-            there is none. Each is one more training text with this label only.
+            there is none. A dict, or a Series with labels as index, goes by label. Each text is one
+            more training text with this label only.
         label_features : sparse or dense matrix of shape (n_labels, d), default=None
             Features that labels are clustered by, instead of the TF-IDF features of their texts.
         validation_data : tuple (X, y), default=None

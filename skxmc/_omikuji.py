@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
@@ -16,6 +15,7 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skxmc._base import TextRankerMixin
+from skxmc._input.per_label import LabelTexts
 from skxmc._input.split import add_label_texts
 from skxmc._input.tfidf import fit_tfidf
 from skxmc._input.types import LabelsOfTexts, Matrix, Texts
@@ -167,7 +167,7 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         y: LabelsOfTexts,
         *,
         label_names: ArrayLike | None = None,
-        label_texts: Iterable[str | None] | None = None,
+        label_texts: LabelTexts | None = None,
     ) -> OmikujiClassifier:
         """Train on texts and their labels.
 
@@ -201,7 +201,7 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         omikuji = import_omikuji()
         texts = check_texts(X)
         labels = check_labels(y, label_names=label_names, n_texts=len(texts), require_positive=True)
-        texts, y = add_label_texts(texts, labels.matrix, label_texts)
+        texts, y = add_label_texts(texts, labels.matrix, labels.classes, label_texts)
         if self.vectorizer is None:
             vectorizer, features = fit_tfidf(texts)
         else:

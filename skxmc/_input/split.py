@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
+from skxmc._input.per_label import LabelTexts, check_label_texts
 from skxmc._input.types import ValidationData
 from skxmc._input.validation import Labels, check_labels, check_texts
 
@@ -26,14 +26,14 @@ class SplitTexts(NamedTuple):
 def split_texts(
     texts: list[str],
     labels: Labels,
-    label_texts: Iterable[str | None] | None,
+    label_texts: LabelTexts | None,
     validation_data: ValidationData | None,
     validation_fraction: float | None,
     seed: int,
 ) -> SplitTexts:
     """Hold texts out with `hold_out`, and add texts of labels to the rest by `add_label_texts`."""
     train, held_out = hold_out(texts, labels, validation_data, validation_fraction, seed)
-    all_texts, y = add_label_texts(*train, label_texts)
+    all_texts, y = add_label_texts(*train, labels.classes, label_texts)
     return SplitTexts(all_texts, y, labels.classes, len(all_texts) - len(train[0]), held_out)
 
 
@@ -91,7 +91,7 @@ def hold_out(
 
 
 def add_label_texts(
-    texts: list[str], y: sp.csr_array, label_texts: Iterable[str | None] | None
+    texts: list[str], y: sp.csr_array, classes: np.ndarray, label_texts: LabelTexts | None
 ) -> tuple[list[str], sp.csr_array]:
     """Append the text about each label as a training text with this label alone.
 
@@ -101,8 +101,10 @@ def add_label_texts(
         Texts, as `check_texts` returns them.
     y : csr_array of shape (n_texts, n_labels)
         Their labels, as `check_labels` returns them.
-    label_texts : array-like of shape (n_labels,) or None
-        One text per label. None, NaN and blank texts add nothing.
+    classes : ndarray of shape (n_labels,)
+        The label of each column of y.
+    label_texts : array-like of shape (n_labels,), Series, dict or None
+        One text per label, see `check_label_texts`. Blank texts add nothing.
 
     Returns
     -------
@@ -112,20 +114,12 @@ def add_label_texts(
 
     Raises
     ------
-    TypeError
-        If label_texts is not a sequence, or an entry is neither a text nor missing.
-    ValueError
-        If label_texts is a bare string, or has another length than the labels.
+    TypeError, ValueError
+        If label_texts is malformed, see `check_label_texts`.
     """
     if label_texts is None:
         return texts, y
-    of_labels = check_texts(label_texts, name="label_texts", allow_empty=True, allow_missing=True)
-    n_labels = y.shape[1]
-    if len(of_labels) != n_labels:
-        raise ValueError(
-            f"label_texts has {len(of_labels)} entries, but there are {n_labels} labels. Pass one "
-            "text per label, in the order of classes_, and None for a label without a text."
-        )
+    of_labels = check_label_texts(label_texts, classes)
     columns = [column for column, text in enumerate(of_labels) if text.strip()]
     rows = sp.csr_array(
         (
@@ -133,7 +127,7 @@ def add_label_texts(
             np.array(columns, dtype=y.indices.dtype),
             np.arange(len(columns) + 1, dtype=y.indptr.dtype),
         ),
-        shape=(len(columns), n_labels),
+        shape=(len(columns), y.shape[1]),
     )
     added = [of_labels[column] for column in columns]
     return [*texts, *added], sp.csr_array(sp.vstack([y, rows], format="csr"))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
+from skxmc._input.per_label import rows_by_label
 from skxmc._input.ranking import top_k_of_csr
 from skxmc._input.sparse import as_array
 from skxmc._input.types import LabelsOfTexts, Propensities, Scores
@@ -239,6 +240,7 @@ def _inverse(propensities: Propensities, classes: NDArray[Any]) -> NDArray[np.fl
                 "training labels, by label_propensities(y_train)."
             )
         propensities = [propensities[label] for label in classes.tolist()]
+    propensities = rows_by_label(propensities, classes, "propensities")
     propensities = as_array(propensities, "propensities")
     if propensities.dtype.kind not in "buif":
         raise TypeError(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
+from skxmc._input.per_label import column_labels, columns_by_label
 from skxmc._input.ranking import check_k, rank_columns
 from skxmc._input.sparse import as_array, row_of_entry
 from skxmc._input.types import LabelsOfTexts, Scores
@@ -29,7 +30,9 @@ def ranked_columns(
 ) -> tuple[NDArray[np.int64], Labels]:
     """Return the columns of the k best labels of each text, (n, k), and the true labels."""
     k = check_k(k)
-    is_top_k = hasattr(y_score, "labels")
+    is_top_k = hasattr(y_score, "labels") and not hasattr(y_score, "columns")  # not a frame
+    if classes is None:
+        classes = column_labels(y_score)
     if classes is None and names_labels(y_true) and not is_top_k:
         raise ValueError(
             "y_true names its labels, but which columns of y_score they are is not known. Pass "
@@ -47,6 +50,7 @@ def ranked_columns(
             cast(TopK, y_score).labels, k, true.classes, may_be_new=may_be_new
         )
     else:
+        y_score = columns_by_label(y_score, true.classes, "y_score")
         columns = rank_columns(y_score, k, len(true.classes))
     if len(columns) != true.matrix.shape[0]:
         raise ValueError(

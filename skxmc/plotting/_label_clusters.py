@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +22,10 @@ from sklearn.decomposition import PCA
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.utils import check_scalar
 
+from skxmc._input.per_label import LabelTexts, check_label_texts
 from skxmc._input.ranking import check_k, top_k_of_csr
 from skxmc._input.types import LabelsOfTexts
-from skxmc._input.validation import check_labels, check_texts
+from skxmc._input.validation import check_labels
 from skxmc._model.network import LightXMLNetwork
 from skxmc.plotting._common import (
     COLORS,
@@ -149,7 +150,7 @@ class LabelClustersDisplay:
         estimator: Any,
         y: LabelsOfTexts,
         *,
-        label_texts: Iterable[str | None] | None = None,
+        label_texts: LabelTexts | None = None,
         n_words: int = 2,
         ax: Axes | None = None,
         panels: Sequence[str] = PANELS,
@@ -369,18 +370,10 @@ def _principal_components(
     return coordinates, shares
 
 
-def _checked_label_texts(
-    label_texts: Iterable[str | None] | None, classes: NDArray[Any]
-) -> list[str]:
+def _checked_label_texts(label_texts: LabelTexts | None, classes: NDArray[Any]) -> list[str]:
     if label_texts is None:
         return [str(label) for label in classes.tolist()]
-    texts = check_texts(label_texts, name="label_texts", allow_empty=True, allow_missing=True)
-    if len(texts) != len(classes):
-        raise ValueError(
-            f"label_texts has {len(texts)} entries, but there are {len(classes)} labels. Pass one "
-            "text for each label, in the order of classes_, and None for a label without text."
-        )
-    return [text.lower() for text in texts]
+    return [text.lower() for text in check_label_texts(label_texts, classes)]
 
 
 def _names(texts: list[str], membership: sparse.csr_array, n_words: int) -> list[str]:

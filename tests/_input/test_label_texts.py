@@ -15,10 +15,11 @@ from skxmc._training import initialization
 
 TEXTS = ["red fruit", "blue car"]
 Y = check_labels([["apple"], ["car", "sky"]]).matrix
+CLASSES = np.arange(Y.shape[1])
 
 
 def test_add_label_texts_gives_each_text_its_label_alone():
-    texts, y = add_label_texts(TEXTS, Y, ["an apple", "a car", "the sky"])
+    texts, y = add_label_texts(TEXTS, Y, CLASSES, ["an apple", "a car", "the sky"])
     assert texts == [*TEXTS, "an apple", "a car", "the sky"]
     expected = np.vstack([Y.toarray(), np.eye(3)])
     np.testing.assert_array_equal(y.toarray(), expected)
@@ -36,14 +37,14 @@ def test_add_label_texts_gives_each_text_its_label_alone():
     ids=["list", "tuple", "array", "series", "strings"],
 )
 def test_add_label_texts_missing_and_blank_texts_add_nothing(label_texts):
-    texts, y = add_label_texts(TEXTS, Y, label_texts)
+    texts, y = add_label_texts(TEXTS, Y, CLASSES, label_texts)
     assert texts == [*TEXTS, "a car"]
     assert y.shape == (3, 3)
     assert y[[2]].toarray().tolist() == [[0, 1, 0]]
 
 
 def test_add_label_texts_keeps_matrix_canonical():
-    _, y = add_label_texts(TEXTS, Y, ["an apple", None, "the sky"])
+    _, y = add_label_texts(TEXTS, Y, CLASSES, ["an apple", None, "the sky"])
     assert y.dtype == Y.dtype
     assert type(y) is type(Y)
     assert y.has_canonical_format
@@ -54,16 +55,16 @@ def test_add_label_texts_keeps_matrix_canonical():
 
 def test_add_label_texts_leaves_input_unchanged():
     texts, before = list(TEXTS), Y.copy()
-    add_label_texts(texts, Y, ["an apple", "a car", "the sky"])
+    add_label_texts(texts, Y, CLASSES, ["an apple", "a car", "the sky"])
     assert texts == TEXTS
     assert (before != Y).nnz == 0
 
 
 def test_add_label_texts_none_returns_input():
-    texts, y = add_label_texts(TEXTS, Y, None)
+    texts, y = add_label_texts(TEXTS, Y, CLASSES, None)
     assert texts is TEXTS
     assert y is Y
-    texts, y = add_label_texts(TEXTS, Y, [None] * 3)
+    texts, y = add_label_texts(TEXTS, Y, CLASSES, [None] * 3)
     assert texts == TEXTS
     assert y.shape == (2, 3)
 
@@ -77,7 +78,7 @@ def test_add_label_texts_none_returns_input():
         (["a", None, 3], TypeError, "label_texts must hold str only, but row 2 is 3 of type int"),
         (["a", b"b", "c"], TypeError, "row 1 is b'b' of type bytes. Decode it"),
         ("abc", ValueError, "string object received. Pass a list: label_texts=[text]"),
-        ({"apple": "a", "car": "b", "sky": "c"}, TypeError, "label_texts must be a list, tuple"),
+        ({"apple": "a"}, ValueError, "label_texts has a text for 'apple', which is not a label"),
         (iter("abc"), TypeError, "label_texts must be a list, tuple"),
         (3, TypeError, "label_texts must be a list, tuple"),
         (pd.DataFrame({"a": [1], "b": [1], "c": [1]}), ValueError, "must be one-dimensional"),
@@ -86,7 +87,7 @@ def test_add_label_texts_none_returns_input():
 )
 def test_add_label_texts_bad_input_is_refused(label_texts, error, message):
     with pytest.raises(error, match=re.escape(message)):
-        add_label_texts(TEXTS, Y, label_texts)
+        add_label_texts(TEXTS, Y, CLASSES, label_texts)
 
 
 # ---------------------------------------------------------------- in fit
@@ -127,3 +128,17 @@ def test_fit_ensemble_passes_label_texts_to_members():
     ensemble.fit(X, Y, label_texts=label_texts)
     alone = make_classifier().fit(X, Y, label_texts=label_texts)
     assert_same_predictions(ensemble.estimators_[1], alone)
+
+
+def test_fit_label_texts_series_goes_by_label():
+
+    labels = [["b"], ["a"], ["c"], ["a"]]
+    texts = ["zebra", "apple", "cherry", "apple pie"]
+    in_order = ["about a", "about b", "about c"]
+    by_label = pd.Series(in_order[::-1], index=["c", "b", "a"])
+    y = check_labels(labels)
+    expected = add_label_texts(texts, y.matrix, y.classes, in_order)
+    for given in (by_label, by_label.to_dict()):
+        found = add_label_texts(texts, y.matrix, y.classes, given)
+        assert found[0] == expected[0]
+        assert (found[1] != expected[1]).nnz == 0

@@ -228,3 +228,48 @@ def test_metrics_public_names_are_all_exported():
         name for name in vars(metrics) if name.endswith(("_at_k", "_scorer", "_propensities"))
     }
     assert public - {"AtKScorer"} == set(metrics.__all__)
+
+
+# ---------------------------------------------------------------- names of columns
+
+
+LABELS = [f"label {i}" for i in range(np.shape(Y_SCORE)[1])]
+PERMUTED = np.random.default_rng(0).permutation(len(LABELS))
+
+
+def named(values, order=None):
+    """A frame whose columns are named, in another order."""
+    dense = values.toarray() if sparse.issparse(values) else values
+    frame = pd.DataFrame(dense, columns=LABELS)
+    return frame.iloc[:, PERMUTED if order is None else order]
+
+
+@pytest.mark.parametrize("metric", BY_HAND)
+def test_metrics_frame_of_scores_goes_by_name(metric):
+    classes = np.array(LABELS, dtype=object)
+    for y_true in (named(Y_TRUE, PERMUTED[::-1]), Y_TRUE):
+        value = evaluate(metric, y_true, named(Y_SCORE), k=2, classes=classes)
+        assert value == pytest.approx(BY_HAND[metric], abs=1e-12)
+
+
+def test_precision_two_frames_need_no_classes():
+    value = precision_at_k(named(Y_TRUE, PERMUTED[::-1]), named(Y_SCORE), k=2)
+    assert value == pytest.approx(BY_HAND[precision_at_k], abs=1e-12)
+
+
+def test_precision_frame_of_other_columns_is_refused():
+    with pytest.raises(ValueError, match=r"the header of y_score holds 'label 0', which is not a"):
+        precision_at_k(Y_TRUE, named(Y_SCORE, range(len(LABELS))), classes=range(len(LABELS)))
+
+
+def test_precision_frame_with_a_column_called_labels_is_a_frame():
+    names = ["labels", "scores", *LABELS[2:]]
+    value = precision_at_k(Y_TRUE, pd.DataFrame(np.asarray(Y_SCORE), columns=names), k=2)
+    assert value == pytest.approx(BY_HAND[precision_at_k], abs=1e-12)
+
+
+def test_psp_series_of_propensities_goes_by_label():
+    classes = np.array(LABELS, dtype=object)
+    series = pd.Series(PROPENSITIES, index=LABELS).iloc[PERMUTED]
+    value = psp_at_k(Y_TRUE, Y_SCORE, k=2, propensities=series, classes=classes)
+    assert value == psp_at_k(Y_TRUE, Y_SCORE, k=2, propensities=PROPENSITIES)

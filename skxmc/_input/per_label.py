@@ -1,0 +1,119 @@
+"""Values that users pass per label, put in the order of the labels."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skxmc._input.validation import check_texts
+
+LabelTexts = Iterable[str | None] | Mapping[Any, str | None]
+
+
+def rows_by_label(values: Any, classes: NDArray[Any], name: str) -> Any:
+    """Put values with an index of labels, such as a pandas Series, in the order of `classes`.
+
+    Parameters
+    ----------
+    values : object
+        One value or row per label.
+    classes : ndarray of shape (n_labels,)
+        Labels.
+    name : str
+        Name in error messages.
+
+    Returns
+    -------
+    object
+        `values` itself if they have no index, or one that only counts, else a copy in order.
+
+    Raises
+    ------
+    ValueError
+        If the index is neither a count nor the labels.
+    """
+    order = _order(getattr(values, "index", None), classes, f"the index of {name}", name)
+    return values if order is None else values.iloc[order]
+
+
+def columns_by_label(values: Any, classes: NDArray[Any], name: str) -> Any:
+    """Do the same as `rows_by_label` with the columns of a frame."""
+    order = _order(column_labels(values), classes, f"the header of {name}", name)
+    if order is None:
+        return values
+    return values.iloc[:, order] if hasattr(values, "iloc") else values[:, order.tolist()]
+
+
+def column_labels(values: Any) -> Any:
+    """Return the columns of a frame, or None if it is not a frame or they only count."""
+    columns = getattr(values, "columns", None)
+    if isinstance(columns, list):  # polars, which names columns "column_0" and so on by default
+        counted = [f"column_{i}" for i in range(len(columns))]
+        return None if columns == counted else np.array(columns, dtype=object)
+    return None if type(columns).__name__ == "RangeIndex" else columns
+
+
+def check_label_texts(label_texts: LabelTexts, classes: NDArray[Any]) -> list[str]:
+    """Check the text about each label, and return it in the order of `classes`.
+
+    Parameters
+    ----------
+    label_texts : array-like of shape (n_labels,), Series, or dict
+        One text per label, in the order of `classes`. A Series with an index of labels and a dict
+        go by label. None, NaN and missing keys are empty texts.
+    classes : ndarray of shape (n_labels,)
+        Labels.
+
+    Raises
+    ------
+    TypeError
+        If label_texts is not a sequence, or an entry is neither a text nor missing.
+    ValueError
+        If label_texts is a bare string, has another length than the labels, or names a label that
+        is not there.
+    """
+    if isinstance(label_texts, Mapping):
+        known = set(classes.tolist())
+        unknown = next((label for label in label_texts if label not in known), None)
+        if unknown is not None:
+            raise ValueError(
+                f"label_texts has a text for {reprlib.repr(unknown)}, which is not a label. The "
+                f"first label is {reprlib.repr(classes.tolist()[0])}. Spell the labels as in y."
+            )
+        label_texts = [label_texts.get(label) for label in classes.tolist()]
+    label_texts = rows_by_label(label_texts, classes, "label_texts")
+    texts = check_texts(label_texts, name="label_texts", allow_empty=True, allow_missing=True)
+    if len(texts) != len(classes):
+        raise ValueError(
+            f"label_texts has {len(texts)} entries, but there are {len(classes)} labels. Pass one "
+            "text per label, in the order of classes_, and None for a label without a text."
+        )
+    return texts
+
+
+def _order(axis: Any, classes: NDArray[Any], where: str, name: str) -> NDArray[np.int64] | None:
+    """Return the place of each label of `classes` on an axis, or None if the axis only counts."""
+    if not (hasattr(axis, "tolist") and hasattr(axis, "dtype")):
+        return None  # not an axis of pandas or polars: lists have a method of the name "index"
+    if type(axis).__name__ == "RangeIndex":
+        return None
+    found, wanted = axis.tolist(), classes.tolist()
+    if len(found) == len(wanted) and set(found) == set(wanted):
+        place = dict(zip(found, range(len(found)), strict=True))
+        return np.array([place[label] for label in wanted])
+    if found == list(range(len(found))):
+        return None
+    known = set(wanted)
+    strange = next((label for label in found if label not in known), None)
+    fault = (
+        f"holds {len(found)} of {len(wanted)} labels"
+        if strange is None
+        else f"holds {reprlib.repr(strange)}, which is not a label"
+    )
+    raise ValueError(
+        f"{where} {fault}. Name every label once, or pass {name}.to_numpy() to go by position."
+    )
