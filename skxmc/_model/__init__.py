@@ -1,1 +1,1 @@
-"""The network and what feeds it: PyTorch, without scikit-learn's estimators."""
+"""The network and its inputs, in PyTorch and without scikit-learn's estimators."""

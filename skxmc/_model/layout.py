@@ -1,8 +1,8 @@
-"""Which labels are ranked: where labels lie in their clusters, and which clusters are taken.
+"""The places of labels in their clusters, and the choice of candidate clusters.
 
-Labels are stored cluster by cluster: label l is slot `slot_of[l]` of cluster `cluster_of[l]`, so
-that the candidates of a text are whole blocks of memory. Nothing here is ever of shape (texts,
-labels), waits for a GPU, or loops over texts.
+Labels are stored cluster by cluster: label l has slot `slot_of[l]` of cluster `cluster_of[l]`. The
+candidates of a text are thus whole blocks of memory. No tensor here has the shape (texts, labels),
+and no function waits for a GPU or loops over texts.
 """
 
 from __future__ import annotations
@@ -15,38 +15,38 @@ from torch import nn
 
 
 class Positives(NamedTuple):
-    """The positive labels of a batch, one entry for each (text, label) pair."""
+    """The positive labels of a batch, one entry per pair of text and label."""
 
     rows: torch.Tensor  # (P,) int64, the text's row in the batch
     labels: torch.Tensor  # (P,) int64
 
     def to(self, device: torch.device) -> Positives:
-        """The same pairs on `device`."""
+        """Copy the pairs to `device`."""
         return Positives(*(t.to(device, non_blocking=device.type == "cuda") for t in self))
 
 
 class Candidates(NamedTuple):
-    """The clusters that the texts of a batch rank."""
+    """The candidate clusters of the texts of a batch."""
 
-    clusters: torch.Tensor  # (M,) int64 ascending; filled up with the dummy cluster C
-    position: torch.Tensor  # (C + 1,) int64, where in `clusters` a cluster stands
-    chosen: torch.Tensor  # (B, b) int64, the clusters that each text recalled
+    clusters: torch.Tensor  # (M,) int64, ascending, padded with the dummy cluster C
+    position: torch.Tensor  # (C + 1,) int64, index of each cluster in `clusters`
+    chosen: torch.Tensor  # (B, b) int64, the clusters recalled per text
 
 
 class LabelLayout(nn.Module):
-    """Where each label lies: its cluster, and its slot in it.
+    """Places of labels: the cluster of each label, and its slot in the cluster.
 
     Parameters
     ----------
     cluster_of : ndarray of shape (n_labels,)
-        Cluster of each label, 0 to C - 1, none empty.
+        Cluster of each label, 0 to C - 1. No cluster is empty.
 
     Attributes
     ----------
     cluster_of, slot_of : Tensor of shape (n_labels,), int64
     labels_of : Tensor of shape (C + 1, s), int64
         The labels of each cluster, -1 in slots without a label. Row C is a dummy cluster without
-        labels: it fills lists of clusters up to a length that is known without asking the GPU.
+        labels. It pads lists of clusters to a length that does not depend on data on the GPU.
     """
 
     cluster_of: torch.Tensor
@@ -66,13 +66,13 @@ class LabelLayout(nn.Module):
         slot_of[by_cluster] = np.arange(self.n_labels) - np.repeat(starts, sizes)
         labels_of = np.full((self.n_clusters + 1, self.max_size), -1, dtype=np.int64)
         labels_of[cluster_of, slot_of] = np.arange(self.n_labels)
-        # Rebuilt from the clusters whenever a model is loaded, so not part of the state.
+        # Not part of the state, as a loaded model rebuilds them from the clusters.
         self.register_buffer("cluster_of", torch.tensor(cluster_of).long(), persistent=False)
         self.register_buffer("slot_of", torch.from_numpy(slot_of), persistent=False)
         self.register_buffer("labels_of", torch.from_numpy(labels_of), persistent=False)
 
     def cluster_targets(self, positives: Positives, n_texts: int) -> torch.Tensor:
-        """Multi-hot clusters of the positive labels, y_g of eq. 1: (n_texts, C) float32."""
+        """Mark the clusters of the positive labels, y_g of eq. 1: (n_texts, C) float32."""
         targets = torch.zeros(n_texts, self.n_clusters, device=self.cluster_of.device)
         targets[positives.rows, self.cluster_of[positives.labels]] = 1.0
         return targets
@@ -82,10 +82,10 @@ class LabelLayout(nn.Module):
 def dynamic_clusters(
     recall_logits: torch.Tensor, cluster_targets: torch.Tensor, n_candidate_clusters: int
 ) -> torch.Tensor:
-    """Choose the clusters to rank by the current generator, positive ones first: (B, b) int64.
+    """Choose the candidate clusters in training, positive clusters first: (B, b) int64.
 
-    These are the b clusters with the highest sigmoid(g) + [is a positive cluster]; no gradient
-    flows through the choice.
+    These are the b clusters with the highest sigmoid(g) + [is a positive cluster], by the current
+    logits g of the recall head. No gradient flows through the choice.
     """
     preference = torch.sigmoid(recall_logits.float()) + cluster_targets
     return preference.topk(n_candidate_clusters, dim=1).indices
@@ -93,7 +93,7 @@ def dynamic_clusters(
 
 @torch.no_grad()
 def top_clusters(recall_logits: torch.Tensor, n_candidate_clusters: int) -> torch.Tensor:
-    """Choose the clusters to rank in prediction, the best first: (B, b) int64."""
+    """Choose the candidate clusters in prediction, the best first: (B, b) int64."""
     return recall_logits.topk(n_candidate_clusters, dim=1).indices
 
 
@@ -101,17 +101,17 @@ def top_clusters(recall_logits: torch.Tensor, n_candidate_clusters: int) -> torc
 def gather_candidates(
     chosen: torch.Tensor, n_clusters: int, positive_clusters: torch.Tensor | None = None
 ) -> Candidates:
-    """List every cluster that some text of the batch needs, each once.
+    """List every cluster that a text of the batch needs, each once.
 
     Parameters
     ----------
     chosen : Tensor of shape (B, b), int64
-        Clusters that each text ranks as a whole.
+        Candidate clusters per text, all of whose labels are ranked.
     n_clusters : int
-        C, the number of clusters.
+        Number of clusters C.
     positive_clusters : Tensor of shape (P,), int64, optional
-        Clusters of the positive labels. They are listed too, as a text with more than b positive
-        clusters has positives outside of its chosen ones.
+        Clusters of the positive labels. They are listed too, because a text with more than b
+        positive clusters has positives outside its chosen clusters.
     """
     needed = torch.zeros(n_clusters, dtype=torch.bool, device=chosen.device)
     needed[chosen.flatten()] = True
@@ -120,7 +120,7 @@ def gather_candidates(
         needed[positive_clusters] = True
         n_listed += len(positive_clusters)
     if needed.is_cuda:
-        # Counting them would wait for the GPU: list as many as there can be.
+        # To count them, the CPU would wait for the GPU. The list has the maximum length instead.
         clusters = _list_padded(needed, min(n_listed, n_clusters))
     else:
         clusters = needed.nonzero().squeeze(1)
@@ -130,9 +130,9 @@ def gather_candidates(
 
 
 def _list_padded(needed: torch.Tensor, size: int) -> torch.Tensor:
-    """Clusters that are needed, ascending, filled up to `size` with C; nothing is counted.
+    """List the needed clusters, ascending, padded to `size` with C, without counting them.
 
-    As `torch.nonzero_static` does, which older versions of torch do not have on a GPU.
+    `torch.nonzero_static` does the same, but older versions of torch lack it on a GPU.
     """
     first = torch.argsort(needed.logical_not().to(torch.int8), stable=True)[:size]
     return torch.where(needed[first], first, len(needed))

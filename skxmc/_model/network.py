@@ -1,4 +1,4 @@
-"""The cooperative network of LightXML: encoder, recall head (generator), ranking head."""
+"""The network of LightXML: an encoder, a recall head and a ranking head."""
 
 from __future__ import annotations
 
@@ -32,75 +32,77 @@ MIN_SCORE = torch.finfo(torch.float32).tiny
 
 
 class Losses(NamedTuple):
-    """The two parts of eq. 6; a part that was not asked for is 0."""
+    """The two parts of eq. 6. A part that was not requested is 0."""
 
     recall: torch.Tensor
     rank: torch.Tensor
 
 
 class ScoreParts(NamedTuple):
-    """The labels of the clusters that texts recall, and the two factors of their scores."""
+    """The labels of the candidate clusters, and the two factors of their scores."""
 
     clusters: torch.Tensor  # (B, b) int64, the best first
-    labels: torch.Tensor  # (B, b, s) int64, -1 where a cluster has a label less than the largest
+    labels: torch.Tensor  # (B, b, s) int64, -1 in slots without a label
     recall: torch.Tensor  # (B, b, 1) float32, sigmoid(g_cluster(l))
     rank: torch.Tensor  # (B, b, s) float32, sigmoid(E_l . z); 1 in the direct mode
 
     def scores(self) -> torch.Tensor:
-        """Multiply the two: (B, b, s) float32, positive, 0 where there is no label."""
+        """Multiply the factors: (B, b, s) float32, positive, and 0 in slots without a label."""
         scores = (self.recall * self.rank).clamp_min(MIN_SCORE)
         return scores.masked_fill(self.labels < 0, 0.0)
 
 
 class LabelTable(nn.Module):
-    """Embeddings and biases of the labels, one row of memory a cluster.
+    """Embeddings and biases of the labels, with one row of memory per cluster.
 
-    Gradients are sparse, rows of the clusters that a step has taken; `RowAdamW` writes only those.
-    The gradient of the whole table never exists. The embeddings start at whatever memory holds:
-    `start_at_priors` draws them, or a saved model brings them.
+    Gradients are sparse: they hold only the rows of the clusters in a step, and `RowAdamW` writes
+    only these rows. The embeddings are not initialized. `start_at_priors` draws them, or a saved
+    model replaces them.
 
     Parameters
     ----------
     n_clusters, cluster_size, dim : int
-        C, s and d. The table has one dummy cluster more, see `LabelLayout`.
+        Sizes C, s and d. The table has one more cluster, the dummy of `LabelLayout`.
     """
 
     def __init__(self, n_clusters: int, cluster_size: int, dim: int) -> None:
         super().__init__()
         self.dim = dim
-        # Not drawn here: a loaded model would only throw it away, and it may be most of the memory.
+        # Not drawn here, because a loaded model would replace it, and it may be most of the memory.
         self.weight = nn.Parameter(torch.empty(n_clusters + 1, cluster_size * dim))
         self.bias = nn.Parameter(torch.zeros(n_clusters + 1, cluster_size))
 
     def forward(self, clusters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Embeddings (M, s, d) and biases (M, s) of some clusters, each listed once."""
+        """Return embeddings (M, s, d) and biases (M, s) of clusters, each listed once."""
         weight = F.embedding(clusters, self.weight, sparse=True)
         bias = F.embedding(clusters, self.bias, sparse=True)
         return weight.unflatten(1, (-1, self.dim)), bias
 
     def by_cluster(self) -> torch.Tensor:
-        """All embeddings, (C + 1, s, d), sharing memory with the table."""
+        """Return all embeddings, (C + 1, s, d), in the memory of the table."""
         return self.weight.detach().unflatten(1, (-1, self.dim))
 
 
 class LightXMLNetwork(nn.Module):
-    """Text representation, label recall and label ranking, trained together.
+    """Encoder, recall head and ranking head, trained together.
+
+    The paper calls the recall head "generator" and the ranking head "discriminator".
 
     Parameters
     ----------
     encoder : PreTrainedModel
         A Hugging Face encoder.
     cluster_of : ndarray of shape (n_labels,)
-        Cluster of each label. Where each has its own, the recall head scores labels and there is
-        no ranking (the direct mode).
+        Cluster of each label. If each label is a cluster of its own (the direct mode), the recall
+        head scores labels and there is no ranking head.
     n_feature_layers : int
         Number of last hidden layers whose [CLS] states are concatenated.
     bottleneck_dim : int
-        d, the dimension of the label embeddings.
+        Dimension d of the label embeddings.
     dropout : float
-        On the concatenated states.
+        Dropout rate of the concatenated states.
     separate_encoders : bool, default=False
-        Whether the ranking has a copy of the encoder to itself, see `separate_encoders`.
+        Whether the ranking head has its own copy of the encoder.
     """
 
     feature_mean: torch.Tensor
@@ -126,8 +128,8 @@ class LightXMLNetwork(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.layout = LabelLayout(cluster_of)
         dim = n_feature_layers * encoder.config.hidden_size
-        # Subtracted from e before the dropout, which would else turn what all texts have in common
-        # into noise. Zero where the heads start at random, as in the paper.
+        # Subtracted from e before the dropout, which would otherwise turn the part that all texts
+        # share into noise. It is zero if the heads start at random, as in the paper.
         self.register_buffer("feature_mean", torch.zeros(dim))
         self.recall_head = nn.Linear(dim, self.layout.n_clusters)
         self.direct = self.layout.max_size == 1
@@ -139,7 +141,7 @@ class LightXMLNetwork(nn.Module):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Arguments that make an equal network, beside the encoder and the clusters."""
+        """Arguments that make an equal network, besides the encoder and the clusters."""
         return {
             "n_feature_layers": self.n_feature_layers,
             "bottleneck_dim": self.bottleneck_dim,
@@ -149,22 +151,22 @@ class LightXMLNetwork(nn.Module):
 
     @property
     def encoders(self) -> list[Any]:
-        """The encoder, and the one of the ranking where that has its own."""
+        """The encoder, and the copy of the ranking head if there is one."""
         return [self.encoder] if self.rank_encoder is None else [self.encoder, self.rank_encoder]
 
     def separate_encoders(self) -> None:
-        """Give the ranking a copy of the encoder to itself (BS of table 5)."""
+        """Give the ranking head its own copy of the encoder (BS of table 5)."""
         self.rank_encoder = copy.deepcopy(self.encoder)
 
     def set_dropout(self, rate: float, of_encoder: float | None) -> None:
-        """Set the dropout of e, and that inside the encoders; None is what they came with."""
+        """Set the dropout rates of e and of the encoders. None restores the encoders' own rates."""
         self.dropout.p = rate
         rates = self.own_dropout_rates
         for encoder in self.encoders:
             set_dropout(encoder, rates if of_encoder is None else dict.fromkeys(rates, of_encoder))
 
     def place_on(self, device: torch.device) -> LightXMLNetwork:
-        """Move to `device`, and compute in the way that is fast there."""
+        """Move to `device`, and choose the fastest computation there."""
         for encoder in self.encoders:
             use_fast_attention(encoder, device)
             use_sparse_embedding(encoder, device)
@@ -173,7 +175,7 @@ class LightXMLNetwork(nn.Module):
     def represent(self, batch: TokenBatch) -> torch.Tensor:
         """Represent texts by e = [e_1, ..., e_5], e_i the [CLS] state of the i-th last layer.
 
-        Where the ranking has its own encoder, its e follows that of the recall.
+        If the ranking head has its own encoder, its e follows the e of the recall head.
         """
         states = [cls_states(encoder, batch, self.n_feature_layers) for encoder in self.encoders]
         return torch.cat(states, dim=1) if len(states) > 1 else states[0]
@@ -192,15 +194,15 @@ class LightXMLNetwork(nn.Module):
         Parameters
         ----------
         features : Tensor of shape (B, n_encoders * n_feature_layers * hidden)
-            What `represent` returned.
+            Result of `represent`.
         positives : Positives
             The positive labels.
         n_candidate_clusters : int
-            b, the number of clusters whose labels are ranked.
+            Number of candidate clusters b per text.
         chosen : Tensor of shape (B, b), int64, optional
-            The clusters to rank; by default the current generator's (dynamic negatives).
+            Candidate clusters. By default the recall head chooses them (dynamic negatives).
         objective : {"both", "recall", "rank"}, default="both"
-            Which of the two to compute.
+            Losses to compute.
         """
         recall_features, rank_features = self._head_inputs(features)
         no_loss = features.new_zeros((), dtype=torch.float32)
@@ -219,13 +221,13 @@ class LightXMLNetwork(nn.Module):
         return Losses(recall_loss, rank_loss)
 
     def _head_inputs(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What generator and discriminator see: e less its mean, with dropout in training."""
+        """Compute the input of each head: e minus its mean, with dropout in training."""
         by_encoder = features.unflatten(1, (len(self.encoders), -1))
         inputs = self.dropout(by_encoder - self.feature_mean)
         return inputs[:, 0], inputs[:, -1]
 
     def recall_logits(self, features: torch.Tensor) -> torch.Tensor:
-        """Score the clusters by the generator: (B, C) float32."""
+        """Score all clusters by the recall head: (B, C) float32."""
         return self.recall_head(self._head_inputs(features)[0]).float()
 
     def _rank_loss(
@@ -233,9 +235,9 @@ class LightXMLNetwork(nn.Module):
     ) -> torch.Tensor:
         """Compute eq. 5: binary cross-entropy summed over texts and their candidates.
 
-        A text ranks all labels of the clusters chosen for it, and its positives wherever they
-        are. With softplus(x) for the cross-entropy of a negative, that of a positive is
-        softplus(x) - x; slots without a label count nowhere.
+        The candidates of a text are all labels of its chosen clusters, and its positives in any
+        cluster. The cross-entropy of a negative is softplus(x), and that of a positive is
+        softplus(x) - x. Slots without a label never count.
         """
         cluster = self.layout.cluster_of[positives.labels]
         slot = self.layout.slot_of[positives.labels]
@@ -259,11 +261,11 @@ class LightXMLNetwork(nn.Module):
         Returns
         -------
         of_listed : Tensor of shape (B, M, s)
-            Every text against the labels of all listed clusters, without the bias.
+            Scores of the labels of all listed clusters for each text, without the bias.
         bias : Tensor of shape (M, s), float32
-            Of these labels.
+            Biases of these labels.
         of_chosen : Tensor of shape (B, b, s), float32
-            Each text against the labels of its own clusters, with the bias.
+            Scores of the labels of each text's own clusters, with the bias.
         """
         weight, bias = self.label_table(candidates.clusters)
         z = self.bottleneck(features)
@@ -281,15 +283,15 @@ class LightXMLNetwork(nn.Module):
         Returns
         -------
         labels : Tensor of shape (B, m), int64
-            The candidates; -1 where a cluster has a label less than the largest.
+            Candidate labels, -1 in slots without a label.
         scores : Tensor of shape (B, m), float32
-            Positive; 0 where there is no label.
+            Positive scores, 0 in slots without a label.
         """
         parts = self.score_parts(features, n_candidate_clusters)
         return parts.labels.flatten(1), parts.scores().flatten(1)
 
     def score_parts(self, features: torch.Tensor, n_candidate_clusters: int) -> ScoreParts:
-        """Score the best clusters, and the labels in them, each by its head."""
+        """Score the best clusters by the recall head, and their labels by the ranking head."""
         recall_features, rank_features = self._head_inputs(features)
         recall_logits = self.recall_head(recall_features).float()
         chosen = top_clusters(recall_logits, n_candidate_clusters)

@@ -1,4 +1,4 @@
-"""Seeds that leave torch's own generators as they were found."""
+"""Seeds that leave the global random generators of torch unchanged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _found: dict[torch.device, torch.Tensor] = {}
 
 
 def _forget_seeds() -> None:
-    """In a forked child, where the threads are gone that would have restored them."""
+    """Forget all seeds in a forked child, which lacks the threads that would restore them."""
     global _n_seeded
     _n_seeded = 0
     _found.clear()
@@ -28,9 +28,9 @@ if hasattr(os, "register_at_fork"):
 
 @contextlib.contextmanager
 def local_seed(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch inside the context and leave its global generators as they were found.
+    """Seed torch inside the context, and restore its global generators at the end.
 
-    Where several threads do so at once, the last one to leave restores them.
+    If several threads are inside at once, the last one to leave restores the generators.
     """
     global _n_seeded
     with _seeding:

@@ -1,4 +1,4 @@
-"""Texts to tokens, tokens to batches: everything is tokenised once, batches are of one length."""
+"""Tokens of texts, tokenized once, and batches of texts of similar length."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ import torch
 
 from skxmc._utils.parallel import ProcessLock
 
-# Texts handed to the tokenizer at once; bounds the memory of its intermediate Python lists.
+# Texts per call of the tokenizer. It bounds the memory of intermediate Python lists.
 TOKENIZER_BLOCK = 10_000
-# Texts are shuffled, cut into pools of this many batches and sorted by length inside a pool:
-# enough for nearly no padding, small enough that batches stay random.
+# Texts are shuffled, cut into pools of this many batches, and sorted by length inside each pool.
+# This leaves nearly no padding, and the batches stay random.
 BATCHES_PER_POOL = 64
-# A tokenizer notes whether to truncate before it tokenises: one thread at a time.
+# A tokenizer stores its truncation before it tokenizes, so only one thread may use it at a time.
 _tokenizing = ProcessLock()
 
 
 class TokenBatch(NamedTuple):
-    """Padded tokens of some texts, as the encoder takes them."""
+    """Padded tokens of some texts, the input of the encoder."""
 
     input_ids: torch.Tensor  # (B, T) int64
     attention_mask: torch.Tensor  # (B, T) int64, 0 on padding
     cls_position: torch.Tensor  # (B,) int64
-    token_type_ids: torch.Tensor | None  # (B, T) int64, for encoders with more than one type
+    token_type_ids: torch.Tensor | None  # (B, T) int64, if the encoder has several types
 
     def to(self, device: torch.device) -> TokenBatch:
-        """The same batch on `device`; from pinned memory the copy does not block."""
-        is_cuda = device.type == "cuda"  # on others the source may be gone before it is copied
+        """Copy the batch to `device`. From pinned memory, the copy does not block."""
+        is_cuda = device.type == "cuda"  # elsewhere the source may be freed before it is copied
         return self._map(lambda tensor: tensor.to(device, non_blocking=is_cuda))
 
     def pin(self) -> TokenBatch:
-        """The same batch in page-locked memory, from where a GPU fetches it on its own."""
+        """Copy the batch to page-locked memory, from which a GPU copies without the CPU."""
         return self._map(torch.Tensor.pin_memory)
 
     def _map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> TokenBatch:
@@ -48,18 +48,18 @@ class TokenBatch(NamedTuple):
 
 
 class TokenStore:
-    """The tokens of many texts in one flat array.
+    """Tokens of many texts in one flat array.
 
     Parameters
     ----------
     ids : ndarray of shape (n_tokens,), int32
-        Token ids of all texts, special tokens included, one text after the other.
+        Token ids of all texts in turn, including special tokens.
     offsets : ndarray of shape (n_texts + 1,), int64
         Text i has the tokens ``ids[offsets[i]:offsets[i + 1]]``.
     type_ids : ndarray of shape (n_tokens,), int8, or None
-        Token types, None where all are 0.
+        Token types, or None if all are 0.
     pad_id : int
-        What fills short rows of a batch; the attention mask hides it.
+        Token id that pads short rows of a batch. The attention mask hides it.
     cls_last : bool
         Whether [CLS] is the last token of a text instead of the first.
     """
@@ -83,11 +83,11 @@ class TokenStore:
 
     @property
     def lengths(self) -> np.ndarray:
-        """Number of tokens of each text, shape (n_texts,)."""
+        """Numbers of tokens per text, of shape (n_texts,)."""
         return np.diff(self.offsets)
 
     def subset(self, rows: np.ndarray) -> TokenStore:
-        """The store of the texts `rows`, in their order."""
+        """Make a store of the texts `rows`, in their order."""
         source, lengths = self._tokens_of(rows)
         return TokenStore(
             self.ids[source],
@@ -98,16 +98,15 @@ class TokenStore:
         )
 
     def _tokens_of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where the tokens of the texts `rows` stand, one text after the other; and how many."""
+        """Return the places of the tokens of the texts `rows`, and their numbers per text."""
         lengths = self.offsets[rows + 1] - self.offsets[rows]
         return ranges(self.offsets[rows], lengths), lengths
 
     def batch(self, rows: np.ndarray) -> TokenBatch:
         """Pad the texts `rows` on the right to the longest of them.
 
-        The side does not matter to any encoder, as the mask hides padding and positions are
-        counted from the first token (or, in XLNet, between tokens); one side for all keeps the
-        positions of BERT-like encoders right whatever side their tokenizer pads on.
+        BERT-like encoders count positions from the left, and would count padding there. XLNet
+        uses distances between tokens, and gives the same result with padding on either side.
         """
         source, lengths = self._tokens_of(rows)
         shape = (len(rows), int(lengths.max()))
@@ -129,12 +128,12 @@ class TokenStore:
 
 
 def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The numbers starts[0], starts[0] + 1, ..., lengths[0] of them, then from starts[1] on."""
+    """Concatenate the ranges of `lengths[i]` consecutive integers from `starts[i]` on."""
     return np.arange(lengths.sum()) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
 
 
 def tokenize(tokenizer: Any, texts: Sequence[str], max_length: int) -> TokenStore:
-    """Tokenise texts once, truncated to `max_length` tokens, special ones included."""
+    """Tokenize texts, truncated to `max_length` tokens including special tokens."""
     with_types = "token_type_ids" in tokenizer.model_input_names
     ids, types, lengths = [], [], [np.zeros(0, dtype=np.int64)]
     for start in range(0, len(texts), TOKENIZER_BLOCK):
@@ -162,17 +161,17 @@ def tokenize(tokenizer: Any, texts: Sequence[str], max_length: int) -> TokenStor
 
 
 def count_tokens(tokenizer: Any, text: str) -> int:
-    """Count the tokens of a text, special ones included, were it not truncated."""
+    """Count the tokens of a text without truncation, including special tokens."""
     return len(_encode(tokenizer, text, truncation=False, verbose=False)["input_ids"])
 
 
 def cls_is_last(tokenizer: Any) -> bool:
-    """Whether the tokenizer puts [CLS] at the end of a text (XLNet) or at its start.
+    """Return whether [CLS] is at the end of a text (XLNet) and not at its start.
 
     Raises
     ------
     ValueError
-        If the tokenizer adds no [CLS] token, or puts it elsewhere.
+        If [CLS] is at neither end, or if the tokenizer adds none.
     """
     if tokenizer.cls_token_id is not None:
         ids = _encode(tokenizer, "text")["input_ids"]
@@ -182,13 +181,13 @@ def cls_is_last(tokenizer: Any) -> bool:
             return True
     raise ValueError(
         f"The tokenizer {type(tokenizer).__name__} puts no [CLS] token at the start or the end of "
-        "a text; use an encoder such as BERT, RoBERTa, XLNet, DistilBERT, DeBERTa, ELECTRA or "
+        "a text. Choose an encoder such as BERT, RoBERTa, XLNet, DistilBERT, DeBERTa, ELECTRA or "
         "ModernBERT."
     )
 
 
 def _encode(tokenizer: Any, texts: str | list[str], **options: Any) -> Any:
-    """Call the tokenizer alone: another call would change what it has noted of `options`."""
+    """Call the tokenizer under a lock, because a second call would change its `options`."""
     with _tokenizing:
         return tokenizer(texts, **options)
 
@@ -200,7 +199,7 @@ def _flat(rows: list[list[int]], dtype: type) -> np.ndarray:
 def training_batches(
     lengths: np.ndarray, batch_size: int, rng: np.random.Generator
 ) -> list[np.ndarray]:
-    """Cut all texts into random batches of similar length: a list of arrays of row numbers."""
+    """Cut all texts into random batches of similar length, as arrays of row numbers."""
     order = rng.permutation(len(lengths))
     pool = batch_size * BATCHES_PER_POOL
     batches = []
@@ -212,7 +211,7 @@ def training_batches(
 
 
 def prediction_batches(lengths: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
-    """Cut all texts into batches by length, the longest first: what is too large fails at once."""
+    """Cut texts into batches, the longest first, so that memory runs out early if at all."""
     order = np.argsort(-lengths, kind="stable")
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]

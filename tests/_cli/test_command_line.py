@@ -173,7 +173,7 @@ def test_predict_from_terminal_prints_instructions(model, run, monkeypatch):
         (["--threshold", "x"], "'x' is not a number from 0 to 1"),
         (["--encoding", "utf-9"], "unknown encoding: utf-9. Try utf-8"),
         (["--precision", "fp8"], "'precision' parameter"),
-        (["--device", "cuda:99"], "is not there"),
+        (["--device", "cuda:99"], "is not available"),
     ],
 )
 def test_predict_wrong_usage_returns_2_and_names_the_argument(arguments, message, model, run):

@@ -1,4 +1,4 @@
-"""Out of memory: what to do is said, and the classifier is as it was."""
+"""Out of memory: the error names remedies, and the classifier is unchanged."""
 
 import gc
 import re
@@ -42,9 +42,9 @@ def test_training_says_what_to_lower(kind, monkeypatch):
     run_out(monkeypatch, ERRORS[kind])
     clf = make_classifier()
     message = (
-        rf"Out of memory in training \({re.escape(str(ERRORS[kind])[:10])}.*\)\. Lower "
-        "batch_size=16 or max_length=32, with many labels also bottleneck_dim, or "
-        r"take a smaller encoder\. The classifier is as it was before\."
+        rf"Out of memory in training \({re.escape(str(ERRORS[kind])[:10])}.*\)\. The "
+        r"classifier is unchanged\. Lower batch_size=16 or max_length=32\. With many labels, also "
+        r"lower bottleneck_dim\. Otherwise choose a smaller encoder\."
     )
     with pytest.raises(torch.OutOfMemoryError, match=message) as raised:
         clf.fit(X, Y)
@@ -66,7 +66,7 @@ def test_a_fitted_classifier_stays_fitted(monkeypatch):
     clf = make_classifier().fit(X, Y)
     with monkeypatch.context() as patch:
         run_out(patch, ERRORS["cuda"])
-        with pytest.raises(torch.OutOfMemoryError, match="The classifier is as it was"):
+        with pytest.raises(torch.OutOfMemoryError, match="The classifier is unchanged"):
             clf.set_params(dropout=0.9).fit(X, Y)
     assert_same_predictions(clf, fitted())
 

@@ -29,16 +29,18 @@ def no_gpu(monkeypatch):
 
 
 @pytest.mark.parametrize("device", ["gpu", "", "cuda:x", "cpu:", "cuda 1"])
-def test_no_device_at_all(device):
-    with pytest.raises(ValueError, match=rf'device=\'{device}\' is no device; use "auto", "cpu"'):
+def test_resolve_device_unknown_name_raises_value_error(device):
+    with pytest.raises(
+        ValueError, match=rf'device=\'{device}\' is not a device name\. Use "auto", "cpu"'
+    ):
         resolve_device(device)
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "mps", "cpu:1", "meta", "xpu"])
 def test_a_device_that_is_not_there(no_gpu, device):
     message = (
-        rf"device='{device}' is not there: this machine has 0 CUDA devices\. "
-        r'Use device="auto" to take what there is\.'
+        rf"device='{device}' is not available: this machine has 0 CUDA devices\. "
+        r'Use device="auto" to choose an available device\.'
     )
     with pytest.raises(ValueError, match=message):
         resolve_device(device)
@@ -48,7 +50,7 @@ def test_devices_by_number(two_gpus, monkeypatch):
     assert resolve_device("cuda") == torch.device("cuda", 1)  # the current one
     assert resolve_device("cuda:0") == torch.device("cuda", 0)
     assert resolve_device("cuda:1") == torch.device("cuda", 1)
-    with pytest.raises(ValueError, match=r"device='cuda:2' is not there.* has 2 CUDA devices"):
+    with pytest.raises(ValueError, match=r"device='cuda:2' is not available.* has 2 CUDA devices"):
         resolve_device("cuda:2")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ValueError, match=r"has 1 CUDA device\."):

@@ -79,7 +79,9 @@ def save(config, folder, tokenizer=None):
 )
 def test_models_that_are_no_such_encoders(config, message, tmp_path):
     clf = make_classifier(encoder=save(config, tmp_path))
-    with pytest.raises(ValueError, match=f"^encoder='.*', {message}.*Give an encoder such as BERT"):
+    with pytest.raises(
+        ValueError, match=f"^encoder='.*', {message}.*Choose an encoder such as BERT"
+    ):
         clf.fit(X, Y)
 
 
@@ -99,7 +101,7 @@ def test_more_tokens_than_embeddings(tmp_path):
     tokenizer.add_tokens(["<tag>"])
     tokenizer.save_pretrained(folder)
     n_words = json.loads((folder / "config.json").read_text())["vocab_size"]
-    message = f"has embeddings of {n_words} tokens, but its tokenizer has {n_words + 1}: a text"
+    message = f"has embeddings of {n_words} tokens, but its tokenizer has {n_words + 1}. A text"
     with pytest.warns(UserWarning, match=message) as warned:
         make_classifier(encoder=str(folder), max_epochs=1).fit(X, Y)
     assert [Path(warning.filename).name for warning in warned] == [Path(__file__).name]
@@ -130,7 +132,7 @@ def test_a_sound_encoder_says_nothing():
 def test_damaged_folders(file, content, tmp_path):
     folder = Path(shutil.copytree(encoder_path(), tmp_path / "encoder"))
     (folder / file).write_bytes(content)
-    with pytest.raises(ValueError, match=r"^encoder=.* could not be loaded .*Give a hub id"):
+    with pytest.raises(ValueError, match=r"^encoder=.* could not be loaded .*give a hub id"):
         make_classifier(encoder=str(folder)).fit(X, Y)
 
 

@@ -192,10 +192,12 @@ def test_loads_in_another_process_without_network_and_encoder(tmp_path):
 def test_a_model_of_a_gpu_predicts_on_the_cpu():
     clf = copy.deepcopy(fitted()).set_params(device="cuda")
     twin = pickle.loads(pickle.dumps(clf))
-    with pytest.warns(RuntimeWarning, match=r"device='cuda' is not there.*Using the CPU"):
+    with pytest.warns(
+        RuntimeWarning, match=r"device='cuda' is not available.*Using the CPU"
+    ):
         scores = twin.decision_function(X)
     assert (scores != fitted().decision_function(X)).nnz == 0
-    with pytest.raises(ValueError, match="device='cuda' is not there"):
+    with pytest.raises(ValueError, match="device='cuda' is not available"):
         twin.fit(X, Y)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
