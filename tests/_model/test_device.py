@@ -1,4 +1,4 @@
-"""Devices that are not there, precision that suits one, and random numbers left alone."""
+"""Missing devices, the precision of a device, and seeds that leave generators unchanged."""
 
 import contextlib
 from types import SimpleNamespace
@@ -37,7 +37,7 @@ def test_resolve_device_unknown_name_raises_value_error(device):
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "mps", "cpu:1", "meta", "xpu"])
-def test_a_device_that_is_not_there(no_gpu, device):
+def test_resolve_device_missing_device_raises_value_error(no_gpu, device):
     message = (
         rf"device='{device}' is not available: this machine has 0 CUDA devices\. "
         r'Use device="auto" to choose an available device\.'
@@ -46,7 +46,7 @@ def test_a_device_that_is_not_there(no_gpu, device):
         resolve_device(device)
 
 
-def test_devices_by_number(two_gpus, monkeypatch):
+def test_resolve_device_accepts_only_numbers_of_existing_gpus(two_gpus, monkeypatch):
     assert resolve_device("cuda") == torch.device("cuda", 1)  # the current one
     assert resolve_device("cuda:0") == torch.device("cuda", 0)
     assert resolve_device("cuda:1") == torch.device("cuda", 1)
@@ -57,17 +57,17 @@ def test_devices_by_number(two_gpus, monkeypatch):
         resolve_device("cuda:1")
 
 
-def test_auto_takes_the_best(no_gpu, monkeypatch):
+def test_resolve_device_auto_without_gpu_is_mps_or_cpu(no_gpu, monkeypatch):
     assert resolve_device("auto") == resolve_device("cpu") == CPU
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert resolve_device("auto") == resolve_device("mps") == torch.device("mps", 0)
 
 
-def test_auto_takes_the_current_gpu(two_gpus):
+def test_resolve_device_auto_with_gpus_is_current_gpu(two_gpus):
     assert resolve_device("auto") == torch.device("cuda", 1)
 
 
-def test_precision_that_is_asked_for():
+def test_resolve_precision_given_name_ignores_device():
     for device in (CPU, torch.device("cuda"), torch.device("mps")):
         assert resolve_precision("fp32", device) == torch.float32
         assert resolve_precision("bf16", device) == torch.bfloat16
@@ -75,7 +75,7 @@ def test_precision_that_is_asked_for():
 
 
 @pytest.mark.parametrize("fast", [True, False])
-def test_precision_auto_is_bfloat16_where_it_is_fast(monkeypatch, fast):
+def test_resolve_precision_auto_is_bfloat16_only_if_fast(monkeypatch, fast):
     expected = torch.bfloat16 if fast else torch.float32
     monkeypatch.setattr(device_module, "_cpu_has_bf16", lambda: fast)
     assert resolve_precision("auto", CPU) == expected
@@ -88,18 +88,18 @@ def test_precision_auto_is_bfloat16_where_it_is_fast(monkeypatch, fast):
     )
     assert resolve_precision("auto", torch.device("cuda", 1)) == expected
     assert asked == {"including_emulation": False}  # emulated is not fast
-    assert current == [torch.device("cuda", 1)]  # of this one, whichever is current
+    assert current == [torch.device("cuda", 1)]  # this device, even if another is current
     assert resolve_precision("auto", torch.device("mps")) == torch.float32
 
 
 @pytest.mark.parametrize("name", ["avx512_bf16", "amx_bf16", "bf16", "avx512_f", None])
-def test_cpus_with_bfloat16(monkeypatch, name):
+def test_cpu_has_bf16_reads_capabilities_of_torch(monkeypatch, name):
     found = {"avx2": True, "amx_bf16": False, **({name: True} if name else {})}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
     assert device_module._cpu_has_bf16() == (name not in ("avx512_f", None))
 
 
-def test_cpus_with_bfloat16_before_torch_2_11(monkeypatch):
+def test_cpu_has_bf16_before_torch_2_11_asks_mkldnn(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     for supported in (True, False):
         mkldnn = SimpleNamespace(_is_mkldnn_bf16_supported=lambda: supported)  # noqa: B023
@@ -108,7 +108,7 @@ def test_cpus_with_bfloat16_before_torch_2_11(monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_autocast_is_of_matrix_products(dtype):
+def test_autocast_changes_products_and_not_weights(dtype):
     layer = torch.nn.Linear(2, 2)
     with autocast(CPU, dtype):
         assert layer(torch.ones(1, 2)).dtype == dtype
@@ -116,7 +116,7 @@ def test_autocast_is_of_matrix_products(dtype):
     assert layer(torch.ones(1, 2)).dtype == torch.float32
 
 
-def test_local_seed():
+def test_local_seed_fixes_draws_and_restores_generators():
     before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     with local_seed(3, CPU):
         first = torch.rand(4)
@@ -130,7 +130,7 @@ def test_local_seed():
     np.testing.assert_array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
 
 
-def test_local_seed_where_the_device_fails(monkeypatch):
+def test_local_seed_failing_device_restores_generators(monkeypatch):
     before = torch.get_rng_state()
 
     def fail(*_):
@@ -147,7 +147,7 @@ def test_local_seed_where_the_device_fails(monkeypatch):
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_local_seed_and_devices_on_cuda():
+def test_local_seed_on_cuda_fixes_draws_and_restores_generators():
     device = resolve_device("auto")
     assert device.type == "cuda"
     assert resolve_precision("auto", device) in (torch.bfloat16, torch.float32)

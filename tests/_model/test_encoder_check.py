@@ -1,4 +1,4 @@
-"""Encoders that cannot be used are refused before anything is trained."""
+"""Unusable encoders are refused before training."""
 
 import json
 import os
@@ -49,7 +49,7 @@ OF_BART = {
 
 
 def save(config, folder, tokenizer=None):
-    """An encoder with random weights, far enough from 0 that its states differ."""
+    """Save an encoder with random weights, large enough that its states differ."""
     torch.manual_seed(0)
     model = AutoModel.from_config(config)
     with torch.no_grad():
@@ -77,7 +77,7 @@ def save(config, folder, tokenizer=None):
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_models_that_are_no_such_encoders(config, message, tmp_path):
+def test_fit_model_that_is_no_encoder_raises_value_error(config, message, tmp_path):
     clf = make_classifier(encoder=save(config, tmp_path))
     with pytest.raises(
         ValueError, match=f"^encoder='.*', {message}.*Choose an encoder such as BERT"
@@ -86,7 +86,7 @@ def test_models_that_are_no_such_encoders(config, message, tmp_path):
 
 
 @pytest.mark.parametrize("config", [SqueezeBertConfig, LayoutLMConfig])
-def test_encoders_that_always_call_their_pooler(config, tmp_path):
+def test_fit_encoder_that_always_calls_its_pooler_works(config, tmp_path):
     sizes = dict(SIZES)
     if config is SqueezeBertConfig:
         sizes |= {"embedding_size": 16, "q_groups": 2, "k_groups": 2, "v_groups": 2}
@@ -95,7 +95,7 @@ def test_encoders_that_always_call_their_pooler(config, tmp_path):
     assert clf.predict_topk(X, 3).labels.shape == (64, 3)
 
 
-def test_more_tokens_than_embeddings(tmp_path):
+def test_fit_more_tokens_than_embeddings_warns(tmp_path):
     folder = Path(shutil.copytree(encoder_path(), tmp_path / "encoder"))
     tokenizer = tiny_tokenizer()
     tokenizer.add_tokens(["<tag>"])
@@ -107,7 +107,7 @@ def test_more_tokens_than_embeddings(tmp_path):
     assert [Path(warning.filename).name for warning in warned] == [Path(__file__).name]
 
 
-def test_padding_that_is_seen(tmp_path):
+def test_fit_encoder_that_sees_padding_warns(tmp_path):
     config = FNetConfig(**{**SIZES, "type_vocab_size": 2})
     clf = make_classifier(encoder=save(config, tmp_path), max_epochs=1)
     with pytest.warns(UserWarning, match="FNetModel, does not hide padding from texts") as warned:
@@ -115,7 +115,7 @@ def test_padding_that_is_seen(tmp_path):
     assert [Path(warning.filename).name for warning in warned] == [Path(__file__).name]
 
 
-def test_a_sound_encoder_says_nothing():
+def test_check_representations_sound_encoder_does_not_warn():
     clf = fitted()
     check_representations(clf.network_.encoder, clf.tokenizer_, 2, name="mine")
 
@@ -129,14 +129,14 @@ def test_a_sound_encoder_says_nothing():
         ("config.json", b'{"model_type": "bert", "hidden_size": 24}'),
     ],
 )
-def test_damaged_folders(file, content, tmp_path):
+def test_fit_damaged_encoder_folder_raises_value_error(file, content, tmp_path):
     folder = Path(shutil.copytree(encoder_path(), tmp_path / "encoder"))
     (folder / file).write_bytes(content)
     with pytest.raises(ValueError, match=r"^encoder=.* could not be loaded .*give a hub id"):
         make_classifier(encoder=str(folder)).fit(X, Y)
 
 
-def test_a_folder_in_the_home_directory(tmp_path, monkeypatch):
+def test_fit_expands_home_directory_in_encoder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     shutil.copytree(encoder_path(), tmp_path / "mine")

@@ -1,4 +1,4 @@
-"""The table of label embeddings: what it hands out, its gradients, where it starts."""
+"""The table of label embeddings: lookups, gradients and initial values."""
 
 import pytest
 import torch
@@ -15,13 +15,13 @@ def table():
     return table
 
 
-def test_embeddings_and_biases_of_clusters(table):
+def test_label_table_returns_embeddings_and_biases_of_clusters(table):
     weight, bias = table(torch.tensor([4, 0, 5]))
     assert weight.tolist() == torch.arange(72.0).view(6, 3, 4)[[4, 0, 5]].tolist()
     assert bias.tolist() == (-torch.arange(18.0)).view(6, 3)[[4, 0, 5]].tolist()
 
 
-def test_all_embeddings_share_memory_with_the_table(table):
+def test_by_cluster_shares_memory_with_the_table(table):
     by_cluster = table.by_cluster()
     assert by_cluster.shape == (6, 3, 4)
     assert not by_cluster.requires_grad
@@ -30,8 +30,8 @@ def test_all_embeddings_share_memory_with_the_table(table):
     assert (table(torch.tensor([2]))[0][0, 1] == 100).all()
 
 
-def test_gradients_are_rows_of_the_clusters_that_were_asked_for(table):
-    clusters = torch.tensor([4, 0, 5, 5])  # the dummy cluster is there more than once on a GPU
+def test_label_table_gradients_are_sparse_rows_of_its_input(table):
+    clusters = torch.tensor([4, 0, 5, 5])  # on a GPU, the dummy cluster is listed more than once
     weight, bias = table(clusters)
     of_weight, of_bias = torch.randn(4, 3, 4), torch.randn(4, 3)
     ((weight * of_weight).sum() + (bias * of_bias).sum()).backward()
@@ -41,7 +41,7 @@ def test_gradients_are_rows_of_the_clusters_that_were_asked_for(table):
         assert torch.equal(grad._values(), expected)
 
 
-def test_only_a_backward_pass_leaves_gradients(table):
+def test_label_table_without_backward_has_no_gradients(table):
     with torch.no_grad():
         weight, bias = table(torch.tensor([1]))
     assert not weight.requires_grad
@@ -51,8 +51,8 @@ def test_only_a_backward_pass_leaves_gradients(table):
     assert table.bias.grad is None
 
 
-def test_weights_and_biases_are_learnt():
+def test_label_table_parameters_are_trainable_and_biases_zero():
     table = LabelTable(5, 3, 4)
     assert {name for name, _ in table.named_parameters()} == {"weight", "bias"}
     assert all(p.requires_grad for p in table.parameters())
-    assert not table.bias.any()  # also where there is no label
+    assert not table.bias.any()  # also in slots without a label

@@ -1,4 +1,4 @@
-"""Where labels lie, and which clusters a text ranks."""
+"""The places of labels, and the candidate clusters of texts."""
 
 import numpy as np
 import pytest
@@ -13,17 +13,17 @@ from skxmc._model.layout import (
     top_clusters,
 )
 
-# Five clusters of two or three labels, not in order.
+# Five clusters of two or three labels, in no order.
 CLUSTER_OF = np.array([3, 0, 2, 0, 1, 4, 3, 2, 0, 1, 4, 2])
 
 
 @pytest.fixture
 def like_cuda(monkeypatch):
-    """Take the path of a GPU, which must not wait for a count, on the CPU."""
+    """Run the code path of a GPU on the CPU. It must not wait for a count."""
     monkeypatch.setattr(torch.Tensor, "is_cuda", True, raising=False)
 
 
-def test_layout():
+def test_layout_places_each_label_in_one_slot():
     layout = LabelLayout(CLUSTER_OF)
     assert (layout.n_labels, layout.n_clusters) == (12, 5)
     assert (layout.min_size, layout.max_size) == (2, 3)
@@ -42,7 +42,7 @@ def test_layout():
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.int64])
-def test_layout_of_one_label_a_cluster(dtype):
+def test_layout_one_label_per_cluster_has_one_slot(dtype):
     layout = LabelLayout(np.array([2, 0, 1], dtype=dtype))
     assert layout.max_size == 1
     assert layout.labels_of.tolist() == [[1], [2], [0], [-1]]
@@ -50,14 +50,14 @@ def test_layout_of_one_label_a_cluster(dtype):
     assert layout.cluster_of.dtype == torch.int64
 
 
-def test_layout_keeps_its_own_copy():
+def test_layout_copies_its_input():
     cluster_of = CLUSTER_OF.copy()
     layout = LabelLayout(cluster_of)
     cluster_of[:] = 0
     np.testing.assert_array_equal(layout.cluster_of, CLUSTER_OF)
 
 
-def test_cluster_targets():
+def test_cluster_targets_mark_clusters_of_positives():
     layout = LabelLayout(CLUSTER_OF)
     positives = Positives(torch.tensor([0, 0, 0, 2]), torch.tensor([1, 3, 4, 10]))
     targets = layout.cluster_targets(positives, 3)
@@ -65,7 +65,7 @@ def test_cluster_targets():
     assert targets.dtype == torch.float32
 
 
-def test_positives_move_whole():
+def test_positives_to_moves_all_tensors():
     positives = Positives(torch.tensor([0]), torch.tensor([1])).to(torch.device("meta"))
     assert isinstance(positives, Positives)
     assert {tensor.device.type for tensor in positives} == {"meta"}
@@ -74,38 +74,38 @@ def test_positives_move_whole():
 # ---------------------------------------------------------------- the choice
 
 
-def test_dynamic_negatives_are_positive_clusters_then_the_generators_best():
+def test_dynamic_clusters_are_positive_clusters_then_best_recalled():
     logits = torch.tensor([[4.0, 3.0, -5.0, -6.0, 0.0], [4.0, 3.0, -5.0, -6.0, 0.0]])
     targets = torch.tensor([[0.0, 0, 0, 1, 0], [0.0, 0, 0, 0, 0]])
     chosen = dynamic_clusters(logits, targets, 3)
     assert [set(row) for row in chosen.tolist()] == [{3, 0, 1}, {0, 1, 4}]
-    assert chosen[0, 0] == 3  # the positive one comes before all others
-    # With more positive clusters than b, the generator's best of them.
+    assert chosen[0, 0] == 3  # the positive cluster comes first
+    # With more positive clusters than b, the best of them by the recall head.
     chosen = dynamic_clusters(logits, torch.tensor([[0.0, 1, 1, 1, 0]] * 2), 2)
     assert [set(row) for row in chosen.tolist()] == [{1, 2}, {1, 2}]
 
 
-def test_negatives_change_with_the_generator():
+def test_dynamic_clusters_change_with_recall_logits():
     targets = torch.tensor([[0.0, 0, 1, 0, 0]])
     now = dynamic_clusters(torch.tensor([[4.0, 3.0, 0.0, -1.0, -2.0]]), targets, 2)
     then = dynamic_clusters(torch.tensor([[-4.0, 3.0, 0.0, -1.0, -2.0]]), targets, 2)
     assert (set(now[0].tolist()), set(then[0].tolist())) == ({2, 0}, {2, 1})
 
 
-def test_choice_in_low_precision():
-    """Sigmoids are compared in float32: in bfloat16, 0.9990 and 0.9993 would be equal."""
+def test_dynamic_clusters_bfloat16_logits_compare_in_float32():
+    """In bfloat16, 0.9990 and 0.9993 would be equal."""
     logits = torch.linspace(6.5, 7.25, 16, dtype=torch.bfloat16)[None]
     chosen = dynamic_clusters(logits, torch.zeros(1, 16), 1)
     assert logits[0, chosen[0, 0]] == logits.max()
 
 
-def test_no_gradient_flows_through_a_choice():
+def test_choice_of_clusters_has_no_gradient():
     logits = torch.randn(2, 5, requires_grad=True)
     assert not dynamic_clusters(logits, torch.zeros(2, 5), 2).requires_grad
     assert not top_clusters(logits, 2).requires_grad
 
 
-def test_top_clusters_best_first():
+def test_top_clusters_are_best_first():
     logits = torch.tensor([[0.0, 5.0, -1.0, 3.0], [2.0, 1.0, 9.0, 0.0]])
     assert top_clusters(logits, 3).tolist() == [[1, 3, 0], [2, 0, 1]]
 
@@ -114,7 +114,7 @@ def test_top_clusters_best_first():
 
 
 def check_list(candidates, needed, n_clusters):
-    """Each needed cluster stands once, where `position` says, and only the dummy beside them."""
+    """Check that needed clusters are listed once, at `position`, with only the dummy as padding."""
     clusters = candidates.clusters
     listed = clusters[clusters < n_clusters]
     assert listed.tolist() == sorted(needed)
@@ -124,7 +124,7 @@ def check_list(candidates, needed, n_clusters):
 
 @pytest.mark.parametrize("path", ["cpu", "cuda"])
 @pytest.mark.parametrize("with_positives", [True, False])
-def test_every_needed_cluster_once(request, path, with_positives):
+def test_gather_candidates_lists_every_needed_cluster_once(request, path, with_positives):
     chosen = torch.tensor([[4, 1], [1, 6], [4, 6]])
     positive = torch.tensor([1, 7, 7]) if with_positives else None
     needed = {1, 4, 6, 7} if with_positives else {1, 4, 6}
@@ -134,12 +134,12 @@ def test_every_needed_cluster_once(request, path, with_positives):
     check_list(candidates, needed, 20)
     assert candidates.chosen is chosen
     n_listed = (9 if with_positives else 6) if path == "cuda" else len(needed)
-    assert len(candidates.clusters) == n_listed  # on a GPU known without counting
+    assert len(candidates.clusters) == n_listed  # known without counting on a GPU
     assert candidates.position.shape == (21,)
 
 
 @pytest.mark.parametrize("path", ["cpu", "cuda"])
-def test_the_list_is_no_longer_than_there_are_clusters(request, path):
+def test_gather_candidates_is_at_most_number_of_clusters_long(request, path):
     if path == "cuda":
         request.getfixturevalue("like_cuda")
     generator = torch.Generator().manual_seed(0)
@@ -150,7 +150,7 @@ def test_the_list_is_no_longer_than_there_are_clusters(request, path):
 
 
 @pytest.mark.parametrize("size", [1, 3, 5, 8])
-def test_a_padded_list_is_what_torch_makes(size):
+def test_list_padded_equals_nonzero_static_of_torch(size):
     for bits in ("00000000", "10010001", "11111111", "00000001"):
         needed = torch.tensor([bit == "1" for bit in bits])
         expected = torch.nonzero_static(needed, size=size, fill_value=8).squeeze(1)
@@ -158,7 +158,7 @@ def test_a_padded_list_is_what_torch_makes(size):
 
 
 @pytest.mark.parametrize("path", ["cpu", "cuda"])
-def test_no_positives_at_all(request, path):
+def test_gather_candidates_without_positives_lists_chosen(request, path):
     if path == "cuda":
         request.getfixturevalue("like_cuda")
     candidates = gather_candidates(torch.tensor([[2]]), 3, torch.zeros(0, dtype=torch.int64))
@@ -167,7 +167,7 @@ def test_no_positives_at_all(request, path):
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_list_on_cuda():
+def test_gather_candidates_on_cuda_pads_with_dummy_cluster():
     chosen = torch.tensor([[4, 1], [1, 6], [4, 6]], device="cuda")
     candidates = gather_candidates(chosen, 20, torch.tensor([1, 7, 7], device="cuda"))
     assert candidates.clusters.tolist() == [1, 4, 6, 7, 20, 20, 20, 20, 20]

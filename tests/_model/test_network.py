@@ -1,4 +1,4 @@
-"""Losses and scores against plain Python over explicit sets of candidates."""
+"""Losses and scores, compared with plain Python over explicit sets of candidates."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from skxmc._model.network import MIN_SCORE
 
 @pytest.fixture(params=["cpu", "like cuda"])
 def path(request, monkeypatch):
-    """Both ways to list clusters; that of a GPU fills the list up with the dummy cluster."""
+    """Run both code paths for lists of clusters. That of a GPU pads with the dummy cluster."""
     if request.param == "like cuda":
         monkeypatch.setattr(torch.Tensor, "is_cuda", True, raising=False)
     return request.param
@@ -32,7 +32,7 @@ def path(request, monkeypatch):
 
 
 @pytest.mark.parametrize("n_candidate_clusters", [1, 2, 3, 5])
-def test_losses(path, n_candidate_clusters):
+def test_losses_equal_plain_python(path, n_candidate_clusters):
     network, features = make_network(), make_features()
     losses = network.losses(features, as_positives(LABELS_OF_TEXTS), n_candidate_clusters)
     recall, rank, candidates = losses_in_python(
@@ -43,8 +43,8 @@ def test_losses(path, n_candidate_clusters):
     assert losses.rank.item() == pytest.approx(rank, rel=1e-5)
 
 
-def test_dummy_cluster_counts_nowhere(path):
-    """All texts choose alike, so that most of the longest list there can be is filled up."""
+def test_losses_ignore_the_dummy_cluster(path):
+    """All texts choose the same clusters, so most of the list on a GPU is padding."""
     features = make_features(1).expand(4, -1)
     network = make_network(np.arange(40) // 2 % 17)  # clusters of four and of two labels
     labels = [[0, 1, 34], [0], [], [35]]
@@ -61,7 +61,7 @@ def test_dummy_cluster_counts_nowhere(path):
     assert network.losses(features, as_positives(labels), 2).rank.item() == losses.rank.item()
 
 
-def test_given_clusters_are_ranked(path):
+def test_losses_given_clusters_rank_their_labels(path):
     network, features = make_network(), make_features()
     chosen = torch.tensor([[0, 1], [2, 3], [4, 0], [1, 3], [2, 4], [0, 4]])
     losses = network.losses(features, as_positives(LABELS_OF_TEXTS), 5, chosen=chosen)
@@ -73,7 +73,7 @@ def test_given_clusters_are_ranked(path):
 
 @pytest.mark.parametrize("objective", ["recall", "rank"])
 @pytest.mark.parametrize("chosen", [None, torch.tensor([[0, 1]] * 6)], ids=["dynamic", "static"])
-def test_one_loss_alone(objective, chosen):
+def test_losses_single_objective_equals_its_part_of_both(objective, chosen):
     network, features = make_network(), make_features()
     positives = as_positives(LABELS_OF_TEXTS)
     both = network.losses(features, positives, 2, chosen=chosen)
@@ -85,8 +85,8 @@ def test_one_loss_alone(objective, chosen):
     assert trained == {"recall": {"recall_head"}, "rank": {"bottleneck", "label_table"}}[objective]
 
 
-def test_separate_encoders():
-    """The generator sees the representation of the encoder, the discriminator that of its own."""
+def test_losses_separate_encoders_give_each_head_its_own_features():
+    """The features of the ranking head follow those of the recall head."""
     network = make_network()
     left, right = make_features(), make_features().flip(0)
     of_left, of_right = (network.losses(e, as_positives(LABELS_OF_TEXTS), 2) for e in (left, right))
@@ -102,7 +102,7 @@ def test_separate_encoders():
     assert both.rank.item() == pytest.approx(rank.item(), rel=1e-6)
 
 
-def test_candidates_follow_the_generator():
+def test_losses_candidates_follow_the_recall_head():
     network, features = make_network(), make_features()
     positives = as_positives([[0]] * 6)
     before = network.losses(features, positives, 2).rank.item()
@@ -115,7 +115,7 @@ def test_candidates_follow_the_generator():
     assert after != pytest.approx(before, rel=1e-3)
 
 
-def test_no_text_has_a_label(path):
+def test_losses_texts_without_labels_equal_plain_python(path):
     network, features = make_network(), make_features()
     losses = network.losses(features, as_positives([[]] * 6), 2)
     recall, rank, _ = losses_in_python(network, features, [[]] * 6, 2)
@@ -123,7 +123,7 @@ def test_no_text_has_a_label(path):
     assert losses.rank.item() == pytest.approx(rank, rel=1e-5)
 
 
-def test_ranking_does_not_train_the_generator():
+def test_rank_loss_does_not_train_the_recall_head():
     network, features = make_network(), make_features().requires_grad_()
     network.losses(features, as_positives(LABELS_OF_TEXTS), 2).rank.backward()
     assert network.recall_head.weight.grad is None
@@ -132,8 +132,8 @@ def test_ranking_does_not_train_the_generator():
     assert features.grad.any()
 
 
-def test_gradients_of_the_label_table(path):
-    """Against autograd through the whole table and a dense (texts, labels) mask."""
+def test_rank_loss_sparse_gradients_equal_dense_autograd(path):
+    """The reference is autograd through the whole table and a dense (texts, labels) mask."""
     network, features = make_network(), make_features()
     labels = LABELS_OF_TEXTS
     listed = note_clusters(network)
@@ -165,7 +165,7 @@ def test_gradients_of_the_label_table(path):
 # ---------------------------------------------------------------- training and evaluation
 
 
-def test_dropout_only_in_training():
+def test_dropout_is_active_only_in_training():
     network, features = make_network(dropout=0.5), make_features()
     positives = as_positives(LABELS_OF_TEXTS)
 
@@ -183,8 +183,8 @@ def test_dropout_only_in_training():
     assert network.settings["dropout"] == 0.5
 
 
-def test_dropout_leaves_what_texts_have_in_common():
-    """The mean is subtracted before: a text at the mean has nothing to drop."""
+def test_dropout_text_at_the_mean_is_unchanged():
+    """The mean is subtracted before the dropout, so such a text has nothing to drop."""
     network = make_network(dropout=0.5)
     features = network.feature_mean.expand(3, -1)
     positives = as_positives([[0], [1], []])
@@ -196,7 +196,7 @@ def test_dropout_leaves_what_texts_have_in_common():
 
 
 @pytest.mark.parametrize("n_candidate_clusters", [1, 3, 5])
-def test_scores(path, n_candidate_clusters):
+def test_scores_equal_plain_python(path, n_candidate_clusters):
     network, features = make_network().eval(), make_features()
     labels, scores = network.scores(features, n_candidate_clusters)
     assert labels.shape == scores.shape == (6, 3 * n_candidate_clusters)
@@ -215,7 +215,7 @@ def test_scores(path, n_candidate_clusters):
         assert all(s == 0 for label, s in zip(row, of_row, strict=True) if label < 0)
 
 
-def test_scores_are_positive_however_small():
+def test_scores_that_underflow_are_min_score():
     network, features = make_network().eval(), make_features()
     with torch.no_grad():
         network.label_table.bias -= 200
@@ -226,7 +226,7 @@ def test_scores_are_positive_however_small():
     assert (labels < 0).any()
 
 
-def test_scores_do_not_depend_on_the_batch(path):
+def test_scores_of_text_alone_equal_scores_in_batch(path):
     network, features = make_network().eval(), make_features()
     labels, scores = network.scores(features, 2)
     for i in range(len(features)):
@@ -238,7 +238,7 @@ def test_scores_do_not_depend_on_the_batch(path):
 # ---------------------------------------------------------------- direct mode
 
 
-def test_direct_mode():
+def test_network_direct_mode_has_recall_head_only():
     network, features = make_network(np.array([2, 0, 3, 1])).eval(), make_features(3)
     assert network.direct
     names = {name.split(".")[0] for name in network.state_dict()}
@@ -255,7 +255,7 @@ def test_direct_mode():
         assert of_row == sorted(of_row, reverse=True)
 
 
-def test_one_cluster_of_many_labels_is_not_direct():
+def test_network_single_cluster_of_labels_is_not_direct():
     network, features = make_network(np.zeros(3, dtype=np.int64)).eval(), make_features()
     assert not network.direct
     labels, _ = network.scores(features, 1)
@@ -268,7 +268,7 @@ def test_one_cluster_of_many_labels_is_not_direct():
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("cluster_of", [CLUSTER_OF, np.arange(12)])
-def test_losses_and_scores_on_cuda(cluster_of):
+def test_losses_and_scores_on_cuda_equal_cpu(cluster_of):
     network, features = make_network(cluster_of), make_features()
     here = network.losses(features, as_positives(LABELS_OF_TEXTS), 2)
     network.cuda()

@@ -1,4 +1,4 @@
-"""Word embeddings with sparse gradients: the same training, but for the words not seen."""
+"""Word embeddings with sparse gradients, which leave words outside the batch unchanged."""
 
 import numpy as np
 import pytest
@@ -22,19 +22,19 @@ BATCH = np.arange(12)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_on_a_cpu_only(tiny_encoder, family):
+def test_use_sparse_embedding_is_sparse_only_on_cpu(tiny_encoder, family):
     _, encoder = load_encoder(tiny_encoder(family))
     assert sparse_embedding(encoder) is None
     use_sparse_embedding(encoder, CPU)
     words = encoder.get_input_embeddings()
     assert sparse_embedding(encoder) is words
     embeddings = [m for m in encoder.modules() if isinstance(m, torch.nn.Embedding)]
-    assert [m for m in embeddings if m.sparse] == [words]  # not the positions, for one
+    assert [m for m in embeddings if m.sparse] == [words]  # the positions, for example, stay dense
     use_sparse_embedding(encoder, GPU)
     assert sparse_embedding(encoder) is None
 
 
-def test_an_encoder_may_have_embeddings_of_its_own_kind(tiny_encoder):
+def test_use_sparse_embedding_ignores_other_kinds_of_embeddings(tiny_encoder):
     _, encoder = load_encoder(tiny_encoder())
     encoder.set_input_embeddings(torch.nn.Linear(3, 3))
     use_sparse_embedding(encoder, CPU)
@@ -42,7 +42,7 @@ def test_an_encoder_may_have_embeddings_of_its_own_kind(tiny_encoder):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_same_states_and_gradients(tiny_encoder, family):
+def test_sparse_embedding_has_states_and_gradients_of_dense(tiny_encoder, family):
     results = []
     for device in (GPU, CPU):
         _, encoder = load_encoder(tiny_encoder(family))
@@ -68,14 +68,14 @@ def test_same_states_and_gradients(tiny_encoder, family):
 
 
 def pair_of_trainers(make_trainer, **settings):
-    """Two that differ only in the gradient of the words."""
+    """Make two trainers that differ only in the gradient of the words."""
     pair = [
         make_trainer(sparse_words=sparse_words, weight_decay=0.1, **settings)
         for sparse_words in (False, True)
     ]
     seen = np.unique(pair[0].data.tokens.batch(BATCH).input_ids)
     padding = pair[0].network.encoder.get_input_embeddings().padding_idx
-    seen = np.setdiff1d(seen, padding)  # which has no gradient
+    seen = np.setdiff1d(seen, padding)  # padding has no gradient
     words = pair[0].network.get_parameter(WORDS)
     unseen = np.setdiff1d(np.arange(len(words)), seen)
     assert len(seen) > 10
@@ -85,7 +85,7 @@ def pair_of_trainers(make_trainer, **settings):
 
 @pytest.mark.parametrize("direct", [False, True])
 @pytest.mark.parametrize("max_grad_norm", [None, 0.01])
-def test_first_step_equals_adamw_for_the_words_seen(make_trainer, direct, max_grad_norm):
+def test_sparse_step_equals_adamw_for_words_in_batch(make_trainer, direct, max_grad_norm):
     (dense, sparse), seen, unseen = pair_of_trainers(
         make_trainer, direct=direct, max_grad_norm=max_grad_norm
     )
@@ -96,15 +96,15 @@ def test_first_step_equals_adamw_for_the_words_seen(make_trainer, direct, max_gr
     torch.testing.assert_close(by_sparse[WORDS][seen], by_dense[WORDS][seen], rtol=0, atol=1e-5)
     assert (by_sparse[WORDS][seen] != before[WORDS][seen]).any(1).all()
     assert torch.equal(by_sparse[WORDS][unseen], before[WORDS][unseen])
-    assert not torch.equal(by_dense[WORDS][unseen], before[WORDS][unseen])  # they decay
+    assert not torch.equal(by_dense[WORDS][unseen], before[WORDS][unseen])  # weight decay
     for name in before:
         if name != WORDS:
             torch.testing.assert_close(by_sparse[name], by_dense[name], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("max_grad_norm", [None, 0.01])
-def test_moments_equal_those_of_adamw(make_trainer, max_grad_norm):
-    """The first step is as large whatever the gradient is: this one sees the gradient."""
+def test_sparse_step_moments_equal_adamw(make_trainer, max_grad_norm):
+    """The size of the first step does not depend on the gradient, but the moments do."""
     (dense, sparse), seen, unseen = pair_of_trainers(make_trainer, max_grad_norm=max_grad_norm)
     for trainer in (dense, sparse):
         take_step(trainer, BATCH)
@@ -120,7 +120,7 @@ def test_moments_equal_those_of_adamw(make_trainer, max_grad_norm):
 # ---------------------------------------------------------------- in a classifier
 
 
-def test_a_classifier_trains_words_sparsely(trainers):
+def test_fit_on_cpu_trains_words_sparsely(trainers):
     texts, y = dataset()
     clf = make_classifier(max_epochs=1).fit(texts, y)
     words = clf.network_.encoder.get_input_embeddings().weight

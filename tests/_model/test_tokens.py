@@ -1,4 +1,4 @@
-"""Tokens in one flat array, cut into batches that waste little on padding."""
+"""Tokens in one flat array, and batches with little padding."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def padding_overhead(batches, lengths):
 # ---------------------------------------------------------------- the store
 
 
-def test_every_token_is_stored(tokenizer):
+def test_tokenize_stores_every_token(tokenizer):
     store = tokenize(tokenizer, TEXTS, 64)
     assert len(store) == len(TEXTS)
     assert store.ids.dtype == np.int32
@@ -54,7 +54,7 @@ def test_every_token_is_stored(tokenizer):
 
 
 @pytest.mark.parametrize("max_length", [2, 3, 5, 64])
-def test_truncation_keeps_the_special_tokens(tokenizer, xlnet_tokenizer, max_length):
+def test_tokenize_truncation_keeps_special_tokens(tokenizer, xlnet_tokenizer, max_length):
     cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
     for tokenize_with, first, end in [(tokenizer, [cls], [sep]), (xlnet_tokenizer, [], [sep, cls])]:
         store = tokenize(tokenize_with, TEXTS, max_length)
@@ -64,17 +64,17 @@ def test_truncation_keeps_the_special_tokens(tokenizer, xlnet_tokenizer, max_len
 
 
 @pytest.mark.parametrize("which", ["tokenizer", "xlnet_tokenizer"])
-def test_chunks_do_not_matter(request, monkeypatch, which):
+def test_tokenize_in_blocks_equals_tokenize_at_once(request, monkeypatch, which):
     tokenizer = request.getfixturevalue(which)
     whole = tokenize(tokenizer, TEXTS, 10)
     monkeypatch.setattr(tokens, "TOKENIZER_BLOCK", 4)
-    in_chunks = tokenize(tokenizer, TEXTS, 10)
-    np.testing.assert_array_equal(in_chunks.ids, whole.ids)
-    np.testing.assert_array_equal(in_chunks.offsets, whole.offsets)
-    np.testing.assert_array_equal(in_chunks.type_ids, whole.type_ids)
+    in_blocks = tokenize(tokenizer, TEXTS, 10)
+    np.testing.assert_array_equal(in_blocks.ids, whole.ids)
+    np.testing.assert_array_equal(in_blocks.offsets, whole.offsets)
+    np.testing.assert_array_equal(in_blocks.type_ids, whole.type_ids)
 
 
-def test_token_types_of_xlnet(xlnet_tokenizer):
+def test_tokenize_xlnet_stores_token_types(xlnet_tokenizer):
     store = tokenize(xlnet_tokenizer, ["ab", ""], 64)
     assert store.cls_last
     assert store.type_ids.tolist() == [0, 0, 0, 2, 0, 2]
@@ -83,7 +83,7 @@ def test_token_types_of_xlnet(xlnet_tokenizer):
     assert batch.cls_position.tolist() == [1, 3]
 
 
-def test_types_that_are_all_0_are_not_kept(xlnet_tokenizer):
+def test_tokenize_types_all_zero_are_not_stored(xlnet_tokenizer):
     tokenizer = tiny_tokenizer()
     tokenizer.model_input_names = xlnet_tokenizer.model_input_names
     assert not any(tokenizer("ab")["token_type_ids"])
@@ -92,7 +92,7 @@ def test_types_that_are_all_0_are_not_kept(xlnet_tokenizer):
     assert store.batch(np.array([0])).token_type_ids is None
 
 
-def test_no_texts(tokenizer):
+def test_tokenize_no_texts_gives_empty_store(tokenizer):
     store = tokenize(tokenizer, [], 64)
     assert len(store) == 0
     assert store.offsets.tolist() == [0]
@@ -100,19 +100,19 @@ def test_no_texts(tokenizer):
     assert list(prediction_batches(store.lengths, 4)) == []
 
 
-def test_tokenizer_without_pad_token():
+def test_tokenize_without_pad_token_pads_with_0():
     tokenizer = tiny_tokenizer(pad_id=1)
     assert tokenize(tokenizer, ["a"], 64).pad_id == 1
     tokenizer.pad_token = None
     assert tokenize(tokenizer, ["a"], 64).pad_id == 0
 
 
-# ---------------------------------------------------------------- parts of it
+# ---------------------------------------------------------------- parts of the store
 
 
 @pytest.mark.parametrize("which", ["tokenizer", "xlnet_tokenizer"])
 @pytest.mark.parametrize("rows", [[4, 0, 2], [1], [3, 3], []])
-def test_subset(request, which, rows):
+def test_subset_equals_tokens_of_these_texts(request, which, rows):
     tokenizer = request.getfixturevalue(which)
     store = tokenize(tokenizer, TEXTS, 64)
     part = store.subset(np.array(rows, dtype=np.int64))
@@ -124,7 +124,7 @@ def test_subset(request, which, rows):
         np.testing.assert_array_equal(part.type_ids, expected.type_ids)
 
 
-def test_batch_is_padded_on_the_right_to_its_longest_text():
+def test_batch_pads_on_the_right_to_its_longest_text():
     ids = np.array([7, 8, 9, 4, 5, 6, 3], dtype=np.int32)
     store = TokenStore(ids, np.array([0, 3, 4, 7]), None, pad_id=1, cls_last=False)
     batch = store.batch(np.array([1, 2]))
@@ -132,12 +132,12 @@ def test_batch_is_padded_on_the_right_to_its_longest_text():
     assert batch.attention_mask.tolist() == [[1, 0, 0], [1, 1, 1]]
     assert batch.cls_position.tolist() == [0, 0]
     assert {t.dtype for t in batch[:3]} == {torch.int64}
-    assert store.batch(np.array([1])).input_ids.tolist() == [[4]]  # no padding to anything else
+    assert store.batch(np.array([1])).input_ids.tolist() == [[4]]  # no padding to other texts
     store.cls_last = True
     assert store.batch(np.array([1, 2])).cls_position.tolist() == [0, 2]
 
 
-def test_batch_moves_whole(xlnet_tokenizer):
+def test_batch_to_moves_all_tensors(xlnet_tokenizer):
     batch = tokenize(xlnet_tokenizer, TEXTS, 64).batch(np.arange(3)).to(torch.device("meta"))
     assert {tensor.device.type for tensor in batch} == {"meta"}
     batch = tokenize(tiny_tokenizer(), TEXTS, 64).batch(np.arange(3)).to(torch.device("meta"))
@@ -147,7 +147,7 @@ def test_batch_moves_whole(xlnet_tokenizer):
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_batch_by_pinned_memory_to_cuda(xlnet_tokenizer):
+def test_batch_pinned_to_cuda_is_equal(xlnet_tokenizer):
     batch = tokenize(xlnet_tokenizer, TEXTS, 64).batch(np.arange(3))
     pinned = batch.pin()
     assert all(tensor.is_pinned() for tensor in pinned)
@@ -156,7 +156,7 @@ def test_batch_by_pinned_memory_to_cuda(xlnet_tokenizer):
         torch.testing.assert_close(there.cpu(), here)
 
 
-def test_ranges():
+def test_ranges_concatenates_ranges():
     assert ranges(np.array([5, 0, 9]), np.array([2, 0, 3])).tolist() == [5, 6, 9, 10, 11]
     assert ranges(np.array([], dtype=int), np.array([], dtype=int)).tolist() == []
 
@@ -165,7 +165,7 @@ def test_ranges():
 
 
 @pytest.mark.parametrize(("n", "size"), [(1, 4), (8, 4), (9, 4), (5000, 16), (1025, 16), (3, 1)])
-def test_an_epoch_has_every_text_once(n, size):
+def test_training_batches_contain_every_text_once(n, size):
     rng = np.random.default_rng(0)
     batches = training_batches(power_law_lengths(n, rng), size, rng)
     np.testing.assert_array_equal(np.sort(np.concatenate(batches)), np.arange(n))
@@ -173,7 +173,7 @@ def test_an_epoch_has_every_text_once(n, size):
     assert sorted({len(rows) for rows in batches}) in ([size], [n % size], [n % size, size])
 
 
-def test_little_padding():
+def test_batches_have_little_padding():
     rng = np.random.default_rng(0)
     lengths = power_law_lengths(5000, rng)
     random = np.split(rng.permutation(4992), 312)
@@ -182,7 +182,7 @@ def test_little_padding():
     assert padding_overhead(prediction_batches(lengths, 16), lengths) < 0.05
 
 
-def test_batches_are_random_and_follow_the_generator():
+def test_training_batches_are_random_and_follow_the_seed():
     lengths = power_law_lengths(3000, np.random.default_rng(1))
     first, again = (training_batches(lengths, 16, np.random.default_rng(0)) for _ in range(2))
     for a, b in zip(first, again, strict=True):
@@ -190,20 +190,20 @@ def test_batches_are_random_and_follow_the_generator():
     rng = np.random.default_rng(0)
     epochs = [{frozenset(rows.tolist()) for rows in training_batches(lengths, 16, rng)}]
     epochs.append({frozenset(rows.tolist()) for rows in training_batches(lengths, 16, rng)})
-    assert len(epochs[0] & epochs[1]) < 5  # other texts together in the next epoch
+    assert len(epochs[0] & epochs[1]) < 5  # the next epoch groups other texts
     longest = np.array([lengths[rows].max() for rows in first])
     assert abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.2  # in no order
     assert abs(np.corrcoef(longest[1:], longest[:-1])[0, 1]) < 0.2
 
 
-def test_small_data_is_shuffled_too():
-    """All texts in one pool, nearly all of one length: their order inside must change."""
+def test_training_batches_single_pool_of_equal_lengths_is_shuffled():
+    """Sorting by length must not undo the shuffle of texts of equal length."""
     rng = np.random.default_rng(0)
     batches = [training_batches(np.full(64, 7), 16, rng) for _ in range(2)]
     assert sorted(map(sorted, batches[0])) != sorted(map(sorted, batches[1]))
 
 
-def test_prediction_takes_the_longest_first():
+def test_prediction_batches_are_longest_first():
     lengths = power_law_lengths(100, np.random.default_rng(0))
     batches = list(prediction_batches(lengths, 16))
     rows = np.concatenate(batches)
