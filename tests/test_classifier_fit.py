@@ -284,7 +284,7 @@ def test_fit_with_int8_trains_like_auto(sampling):
 
 def test_fit_with_int8_on_gpu_is_refused(monkeypatch):
     monkeypatch.setattr(settings, "resolve_device", lambda device: torch.device("cuda", 0))
-    with pytest.raises(ValueError, match='precision="int8" is for CPUs; use "bf16" or "fp16"'):
+    with pytest.raises(ValueError, match=r'precision="int8" is for CPUs\. Use "bf16" or "fp16"'):
         make_classifier(precision="int8").fit(X, Y)
 
 

@@ -1,15 +1,15 @@
 """
-Clusters of labels, and what they cost
-======================================
+Clusters of labels, and their cost
+==================================
 
-With many labels, a generator recalls clusters of labels and only the labels in them are ranked.
-A look at the clusters, and at how many have to be recalled.
+With many labels, a recall head recalls clusters of labels, and a ranking head ranks only the labels
+in these clusters. This example shows the clusters, and how many the recall head has to recall.
 """
 
 # %%
 # Clusters alone
 # --------------
-# Labels are clustered by the words of their texts. The clusterer is an estimator of its own.
+# The clusterer is an estimator of its own. It clusters labels by the words of their texts.
 
 from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -40,14 +40,14 @@ clf = LightXMLClassifier(
 clf.fit(data.X_train, data.y_train)
 
 # %%
-# Where the clusters lie, by their labels' embeddings, and the words that name them:
+# The map places clusters by the embeddings of their labels, and names them by words:
 
 LabelClustersDisplay.from_estimator(clf, data.y_train, label_texts=data.label_texts)
 
 # %%
 # How many clusters?
 # ------------------
-# A label whose cluster is not recalled cannot be predicted: the recall of the generator is the
-# ceiling of the ranking. The line marks the number in use.
+# A label cannot be predicted if its cluster is not recalled. The recall of the recall head is thus
+# the ceiling of the ranking. The line marks the number in use.
 
 RecallCeilingDisplay.from_estimator(clf, data.X_test, data.y_test)

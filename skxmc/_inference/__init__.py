@@ -1,1 +1,1 @@
-"""A trained model applied to texts."""
+"""Prediction and explanation with a trained model."""

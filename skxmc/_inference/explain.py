@@ -1,4 +1,4 @@
-"""Explain one prediction: which head gave which score, and what lies near in each space."""
+"""Explain one prediction: the score of each head, the nearest labels and the nearest texts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from skxmc._input.validation import check_labels, check_texts
 from skxmc._model.network import LightXMLNetwork
 from skxmc._model.tokens import count_tokens
 
-# Vectors compared at once: no copy of all of them is made.
+# Vectors compared at once, so that no copy of all vectors is made.
 VECTORS_BLOCK = 1024
 
 
@@ -36,7 +36,7 @@ def explain(
     y: Any = None,
     representations: Any = None,
 ) -> TopKExplanation:
-    """Do what `LightXMLClassifier.explain_topk` says, for a fitted classifier `clf`."""
+    """Explain one prediction, as `LightXMLClassifier.explain_topk` documents."""
     if not isinstance(text, str):
         raise TypeError(
             f"text must be one str, got {type(text).__name__}. Explain one text at a time, such as "
@@ -62,7 +62,7 @@ def explain(
 
 
 class _Corpus(NamedTuple):
-    """Texts to compare with, checked."""
+    """Checked texts to compare with."""
 
     texts: list[str]
     labels: sp.csr_array | None  # of shape (n_texts, n_labels)
@@ -73,7 +73,7 @@ def _check_corpus(clf: Any, texts: Any, y: Any, representations: Any) -> _Corpus
     if texts is None:
         for name, value in (("y", y), ("representations", representations)):
             if value is not None:
-                raise ValueError(f"{name} was given without texts. Pass the texts that it is of.")
+                raise ValueError(f"{name} was given without texts. Pass its texts too.")
         return None
     texts = check_texts(texts, name="texts")
     labels = None
@@ -85,9 +85,8 @@ def _check_corpus(clf: Any, texts: Any, y: Any, representations: Any) -> _Corpus
     expected = (len(texts), clf.network_.recall_head.in_features)
     if vectors.shape != expected or vectors.dtype.kind != "f":
         raise ValueError(
-            f"representations must be floats of shape {expected}, a row for each of the texts, but "
-            f"is of {vectors.dtype} and shape {vectors.shape}. Pass encode(texts) of this "
-            "classifier."
+            f"representations must be floats of shape {expected}, one row per text, but has dtype "
+            f"{vectors.dtype} and shape {vectors.shape}. Pass encode(texts) of this classifier."
         )
     return _Corpus(texts, labels, vectors)
 
@@ -129,7 +128,7 @@ def _explain_labels(clf: Any, scored: ScoredText, n_neighbors: int) -> tuple[Exp
 
 
 def _nearest_labels(network: LightXMLNetwork, column: int, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Columns and cosines of the labels nearest to one, in its cluster or, direct, of all."""
+    """Find the nearest labels in the same cluster, or among all labels in the direct mode."""
     layout = network.layout
     cluster = layout.cluster_of[column]
     if network.direct:
@@ -142,7 +141,7 @@ def _nearest_labels(network: LightXMLNetwork, column: int, n: int) -> tuple[np.n
     own = np.flatnonzero(columns == column)[0]
     cosines = _cosines(vectors, vectors[own])
     order = np.argsort(-cosines, kind="stable")
-    # An embedding of 0 is near none.
+    # A zero embedding is near no label.
     order = order[(order != own) & (cosines[order] != 0)][:n]
     return columns[order], cosines[order]
 
@@ -150,8 +149,8 @@ def _nearest_labels(network: LightXMLNetwork, column: int, n: int) -> tuple[np.n
 def _nearest_texts(
     clf: Any, scored: ScoredText, corpus: _Corpus, n: int
 ) -> tuple[NeighborText, ...]:
-    # As the heads see it. The [CLS] states of all texts have so much in common that without this
-    # the cosine of any two texts is above 0.9.
+    # The heads subtract this mean too. Without it, the cosine of any two texts is above 0.9,
+    # because the [CLS] states of all texts have so much in common.
     mean = clf.network_.feature_mean.cpu().numpy()
     cosines = _cosines(corpus.representations, scored.representation, mean)
     if not np.isfinite(cosines).all():
@@ -170,11 +169,11 @@ def _nearest_texts(
 
 
 def _cosines(vectors: np.ndarray, to: np.ndarray, origin: np.ndarray | float = 0.0) -> np.ndarray:
-    """Cosine of each row to one vector, seen from `origin`; 0 where either is 0."""
+    """Compute the cosine of each row to one vector, from `origin`. It is 0 if either is 0."""
     to = (to - origin).astype(np.float32)
     cosines = np.empty(len(vectors), dtype=np.float32)
     for part in gen_batches(len(vectors), VECTORS_BLOCK):
-        centred = (vectors[part] - origin).astype(np.float32)
-        norms = np.sqrt(np.einsum("ij,ij->i", centred, centred) * (to @ to))
-        cosines[part] = centred @ to / np.maximum(norms, np.finfo(np.float32).tiny)
+        centered = (vectors[part] - origin).astype(np.float32)
+        norms = np.sqrt(np.einsum("ij,ij->i", centered, centered) * (to @ to))
+        cosines[part] = centered @ to / np.maximum(norms, np.finfo(np.float32).tiny)
     return cosines

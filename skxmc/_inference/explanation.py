@@ -1,4 +1,4 @@
-"""An explanation of one prediction, and its tables for terminals and notebooks."""
+"""The explanation of one prediction, and its tables for terminals and notebooks."""
 
 from __future__ import annotations
 
@@ -9,25 +9,28 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 from unicodedata import east_asian_width
 
-# Columns of a terminal; and of a name or a text in a notebook, which breaks lines itself.
+# Columns of a terminal, and of a name or text in a notebook, which breaks lines itself.
 TERMINAL_WIDTH = 100
 NOTEBOOK_WIDTH = 300
-# Columns for the end of a truncated text, and for the numbers of the labels that a text carries.
+# Columns for the end of a truncated text, and for the numbers of a text's labels.
 END_WIDTH = 25
 CARRIED_WIDTH = 15
 
 
 class NeighborLabel(NamedTuple):
-    """A label near a predicted one.
+    """A label near a predicted label.
+
+    Read more in the user guide: :doc:`/guide/understanding`.
 
     Parameters
     ----------
     label : str or int
         An entry of ``classes_``.
     cosine : float
-        Of the two labels' embeddings; of the generator's weights in the direct mode.
+        Cosine of the two labels' embeddings. In the direct mode, these are the weights of the
+        recall head.
     score : float
-        For the text that is explained, in (0, 1].
+        Score for the explained text, in (0, 1].
     """
 
     label: Any
@@ -36,18 +39,20 @@ class NeighborLabel(NamedTuple):
 
 
 class NeighborText(NamedTuple):
-    """A text near the one that is explained.
+    """A text near the explained text.
+
+    Read more in the user guide: :doc:`/guide/understanding`.
 
     Parameters
     ----------
     text : str
         The text.
     row : int
-        Where it is among the texts that were given.
+        Its row in the given texts.
     cosine : float
-        Of the two representations, less what all texts have in common.
+        Cosine of the two representations, minus the part that all texts share.
     labels : tuple or None
-        Those of the predicted labels that it carries; None if no labels were given.
+        The predicted labels that it has, or None if no labels were given.
     """
 
     text: str
@@ -57,26 +62,28 @@ class NeighborText(NamedTuple):
 
 
 class ExplainedLabel(NamedTuple):
-    """A predicted label; in the direct mode, all that is about ranking and clusters is None.
+    """A predicted label. In the direct mode, its rank score and cluster fields are None.
+
+    Read more in the user guide: :doc:`/guide/understanding`.
 
     Parameters
     ----------
     label : str or int
         An entry of ``classes_``.
     score : float
-        That of ``predict_topk``: recall_score * rank_score, in (0, 1].
+        The score of ``predict_topk``: recall_score * rank_score, in (0, 1].
     recall_score : float
-        Of its cluster, by the generator; of itself in the direct mode.
+        Score of its cluster by the recall head. In the direct mode, score of the label itself.
     rank_score : float or None
-        Of itself, by the discriminator.
+        Score of the label by the ranking head.
     cluster : int or None
         Its cluster, an entry of ``clusterer_.labels_``.
     cluster_place : int or None
-        Of the cluster among the recalled ones, the best being 1.
+        Place of the cluster among the recalled clusters. The best has place 1.
     cluster_size : int or None
-        Labels in the cluster.
+        Number of labels in the cluster.
     neighbors : tuple of NeighborLabel
-        The nearest labels of its cluster, or of all in the direct mode; nearest first.
+        The nearest labels, nearest first: in its cluster, or among all in the direct mode.
     """
 
     label: Any
@@ -90,7 +97,7 @@ class ExplainedLabel(NamedTuple):
 
 
 class _Table(NamedTuple):
-    """Cells as text, the last one of a row of any length; and which rows belong to one above."""
+    """Cells as text, the last of any length, and marks of the rows that belong to one above."""
 
     header: list[str]
     rows: list[list[str]]
@@ -99,29 +106,30 @@ class _Table(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class TopKExplanation:
-    """Why a text gets the labels that it gets; `LightXMLClassifier.explain_topk` returns it.
+    """An explanation of the best labels of one text, from `LightXMLClassifier.explain_topk`.
 
-    Printed, it is a table of at most 100 columns; a notebook shows it as HTML. Everything in it is
-    a plain value or a named tuple, so that ``pandas.DataFrame(explanation.labels)`` works.
+    A terminal prints it as tables of at most 100 columns, and a notebook shows it as HTML. It
+    holds plain values and named tuples, so ``pandas.DataFrame(explanation.labels)`` works.
+    Read more in the user guide: :doc:`/guide/understanding`.
 
     Parameters
     ----------
     text : str
-        The text that is explained.
+        The explained text.
     text_read : str
-        What the model read of it, as the tokenizer spells it.
+        The part that the model read, decoded by the tokenizer.
     n_tokens : int
-        Tokens of the whole text, special ones included.
+        Number of tokens of the whole text, including special tokens.
     n_tokens_read : int
-        Those that the model read; the others were cut, see `max_length`.
+        Number of tokens that the model read. The tokenizer cut the others, see `max_length`.
     n_recalled : int or None
-        Clusters recalled for the text; None in the direct mode.
+        Number of clusters recalled for the text, or None in the direct mode.
     labels : tuple of ExplainedLabel
         The predicted labels, best first.
     neighbors : tuple of NeighborText
-        The nearest texts, nearest first; empty where no texts were given.
+        The nearest texts, nearest first. Empty if no texts were given.
     cut_from_start : bool, default=False
-        Whether it is the start of a long text that the tokenizer cuts, and not its end.
+        Whether the tokenizer cuts the start of a long text instead of its end.
 
     Examples
     --------
@@ -131,7 +139,7 @@ class TopKExplanation:
     >>> print(TopKExplanation("Bonds fell", "bonds fell", 4, 4, 32, (label,)))
     The best label of 'Bonds fell'
     The model read all of its 4 tokens.
-    score = recall of the cluster, by the generator, x rank of the label, by the discriminator
+    score = recall of the cluster, by the recall head, x rank of the label, by the ranking head
     #  score  recall   rank  cluster  place  size  cosine  label
     1  0.375   0.750  0.500        2   1/32    16          finance
        0.125                                        0.750    insurance
@@ -162,26 +170,26 @@ class TopKExplanation:
         return "<div>\n" + "\n".join(parts) + "\n</div>"
 
     def _summary(self, width: int) -> list[str]:
-        """Say what is explained, what of it was read, and what the scores are made of."""
+        """Describe the text, the part that the model read, and the factors of the scores."""
         k = len(self.labels)
         title = f"The {k} best labels of " if k > 1 else "The best label of "
         title += f"'{_shortened(self.text, width - len(title) - 2)}'"
         if self.n_tokens_read == self.n_tokens:
             read = f"The model read all of its {self.n_tokens} tokens."
         else:
-            # Shortened where it does not matter: the text was cut at the other end.
+            # Shortened at the end where the tokenizer did not cut.
             if self.cut_from_start:
                 where = f"from '{_shortened(self.text_read, END_WIDTH)}' on"
             else:
                 where = f"up to '{_shortened(self.text_read[::-1], END_WIDTH)[::-1]}'"
             read = (
-                f"The model read {self.n_tokens_read} of its {self.n_tokens} tokens, {where}; the "
-                "rest was cut."
+                f"The model read {self.n_tokens_read} of its {self.n_tokens} tokens, {where}. The "
+                "tokenizer cut the rest."
             )
         if self.n_recalled is None:
-            return [title, read, "score = recall of the label, by the generator (direct mode)"]
-        factors = "recall of the cluster, by the generator, x rank of the label, by the"
-        return [title, read, f"score = {factors} discriminator"]
+            return [title, read, "score = recall of the label, by the recall head (direct mode)"]
+        factors = "recall of the cluster, by the recall head, x rank of the label, by the"
+        return [title, read, f"score = {factors} ranking head"]
 
     def _label_table(self) -> _Table:
         header = ["#", "score", "recall", "rank", "cluster", "place", "size"]
@@ -202,7 +210,7 @@ class TopKExplanation:
         return table
 
     def _text_table(self) -> _Table:
-        """The labels that a text carries are the numbers that they have in the label table."""
+        """Make the table of texts, whose labels have the numbers of the label table."""
         number_of = {label.label: str(number) for number, label in enumerate(self.labels, 1)}
         has_labels = self.neighbors[0].labels is not None
         header = ["row", "cosine", *(["has #"] if has_labels else []), "text"]
@@ -217,7 +225,7 @@ class TopKExplanation:
 
 
 def _shortened(text: str, width: int) -> str:
-    """Make a line of at most `width` columns of any text, control characters left out."""
+    """Shorten a text to one line of at most `width` columns, without control characters."""
     plain = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     ends = list(accumulate(2 if east_asian_width(c) in "WF" else 1 for c in plain))
     if not ends or ends[-1] <= width:
@@ -239,7 +247,7 @@ def _lines(table: _Table) -> list[str]:
 
 
 def _html_table(table: _Table) -> str:
-    """Lay a table out for a notebook: no colours, so that it is readable on light and dark."""
+    """Lay a table out for a notebook, without colors, so that any background suits it."""
     lines = [_html_row("th", table.header, "")]
     bold = "; font-weight: bold" if any(table.indented) else ""  # above the indented ones
     for cells, is_indented in zip(table.rows, table.indented, strict=True):
@@ -249,7 +257,7 @@ def _html_table(table: _Table) -> str:
 
 def _html_row(tag: str, cells: list[str], style: str) -> str:
     escaped = [html.escape(_shortened(cell, NOTEBOOK_WIDTH)) for cell in cells]
-    # Padded here, as not every place that shows HTML has a style for tables.
+    # Padded here, because not every viewer of HTML has a style for tables.
     padded = "padding: 0.2em 0.6em; text-align"
     numbers = [
         f'<{tag} style="{padded}: right; white-space: nowrap">{cell}</{tag}>'

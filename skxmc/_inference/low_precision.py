@@ -1,4 +1,4 @@
-"""Copies of networks for prediction, with the weights of matrix products as they are multiplied."""
+"""Copies of networks for prediction, with weights in the dtype of matrix products."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from skxmc._utils.parallel import ProcessLock
 
 
 class _Copy(NamedTuple):
-    """A copy, and what it was made of: the network's tensors as they were."""
+    """A copy, and the tensors of the original with their versions."""
 
     network: LightXMLNetwork
     dtype: torch.dtype
@@ -30,24 +30,24 @@ _copies: WeakKeyDictionary[LightXMLNetwork, _Copy] = WeakKeyDictionary()
 def serving_copy(
     network: LightXMLNetwork, dtype: torch.dtype, device: torch.device | None = None
 ) -> LightXMLNetwork:
-    """Copy a network in evaluation mode; made anew only when its weights have changed.
+    """Copy a network in evaluation mode, or return the last copy if no weight has changed.
 
-    Weights of linear layers are in `dtype`: autocast would convert them at every call, which
-    takes longer than a short text itself. All other weights, the label table among them, are
-    those of the network.
+    The copy has weights of linear layers in `dtype`. Autocast would convert them at every call,
+    which takes longer than a short text itself. The copy shares all other weights with the
+    network, including the label table.
 
     Parameters
     ----------
     network : LightXMLNetwork
     dtype : torch.dtype
-        float32, bfloat16, float16; or int8 for dynamic quantisation.
+        float32, bfloat16 or float16, or int8 for dynamic quantization.
     device : torch.device, optional
-        To predict on; the network is moved there if it is elsewhere.
+        Device of prediction. A network on another device is moved there.
 
     Raises
     ------
     ValueError
-        If the network is to be quantised and is not on a CPU, or torch cannot.
+        If dtype is int8, and the network is not on a CPU or torch cannot quantize.
     """
     with _copying:
         if device is not None and network.feature_mean.device != device:
@@ -56,7 +56,7 @@ def serving_copy(
         if known and known.dtype == dtype and known.versions == _versions(known.tensors):
             return known.network
         tensors = [*network.parameters(), *network.buffers()]
-        versions = _versions(tensors)  # before the copy, so that a write meanwhile is noticed
+        versions = _versions(tensors)  # before the copy, so that a write during the copy is noticed
         copied = _converted(network, dtype, tensors)
         _copies[network] = _Copy(copied, dtype, tensors, versions)
         return copied
@@ -80,9 +80,9 @@ def _converted(
 
 
 def _versions(tensors: list[torch.Tensor]) -> list[tuple[int, int]]:
-    """What changes when a tensor is moved or written to.
+    """Return address and version of each tensor, one of which changes if it is moved or written.
 
-    Those that were loaded under `torch.inference_mode` count no versions.
+    Tensors loaded under `torch.inference_mode` have no versions.
     """
     return [
         (tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors
@@ -90,22 +90,22 @@ def _versions(tensors: list[torch.Tensor]) -> list[tuple[int, int]]:
 
 
 def check_int8(device: torch.device) -> None:
-    """Check that precision="int8" can be had on `device`."""
+    """Check that `device` supports precision="int8"."""
     if device.type != "cpu":
-        raise ValueError('precision="int8" is for CPUs; use "bf16" or "fp16" on a GPU.')
+        raise ValueError('precision="int8" is for CPUs. Use "bf16" or "fp16" on a GPU.')
 
 
 def _quantize(network: LightXMLNetwork) -> None:
-    """Quantise linear layers: weights by output channel, inputs when they come, a batch as one."""
+    """Quantize linear layers: weights per output channel, inputs per batch when they arrive."""
     check_int8(network.recall_head.weight.device)
     try:
         from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
     except ImportError as error:
         raise ValueError(
             'precision="int8" needs torch.ao.quantization, which this version of torch '
-            'does not have; use "auto".'
+            'does not have. Use "auto".'
         ) from error
     with warnings.catch_warnings():
-        # Deprecated, but nothing else is fast on a CPU without a compiler.
+        # It is deprecated, but nothing else is fast on a CPU without a compiler.
         warnings.filterwarnings("ignore", message=".*deprecated.*")
         quantize_dynamic(network, {nn.Linear: per_channel_dynamic_qconfig}, inplace=True)

@@ -1,4 +1,4 @@
-"""Prediction: texts in, representations, top k or sparse score matrices out, batch by batch."""
+"""Batched prediction of top k labels, sparse score matrices and representations of texts."""
 
 from __future__ import annotations
 
@@ -16,48 +16,47 @@ from skxmc._model.network import LightXMLNetwork
 from skxmc._model.tokens import TokenBatch, TokenStore, prediction_batches, ranges, tokenize
 from skxmc._utils.warnings import warn_user
 
-# Texts that are tokenized at once, so that tokens take bounded memory.
+# Texts tokenized at once, so that tokens take bounded memory.
 TEXTS_BLOCK = 65_536
 
-# Raw texts, or texts that are tokenized already.
+# Raw or tokenized texts.
 Texts = Sequence[str] | TokenStore
 
 
 class ScoredText(NamedTuple):
-    """One text, its best labels, and what the scores of all candidates are made of.
+    """One text, its best labels, and the factors of the scores of all candidates.
 
-    Candidates are the labels of m clusters, in an array the slots of one cluster after another's,
-    as `LabelLayout` numbers them.
+    Candidates are the labels of m clusters, each in the slot that `LabelLayout` gives it.
     """
 
-    token_ids: np.ndarray  # (T,) int32, as the encoder takes them
+    token_ids: np.ndarray  # (T,) int32
     representation: np.ndarray  # (n_feature_layers * hidden,) float32, e
     columns: np.ndarray  # (k,) int64, the best labels, best first
-    n_recalled: int  # clusters that the best labels were sought in, the first of the m
+    n_recalled: int  # clusters recalled for the best labels, the first of the m
     clusters: np.ndarray  # (m,) int64, best first
-    recall: np.ndarray  # (m,) float32, scores of the clusters by the generator
-    rank: np.ndarray  # (m, s) float32, scores of their labels by the discriminator
-    scores: np.ndarray  # (m, s) float32, of both
+    recall: np.ndarray  # (m,) float32, scores of the clusters by the recall head
+    rank: np.ndarray  # (m, s) float32, scores of their labels by the ranking head
+    scores: np.ndarray  # (m, s) float32, products of both
 
 
 @dataclass
 class Predictor:
-    """A trained network with all it takes to apply it to texts.
+    """A trained network, its tokenizer, and the settings of prediction.
 
     Parameters
     ----------
     network : LightXMLNetwork
-        In evaluation mode, on `device`; a `serving_copy` of the trained one.
+        Network in evaluation mode on `device`: a `serving_copy` of the trained network.
     tokenizer : Hugging Face tokenizer
     max_length : int
-        Tokens a text is truncated to.
+        Maximum number of tokens per text.
     n_candidate_clusters : int
-        b, the number of clusters whose labels are scored.
+        Number of candidate clusters b per text.
     batch_size : int
-        Texts scored at once; halved for good when the device runs out of memory.
+        Number of texts scored at once. It is halved when the device runs out of memory.
     device : torch.device
     dtype : torch.dtype
-        Of matrix products; int8 where linear layers are quantised.
+        Precision of matrix products, int8 if linear layers are quantized.
     """
 
     network: LightXMLNetwork
@@ -69,10 +68,10 @@ class Predictor:
     dtype: torch.dtype
 
     def top_k(self, texts: Texts, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Columns (n, k) int64 and scores (n, k) float32 of the k best labels, best first.
+        """Return columns (n, k) int64 and scores (n, k) float32 of the k best labels, best first.
 
-        Equal scores are in order of their column. Scores are NaN if training has diverged, see
-        `check_scores`.
+        Labels with equal scores are in the order of their columns. If training has diverged,
+        scores are NaN, see `check_scores`.
         """
         n_clusters = self._clusters_for(k)
         columns = np.empty((len(texts), k), dtype=np.int64)
@@ -89,10 +88,10 @@ class Predictor:
     def scores(
         self, texts: Texts, *, top_k: int | None = None, min_score: float = 0.0
     ) -> sp.csr_matrix:
-        """Scores of the recalled labels: CSR (n, n_labels) float32.
+        """Return the scores of the recalled labels: CSR (n, n_labels) float32.
 
-        Only the `top_k` best labels of each text are kept if it is given, and only scores from
-        `min_score` on.
+        The result holds only scores of at least `min_score`, and only those of the `top_k` best
+        labels of each text if it is given.
         """
         n_clusters = self._clusters_for(top_k or 1)
 
@@ -114,16 +113,16 @@ class Predictor:
         indices = np.empty(indptr[-1], dtype=np.int64)
         data = np.empty(indptr[-1], dtype=np.float32)
         for rows, labels, values in found:
-            # Batches are in order of length. Each row goes to its place.
+            # Batches are in the order of their lengths, so each row is moved to its place.
             places = ranges(indptr[rows], counts[rows])
             indices[places], data[places] = labels, values
         shape = (len(texts), self.network.layout.n_labels)
         return sp.csr_matrix((data, indices, indptr), shape=shape)
 
     def scored_text(self, text: str, k: int) -> ScoredText:
-        """What the k best labels of one text, those that `top_k` finds, owe to which head."""
+        """Split the scores of the k best labels of one text, as `top_k` finds them, by head."""
         n_recalled = self._clusters_for(k)
-        # In the direct mode each cluster has its score already: any label may be asked for.
+        # In the direct mode, every cluster has a score already, so all labels are returned.
         n_scored = self.network.layout.n_clusters if self.network.direct else n_recalled
 
         def compute(batch: TokenBatch) -> tuple[torch.Tensor, ...]:
@@ -141,9 +140,9 @@ class Predictor:
         return ScoredText(tokens.ids, representation, columns, n_recalled, *parts)
 
     def features(self, texts: Texts, progress: Callable[[int], object] | None = None) -> np.ndarray:
-        """Representations e, (n, n_feature_layers * hidden) float32.
+        """Return representations e, (n, n_feature_layers * hidden) float32.
 
-        `progress` is told the number of texts in each batch that is done.
+        `progress` is called with the number of texts in each finished batch.
         """
         features = np.empty((len(texts), self._feature_dim), dtype=np.float32)
         for rows, (found,) in self.results(texts, lambda b: (self.network.represent(b),)):
@@ -153,18 +152,18 @@ class Predictor:
         return features
 
     def true_labels_by_rank(self, texts: Sequence[str], y: sp.csr_array) -> np.ndarray:
-        """Count the true labels in the clusters that the generator ranks first, second and so on.
+        """Count the true labels in the cluster that the recall head ranks first, second and so on.
 
         Parameters
         ----------
         texts : sequence of str
         y : csr_array of shape (n_texts, n_labels)
-            Their true labels.
+            True labels of the texts.
 
         Returns
         -------
         ndarray of shape (n_clusters,), int64
-            Over all texts.
+            Sums over all texts.
         """
         layout = self.network.layout
         cluster_of = layout.cluster_of.cpu().numpy()
@@ -183,11 +182,11 @@ class Predictor:
 
     @property
     def _feature_dim(self) -> int:
-        """Columns of e; a second encoder's, if there is one, follow and are left out."""
+        """Number of columns of e, without those of a second encoder, which follow."""
         return int(self.network.recall_head.in_features)
 
     def _clusters_for(self, k: int) -> int:
-        """Clusters to recall so that there are at least k labels: b, or more if k needs more."""
+        """Return the number of clusters to recall: b, or more if k labels need more."""
         layout = self.network.layout
         needed = -(-k // layout.min_size)
         return min(max(self.n_candidate_clusters, needed), layout.n_clusters)
@@ -195,7 +194,7 @@ class Predictor:
     def results(
         self, texts: Texts, compute: Callable[[TokenBatch], tuple[torch.Tensor, ...]]
     ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
-        """Yield the rows of each batch with the results of `compute` for them, as arrays."""
+        """Yield the rows of each batch, and the results of `compute` as arrays."""
         if isinstance(texts, TokenStore):
             yield from self._results(texts, compute)
             return
@@ -233,20 +232,20 @@ class Predictor:
         self.batch_size //= 2
         torch.cuda.empty_cache()
         warn_user(
-            f"The device ran out of memory in prediction: going on with batches of "
+            f"The device ran out of memory in prediction. Continuing with batches of "
             f"{self.batch_size} texts. Set prediction_batch_size={self.batch_size} to avoid "
-            "the detour.",
+            "this warning.",
             RuntimeWarning,
         )
 
 
 def check_scores(scores: np.ndarray) -> None:
-    """Check that scores are numbers.
+    """Check that no score is NaN.
 
     Raises
     ------
     ValueError
-        If one is NaN. The message says what to change.
+        If a score is NaN. The message says which parameters to change.
     """
     if np.isnan(scores).any():
         raise ValueError(
@@ -259,9 +258,9 @@ def check_scores(scores: np.ndarray) -> None:
 def best_first(
     labels: torch.Tensor, scores: torch.Tensor, k: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cut candidates to the k best of each row, best first, ties by lower label."""
-    # Scores are positive: their bits are in their order. One number for score and label. Without
-    # the sign, which only a NaN can have, so that it comes first and is seen.
+    """Select the k best candidates of each row, best first. On ties, the lower label wins."""
+    # One integer holds score and label: the bits of positive floats sort like the floats. The mask
+    # clears the sign, which only a NaN can have, so that NaN comes first and is noticed.
     keys = ((scores.view(torch.int32) & 0x7FFFFFFF).long() << 32) - labels
     best = keys.topk(k, dim=1).indices
     return labels.gather(1, best), scores.gather(1, best)

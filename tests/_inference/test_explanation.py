@@ -256,7 +256,7 @@ def test_what_was_read(text, n_tokens, read):
         assert line == f"The model read all of its {n_tokens} tokens."
     else:
         assert line.startswith(f"The model read 32 of its {n_tokens} tokens, up to '...")
-        assert line.endswith(f"{explanation.text_read[-20:]}'; the rest was cut.")
+        assert line.endswith(f"{explanation.text_read[-20:]}'. The tokenizer cut the rest.")
 
 
 def test_what_was_read_where_the_start_is_cut():
@@ -266,7 +266,7 @@ def test_what_was_read_where_the_start_is_cut():
     line = str(explanation).split("\n")[1]
     start = explanation.text_read[:20]
     assert line.startswith(f"The model read 32 of its {explanation.n_tokens} tokens, from '{start}")
-    assert line.endswith("...' on; the rest was cut.")
+    assert line.endswith("...' on. The tokenizer cut the rest.")
 
 
 # ---------------------------------------------------------------- pipelines
@@ -326,7 +326,7 @@ REPRESENTATIONS = np.ones((64, 32), dtype=np.float32)
         ({"texts": "abc"}, ValueError, r"Pass a list: texts=\[text\]"),
         ({"texts": ["a", None]}, ValueError, r"texts holds a missing value \(None\) at row 1"),
         ({"texts": {"a"}}, TypeError, "texts must be a list"),
-        ({"y": Y}, ValueError, "y was given without texts. Pass the texts"),
+        ({"y": Y}, ValueError, "y was given without texts. Pass its texts"),
         ({"representations": REPRESENTATIONS}, ValueError, "representations was given without"),
         ({"texts": X[:5], "y": Y}, ValueError, "y has 64 rows, but there are 5 texts"),
         ({"texts": X, "y": Y[:, :9]}, ValueError, "y has 9 columns, but there are 30 classes"),
@@ -344,7 +344,7 @@ REPRESENTATIONS = np.ones((64, 32), dtype=np.float32)
         (
             {"texts": X, "representations": REPRESENTATIONS.astype(int)},
             ValueError,
-            "representations must be floats .* is of int64",
+            "representations must be floats .* has dtype int64",
         ),
         (
             {"texts": X, "representations": REPRESENTATIONS * np.nan},

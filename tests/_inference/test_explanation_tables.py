@@ -38,7 +38,7 @@ def test_table():
     expected = """\
 The 2 best labels of 'the text'
 The model read all of its 4 tokens.
-score = recall of the cluster, by the generator, x rank of the label, by the discriminator
+score = recall of the cluster, by the recall head, x rank of the label, by the ranking head
 #  score  recall   rank  cluster  place  size  cosine  label
 1  0.375   0.750  0.500       12   1/32    16          first
    0.250                                        0.500    near
@@ -57,7 +57,7 @@ Nearest texts
 
 def test_table_of_the_direct_mode():
     lines = str(fitted("direct").explain_topk(TEXT, 2, n_neighbors=1)).split("\n")
-    assert lines[2] == "score = recall of the label, by the generator (direct mode)"
+    assert lines[2] == "score = recall of the label, by the recall head (direct mode)"
     assert lines[3] == "#  score  cosine  label"
     assert len(lines) == 4 + 2 * 2
     assert "None" not in "\n".join(lines)

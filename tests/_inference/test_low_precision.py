@@ -159,7 +159,7 @@ def test_int8_has_a_scale_for_each_label():
 
 def test_int8_is_for_cpus():
     network = copy.deepcopy(fitted().network_).to("meta")
-    with pytest.raises(ValueError, match='precision="int8" is for CPUs; use "bf16"'):
+    with pytest.raises(ValueError, match=r'precision="int8" is for CPUs\. Use "bf16"'):
         serving_copy(network, torch.int8)
 
 

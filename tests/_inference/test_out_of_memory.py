@@ -126,7 +126,7 @@ def test_prediction_halves_its_batch_and_goes_on(kind, monkeypatch):
         return scores(self, features, *args)
 
     monkeypatch.setattr(LightXMLNetwork, "scores", limited)
-    with pytest.warns(RuntimeWarning, match="going on with batches of 32 texts"):
+    with pytest.warns(RuntimeWarning, match="Continuing with batches of 32 texts"):
         found = fitted().predict_topk(X, k=5)
     assert (found.labels == expected.labels).all()
 
