@@ -1,4 +1,4 @@
-"""explain_topk: the scores of predict_topk taken apart, nearest labels and texts, errors."""
+"""explain_topk: scores split by head, nearest labels and texts, errors."""
 
 import copy
 import dataclasses
@@ -26,7 +26,7 @@ LONG = "ba " * 500
 
 @functools.cache
 def classifier(kind):
-    """Fitted classifiers of all the kinds that predict in a way of their own. Shared."""
+    """Return a shared fitted classifier of a kind with its own code path in prediction."""
     if kind in MODES:
         return fitted(kind)
     if kind == "narrow":
@@ -50,7 +50,7 @@ def sigmoid(logits):
 
 
 def recall_scores(clf, text):
-    """Scores of all clusters by the generator, from its weights."""
+    """Compute the scores of all clusters from the weights of the recall head."""
     network = clf.network_
     weight, bias = (p.detach().numpy() for p in network.recall_head.parameters())
     return sigmoid((clf.encode([text])[0] - network.feature_mean.numpy()) @ weight.T + bias)
@@ -61,7 +61,7 @@ def recall_scores(clf, text):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("k", [1, 5, 30])
-def test_labels_and_scores_are_those_of_predict_topk(kind, k):
+def test_explain_topk_labels_and_scores_equal_predict_topk(kind, k):
     clf = classifier(kind)
     for text in (TEXT, "", LONG):
         best = clf.predict_topk([text], k)
@@ -74,7 +74,7 @@ def test_labels_and_scores_are_those_of_predict_topk(kind, k):
 
 
 @pytest.mark.parametrize("kind", sorted({*KINDS} - {"direct", "narrow direct"}))
-def test_scores_are_recall_times_rank(kind):
+def test_explain_topk_score_is_recall_times_rank(kind):
     clf = classifier(kind)
     best = clf.predict_topk([TEXT], 30)
     labels = clf.explain_topk(TEXT, 30).labels
@@ -84,14 +84,14 @@ def test_scores_are_recall_times_rank(kind):
 
 
 @pytest.mark.parametrize("kind", ["two-stage", "narrow", "separate"])
-def test_clusters(kind):
+def test_explain_topk_describes_clusters_of_labels(kind):
     clf = classifier(kind)
     clusters = clf.clusterer_.labels_
     expected = recall_scores(clf, TEXT)
     sizes = np.bincount(clusters)
     places = (expected[:, None] < expected).sum(axis=1) + 1
     explanation = clf.explain_topk(TEXT, 7)
-    # Three clusters of three or four labels hold 7, one of them would not.
+    # One cluster of three or four labels does not hold 7 labels, but three clusters do.
     assert explanation.n_recalled == (3 if kind == "narrow" else 8)
     for label in explanation.labels:
         assert label.cluster == clusters[label.label]
@@ -103,7 +103,7 @@ def test_clusters(kind):
 
 
 @pytest.mark.parametrize("kind", ["direct", "narrow direct"])
-def test_direct_mode_has_recall_alone(kind):
+def test_explain_topk_direct_mode_has_recall_score_only(kind):
     clf = classifier(kind)
     expected = recall_scores(clf, TEXT)
     explanation = clf.explain_topk(TEXT, 4)
@@ -116,7 +116,7 @@ def test_direct_mode_has_recall_alone(kind):
         assert about_ranking == (None,) * 4
 
 
-def test_names_of_labels():
+def test_explain_topk_uses_names_of_labels():
     names = [f"tag {i:02d}" for i in range(30)]
     clf = make_classifier(max_epochs=1).fit(X, Y, label_names=names)
     explanation = clf.explain_topk(TEXT, 3, texts=X, y=Y)
@@ -132,7 +132,7 @@ def test_names_of_labels():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nearest_labels(kind):
+def test_explain_topk_finds_nearest_labels_by_embedding(kind):
     clf = classifier(kind)
     network, clusters = clf.network_, clf.clusterer_.labels_
     if network.direct:
@@ -155,7 +155,7 @@ def test_nearest_labels(kind):
         np.testing.assert_allclose(found, scores[mates], rtol=1e-5)
 
 
-def test_fewer_nearest_labels_where_the_cluster_is_small():
+def test_explain_topk_small_cluster_has_fewer_nearest_labels():
     for label in fitted().explain_topk(TEXT, 30, n_neighbors=10).labels:
         assert len(label.neighbors) == label.cluster_size - 1
         assert label.label not in {near.label for near in label.neighbors}
@@ -163,7 +163,7 @@ def test_fewer_nearest_labels_where_the_cluster_is_small():
         assert len(label.neighbors) == 29
 
 
-def test_an_embedding_of_zero_is_near_none():
+def test_explain_topk_zero_embedding_is_near_no_label():
     clf = copy.deepcopy(fitted())
     label = clf.predict_topk([TEXT], 1).labels[0, 0]
     layout = clf.network_.layout
@@ -179,7 +179,7 @@ def test_an_embedding_of_zero_is_near_none():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nearest_texts(kind):
+def test_explain_topk_finds_nearest_texts_by_representation(kind):
     clf = classifier(kind)
     mean = clf.network_.feature_mean.numpy()
     assert mean.any()
@@ -198,7 +198,7 @@ def test_nearest_texts(kind):
     assert explanation.neighbors[0].labels
 
 
-def test_labels_of_texts_in_any_form():
+def test_explain_topk_accepts_labels_of_texts_in_any_form():
     lists = [Y[[row]].indices.tolist() for row in range(len(X))]
     expected = fitted().explain_topk(TEXT, 5, texts=X, y=Y)
     for y in (lists, Y.toarray(), Y.tocsc()):
@@ -210,7 +210,7 @@ def test_labels_of_texts_in_any_form():
     assert fitted().explain_topk(TEXT, 5) == dataclasses.replace(expected, neighbors=())
 
 
-def test_representations_are_computed_once(monkeypatch):
+def test_explain_topk_given_representations_does_not_encode(monkeypatch):
     clf = copy.deepcopy(fitted())
     expected = clf.explain_topk(TEXT, 2, texts=X, y=Y)
     representations = clf.encode(X)
@@ -218,7 +218,7 @@ def test_representations_are_computed_once(monkeypatch):
     monkeypatch.delattr(LightXMLClassifier, "encode")
     again = clf.explain_topk(TEXT, 2, texts=X, y=Y, representations=representations)
     assert [near.row for near in again.neighbors] == [near.row for near in expected.neighbors]
-    # From another representation of the same length, so that they are known to be used.
+    # Other representations of the same shape show that they are used.
     shifted = np.roll(representations, 1, axis=0)
     other = clf.explain_topk(TEXT, 2, texts=X, representations=shifted)
     assert [near.row for near in other.neighbors] == [
@@ -228,12 +228,12 @@ def test_representations_are_computed_once(monkeypatch):
     assert half.neighbors[0].cosine == pytest.approx(1.0, abs=1e-3)
 
 
-def test_fewer_nearest_texts_where_there_are_fewer():
+def test_explain_topk_few_texts_has_fewer_nearest_texts():
     explanation = fitted().explain_topk(TEXT, n_neighbors=100, texts=X[:4])
     assert sorted(near.row for near in explanation.neighbors) == [0, 1, 2, 3]
 
 
-# ---------------------------------------------------------------- what was read
+# ---------------------------------------------------------------- the part that was read
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ def test_fewer_nearest_texts_where_there_are_fewer():
         (LONG, 1002, " ".join(["ba"] * 15)),
     ],
 )
-def test_what_was_read(text, n_tokens, read):
+def test_explain_topk_reports_tokens_read(text, n_tokens, read):
     explanation = fitted().explain_topk(text, 1)
     assert explanation.text_read.replace(" ##", "") == read
     assert explanation.n_tokens == n_tokens
@@ -259,7 +259,7 @@ def test_what_was_read(text, n_tokens, read):
         assert line.endswith(f"{explanation.text_read[-20:]}'. The tokenizer cut the rest.")
 
 
-def test_what_was_read_where_the_start_is_cut():
+def test_explain_topk_truncation_on_the_left_reports_end_read():
     clf = copy.deepcopy(fitted())
     clf.tokenizer_.truncation_side = "left"
     explanation = clf.explain_topk("bife " + "bido " * 60, 1)
@@ -272,7 +272,7 @@ def test_what_was_read_where_the_start_is_cut():
 # ---------------------------------------------------------------- pipelines
 
 
-def test_inside_pipelines_and_searches():
+def test_explain_topk_of_best_estimator_equals_predict_topk_of_search():
     shorten = FunctionTransformer(lambda texts: [text[:9] for text in texts])
     pipeline = make_pipeline(shorten, make_classifier(max_epochs=1))
     search = GridSearchCV(
@@ -285,7 +285,7 @@ def test_inside_pipelines_and_searches():
     assert explanation.text == TEXT[:9]
 
 
-def test_ensembles_have_no_explanation():
+def test_ensemble_has_no_explain_topk():
     assert not hasattr(LightXMLEnsemble, "explain_topk")
 
 
@@ -293,25 +293,25 @@ def test_ensembles_have_no_explanation():
 
 
 @pytest.mark.parametrize("text", [[TEXT], (TEXT,), None, 3, np.array([TEXT]), b"bytes"])
-def test_one_text_only(text):
+def test_explain_topk_not_one_str_raises_type_error(text):
     kind = type(text).__name__
     with pytest.raises(TypeError, match=f"text must be one str, got {kind}.*one text at a time"):
         fitted().explain_topk(text)
 
 
-def test_lone_surrogates_are_replaced():
+def test_explain_topk_replaces_lone_surrogates():
     assert fitted().explain_topk("ab\ud800").text == "ab\ufffd"
     assert fitted().explain_topk(np.str_("ab")).text == "ab"
 
 
 @pytest.mark.parametrize("k", [0, -1, 31, 2.0, "3", None, True])
-def test_k_out_of_range(k):
+def test_explain_topk_k_out_of_range_raises_value_error(k):
     with pytest.raises(ValueError, match=rf"^k is {k!r}, but"):
         fitted().explain_topk(TEXT, k)
 
 
 @pytest.mark.parametrize("n", [0, -1, 1.5, None])
-def test_n_neighbors_out_of_range(n):
+def test_explain_topk_invalid_n_neighbors_raises_value_error(n):
     with pytest.raises(ValueError, match=rf"^n_neighbors is {n}, but must be a whole number"):
         fitted().explain_topk(TEXT, n_neighbors=n)
 
@@ -353,12 +353,12 @@ REPRESENTATIONS = np.ones((64, 32), dtype=np.float32)
         ),
     ],
 )
-def test_texts_that_do_not_fit(arguments, error, message):
+def test_explain_topk_invalid_texts_or_labels_raise(arguments, error, message):
     with pytest.raises(error, match=message):
         fitted().explain_topk(TEXT, **arguments)
 
 
-def test_arguments_are_checked_before_anything_is_computed(monkeypatch):
+def test_explain_topk_checks_arguments_before_prediction(monkeypatch):
     clf = copy.deepcopy(fitted())
     monkeypatch.setattr(LightXMLClassifier, "_predictor", None)
     for wrong in ({"k": 0}, {"n_neighbors": 0}, {"texts": X, "y": Y[:5]}, {"y": Y}):
@@ -366,7 +366,7 @@ def test_arguments_are_checked_before_anything_is_computed(monkeypatch):
             clf.explain_topk(TEXT, **wrong)
 
 
-def test_unfitted():
+def test_explain_topk_unfitted_raises_not_fitted_error():
     with pytest.raises(NotFittedError):
         make_classifier().explain_topk(TEXT)
 
@@ -374,7 +374,7 @@ def test_unfitted():
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("mode", MODES)
-def test_on_a_gpu(mode):
+def test_explain_topk_on_gpu_equals_predict_topk(mode):
     clf = make_classifier(mode, device="cuda").fit(X, Y)
     found = clf.explain_topk(TEXT, 5, texts=X, y=Y)
     best = clf.predict_topk([TEXT], 5)

@@ -1,4 +1,4 @@
-"""TopKExplanation: a table in a terminal, another in a notebook, and a plain value in a program."""
+"""TopKExplanation: tables in a terminal, tables in a notebook, and plain values."""
 
 import dataclasses
 import pickle
@@ -34,7 +34,7 @@ def example(**changes):
     return dataclasses.replace(explanation, **changes)
 
 
-def test_table():
+def test_explanation_prints_tables_of_labels_and_texts():
     expected = """\
 The 2 best labels of 'the text'
 The model read all of its 4 tokens.
@@ -55,7 +55,7 @@ Nearest texts
     assert "Nearest" not in str(example(neighbors=()))
 
 
-def test_table_of_the_direct_mode():
+def test_explanation_direct_mode_prints_no_ranking_columns():
     lines = str(fitted("direct").explain_topk(TEXT, 2, n_neighbors=1)).split("\n")
     assert lines[2] == "score = recall of the label, by the recall head (direct mode)"
     assert lines[3] == "#  score  cosine  label"
@@ -69,20 +69,20 @@ def columns_of(line):
 
 @pytest.mark.parametrize("kind", MODES)
 @pytest.mark.parametrize("name", ["label " * 40, "日本語" * 50, "a\n\tb\x1b[31m\u202e" * 40])
-def test_tables_fit_a_terminal(kind, name):
+def test_explanation_long_names_fit_100_columns(kind, name):
     names = [f"{name}{i}" for i in range(30)]
     clf = make_classifier(kind, max_epochs=1).fit(X, Y, label_names=names)
     text = name * 20
     explanation = clf.explain_topk(text, 30, texts=[text, *X], y=[names, *([[]] * len(X))])
     lines = str(explanation).split("\n")
     assert max(map(columns_of, lines)) <= 100
-    assert columns_of(lines[0]) >= 97  # and use it
+    assert columns_of(lines[0]) >= 97  # the width is used
     assert "".join(lines).isprintable()
     assert "1 2 3 4 5 6 ...  " in str(explanation)
 
 
 class Elements(HTMLParser):
-    """What a browser sees: tags in order, and the text between them."""
+    """Tags in order, and the text between them, as a browser parses them."""
 
     def __init__(self, markup):
         super().__init__()
@@ -103,7 +103,7 @@ class Elements(HTMLParser):
 EVIL = "<script>alert('x')</script>&amp;\"<img src=x onerror=y>"
 
 
-def test_html_is_escaped():
+def test_repr_html_escapes_texts_and_names():
     names = [f"{EVIL} {i}" for i in range(30)]
     clf = make_classifier(max_epochs=1).fit(X, Y, label_names=names)
     explanation = clf.explain_topk(EVIL * 20, 2, texts=[EVIL, *X], y=[names, *([[]] * len(X))])
@@ -119,11 +119,11 @@ def test_html_is_escaped():
     assert f"'{EVIL}{EVIL}" in "".join(seen.data)
 
 
-def test_html_shows_what_the_table_shows():
+def test_repr_html_has_same_words_as_printed_table():
     seen = Elements(example()._repr_html_())
     words = " ".join(seen.data).replace("'", " ").split()
     assert words == str(example()).replace("'", " ").split()
-    # Readable on light and dark, and nothing is fetched.
+    # Readable on light and dark backgrounds, and without downloads.
     markup = example()._repr_html_()
     assert not [word for word in ("color", "background", "src", "href", "url") if word in markup]
     assert "Nearest" not in example(neighbors=())._repr_html_()
@@ -131,7 +131,7 @@ def test_html_shows_what_the_table_shows():
     assert 300 < len(Elements(long).data[1]) + 40 < 400
 
 
-def test_html_tells_predicted_labels_from_their_neighbors():
+def test_repr_html_marks_predicted_labels_and_neighbors():
     cells = re.findall(r'<td style="([^"]*)">([^<]*)</td></tr>', example()._repr_html_())
     names = [label.label for label in example().labels]
     near = [label.label for predicted in example().labels for label in predicted.neighbors]
@@ -143,7 +143,7 @@ def test_html_tells_predicted_labels_from_their_neighbors():
 # ---------------------------------------------------------------- a plain value
 
 
-def test_plain_and_immutable():
+def test_explanation_is_immutable_with_plain_values():
     assert skxmc.TopKExplanation is TopKExplanation
     explanation = fitted().explain_topk(TEXT, 3, texts=X, y=Y)
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -157,7 +157,7 @@ def test_plain_and_immutable():
     assert {type(value) for value in values} == {int, float, str}
 
 
-def test_as_a_frame():
+def test_explanation_converts_to_pandas_frames():
     pandas = pytest.importorskip("pandas")
     explanation = fitted().explain_topk(TEXT, 3, texts=X, y=Y)
     frame = pandas.DataFrame(explanation.labels)

@@ -1,4 +1,4 @@
-"""Copies for prediction: what they share, when they are made anew, int8."""
+"""Copies for prediction: shared weights, updates and int8."""
 
 import copy
 import gc
@@ -30,8 +30,7 @@ def scores_of(clf, network, dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_scores_are_those_of_the_network(clf, dtype):
-    """Converted beforehand or by autocast: the same numbers."""
+def test_serving_copy_scores_equal_autocast_of_network(clf, dtype):
     network = clf.network_
     expected_labels, expected = scores_of(clf, network, dtype)
     labels, found = scores_of(clf, serving_copy(network, dtype), dtype)
@@ -39,7 +38,7 @@ def test_scores_are_those_of_the_network(clf, dtype):
     assert torch.equal(found, expected)
 
 
-def test_only_linear_layers_are_converted_and_the_rest_is_shared(clf):
+def test_serving_copy_converts_linear_layers_and_shares_the_rest(clf):
     network = clf.network_
     copied = serving_copy(network, torch.bfloat16)
     assert copied is not network
@@ -60,14 +59,14 @@ def test_only_linear_layers_are_converted_and_the_rest_is_shared(clf):
     assert all(tensor.dtype == torch.float32 for tensor in originals.values())
 
 
-def test_copies_are_in_evaluation_mode_and_the_network_stays_as_it_is(clf):
+def test_serving_copy_of_training_network_is_in_evaluation_mode(clf):
     clf.network_.train()
     assert not serving_copy(clf.network_, torch.float32).training
     assert clf.network_.training
     assert all(module.training for module in clf.network_.encoder.modules())
 
 
-def test_a_copy_is_made_anew_when_it_must_be(clf):
+def test_serving_copy_is_renewed_if_dtype_or_weights_change(clf):
     network = clf.network_
     first = serving_copy(network, torch.bfloat16)
     assert serving_copy(network, torch.bfloat16) is first
@@ -83,12 +82,12 @@ def test_a_copy_is_made_anew_when_it_must_be(clf):
     assert serving_copy(network, torch.bfloat16) is not second
 
 
-def test_a_copy_that_was_made_while_weights_changed_is_made_anew(clf, monkeypatch):
+def test_serving_copy_is_renewed_if_weights_change_during_copy(clf, monkeypatch):
     network, converted = clf.network_, low_precision._converted
 
     def converting(*args):
         copied = converted(*args)
-        with torch.no_grad():  # as a thread of the user's may
+        with torch.no_grad():  # as another thread might
             network.recall_head.bias[0] += 1
         return copied
 
@@ -99,7 +98,7 @@ def test_a_copy_that_was_made_while_weights_changed_is_made_anew(clf, monkeypatc
     assert copied.recall_head.bias[0] == network.recall_head.bias[0].bfloat16()
 
 
-def test_a_model_that_was_loaded_in_inference_mode(tmp_path):
+def test_serving_copy_of_model_loaded_in_inference_mode_predicts(tmp_path):
     fitted().save_pretrained(tmp_path / "model")
     with torch.inference_mode():
         clf = LightXMLClassifier.from_pretrained(tmp_path / "model")
@@ -107,7 +106,7 @@ def test_a_model_that_was_loaded_in_inference_mode(tmp_path):
     assert_same_predictions(clf, fitted())
 
 
-def test_a_network_that_is_gone_takes_its_copy_along(clf):
+def test_serving_copy_is_freed_with_its_network(clf):
     gc.collect()  # networks of other tests
     before = len(low_precision._copies)
     serving_copy(clf.network_, torch.bfloat16)
@@ -121,11 +120,11 @@ def test_a_network_that_is_gone_takes_its_copy_along(clf):
 
 
 def likeness(a, b):
-    """Correlation of scores; single ones of a tiny encoder differ by a lot."""
+    """Compute the correlation of scores. Single scores of a tiny encoder differ by a lot."""
     return np.corrcoef(a.ravel(), b.ravel())[0, 1]
 
 
-def test_precision_can_be_set_after_fit(clf):
+def test_set_params_precision_after_fit_changes_prediction_only(clf):
     in_fp32 = clf.decision_function(X).toarray()
     clf.set_params(precision="bf16")
     in_bf16 = clf.decision_function(X).toarray()
@@ -136,19 +135,19 @@ def test_precision_can_be_set_after_fit(clf):
     assert clf.network_.recall_head.weight.dtype == torch.float32
 
 
-def test_int8(clf):
+def test_int8_scores_correlate_with_fp32(clf):
     in_fp32 = clf.decision_function(X).toarray()
     clf.set_params(precision="int8")
     in_int8 = clf.decision_function(X).toarray()
     assert np.abs(in_int8 - in_fp32).max() > 0
     assert likeness(in_int8, in_fp32) > 0.9
-    quantised = serving_copy(clf.network_, torch.int8)
-    kept = [type(m) for m in quantised.modules() if type(m) is torch.nn.Linear]
+    quantized = serving_copy(clf.network_, torch.int8)
+    kept = [type(m) for m in quantized.modules() if type(m) is torch.nn.Linear]
     assert not kept
-    assert clf.network_.recall_head.weight.dtype == torch.float32  # only the copy is
+    assert clf.network_.recall_head.weight.dtype == torch.float32  # the original is unchanged
 
 
-def test_int8_has_a_scale_for_each_label():
+def test_int8_copy_has_a_scale_per_label():
     network = copy.deepcopy(fitted("direct").network_)
     with torch.no_grad():
         network.recall_head.weight[0] *= 1000
@@ -157,13 +156,13 @@ def test_int8_has_a_scale_for_each_label():
     assert ((found - weight).abs() <= weight.abs().amax(dim=1, keepdim=True) / 127).all()
 
 
-def test_int8_is_for_cpus():
+def test_int8_on_other_device_raises_value_error():
     network = copy.deepcopy(fitted().network_).to("meta")
     with pytest.raises(ValueError, match=r'precision="int8" is for CPUs\. Use "bf16"'):
         serving_copy(network, torch.int8)
 
 
-def test_int8_without_quantisation_in_torch(clf, monkeypatch):
+def test_int8_torch_without_quantization_raises_value_error(clf, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torch.ao.quantization", None)
     clf.set_params(precision="int8")
     with pytest.raises(ValueError, match=r"needs torch\.ao\.quantization, which this version"):
@@ -172,7 +171,7 @@ def test_int8_without_quantisation_in_torch(clf, monkeypatch):
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_copies_follow_the_network_to_another_device(clf):
+def test_serving_copy_follows_network_to_another_device(clf):
     on_cpu = serving_copy(clf.network_, torch.bfloat16)
     clf.network_.place_on(torch.device("cuda"))
     on_gpu = serving_copy(clf.network_, torch.bfloat16)

@@ -22,7 +22,7 @@ ERRORS = {
 
 
 def run_out(monkeypatch, error, most=8):
-    """Have the network run out of memory in training with more than `most` texts a step."""
+    """Make the network run out of memory in training with more than `most` texts per step."""
     losses = LightXMLNetwork.losses
     held = []
 
@@ -38,7 +38,7 @@ def run_out(monkeypatch, error, most=8):
 
 
 @pytest.mark.parametrize("kind", ERRORS)
-def test_training_says_what_to_lower(kind, monkeypatch):
+def test_fit_out_of_memory_names_parameters_to_lower(kind, monkeypatch):
     run_out(monkeypatch, ERRORS[kind])
     clf = make_classifier()
     message = (
@@ -52,7 +52,7 @@ def test_training_says_what_to_lower(kind, monkeypatch):
     assert not [name for name in vars(clf) if name.endswith("_")]
 
 
-def test_the_remedy_works_in_the_same_process(monkeypatch):
+def test_fit_after_out_of_memory_with_smaller_batches_works(monkeypatch):
     run_out(monkeypatch, ERRORS["cuda"])
     clf = make_classifier()
     with pytest.raises(torch.OutOfMemoryError, match="Lower batch_size=16"):
@@ -62,7 +62,7 @@ def test_the_remedy_works_in_the_same_process(monkeypatch):
     assert_same_predictions(found, make_classifier(batch_size=8).fit(X, Y))
 
 
-def test_a_fitted_classifier_stays_fitted(monkeypatch):
+def test_fit_out_of_memory_leaves_fitted_classifier_unchanged(monkeypatch):
     clf = make_classifier().fit(X, Y)
     with monkeypatch.context() as patch:
         run_out(patch, ERRORS["cuda"])
@@ -71,7 +71,7 @@ def test_a_fitted_classifier_stays_fitted(monkeypatch):
     assert_same_predictions(clf, fitted())
 
 
-def test_a_warm_start_that_fails_leaves_the_weights_as_they_were(monkeypatch):
+def test_warm_start_that_fails_leaves_weights_unchanged(monkeypatch):
     clf = make_classifier(warm_start=True).fit(X, Y)
     stop_after(3, monkeypatch)
     with pytest.raises(Stopped):
@@ -80,8 +80,8 @@ def test_a_warm_start_that_fails_leaves_the_weights_as_they_were(monkeypatch):
     assert clf.network_.settings == fitted().network_.settings
 
 
-def test_nothing_is_held_while_the_error_is(monkeypatch):
-    """In a notebook it is, for ever; what it held would be missing in the next try."""
+def test_fit_out_of_memory_error_holds_no_tensors(monkeypatch):
+    """A notebook remembers its last error, so the next `fit` would lack this memory."""
     held = run_out(monkeypatch, ERRORS["cuda"])
     networks = weakref.WeakSet()
     init = LightXMLNetwork.__init__
@@ -99,14 +99,14 @@ def test_nothing_is_held_while_the_error_is(monkeypatch):
     assert not networks
 
 
-def test_other_errors_are_left_alone(monkeypatch):
+def test_fit_other_errors_are_raised_unchanged(monkeypatch):
     run_out(monkeypatch, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match=r"^mat1 and mat2"):
         make_classifier().fit(X, Y)
     assert not is_out_of_memory(ValueError("out of memory"))
 
 
-def test_other_errors_of_prediction_are_left_alone(monkeypatch):
+def test_predict_other_errors_are_raised_unchanged(monkeypatch):
     def fail(*args):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
@@ -116,7 +116,7 @@ def test_other_errors_of_prediction_are_left_alone(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ERRORS)
-def test_prediction_halves_its_batch_and_goes_on(kind, monkeypatch):
+def test_predict_out_of_memory_continues_with_half_the_batch(kind, monkeypatch):
     expected = fitted().predict_topk(X, k=5)
     scores = LightXMLNetwork.scores
 
@@ -133,8 +133,8 @@ def test_prediction_halves_its_batch_and_goes_on(kind, monkeypatch):
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_real_gpu_out_of_memory():
-    """All but little of the memory is taken by somebody else."""
+def test_fit_and_predict_on_full_gpu_run_out_of_memory():
+    """Another tensor takes all but 60 MB of the memory."""
     clf = make_classifier(device="cuda").fit(X, Y)
     texts = [" ".join(X)] * 4096
     expected = clf.predict_topk(texts[:64], k=3).labels
