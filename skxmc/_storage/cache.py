@@ -1,7 +1,7 @@
-"""What `memory` keeps of a fit: tokens and clusters.
+"""The parts of a fit that `memory` keeps: tokens and clusters.
 
-What is kept is found again by hashes: joblib would write the arguments themselves, all texts in
-clear, beside each result.
+Hashes identify the entries. By default, joblib would store the arguments beside each result, with
+all texts in the clear.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from skxmc._version import __version__
 
 
 def cached_tokens(memory: Memory, tokenizer: Any, texts: list[str], max_length: int) -> TokenStore:
-    """Tokenise, or take what an earlier fit with this tokenizer has stored."""
+    """Tokenize texts, or return the tokens that an earlier fit with this tokenizer stored."""
     if not _keeps(memory):
         return tokenize(tokenizer, texts, max_length)
     import transformers
@@ -36,9 +36,9 @@ def _tokenize(tokenizer: Any, texts: list[str], max_length: int, key: Any) -> To
 
 
 def _fingerprint(tokenizer: Any) -> str:
-    """Hash of all that decides how a text is cut: vocabulary, normalisation, special tokens.
+    """Hash the settings that decide the tokens: vocabulary, normalization, special tokens.
 
-    Not how its last call truncated and padded, of which it keeps a note.
+    The hash leaves out the truncation and padding of the last call, which the tokenizer stores.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     rules: Any
@@ -61,14 +61,14 @@ def cached_clusters(
     features: Any,
     clusterer: BalancedLabelClusterer,
 ) -> BalancedLabelClusterer:
-    """Fit the clusterer, or take the fitted one that an earlier fit has stored."""
+    """Fit the clusterer, or return the fitted clusterer that an earlier fit stored."""
     if not _keeps(memory):
         return _cluster(texts, y, features, clusterer, None)
     clusterer._validate_params()
     params = clusterer.get_params()
     decisive = {name: value for name, value in params.items() if name != "n_jobs"}
     if largest_cluster(clusterer.max_cluster_size, y.shape[1]) == 1:
-        del decisive["random_state"]  # draws nothing
+        del decisive["random_state"]  # no effect in the direct mode
     kind = f"{type(clusterer).__module__}.{type(clusterer).__qualname__}"
     key = joblib_hash((texts, y, features, kind, decisive, sklearn.__version__, __version__))
     cached = memory.cache(_cluster, ignore=["texts", "y", "features", "clusterer"])
@@ -78,14 +78,14 @@ def cached_clusters(
 def _cluster(
     texts: list[str], y: sp.csr_array, features: Any, clusterer: BalancedLabelClusterer, key: Any
 ) -> BalancedLabelClusterer:
-    """Cluster by given label features, or by the TF-IDF ones of the labels' texts."""
+    """Cluster labels by the given features, or by TF-IDF features of their texts."""
     if features is None:
         features = label_features(y, _tfidf(texts))
     return clusterer.fit(features).labels_only()
 
 
 def _keeps(memory: Any) -> bool:
-    """Whether it is a cache, and not ``Memory(None)``."""
+    """Return whether the memory stores results, unlike ``Memory(None)``."""
     return getattr(memory, "store_backend", memory) is not None
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: training runs that can be resumed after a crash."""
+"""Checkpoints, to resume training runs after a crash."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ FORMAT_VERSION = 1
 INDEX = "checkpoint.json"
 STATE = "training.json"
 TENSORS = "training.safetensors"
-# A run is described by the hashes of its data, under names that start so.
+# The description of a run holds hashes of its data, under names with this prefix.
 HASHED = "hash of "
 WARM_START = f"{HASHED}weights of the warm start"
-# Parameters that do not change what is learned, except for the order of rounding.
+# Parameters that do not change the trained weights, except by rounding.
 NOT_LEARNED = (
     "checkpoint_dir",
     "checkpoint_every",
@@ -48,21 +48,21 @@ NOT_LEARNED = (
     "threshold",
     "verbose",
 )
-# Stands in JSON for a tensor, whose name follows.
+# Prefix of strings in JSON that stand for tensors. The name of the tensor follows.
 TENSOR = "tensor:"
 
 
 class Found(NamedTuple):
-    """A training run as its folder holds it."""
+    """A training run, read from its folder."""
 
     run: dict[str, Any]
     model: Model
     history: list[dict[str, Any]]
-    state: dict[str, Any] | None  # of `Training`; None if the run is done
+    state: dict[str, Any] | None  # of `Training`, or None if the run is finished
 
 
 class NoCheckpoint:
-    """A run that keeps nothing on disk."""
+    """A run that writes nothing to disk."""
 
     found: Found | None = None
     run: dict[str, Any] | None = None
@@ -71,25 +71,25 @@ class NoCheckpoint:
         """Accept any run."""
 
     def save(self, model: Model, history: list[dict[str, Any]], state: object) -> None:
-        """Keep nothing."""
+        """Write nothing."""
 
 
 class Checkpoint:
-    """The folder in which one training run keeps its model and its state.
+    """The folder with the model and the training state of one run.
 
     Parameters
     ----------
     folder : str or path
-        Created if it is missing.
+        Folder of the checkpoint, created if it is missing.
     params : dict
         Parameters of the estimator, from ``get_params(deep=False)``.
 
     Attributes
     ----------
     found : Found or None
-        The run in the folder. Every file of it has been verified.
+        The run in the folder. All its files have been verified.
     run : dict or None
-        Description of this run, once `identify` has made it.
+        Description of this run, set by `identify`.
 
     Raises
     ------
@@ -110,19 +110,19 @@ class Checkpoint:
         previous: Model | None,
         stopped_run: dict[str, Any] | None,
     ) -> None:
-        """Describe all that decides what this run learns, and refuse to resume another run.
+        """Describe everything that decides the result of this run, and refuse to resume others.
 
         Parameters
         ----------
         values : dict
-            Seed and type of device. On a CPU weights have sparse gradients, so that moments differ.
+            Seed and type of device. On a CPU, words have sparse gradients and thus other moments.
         data : dict
-            Texts, labels and the like. Only their hashes are kept.
+            Texts, labels and other data of `fit`. Only their hashes are stored.
         previous : Model or None
             Model of the previous fit, if this is a warm start.
         stopped_run : dict or None
             Description of the run in which Ctrl-C stopped the estimator. If it is the run in the
-            folder, `previous` is what this run has learned and not what it started with.
+            folder, `previous` is the model that this run has trained, and not its warm start.
 
         Raises
         ------
@@ -133,7 +133,7 @@ class Checkpoint:
         run = {name: value for name, value in params.items() if name not in NOT_LEARNED}
         run |= values
         run |= {HASHED + name: joblib_hash(value) for name, value in data.items()}
-        run = json.loads(json.dumps(run))  # as it is read: lists for tuples
+        run = json.loads(json.dumps(run))  # as it is read back, with lists for tuples
         found = {} if self.found is None else self.found.run
         if found and found == stopped_run:
             if WARM_START in found:
@@ -149,20 +149,20 @@ class Checkpoint:
                     difference = f"{name}={theirs!r}, not {ours!r}"
                 raise ValueError(
                     f"checkpoint_dir={str(self.folder)!r} holds a training run with "
-                    f"{difference}. Set that back to go on with it; to "
-                    "start anew, give another folder or delete this one."
+                    f"{difference}. Set this back to resume that run. To start another run, give "
+                    "another folder or delete this one."
                 )
         self.run = run
 
     def save(
         self, model: Model, history: list[dict[str, Any]], state: dict[str, Any] | None
     ) -> None:
-        """Replace what is in the folder by the run as it is now.
+        """Replace the checkpoint in the folder with the current state of the run.
 
         Raises
         ------
         OSError
-            If it cannot be written. The previous checkpoint is then still there.
+            If the checkpoint cannot be written. The previous checkpoint then remains.
         """
 
         def write(content: Path) -> None:
@@ -179,13 +179,13 @@ class Checkpoint:
             raise OSError(
                 error.errno,
                 f"A checkpoint could not be written to checkpoint_dir={str(self.folder)!r} "
-                f"({error}); the one before is still there. Make room, or give another folder, "
-                "and call fit again.",
+                f"({error}). The previous checkpoint remains. Make room and call fit again to "
+                "resume.",
             ) from error
 
 
 def find_run(folder: Path) -> Found | None:
-    """Read the run that a folder holds, if there is one, and verify every file of it."""
+    """Read the run in a folder, if there is one, and verify all its files."""
     check_target(folder, INDEX)
     if not (folder / INDEX).is_file():
         return None
@@ -210,16 +210,16 @@ def find_run(folder: Path) -> Found | None:
 
 
 def pack(tree: Any, tensors: dict[str, torch.Tensor], path: str = "") -> Any:
-    """Part tensors from the rest of nested dicts and lists, which then is fit for JSON.
+    """Replace the tensors in nested dicts and lists by their names, so that JSON can hold the rest.
 
     Parameters
     ----------
     tree : object
-        Dicts with keys that are strings, lists, tensors, plain values.
+        Nested dicts with string keys, lists, tensors and plain values.
     tensors : dict
-        Where the tensors go, by their path.
+        Dict that receives the tensors, by their path.
     path : str
-        Of `tree` in what is packed.
+        Path of `tree`.
     """
     if isinstance(tree, torch.Tensor):
         tensors[path] = tree.detach().cpu().contiguous()
@@ -232,9 +232,9 @@ def pack(tree: Any, tensors: dict[str, torch.Tensor], path: str = "") -> Any:
 
 
 def unpack(tree: Any, tensors: dict[str, torch.Tensor]) -> Any:
-    """Put tensors back where `pack` took them out."""
+    """Undo `pack`: replace the names of tensors by the tensors."""
     if isinstance(tree, str) and tree.startswith(TENSOR):
-        # A copy: what lies in a file is aligned otherwise, and products may be rounded otherwise.
+        # Copied, because a tensor in a file is aligned differently, which may change rounding.
         return tensors[tree.removeprefix(TENSOR)].clone()
     if isinstance(tree, dict):
         return {key: unpack(value, tensors) for key, value in tree.items()}

@@ -1,12 +1,12 @@
-"""Folders that are replaced as a whole, and whose damage is noticed.
+"""Folders that are replaced as a whole, and checked for damage.
 
 A folder holds an index and one folder of content::
 
-    skxmc.json            format version, name of the content, size and checksum of each file of it
+    skxmc.json            format version, name of the content, sizes and checksums of its files
     content-5f3a9c01b2/   the files
 
-New content is written beside the old one; replacing the index, which is atomic, makes it count.
-Whatever happens on the way, the folder holds the old content or the new one.
+New content is written beside the old content. Then the index is replaced, which is atomic. After a
+crash at any moment, the folder thus holds either the old content or the new content.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ READ_BLOCK = 1 << 20
 
 
 def check_target(folder: Path, index: str) -> None:
-    """Refuse a folder that is there and holds something else.
+    """Refuse an existing folder that holds something else.
 
     Raises
     ------
     ValueError
-        If it has no such index and is not empty; what an interrupted writer left does not count.
+        If the folder has no such index, and holds more than the files of an interrupted writer.
     """
     if not folder.exists() or (folder / index).is_file():
         return
     if not folder.is_dir() or not all(_is_left_over(path, index) for path in folder.iterdir()):
         raise ValueError(
-            f"{str(folder)!r} is there already and has no {index}; it is left alone. Give a new "
-            "folder."
+            f"{str(folder)!r} already exists and has no {index}, so it is left unchanged. Give a "
+            "new folder."
         )
 
 
@@ -57,28 +57,29 @@ def replace_content(
     write: Callable[[Path], None],
     obsolete: tuple[str, ...] = (),
 ) -> None:
-    """Replace what a folder holds, or make it.
+    """Replace the content of a folder, or create the folder.
 
     Parameters
     ----------
     folder : Path
-        Where index and content go. It is `locked` meanwhile.
+        Folder of index and content. It is `locked` during the call.
     index : str
         Name of the index file.
     description : dict
-        What the index says besides; plain values.
+        Further plain values for the index.
     write : callable
-        Writes the files into the folder it is given.
+        Function that writes the files to the folder that is its argument.
     obsolete : tuple of str
-        What earlier versions, whose index names no content, wrote beside the index: it is removed
-        with what they wrote.
+        Names of files that earlier versions wrote beside the index. They are removed if the index
+        names no content, as in these versions.
 
     Raises
     ------
     ValueError
         If `folder` holds something else.
     OSError
-        If the disk is full, say; the folder holds what it held before.
+        If the files cannot be written, for example if the disk is full. The previous content
+        then remains.
     """
     check_target(folder, index)
     is_new = not folder.exists()
@@ -88,7 +89,7 @@ def replace_content(
         new_index = folder / (index + NEW_INDEX)
         before = _index_there(folder, index)
         if not before or "content" in before:
-            obsolete = ()  # files of these names are the user's
+            obsolete = ()  # files of these names belong to the user
         try:
             content.mkdir()
             write(content)
@@ -97,14 +98,14 @@ def replace_content(
                 _sync(path)
                 files[path.relative_to(content).as_posix()] = _fingerprint(path)
             folders = [path for path in content.rglob("*") if path.is_dir()]
-            for path in (*folders, content, folder):  # the names of files are in folders
+            for path in (*folders, content, folder):  # folders hold the names of files
                 _sync(path)
             written = {**description, "content": content.name, "files": files}
             written["checksum"] = _checksum(written)
             new_index.write_text(json.dumps(written, indent=1), encoding="utf-8")
             _sync(new_index)
             os.replace(new_index, folder / index)
-        except BaseException:  # also a Ctrl-C right after the replacement, which counts then
+        except BaseException:  # also Ctrl-C after the replacement, which then remains
             if _index_there(folder, index).get("content") != content.name:
                 shutil.rmtree(content, ignore_errors=True)
             new_index.unlink(missing_ok=True)
@@ -119,7 +120,7 @@ def replace_content(
 
 
 def read_index(folder: Path, index: str) -> dict[str, Any]:
-    """Read what `replace_content` was given as `description`, and more; files are not looked at.
+    """Read the index, which holds the `description` given to `replace_content`, and more.
 
     Raises
     ------
@@ -136,55 +137,53 @@ def read_index(folder: Path, index: str) -> dict[str, Any]:
 
 
 def verified_content(folder: Path, index: str) -> Path:
-    """The folder of the files, all of which are as they were written.
+    """Return the folder of the files, after a check that none has changed since it was written.
 
     Raises
     ------
     ValueError
-        If the index or a file is not; the message names it.
+        If the index or a file has changed. The message names it.
     """
     found = read_index(folder, index)
     if found.pop("checksum", None) != _checksum(found):
-        raise damaged(folder / index, "its checksum is another")
+        raise damaged(folder / index, "its checksum has changed")
     content = folder / found["content"]
     for name, fingerprint in found["files"].items():
         path = content / name
         if not path.is_file():
             raise damaged(path, "it is missing")
-        # Sizes first: they are cheap, and tell most damage.
+        # Sizes come first, because they are cheap and show most damage.
         size = path.stat().st_size
         if size != fingerprint["bytes"]:
             raise damaged(path, f"it has {size} bytes instead of {fingerprint['bytes']}")
         if _fingerprint(path) != fingerprint:
-            raise damaged(path, "its checksum is another")
+            raise damaged(path, "its checksum has changed")
     return content
 
 
 def damaged(file: Path, reason: str) -> ValueError:
-    """The error to raise for a file that is not as it was written."""
-    return ValueError(
-        f"{str(file)!r} is damaged ({reason}). Copy its folder again, or write it anew."
-    )
+    """Make the error for a file that has changed since it was written."""
+    return ValueError(f"{str(file)!r} is damaged ({reason}). Copy or write its folder again.")
 
 
 @contextlib.contextmanager
 def locked(folder: Path, *, to_write: bool) -> Iterator[None]:
-    """Keep writers out of a folder, and readers too if it is to write; waits for those inside.
+    """Lock a folder against writers, and against readers too if `to_write`. Wait for the lock.
 
-    A process that dies is no longer inside. Where the system has no locks of files, as on Windows,
-    nobody is kept out.
+    If a process dies, its lock is released. There is no lock if the system lacks file locks, as on
+    Windows.
     """
     if fcntl is None:
         yield
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        with contextlib.suppress(OSError):  # of file systems without locks
+        with contextlib.suppress(OSError):  # file systems without locks
             fcntl.flock(handle, fcntl.LOCK_EX if to_write else fcntl.LOCK_SH)
         yield
     finally:
         with contextlib.suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_UN)  # closing would not do while a forked child has it
+            fcntl.flock(handle, fcntl.LOCK_UN)  # a forked child may keep it open
         os.close(handle)
 
 
@@ -196,12 +195,12 @@ def _remove(path: Path) -> None:
 
 
 def _is_left_over(path: Path, index: str) -> bool:
-    """Whether a file or folder is no more than what a writer may have left behind."""
+    """Return whether an interrupted writer may have left this file or folder."""
     return OWN_CONTENT.fullmatch(path.name) is not None or path.name == index + NEW_INDEX
 
 
 def _index_there(folder: Path, index: str) -> dict[str, Any]:
-    """The index that is there; empty where there is none, or a damaged one."""
+    """Return the index, empty if it is missing or damaged."""
     with contextlib.suppress(OSError, ValueError):
         return read_index(folder, index)
     return {}
@@ -220,12 +219,12 @@ def _fingerprint(path: Path) -> dict[str, Any]:
 
 
 def _checksum(values: dict[str, Any]) -> str:
-    """Checksum of plain values, however they are laid out in the file."""
+    """Compute a checksum of plain values that does not depend on the layout of the file."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _sync(path: Path) -> None:
-    """Have a file or folder on the disk before going on, where the system can."""
+    """Wait until a file or folder is on the disk, if the system supports it."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except PermissionError:  # a folder on Windows

@@ -1,4 +1,4 @@
-"""What of a network goes into a pickle, and how it comes back without GPU and network."""
+"""Networks as plain values and arrays in pickles, restored without GPU and network access."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from skxmc._model.encoder import build_encoder
 from skxmc._model.network import LightXMLNetwork
 from skxmc._model.seeds import local_seed
 
-# Parameters that have another name now than in models written before 0.1.0.
+# Models written before 0.1.0 use old names of parameters, and have parameters that are gone.
 RENAMED_PARAMS = {"head_start": "head_init"}
 DROPPED_PARAMS = ("prediction_precision", "loss_reduction", "label_moments")
 
 
 def current_params(params: dict[str, Any]) -> dict[str, Any]:
-    """Turn the parameters of a model that an earlier version has written into those of today."""
+    """Convert the parameters of a model that an earlier version wrote to the current ones."""
     params = {RENAMED_PARAMS.get(name, name): value for name, value in params.items()}
     if params.get("prediction_precision") is not None:
         params["precision"] = params["prediction_precision"]
@@ -25,10 +25,9 @@ def current_params(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def network_state(network: LightXMLNetwork) -> dict[str, Any]:
-    """All that rebuilds a network: plain values, the encoder's configuration, NumPy arrays.
+    """Collect the state of a network: plain values, the encoder's configuration, NumPy arrays.
 
-    Arrays instead of tensors let joblib compress them and map them into memory, and know no
-    device.
+    Unlike tensors, arrays have no device, and joblib can compress them and map them into memory.
     """
     return {
         "config": network.encoder.config,
@@ -41,8 +40,8 @@ def network_state(network: LightXMLNetwork) -> dict[str, Any]:
 
 
 def network_from_state(state: dict[str, Any]) -> LightXMLNetwork:
-    """Rebuild a network from what `network_state` returned."""
-    # Copies, as arrays that joblib maps into memory may be read-only.
+    """Rebuild a network from the result of `network_state`."""
+    # Copied, because arrays that joblib maps into memory may be read-only.
     weights = {name: torch.tensor(array) for name, array in state["weights"].items()}
     return build_network(state["config"], state["cluster_of"], state["settings"], weights)
 
@@ -54,7 +53,7 @@ def build_network(
     weights: dict[str, torch.Tensor],
 ) -> LightXMLNetwork:
     """Build a network around weights, on the CPU, in evaluation mode."""
-    # The weights drawn here are replaced below; the global generator must not notice.
+    # The weights drawn here are replaced below, and must not advance the global generator.
     with local_seed(0, torch.device("cpu")):
         network = LightXMLNetwork(build_encoder(config), cluster_of, **settings)
     network.load_state_dict(weights, assign=True)

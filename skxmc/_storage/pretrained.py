@@ -1,4 +1,4 @@
-"""Models as folders: JSON, safetensors, and the files of tokenizer and encoder. No pickle."""
+"""Models as folders of JSON and safetensors files, without pickles."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"
 ENCODER, TOKENIZER = "encoder", "tokenizer"
 OF_FORMAT_1 = (WEIGHTS, ENCODER, TOKENIZER)
-# The scale of a row that is stored as int8 is stored under the name of its matrix and this.
+# Suffix of the name of a matrix stored as int8, which makes the name of its scales.
 SCALE = "/scale"
-# Rows of a matrix that are converted at once.
+# Rows of a matrix converted at once.
 ROWS_BLOCK = 64
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}
 
 
 def save_model(clf: Any, folder: str | os.PathLike[str], dtype: str) -> None:
-    """Write a fitted classifier to `folder`, which is there as a whole or not at all."""
+    """Write a fitted classifier to `folder`, either completely or not at all."""
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(map(repr, DTYPES))}, got {dtype!r}.")
     replace_content(
@@ -64,18 +64,18 @@ def load_model(cls: type, folder: str | os.PathLike[str]) -> Any:
 
 @contextlib.contextmanager
 def open_model(folder: Path) -> Iterator[tuple[dict[str, Any], Path]]:
-    """Yield all of a saved model that is in JSON, and where the rest is; every file is checked.
+    """Verify a saved model, and yield its description and the folder of its content.
 
-    Nobody replaces the model meanwhile.
+    A lock keeps other processes from replacing the model until the context ends.
 
     Raises
     ------
     ValueError
-        If `folder` is no saved model, a damaged one, or one of a newer version.
+        If `folder` is not a saved model, or if the model is damaged or in a newer format.
     """
     if not (folder / INDEX).is_file():
         raise ValueError(
-            f"{str(folder)!r} is no saved model: it has no {INDEX}. Give a folder that "
+            f"{str(folder)!r} is not a saved model: it has no {INDEX}. Give a folder that "
             "save_pretrained has written."
         )
     with locked(folder, to_write=False):
@@ -91,7 +91,7 @@ def _read_description(folder: Path) -> tuple[dict[str, Any], Path]:
             "newer than this version reads. Install that version or a later one."
         )
     if version == 1 and "checksum" not in index:
-        # Before there were checksums; the index held what is now a file of the content.
+        # Format 1 had no checksums, and its index held the description.
         return index, folder
     content = verified_content(folder, INDEX)
     description = json.loads((content / DESCRIPTION).read_text(encoding="utf-8"))
@@ -105,7 +105,7 @@ def write_model(
     history: list[dict[str, Any]],
     dtype: torch.dtype,
 ) -> None:
-    """Write a model, the parameters of the estimator that it belongs to, and the history."""
+    """Write a model, the parameters of its estimator, and the training history."""
     network, tokenizer, clusterer, classes = model
     fitted = {name: int(getattr(clusterer, name)) for name in ("n_clusters_", "n_iter_")}
     is_numbered = np.array_equal(classes, np.arange(len(classes)))
@@ -116,7 +116,7 @@ def write_model(
         "classes": None if is_numbered else classes.tolist(),
         "history": history,
     }
-    # In ASCII, as labels may hold what UTF-8 cannot write.
+    # In ASCII, because UTF-8 cannot encode labels with lone surrogates.
     (content / DESCRIPTION).write_text(json.dumps(description, indent=1), encoding="ascii")
     network.encoder.config.save_pretrained(content / ENCODER)
     tokenizer.save_pretrained(content / TOKENIZER)
@@ -127,7 +127,7 @@ def write_model(
 
 
 def read_model(content: Path, description: dict[str, Any]) -> Model:
-    """Read what `write_model` wrote, onto the CPU."""
+    """Read a model that `write_model` wrote, onto the CPU."""
     from transformers import AutoConfig, AutoTokenizer
 
     weights = _read_weights(content)
@@ -154,7 +154,7 @@ def write_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
     Raises
     ------
     OSError
-        If there is no room, say.
+        If the file cannot be written, for example if the disk is full.
     """
     try:
         save_file(tensors, path)
@@ -164,7 +164,7 @@ def write_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
 
 @contextlib.contextmanager
 def open_weights(content: Path) -> Iterator[Any]:
-    """Open the tensors of a saved model, none of which is read yet."""
+    """Open the tensors of a saved model without reading them."""
     try:
         with safe_open(content / WEIGHTS, framework="pt") as file:
             yield file
@@ -173,7 +173,7 @@ def open_weights(content: Path) -> Iterator[Any]:
 
 
 def plain_params(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace values that JSON cannot hold by None: random generators and caches."""
+    """Replace random generators, caches and other values that JSON cannot hold by None."""
     plain = {}
     for name, value in params.items():
         if isinstance(value, BaseEstimator):
@@ -186,7 +186,7 @@ def plain_params(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _make_clusterer(params: dict[str, Any]) -> BalancedLabelClusterer:
-    """Make one of saved parameters, less those that a class of the user's own has added."""
+    """Make a clusterer from saved parameters, without those that a subclass has added."""
     known = BalancedLabelClusterer().get_params()
     return BalancedLabelClusterer(**{name: params[name] for name in known if name in params})
 
@@ -194,7 +194,7 @@ def _make_clusterer(params: dict[str, Any]) -> BalancedLabelClusterer:
 def _stored(
     name: str, tensor: torch.Tensor, dtype: torch.dtype, network: LightXMLNetwork
 ) -> dict[str, torch.Tensor]:
-    """A tensor as it is written: with int8, the matrices of the heads, one scale for each label."""
+    """Convert a tensor to its stored form. int8 matrices of the heads have a scale per label."""
     if not tensor.is_floating_point():
         return {name: tensor.contiguous()}
     if dtype == torch.int8 and name in ("label_table.weight", "recall_head.weight"):
@@ -212,24 +212,24 @@ def _stored(
     stored = tensor.to(torch.float32 if dtype == torch.float32 else torch.float16).contiguous()
     if not stored.isfinite().all():
         _check_finite(name, tensor)
-        raise ValueError(f"The weights {name!r} do not fit float16; save with dtype='float32'.")
+        raise ValueError(f"The weights {name!r} do not fit float16. Save with dtype='float32'.")
     return {name: stored}
 
 
 def _check_finite(name: str, weights: torch.Tensor) -> None:
     if not weights.isfinite().all():
         raise ValueError(
-            f"The weights {name!r} hold NaN or inf: training has diverged. Train anew, with a "
+            f"The weights {name!r} hold NaN or inf: training has diverged. Train again with a "
             "lower learning_rate and head_learning_rate."
         )
 
 
 def _read_weights(content: Path) -> dict[str, torch.Tensor]:
-    """All tensors as they were before `_stored`, as float32.
+    """Read all tensors, as float32.
 
-    Label embeddings stay in half precision unless they are float32 in the file: most of a large
-    model is they, and they are only looked up. What is float32 is copied: where it lies in the file
-    it is aligned otherwise, and products may be rounded otherwise.
+    Label embeddings stay in half precision unless the file holds float32. They are most of a large
+    model, and prediction only looks them up. Tensors in float32 are copied, because they are
+    aligned differently in the file, which may change rounding.
     """
     weights = {}
     with open_weights(content) as file:
@@ -250,7 +250,7 @@ def _read_weights(content: Path) -> dict[str, torch.Tensor]:
 
 
 def _dequantized(numbers: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """Undo int8 storage, in float16, a part at a time."""
+    """Undo int8 storage, in float16 and block by block."""
     restored = torch.empty(numbers.shape, dtype=torch.half)
     for start in range(0, len(numbers), ROWS_BLOCK):
         part = slice(start, start + ROWS_BLOCK)

@@ -192,7 +192,7 @@ def test_predict_and_inspect_damaged_model_name_the_file(model, tmp_path, run):
             code, out, err = run(command, folder)
             assert (code, out) == (1, "")
             assert f"{name}' is damaged (" in err
-            assert err.endswith("Copy its folder again, or write it anew.\n")
+            assert err.endswith("Copy or write its folder again.\n")
 
 
 # ---------------------------------------------------------------------- all subcommands

@@ -117,7 +117,7 @@ def test_train_existing_model_is_replaced_only_with_overwrite(data, tmp_path, ru
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ("data", "is there already and has no skxmc.json; it is left alone"),
+        ("data", "already exists and has no skxmc.json, so it is left unchanged"),
         ("data/X.trn.txt/model", "cannot be written"),
     ],
 )

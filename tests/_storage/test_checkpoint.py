@@ -323,11 +323,11 @@ def test_a_newer_format_says_so(stopped, monkeypatch):
 
 def test_other_folders_are_left_alone(tmp_path):
     (tmp_path / "thesis").write_text("text")
-    with pytest.raises(ValueError, match=r"is there already and has no checkpoint\.json"):
+    with pytest.raises(ValueError, match=r"already exists and has no checkpoint\.json"):
         make_classifier(checkpoint_dir=tmp_path).fit(X, Y)
     assert os.listdir(tmp_path) == ["thesis"]
     fitted().save_pretrained(tmp_path / "model")
-    with pytest.raises(ValueError, match=r"is there already and has no checkpoint\.json"):
+    with pytest.raises(ValueError, match=r"already exists and has no checkpoint\.json"):
         make_classifier(checkpoint_dir=tmp_path / "model").fit(X, Y)
 
 
@@ -339,8 +339,8 @@ def test_parameters_are_checked(params, name):
         make_classifier(**params).fit(X, Y)
 
 
-def test_a_checkpoint_is_no_model_and_no_pickle(stopped):
-    with pytest.raises(ValueError, match="is no saved model"):
+def test_checkpoint_is_no_saved_model_and_holds_no_pickle(stopped):
+    with pytest.raises(ValueError, match="is not a saved model"):
         LightXMLClassifier.from_pretrained(stopped)
     suffixes = {path.suffix for path in stopped.rglob("*") if path.is_file()}
     assert suffixes == {".json", ".safetensors"}

@@ -29,7 +29,7 @@ from skxmc._storage.folder import CONTENT, read_index, replace_content, verified
 
 OLD_MODEL = Path(__file__).parents[1] / "data" / "model_of_format_1"
 BITS_TO_FLIP = 1000
-DAMAGE = r"is damaged \(.+\)\. Copy its folder again, or write it anew\.|in a format newer than"
+DAMAGE = r"is damaged \(.+\)\. Copy or write its folder again\.|in a format newer than"
 
 
 @pytest.fixture(scope="module")
@@ -289,7 +289,7 @@ def test_files_of_the_user_stay(model, copied, tmp_path):
     notes = tmp_path / "notes"
     (notes / "content-drafts").mkdir(parents=True)
     write(notes / "content-drafts" / "novel.txt", "It was")
-    with pytest.raises(ValueError, match="is left alone"):
+    with pytest.raises(ValueError, match="is left unchanged"):
         fitted().save_pretrained(notes)
     (copied / "encoder").mkdir()
     own = [copied / "encoder" / "notes.txt", copied / "weights.safetensors", copied / "content-x"]

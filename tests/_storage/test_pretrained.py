@@ -236,7 +236,7 @@ def test_other_things_are_left_alone(kind, tmp_path):
     else:
         target.mkdir()
         (target / "thesis").write_text("thesis")
-    with pytest.raises(ValueError, match=r"'.*precious' is there already and has no skxmc"):
+    with pytest.raises(ValueError, match=r"'.*precious' already exists and has no skxmc"):
         fitted().save_pretrained(target)
     assert (target if kind == "file" else target / "thesis").read_text() == "thesis"
 
@@ -248,8 +248,8 @@ def test_dtype_is_checked(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["nowhere", "."])
-def test_what_is_no_model(name, tmp_path):
-    with pytest.raises(ValueError, match=r"is no saved model: it has no skxmc\.json"):
+def test_from_pretrained_not_a_model_raises_value_error(name, tmp_path):
+    with pytest.raises(ValueError, match=r"is not a saved model: it has no skxmc\.json"):
         LightXMLClassifier.from_pretrained(tmp_path / name)
 
 
