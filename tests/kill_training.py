@@ -1,9 +1,9 @@
-"""Kill a training process at random moments, let it go on, and compare; run by test_checkpoint.py.
+"""Kill a training process at random moments, resume it, and compare the weights.
 
     python kill_training.py ENCODER FOLDER
 
-A process that has imported everything forks one child for each attempt, so that an attempt takes a
-fraction of a second.
+`test_checkpoint.py` runs it. One process imports everything and then forks a child per attempt, so
+an attempt takes a fraction of a second.
 """
 
 import json
@@ -57,26 +57,26 @@ def start(encoder: str, folder: Path) -> int:
 
 
 def wait(child: int) -> None:
-    """Wait for a child that must end well."""
+    """Wait for a child, and check that it succeeds."""
     _, status = os.waitpid(child, 0)
     assert status == 0, status
 
 
 def is_writing(run: Path) -> bool:
-    """Whether there is content that does not count yet, or does no longer."""
+    """Return whether the run has content besides the one that its index names."""
     return run.exists() and sum(name.startswith("content-") for name in os.listdir(run)) > 1
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    """What the run in `folder` has learnt."""
+    """Return the trained weights of the run in `folder`."""
     return LightXMLClassifier.from_pretrained(folder / "model").network_.state_dict()
 
 
 def main(encoder: str, folder: Path) -> None:
-    """Kill and go on, and print a report as JSON."""
+    """Kill and resume training, and print a report as JSON."""
     torch.set_num_threads(1)
     draw = random.Random(0)
-    fit(encoder, folder / "warm", max_epochs=1)  # imports all that is imported late
+    fit(encoder, folder / "warm", max_epochs=1)  # runs all late imports
     started = time.perf_counter()
     wait(start(encoder, folder / "whole"))
     seconds = time.perf_counter() - started
@@ -87,7 +87,7 @@ def main(encoder: str, folder: Path) -> None:
         child = start(encoder, parts)
         if kills < N_KILLS:
             time.sleep(draw.uniform(0.05, 0.3) * seconds)
-            # Every other kill waits for the middle of writing.
+            # Every other kill waits until the child writes.
             deadline = time.perf_counter() + seconds
             while kills % 2 and not is_writing(parts / "run") and time.perf_counter() < deadline:
                 time.sleep(0)

@@ -1,4 +1,4 @@
-"""What `memory` keeps of a fit: tokens and clusters, found again by what decides them."""
+"""The cache of `memory`: tokens and clusters, found again by the settings that decide them."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from skxmc._storage import cache
 X, Y = dataset()
 
 
-def test_memory_pays_for_tokens_and_clusters_once(tmp_path, monkeypatch):
+def test_memory_computes_tokens_and_clusters_once(tmp_path, monkeypatch):
     calls = []
     tokenize, features = cache.tokenize, cache.label_features
 
@@ -49,10 +49,12 @@ def test_memory_pays_for_tokens_and_clusters_once(tmp_path, monkeypatch):
     assert calls_of(**direct, bottleneck_dim=256) == ["clusters"]
     assert calls_of(**direct, bottleneck_dim=256, random_state=1) == []
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert not [path for path in files if X[0].encode() in path.read_bytes()]  # no text in clear
+    assert not [
+        path for path in files if X[0].encode() in path.read_bytes()
+    ]  # no text in the clear
 
 
-def test_clusters_from_memory_have_the_parameters_that_were_asked_for(tmp_path):
+def test_memory_clusterer_keeps_its_given_parameters(tmp_path):
     params = {"max_cluster_size": 4, "random_state": 3}
     for n_jobs in (1, 2):
         clusterer = BalancedLabelClusterer(**params, n_jobs=n_jobs)
@@ -70,7 +72,7 @@ class ByNumber(BalancedLabelClusterer):
         return self
 
 
-def test_memory_tells_clusterers_apart(tmp_path):
+def test_memory_distinguishes_clusterer_classes(tmp_path):
     params = {"memory": str(tmp_path), "max_epochs": 1}
     for clusterer in (BalancedLabelClusterer(4), ByNumber(4)):
         clf = make_classifier(**params, clusterer=clusterer).fit(X, Y)
@@ -79,12 +81,12 @@ def test_memory_tells_clusterers_apart(tmp_path):
         make_classifier(**params).set_params(clusterer__max_cluster_size="many").fit(X, Y)
 
 
-def test_memory_changes_nothing(tmp_path):
+def test_memory_does_not_change_predictions(tmp_path):
     for _ in range(2):
         assert_same_predictions(make_classifier(memory=str(tmp_path)).fit(X, Y), fitted())
 
 
-def test_memory_tells_tokenizers_apart(tmp_path):
+def test_memory_distinguishes_tokenizers(tmp_path):
     memory = Memory(tmp_path, verbose=0)
     first = cache.cached_tokens(memory, tiny_tokenizer(), X[:3], 32)
     last = cache.cached_tokens(memory, tiny_tokenizer(cls_last=True), X[:3], 32)
@@ -98,7 +100,7 @@ def test_memory_tells_tokenizers_apart(tmp_path):
     assert not np.array_equal(cut[0].ids, cut[1].ids)
 
 
-def test_memory_knows_a_tokenizer_again_whatever_it_did_last():
+def test_memory_fingerprint_ignores_last_call_of_tokenizer():
     tokenizer = tiny_tokenizer()
     before = cache._fingerprint(tokenizer)
     tokenizer(X[:3], truncation=True, max_length=7, padding=True)

@@ -1,4 +1,4 @@
-"""Training that goes on where it was stopped; what is refused; a full disk; kill -9."""
+"""Checkpoints: resumed training, refused folders, a full disk, and kill -9."""
 
 import copy
 import json
@@ -35,7 +35,7 @@ from skxmc._training import optim
 X, Y = dataset()
 
 
-# ---------------------------------------------------------------- going on
+# ---------------------------------------------------------------- resumed
 
 RUNS = {
     "two-stage": {},
@@ -57,8 +57,8 @@ RUNS = {
     ("run", "every"),
     [(run, 1) for run in RUNS] + [(run, n) for run in ("two-stage", "static") for n in (3, 1000)],
 )
-def test_goes_on_to_the_same_weights(run, every, tmp_path, monkeypatch):
-    """Stopped again and again, two or five steps on each time."""
+def test_resume_from_checkpoint_reaches_same_weights(run, every, tmp_path, monkeypatch):
+    """Training is stopped again and again, after two to five further steps each time."""
     params = {**RUNS[run], "checkpoint_every": every}
     if run == "compact moments":
         monkeypatch.setattr(optim, "MAX_FULL_ENTRIES", 0)
@@ -85,15 +85,15 @@ def test_goes_on_to_the_same_weights(run, every, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_checkpoints_change_nothing(mode, tmp_path):
+def test_checkpoints_do_not_change_the_model(mode, tmp_path):
     before = generator_states()
     clf = make_classifier(mode, checkpoint_dir=tmp_path, checkpoint_every=2).fit(X, Y)
     assert generator_states() == before
     assert_same_model(clf, fitted(mode))
 
 
-def test_how_often(tmp_path, monkeypatch):
-    """Every so many steps, after each epoch (once where both fall together), and in the end."""
+def test_checkpoint_every_2_saves_every_2_steps_and_after_epochs(tmp_path, monkeypatch):
+    """If both fall together, one checkpoint is saved. The last one is saved at the end."""
     saved = []
     save = Checkpoint.save
 
@@ -107,17 +107,17 @@ def test_how_often(tmp_path, monkeypatch):
     assert saved == [(0, 2, 2), (1, 0, 4), (1, 2, 6), (2, 0, 8), None]
 
 
-def test_a_finished_run_is_taken_as_it_is(tmp_path, monkeypatch):
+def test_resume_finished_run_returns_its_model_without_training(tmp_path, monkeypatch):
     first = make_classifier(checkpoint_dir=tmp_path).fit(X, Y)
     files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    stop_after(0, monkeypatch)  # not a step more
+    stop_after(0, monkeypatch)  # no further step
     second = make_classifier(checkpoint_dir=tmp_path).fit(X, Y)
     assert_same_model(second, first)
     assert second.history_ == first.history_
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files
 
 
-def test_label_names_and_data_of_all_kinds(tmp_path, monkeypatch):
+def test_resume_with_label_data_and_validation_data_reaches_same_weights(tmp_path, monkeypatch):
     names = [f"label {i}" for i in range(30)]
     features = np.random.default_rng(0).random((30, 5))
     data = {
@@ -136,7 +136,7 @@ def test_label_names_and_data_of_all_kinds(tmp_path, monkeypatch):
     assert clf.classes_.tolist() == names
 
 
-def test_a_warm_start_goes_on_too(tmp_path, monkeypatch):
+def test_resume_of_warm_start_reaches_same_weights(tmp_path, monkeypatch):
     whole = copy.deepcopy(fitted()).set_params(warm_start=True).fit(X, Y)
     with monkeypatch.context() as patch:
         stop_after(5, patch)
@@ -153,8 +153,8 @@ def test_a_warm_start_goes_on_too(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("n_labels", [8, 9, 10, 11])
 @pytest.mark.parametrize("mode", MODES)
-def test_weights_that_are_read_are_aligned_as_before(mode, n_labels, tmp_path, monkeypatch):
-    """Products of one row, that of the last batch, are rounded by where the weights begin."""
+def test_loaded_weights_of_any_size_round_products_alike(mode, n_labels, tmp_path, monkeypatch):
+    """The alignment of weights changes the rounding of products with one row (the last batch)."""
     data = X[:33], Y[:33, :n_labels]
     whole = make_classifier(mode).fit(*data)
     with monkeypatch.context() as patch:
@@ -169,8 +169,8 @@ def test_weights_that_are_read_are_aligned_as_before(mode, n_labels, tmp_path, m
         assert_same_predictions(loaded, whole, [text])
 
 
-def test_another_kind_of_device(tmp_path, monkeypatch):
-    """Moments of the words are by rows on a CPU, and not on a GPU."""
+def test_resume_on_other_type_of_device_raises_value_error(tmp_path, monkeypatch):
+    """Word embeddings have moments per row on a CPU, but not on a GPU."""
 
     identify = Checkpoint.identify
 
@@ -188,7 +188,7 @@ def test_another_kind_of_device(tmp_path, monkeypatch):
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_goes_on_on_a_gpu(tmp_path, monkeypatch):
+def test_resume_on_gpu_reaches_similar_scores(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         stop_after(6, patch)
         with pytest.raises(Stopped):
@@ -203,7 +203,7 @@ def test_goes_on_on_a_gpu(tmp_path, monkeypatch):
 
 @pytest.fixture
 def stopped(tmp_path, monkeypatch):
-    """The folder of a run that was stopped half-way."""
+    """The folder of a run that was stopped halfway."""
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
         stop_after(5, patch)
@@ -223,7 +223,7 @@ def stopped(tmp_path, monkeypatch):
         ({"clusterer": BalancedLabelClusterer(max_cluster_size=8)}, "clusterer={'max_cluster_size"),
     ],
 )
-def test_other_parameters_are_refused(params, difference, stopped):
+def test_resume_with_other_parameters_raises_value_error(params, difference, stopped):
     clf = make_classifier(**params, checkpoint_dir=stopped)
     message = rf"holds a training run with {re.escape(difference)}.*give another folder or delete"
     with pytest.raises(ValueError, match=message):
@@ -243,13 +243,13 @@ def test_other_parameters_are_refused(params, difference, stopped):
         ((X, Y, {"validation_data": (X[:5], Y[:5])}), "other validation_data"),
     ],
 )
-def test_other_data_are_refused(data, difference, stopped):
+def test_resume_with_other_data_raises_value_error(data, difference, stopped):
     X, y, *rest = data
     with pytest.raises(ValueError, match=f"holds a training run with {difference}"):
         make_classifier(checkpoint_dir=stopped).fit(X, y, **(rest[0] if rest else {}))
 
 
-def test_a_run_that_is_a_warm_start_is_refused_to_others(tmp_path, monkeypatch):
+def test_resume_of_warm_start_without_its_weights_raises_value_error(tmp_path, monkeypatch):
     clf = copy.deepcopy(fitted()).set_params(warm_start=True, checkpoint_dir=tmp_path)
     clf.set_params(checkpoint_every=1)
     with monkeypatch.context() as patch:
@@ -260,7 +260,7 @@ def test_a_run_that_is_a_warm_start_is_refused_to_others(tmp_path, monkeypatch):
         make_classifier(warm_start=True, checkpoint_dir=tmp_path).fit(X, Y)
 
 
-def test_what_does_not_change_the_result_may_differ(stopped):
+def test_resume_with_other_unlearned_parameters_reaches_same_model(stopped):
     others = {
         "checkpoint_every": 3,
         "prediction_batch_size": 7,
@@ -272,7 +272,7 @@ def test_what_does_not_change_the_result_may_differ(stopped):
     assert_same_model(clf, fitted())
 
 
-def test_every_parameter_is_of_one_kind_or_the_other(stopped):
+def test_run_description_holds_all_parameters_that_decide_the_result(stopped):
     run = json.loads(next(stopped.rglob("training.json")).read_text())["run"]
     assert set(run) >= set(make_classifier().get_params(deep=False)) - {
         "checkpoint_dir",
@@ -286,7 +286,7 @@ def test_every_parameter_is_of_one_kind_or_the_other(stopped):
     }
 
 
-def test_damaged_checkpoints_are_refused(stopped):
+def test_resume_from_damaged_checkpoint_raises_value_error(stopped):
     for file in sorted(path for path in stopped.rglob("*") if path.is_file()):
         whole = file.read_bytes()
         for size in range(0, len(whole), 1024):
@@ -297,7 +297,7 @@ def test_damaged_checkpoints_are_refused(stopped):
     assert_same_model(make_classifier(checkpoint_dir=stopped).fit(X, Y), fitted())
 
 
-def test_a_checkpoint_is_not_replaced_while_it_is_read(stopped, monkeypatch):
+def test_find_run_blocks_replacement_until_it_has_read(stopped, monkeypatch):
     pytest.importorskip("fcntl")
     read_model, replaced = checkpoint_module.read_model, []
 
@@ -315,13 +315,13 @@ def test_a_checkpoint_is_not_replaced_while_it_is_read(stopped, monkeypatch):
         replaced[0].result()
 
 
-def test_a_newer_format_says_so(stopped, monkeypatch):
+def test_resume_from_newer_format_raises_value_error(stopped, monkeypatch):
     monkeypatch.setattr(checkpoint_module, "FORMAT_VERSION", 0)
     with pytest.raises(ValueError, match=r"was written by skxmc .*, in a format newer"):
         make_classifier(checkpoint_dir=stopped).fit(X, Y)
 
 
-def test_other_folders_are_left_alone(tmp_path):
+def test_checkpoint_dir_with_other_content_raises_and_stays(tmp_path):
     (tmp_path / "thesis").write_text("text")
     with pytest.raises(ValueError, match=r"already exists and has no checkpoint\.json"):
         make_classifier(checkpoint_dir=tmp_path).fit(X, Y)
@@ -334,7 +334,7 @@ def test_other_folders_are_left_alone(tmp_path):
 @pytest.mark.parametrize(
     ("params", "name"), [({"checkpoint_dir": 3}, "dir"), ({"checkpoint_every": 0}, "every")]
 )
-def test_parameters_are_checked(params, name):
+def test_fit_invalid_checkpoint_parameters_raise_value_error(params, name):
     with pytest.raises(ValueError, match=f"'checkpoint_{name}' parameter of LightXMLClassifier"):
         make_classifier(**params).fit(X, Y)
 
@@ -346,7 +346,7 @@ def test_checkpoint_is_no_saved_model_and_holds_no_pickle(stopped):
     assert suffixes == {".json", ".safetensors"}
 
 
-def test_pack_and_unpack():
+def test_unpack_after_pack_restores_the_tree():
     tree = {
         "a": [torch.arange(3), {"b": torch.tensor(2.0, dtype=torch.bfloat16)}, None],
         "c": {"d": [1, 2.5, "text", float("-inf"), 2**100], "e": {}},
@@ -364,7 +364,7 @@ def test_pack_and_unpack():
 # ---------------------------------------------------------------- a full disk
 
 
-def assert_the_one_before_is_there(folder, step):
+def assert_previous_checkpoint_remains(folder, step):
     found = find_run(folder)
     assert found.state["trainer"]["progress"]["step"] == step
     names = sorted(path.name.split("-")[0] for path in folder.iterdir())
@@ -373,8 +373,8 @@ def assert_the_one_before_is_there(folder, step):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs limits of file sizes")
 @pytest.mark.parametrize("n_bytes", [100, 4_000, 20_000, 60_000])
-def test_no_room_for_a_checkpoint(n_bytes, stopped):
-    """Files may not grow beyond so many bytes, as on a full disk."""
+def test_fit_checkpoint_beyond_file_size_limit_keeps_previous_one(n_bytes, stopped):
+    """A limit on the size of files acts like a full disk."""
     import resource  # not on Windows
 
     step = find_run(stopped).state["trainer"]["progress"]["step"]
@@ -386,13 +386,13 @@ def test_no_room_for_a_checkpoint(n_bytes, stopped):
             clf.fit(X, Y)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert_the_one_before_is_there(stopped, step)
+    assert_previous_checkpoint_remains(stopped, step)
     assert_same_model(clf.fit(X, Y), fitted())
 
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 200 kB, room for one checkpoint and not for two."""
+    """A file system of 200 kB, with room for one checkpoint but not for two."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(folder)]
@@ -406,11 +406,11 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk(small_disk, tmp_path):
+def test_fit_on_full_disk_keeps_previous_checkpoint(small_disk, tmp_path):
     clf = make_classifier(checkpoint_dir=small_disk / "run", checkpoint_every=1)
     with pytest.raises(OSError, match=r"could not be written.*No space left on device"):
-        clf.fit(X, Y)  # the second one finds no room beside the first
-    assert_the_one_before_is_there(small_disk / "run", 1)
+        clf.fit(X, Y)  # no room for the second checkpoint beside the first
+    assert_previous_checkpoint_remains(small_disk / "run", 1)
     shutil.copytree(small_disk / "run", tmp_path / "run")
     assert_same_model(clf.set_params(checkpoint_dir=tmp_path / "run").fit(X, Y), fitted())
 
@@ -420,8 +420,8 @@ def test_a_full_disk(small_disk, tmp_path):
 KILLER = Path(__file__).parents[1] / "kill_training.py"
 
 
-def test_killed_at_any_moment_it_goes_on_to_the_same_weights(tmp_path):
-    """Twenty times, while it computes and while it writes."""
+def test_resume_after_kills_at_random_moments_reaches_same_weights(tmp_path):
+    """Training is killed twenty times, during computation and during writing."""
     done = subprocess.run(
         [sys.executable, str(KILLER), encoder_path(), str(tmp_path)],
         capture_output=True,
@@ -437,12 +437,12 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_weights(tmp_path):
     assert report["same_weights"]
 
 
-def test_clones_and_copies_know_the_folder(tmp_path):
+def test_clone_and_saved_model_keep_checkpoint_dir_if_str(tmp_path):
     clf = make_classifier(checkpoint_dir=tmp_path / "a")
     assert clone(clf).checkpoint_dir == tmp_path / "a"
     clf.fit(X, Y).save_pretrained(tmp_path / "model")
     twin = LightXMLClassifier.from_pretrained(tmp_path / "model")
-    assert twin.checkpoint_dir is None  # a Path, which JSON does not know
+    assert twin.checkpoint_dir is None  # JSON cannot hold a Path
     clf.set_params(checkpoint_dir=str(tmp_path / "a")).save_pretrained(tmp_path / "model")
     twin = LightXMLClassifier.from_pretrained(tmp_path / "model")
     assert twin.checkpoint_dir == str(tmp_path / "a")

@@ -1,4 +1,4 @@
-"""Saved models as files: checksums, damage of every kind, replacement, earlier formats."""
+"""Saved models as files: checksums, damage, replacement and earlier formats."""
 
 import contextlib
 import io
@@ -49,7 +49,7 @@ def files_of(folder):
 
 
 def is_noticed(folder, name):
-    """Whether a model is refused, for the damage of this file."""
+    """Return whether loading a model fails because of damage to this file."""
     try:
         LightXMLClassifier.from_pretrained(folder)
     except ValueError as error:
@@ -60,7 +60,7 @@ def is_noticed(folder, name):
 
 
 def loads_alike(folder, expected):
-    """Whether a folder still gives all that it gave before: parameters, labels, weights."""
+    """Return whether a folder still gives the same parameters, labels and weights."""
     twin = LightXMLClassifier.from_pretrained(folder)
     return joblib.hash(twin.__getstate__()) == expected
 
@@ -68,7 +68,7 @@ def loads_alike(folder, expected):
 # ---------------------------------------------------------------- damage
 
 
-def test_every_truncation_is_noticed(copied):
+def test_from_pretrained_truncated_file_raises_value_error(copied):
     n_tried = 0
     for file in files_of(copied):
         whole = file.read_bytes()
@@ -82,7 +82,7 @@ def test_every_truncation_is_noticed(copied):
     LightXMLClassifier.from_pretrained(copied)
 
 
-def test_every_missing_file_is_noticed(copied):
+def test_from_pretrained_missing_file_raises_value_error(copied):
     for file in files_of(copied / read_index(copied, "skxmc.json")["content"]):
         file.rename(copied / "aside")
         with pytest.raises(ValueError, match=rf"{file.name}' is damaged \(it is missing\)"):
@@ -90,8 +90,8 @@ def test_every_missing_file_is_noticed(copied):
         (copied / "aside").rename(file)
 
 
-def test_flipped_bits_are_noticed_or_harmless(copied):
-    """A thousand in each file, one at a time. In the index, that of 1e-5 and 1E-5 does no harm."""
+def test_from_pretrained_flipped_bit_raises_or_loads_same_model(copied):
+    """Each file gets a thousand flips, one at a time. 1E-5 for 1e-5 in the index is harmless."""
     expected = joblib.hash(LightXMLClassifier.from_pretrained(copied).__getstate__())
     draw = random.Random(0)
     for file in files_of(copied):
@@ -107,15 +107,13 @@ def test_flipped_bits_are_noticed_or_harmless(copied):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "3", '{"format_version": 2}', "[" * 100_000])
-def test_an_index_that_is_none(text, copied):
+def test_from_pretrained_invalid_index_raises_value_error(text, copied):
     (copied / "skxmc.json").write_text(text)
     with pytest.raises(ValueError, match=r"skxmc\.json' is damaged"):
         LightXMLClassifier.from_pretrained(copied)
 
 
-def test_nothing_is_loaded_from_a_damaged_model(copied, monkeypatch):
-    """Checked as a whole before anything is read."""
-
+def test_from_pretrained_checks_all_files_before_it_reads_any(copied, monkeypatch):
     def fail(*_, **__):
         raise AssertionError("loaded")
 
@@ -132,8 +130,8 @@ def test_nothing_is_loaded_from_a_damaged_model(copied, monkeypatch):
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_failure_at_any_moment_leaves_the_old_content_or_the_new(moment, tmp_path, monkeypatch):
-    """Each call that touches the disk is interrupted in turn, before or after it does its work."""
+def test_replace_content_interrupted_leaves_old_or_new_content(moment, tmp_path, monkeypatch):
+    """Each call that writes to the disk is interrupted in turn, before or after its work."""
     folder = tmp_path / "folder"
 
     def write(text):
@@ -181,7 +179,7 @@ def test_a_failure_at_any_moment_leaves_the_old_content_or_the_new(moment, tmp_p
     assert sorted(p.name.split("-")[0] for p in folder.iterdir()) == ["content", "index.json"]
 
 
-def test_a_failure_leaves_no_new_folder(tmp_path):
+def test_replace_content_failing_write_leaves_no_new_folder(tmp_path):
     def fail(content):
         (content / "file").write_text("half")
         raise OSError("disk full")
@@ -191,7 +189,7 @@ def test_a_failure_leaves_no_new_folder(tmp_path):
     assert not (tmp_path / "a" / "b").exists()
 
 
-def test_writers_at_the_same_time_wait_for_each_other(tmp_path):
+def test_replace_content_waits_for_other_writer(tmp_path):
     pytest.importorskip("fcntl")
     is_written = threading.Event()
 
@@ -199,7 +197,7 @@ def test_writers_at_the_same_time_wait_for_each_other(tmp_path):
         is_written.set()
         (content / "file").write_text("first")
         time.sleep(0.3)
-        assert (content / "file").read_text() == "first"  # the other has not swept it away
+        assert (content / "file").read_text() == "first"  # the other writer has not removed it
 
     def replace(n, write):
         replace_content(tmp_path / "folder", "index.json", {"n": n}, write)
@@ -215,7 +213,7 @@ def test_writers_at_the_same_time_wait_for_each_other(tmp_path):
     assert len(list((tmp_path / "folder").iterdir())) == 2
 
 
-def test_a_model_is_not_replaced_while_it_is_read(copied, monkeypatch):
+def test_save_pretrained_waits_until_model_is_read(copied, monkeypatch):
     pytest.importorskip("fcntl")
     read_model, replaced = pretrained.read_model, []
 
@@ -232,8 +230,8 @@ def test_a_model_is_not_replaced_while_it_is_read(copied, monkeypatch):
     assert_same_predictions(LightXMLClassifier.from_pretrained(copied), fitted("direct"))
 
 
-def test_everybody_may_read_what_was_written(model):
-    """As with any file that is made: what umask leaves."""
+def test_save_pretrained_files_have_default_permissions(model):
+    """The umask alone decides who may read the files."""
     reference = model.parent / "reference"
     reference.mkdir(exist_ok=True)
     assert (model.stat().st_mode, files_of(model)[0].parent.stat().st_mode) == (
@@ -242,8 +240,8 @@ def test_everybody_may_read_what_was_written(model):
     )
 
 
-def test_content_is_on_the_disk_before_it_counts(tmp_path, monkeypatch):
-    """Files, and the folders that have their names: a power cut leaves the old or the new."""
+def test_replace_content_syncs_files_and_folders_before_the_index(tmp_path, monkeypatch):
+    """A power cut then leaves the old or the new content. Folders hold the names of files."""
     done = []
     sync, replace = folder_module._sync, os.replace
     monkeypatch.setattr(folder_module, "_sync", lambda path: (done.append(path.name), sync(path)))
@@ -262,7 +260,7 @@ def test_content_is_on_the_disk_before_it_counts(tmp_path, monkeypatch):
 # ---------------------------------------------------------------- earlier versions
 
 
-def test_a_model_of_format_1_still_loads():
+def test_from_pretrained_format_1_predicts_as_before():
     expected = json.loads(OLD_MODEL.with_name("model_of_format_1_predictions.json").read_text())
     clf = LightXMLClassifier.from_pretrained(OLD_MODEL)
     assert json.loads((OLD_MODEL / "skxmc.json").read_text())["format_version"] == 1
@@ -272,7 +270,7 @@ def test_a_model_of_format_1_still_loads():
     assert clf.n_iter_ == 2
 
 
-def test_a_model_of_format_1_is_replaced(tmp_path):
+def test_save_pretrained_replaces_model_of_format_1(tmp_path):
     folder = shutil.copytree(OLD_MODEL, tmp_path / "model")
     clf = LightXMLClassifier.from_pretrained(folder)
     clf.save_pretrained(folder)
@@ -285,7 +283,7 @@ def test_a_model_of_format_1_is_replaced(tmp_path):
 # ---------------------------------------------------------------- no pickle
 
 
-def test_files_of_the_user_stay(model, copied, tmp_path):
+def test_save_pretrained_keeps_files_of_the_user(model, copied, tmp_path):
     notes = tmp_path / "notes"
     (notes / "content-drafts").mkdir(parents=True)
     write(notes / "content-drafts" / "novel.txt", "It was")
@@ -293,14 +291,14 @@ def test_files_of_the_user_stay(model, copied, tmp_path):
         fitted().save_pretrained(notes)
     (copied / "encoder").mkdir()
     own = [copied / "encoder" / "notes.txt", copied / "weights.safetensors", copied / "content-x"]
-    for path in own:  # the names that format 1 had beside its index
+    for path in own:  # the names that format 1 used beside its index
         write(path, "mine")
     fitted().save_pretrained(copied)
     assert all(path.read_text() == "mine" for path in own)
     assert len(list(copied.glob("content-*"))) == 2
 
 
-def test_no_pickle_in_any_file(model):
+def test_saved_files_are_no_pickles(model):
     files = files_of(model)
     assert {file.suffix for file in files} == {".json", ".safetensors"}
     for file in files:
@@ -312,9 +310,7 @@ def test_no_pickle_in_any_file(model):
             pickle.loads(file.read_bytes())
 
 
-def test_no_pickle_on_the_way(model, tmp_path, monkeypatch):
-    """Neither saving nor loading calls for one."""
-
+def test_save_and_load_never_call_pickle(model, tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("pickle")
 
@@ -336,8 +332,8 @@ def test_no_pickle_on_the_way(model, tmp_path, monkeypatch):
     LightXMLClassifier.from_pretrained(model).save_pretrained(tmp_path / "again")
 
 
-def test_code_from_elsewhere_is_never_trusted():
-    """Wherever transformers might run code of a model, it is told not to."""
+def test_source_never_trusts_remote_code_or_unpickles():
+    """Every call that could run code of a model sets trust_remote_code=False."""
     found = []
     for file in Path(skxmc.__file__).parent.rglob("*.py"):
         text = file.read_text(encoding="utf-8")
@@ -349,8 +345,8 @@ def test_code_from_elsewhere_is_never_trusted():
     assert all("trust_remote_code=False" in arguments for arguments in found)
 
 
-def test_a_model_that_brings_code_does_not_run_it(tmp_path):
-    """As a hub model with an auto_map would."""
+def test_from_pretrained_model_with_code_does_not_run_it(tmp_path):
+    """The model names its code in an auto_map, like models on the hub."""
     X, y = dataset()
     folder = tmp_path / "model"
     make_classifier(max_epochs=1).fit(X, y).save_pretrained(folder)
@@ -374,8 +370,7 @@ def test_a_model_that_brings_code_does_not_run_it(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_all_of_a_file_is_checked(tmp_path, monkeypatch):
-    """However large: files are read in parts."""
+def test_verified_content_checks_every_block_of_a_file(tmp_path, monkeypatch):
     monkeypatch.setattr(folder_module, "READ_BLOCK", 7)
     replace_content(tmp_path / "a", "index.json", {}, lambda c: (c / "f").write_bytes(bytes(50)))
     file = verified_content(tmp_path / "a", "index.json") / "f"
@@ -384,7 +379,7 @@ def test_all_of_a_file_is_checked(tmp_path, monkeypatch):
         verified_content(tmp_path / "a", "index.json")
 
 
-def test_damage_of_a_format_without_checksums(tmp_path):
+def test_from_pretrained_truncated_format_1_raises_value_error(tmp_path):
     folder = shutil.copytree(OLD_MODEL, tmp_path / "model")
     file = folder / "weights.safetensors"
     file.write_bytes(file.read_bytes()[:5000])

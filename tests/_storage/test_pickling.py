@@ -1,4 +1,4 @@
-"""Copies of a fitted classifier: pickle, joblib, deepcopy; elsewhere, without encoder or GPU."""
+"""Copies by pickle, joblib and deepcopy, and pickles without encoder or GPU."""
 
 import copy
 import io
@@ -65,7 +65,7 @@ WAYS = [
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("mode", MODES)
-def test_copies_predict_the_same(way, mode, tmp_path):
+def test_copy_predicts_the_same(way, mode, tmp_path):
     clf = fitted(mode)
     twin = way(clf, tmp_path)
     assert not twin.network_.training
@@ -79,7 +79,7 @@ def test_copies_predict_the_same(way, mode, tmp_path):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_copies_are_independent_and_can_be_fitted(way, tmp_path):
+def test_copy_can_be_fitted_without_changing_the_original(way, tmp_path):
     clf = fitted()
     twin = way(clf, tmp_path)
     before = clf.decision_function(X)
@@ -89,7 +89,7 @@ def test_copies_are_independent_and_can_be_fitted(way, tmp_path):
     assert_same_predictions(twin.set_params(warm_start=False).fit(X, Y), clf)
 
 
-def test_training_goes_on_alike_in_a_copy():
+def test_warm_start_of_copy_equals_warm_start_of_original():
     clf = make_classifier(encoder_dropout=0.3, warm_start=True).fit(X, Y)
     twin = pickle.loads(pickle.dumps(clf))
     attention = twin.network_.encoder.config._attn_implementation
@@ -97,7 +97,7 @@ def test_training_goes_on_alike_in_a_copy():
     assert_same_predictions(twin.fit(X, Y), clf.fit(X, Y))
 
 
-def test_unfitted_copies(tmp_path):
+def test_copy_of_unfitted_classifier_is_unfitted(tmp_path):
     clf = make_classifier()
     for way in WAYS:
         twin = way(clf, tmp_path)
@@ -106,7 +106,7 @@ def test_unfitted_copies(tmp_path):
     assert not hasattr(clone(fitted()), "network_")
 
 
-def test_names_of_labels_survive(tmp_path):
+def test_copy_keeps_names_of_labels(tmp_path):
     clf = make_classifier(max_epochs=1).fit(X[:2], [["steuer", "税"], ["law"]])
     for way in WAYS:
         twin = way(clf, tmp_path)
@@ -114,7 +114,7 @@ def test_names_of_labels_survive(tmp_path):
         assert_same_predictions(twin, clf)
 
 
-def test_generators_are_left_alone(tmp_path):
+def test_unpickling_leaves_global_generators_unchanged(tmp_path):
     data = pickle.dumps(fitted())
     before = generator_states()
     pickle.loads(data)
@@ -122,7 +122,7 @@ def test_generators_are_left_alone(tmp_path):
 
 
 class TensorSpotter(pickle.Unpickler):
-    """Notes what of torch a pickle would import."""
+    """Record the parts of torch that a pickle imports."""
 
     def find_class(self, module, name):
         if module.startswith("torch"):
@@ -131,7 +131,7 @@ class TensorSpotter(pickle.Unpickler):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_pickles_hold_arrays_not_tensors(mode):
+def test_pickle_holds_arrays_and_no_tensors(mode):
     spotter = TensorSpotter(io.BytesIO(pickle.dumps(fitted(mode))))
     spotter.found = set()
     spotter.load()
@@ -141,10 +141,10 @@ def test_pickles_hold_arrays_not_tensors(mode):
     assert isinstance(fitted(mode).network_, torch.nn.Module)  # pickling left it as it was
 
 
-def test_pickles_are_no_larger_than_the_weights():
+def test_pickle_is_about_as_large_as_the_weights():
     n_bytes = sum(p.numel() * p.element_size() for p in fitted().network_.parameters())
     assert len(pickle.dumps(fitted())) < n_bytes + 50_000
-    assert len(pickle.dumps(fitted().clusterer_)) < 2000  # labels_, not what it was fitted to
+    assert len(pickle.dumps(fitted().clusterer_)) < 2000  # labels_ without the features
 
 
 # ---------------------------------------------------------------- elsewhere
@@ -153,7 +153,7 @@ def test_pickles_are_no_larger_than_the_weights():
 SCRIPT = """
 import socket, sys
 def refuse(*args, **kwargs):
-    raise AssertionError("the network was asked")
+    raise AssertionError("network access")
 socket.socket.connect = socket.create_connection = refuse
 import joblib
 clf = joblib.load(sys.argv[1])
@@ -162,7 +162,7 @@ joblib.dump((scores, clf.predict_topk(["ba be", ""], 3)), sys.argv[3])
 """
 
 
-def test_loads_in_another_process_without_network_and_encoder(tmp_path):
+def test_pickle_loads_in_other_process_without_network_and_encoder(tmp_path):
     folder = str(tmp_path / "encoder")
     shutil.copytree(encoder_path(), folder)
     clf = make_classifier(encoder=folder).fit(X, Y)
@@ -189,7 +189,7 @@ def test_loads_in_another_process_without_network_and_encoder(tmp_path):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_model_of_a_gpu_predicts_on_the_cpu():
+def test_pickle_of_gpu_model_without_gpu_predicts_on_cpu():
     clf = copy.deepcopy(fitted()).set_params(device="cuda")
     twin = pickle.loads(pickle.dumps(clf))
     with pytest.warns(
@@ -213,7 +213,7 @@ def test_current_params_of_earlier_version_are_renamed():
     assert restored.get_params() == clf.get_params()
 
 
-def test_current_params_of_earlier_version_drop_what_is_gone():
+def test_current_params_of_earlier_version_drop_removed_parameters():
     given = {"precision": "bf16", "threshold": 0.5}
     gone = {"loss_reduction": "mean", "label_moments": "full"}
     for old, precision in ((None, "bf16"), ("int8", "int8")):

@@ -1,4 +1,4 @@
-"""save_pretrained and from_pretrained: exact, smaller, refused, replaced as a whole."""
+"""save_pretrained and from_pretrained: dtypes, parameters, replacement and errors."""
 
 import copy
 import json
@@ -27,12 +27,12 @@ X, Y = dataset()
 
 
 def content(folder):
-    """Where the files of a model are."""
+    """Return the folder of the files of a model."""
     return folder / json.loads((folder / "skxmc.json").read_text())["content"]
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_float32_is_exact(mode, tmp_path):
+def test_from_pretrained_float32_equals_saved_classifier(mode, tmp_path):
     clf = fitted(mode)
     clf.save_pretrained(tmp_path / "model")
     before = generator_states()
@@ -52,7 +52,7 @@ def test_float32_is_exact(mode, tmp_path):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 0.03), ("int8", 0.1)])
-def test_smaller_types(mode, dtype, tolerance, tmp_path):
+def test_from_pretrained_smaller_dtype_predicts_alike(mode, dtype, tolerance, tmp_path):
     clf = fitted(mode)
     clf.save_pretrained(tmp_path, dtype)
     twin = LightXMLClassifier.from_pretrained(tmp_path)
@@ -69,8 +69,8 @@ def test_smaller_types(mode, dtype, tolerance, tmp_path):
         assert weight.dtype == (torch.float16 if is_table else torch.float32), name
 
 
-def test_int8_has_a_scale_for_each_label(tmp_path, monkeypatch):
-    """Rounded to 1 / 127 of its largest entry, whatever the other labels are, part by part."""
+def test_save_pretrained_int8_has_a_scale_per_label(tmp_path, monkeypatch):
+    """Each label is rounded to 1 / 127 of its own largest entry, over several blocks of rows."""
     monkeypatch.setattr(pretrained, "ROWS_BLOCK", 3)
     clf = copy.deepcopy(fitted())
     table = clf.network_.label_table.by_cluster()
@@ -85,8 +85,8 @@ def test_int8_has_a_scale_for_each_label(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
-def test_training_goes_on_in_float32(dtype, tmp_path):
-    """And leaves the file alone, which may be mapped into memory."""
+def test_warm_start_of_loaded_model_trains_in_float32(dtype, tmp_path):
+    """The file stays unchanged, although it may be mapped into memory."""
     clf = make_classifier(max_epochs=1, warm_start=True).fit(X, Y)
     clf.save_pretrained(tmp_path, dtype=dtype)
     file = (content(tmp_path) / "weights.safetensors").read_bytes()
@@ -100,7 +100,7 @@ def test_training_goes_on_in_float32(dtype, tmp_path):
     assert (content(tmp_path) / "weights.safetensors").read_bytes() == file
 
 
-def test_pickles_keep_half_precision(tmp_path):
+def test_pickle_of_loaded_float16_model_keeps_float16(tmp_path):
     fitted().save_pretrained(tmp_path / "model", dtype="float16")
     twin = LightXMLClassifier.from_pretrained(tmp_path / "model")
     joblib.dump(twin, tmp_path / "model.joblib")
@@ -109,7 +109,7 @@ def test_pickles_keep_half_precision(tmp_path):
     assert_same_predictions(again, twin)
 
 
-def test_names_of_labels(tmp_path):
+def test_from_pretrained_restores_names_of_labels(tmp_path):
     tags = [["tax", "Ünïcode"], ["law"], []] * 4
     clf = make_classifier(max_epochs=1).fit(X[:12], tags)
     clf.save_pretrained(tmp_path)
@@ -118,7 +118,7 @@ def test_names_of_labels(tmp_path):
     assert_same_predictions(twin, clf)
 
 
-def test_numbers_of_labels(tmp_path):
+def test_from_pretrained_restores_numbers_of_labels(tmp_path):
     clf = make_classifier(max_epochs=1).fit(X[:3], [[7], [40], [7]])
     clf.save_pretrained(tmp_path)
     twin = LightXMLClassifier.from_pretrained(tmp_path)
@@ -126,13 +126,13 @@ def test_numbers_of_labels(tmp_path):
     assert twin.classes_.dtype == clf.classes_.dtype
 
 
-def test_labels_that_utf_8_cannot_write(tmp_path):
+def test_save_pretrained_accepts_labels_with_lone_surrogates(tmp_path):
     clf = make_classifier("direct", max_epochs=1).fit(["a", "b"], [["\ud800"], ["税", "x"]])
     clf.save_pretrained(tmp_path)
     assert LightXMLClassifier.from_pretrained(tmp_path).classes_.tolist() == ["x", "税", "\ud800"]
 
 
-def test_rates_of_dropout_may_be_of_numpy(tmp_path):
+def test_save_pretrained_accepts_numpy_dropout_rates(tmp_path):
     rates = {"dropout": np.float32(0.25), "encoder_dropout": np.float32(0.5)}
     clf = make_classifier(max_epochs=1, checkpoint_dir=tmp_path / "run", **rates).fit(X, Y)
     clf.save_pretrained(tmp_path / "model")
@@ -141,7 +141,7 @@ def test_rates_of_dropout_may_be_of_numpy(tmp_path):
     assert_same_predictions(twin, clf)
 
 
-def test_a_clusterer_of_ones_own_is_a_clusterer_of_ours(tmp_path):
+def test_from_pretrained_replaces_clusterer_subclass_by_base(tmp_path):
     class Own(BalancedLabelClusterer):
         def __init__(self, max_cluster_size="auto", *, alpha=1):
             super().__init__(max_cluster_size)
@@ -154,7 +154,7 @@ def test_a_clusterer_of_ones_own_is_a_clusterer_of_ours(tmp_path):
     assert repr(twin.clusterer) == "BalancedLabelClusterer(max_cluster_size=6)"
 
 
-def test_params_that_are_objects(tmp_path):
+def test_save_pretrained_stores_object_parameters_as_none(tmp_path):
     clf = copy.deepcopy(fitted())
     clf.set_params(
         random_state=np.random.RandomState(0),
@@ -171,8 +171,7 @@ def test_params_that_are_objects(tmp_path):
     assert LightXMLClassifier.from_pretrained(tmp_path / "model").clusterer is None
 
 
-def test_another_process_without_the_encoder(tmp_path):
-    """The folder is all it takes."""
+def test_from_pretrained_in_other_process_needs_only_the_folder(tmp_path):
     fitted().save_pretrained(tmp_path / "model")
     script = (
         "import sys; from skxmc import LightXMLClassifier\n"
@@ -191,7 +190,7 @@ def test_another_process_without_the_encoder(tmp_path):
 # ---------------------------------------------------------------- folders
 
 
-def test_a_model_is_replaced_as_a_whole(tmp_path):
+def test_save_pretrained_replaces_model_and_keeps_user_files(tmp_path):
     folder = tmp_path / "deep" / "model"
     fitted("direct").save_pretrained(folder)
     (folder / "notes").write_text("of the user")
@@ -206,7 +205,7 @@ def test_a_model_is_replaced_as_a_whole(tmp_path):
     assert os.listdir(folder.parent) == ["model"]  # nothing is left beside it
 
 
-def test_failing_to_write_leaves_the_old_model(tmp_path):
+def test_save_pretrained_that_fails_keeps_old_model(tmp_path):
     fitted().save_pretrained(tmp_path / "model")
     broken = copy.deepcopy(fitted())
     with torch.no_grad():
@@ -220,7 +219,7 @@ def test_failing_to_write_leaves_the_old_model(tmp_path):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("name", ["label_table.weight", "recall_head.bias"])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
-def test_weights_that_are_no_numbers(dtype, name, value, tmp_path):
+def test_save_pretrained_nan_or_inf_weights_raise_value_error(dtype, name, value, tmp_path):
     broken = copy.deepcopy(fitted())
     with torch.no_grad():
         broken.network_.get_parameter(name).view(-1)[3] = value
@@ -229,7 +228,7 @@ def test_weights_that_are_no_numbers(dtype, name, value, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
-def test_other_things_are_left_alone(kind, tmp_path):
+def test_save_pretrained_to_other_file_or_folder_raises_value_error(kind, tmp_path):
     target = tmp_path / "precious"
     if kind == "file":
         target.write_text("thesis")
@@ -241,7 +240,7 @@ def test_other_things_are_left_alone(kind, tmp_path):
     assert (target if kind == "file" else target / "thesis").read_text() == "thesis"
 
 
-def test_dtype_is_checked(tmp_path):
+def test_save_pretrained_unknown_dtype_raises_value_error(tmp_path):
     with pytest.raises(ValueError, match="dtype must be one of 'float32', 'float16', 'int8', got"):
         fitted().save_pretrained(tmp_path / "model", dtype="half")
     assert not os.listdir(tmp_path)
@@ -253,7 +252,7 @@ def test_from_pretrained_not_a_model_raises_value_error(name, tmp_path):
         LightXMLClassifier.from_pretrained(tmp_path / name)
 
 
-def test_a_newer_format_says_so(tmp_path):
+def test_from_pretrained_newer_format_raises_value_error(tmp_path):
     fitted().save_pretrained(tmp_path)
     path = tmp_path / "skxmc.json"
     description = json.loads(path.read_text())
@@ -263,7 +262,7 @@ def test_a_newer_format_says_so(tmp_path):
         LightXMLClassifier.from_pretrained(tmp_path)
 
 
-def test_an_unfitted_classifier_has_nothing_to_save(tmp_path):
+def test_save_pretrained_unfitted_raises_value_error(tmp_path):
     with pytest.raises(ValueError, match="not fitted"):
         LightXMLClassifier().save_pretrained(tmp_path / "model")
 
@@ -271,7 +270,7 @@ def test_an_unfitted_classifier_has_nothing_to_save(tmp_path):
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
-def test_a_model_of_a_gpu_loads_on_the_cpu(dtype, tmp_path):
+def test_from_pretrained_gpu_model_predicts_alike_on_cpu(dtype, tmp_path):
     clf = make_classifier(device="cuda").fit(X, Y)
     clf.save_pretrained(tmp_path, dtype=dtype)
     twin = LightXMLClassifier.from_pretrained(tmp_path).set_params(device="cpu")
