@@ -1,4 +1,4 @@
-"""A network on made-up representations, and its losses in plain Python."""
+"""A network with made-up representations, and its losses in plain Python."""
 
 import math
 from types import SimpleNamespace
@@ -11,10 +11,10 @@ from skxmc._model.network import LightXMLNetwork
 
 CLUSTER_OF = np.array([3, 0, 2, 0, 1, 4, 3, 2, 0, 1, 4, 2])  # clusters of 3, 2, 3, 2 and 2 labels
 LABELS_OF_TEXTS = [
-    [0],  # one
-    [1, 3, 4, 7, 5],  # in four clusters, two of them in one: more than are recalled
-    [],  # none
-    [2, 7, 11],  # all of a cluster
+    [0],  # one label
+    [1, 3, 4, 7, 5],  # in four clusters, more than are recalled
+    [],  # no label
+    [2, 7, 11],  # all labels of a cluster
     [8],
     [6, 9],
 ]
@@ -22,7 +22,7 @@ DIM = 6
 
 
 class StubEncoder(torch.nn.Module):
-    """As wide as it says; representations are made up."""
+    """An encoder with a hidden size and no computation."""
 
     config = SimpleNamespace(hidden_size=3)
 
@@ -56,13 +56,13 @@ def as_positives(labels_of_texts, device="cpu"):
 
 
 def note_clusters(network):
-    """The lists of clusters whose labels the network takes from its table from now on."""
+    """Return a list that records the clusters of each lookup in the label table."""
     listed = []
     network.label_table.register_forward_pre_hook(lambda table, inputs: listed.append(inputs[0]))
     return listed
 
 
-# ---------------------------------------------------------------- the same in plain Python
+# ---------------------------------------------------------------- losses in plain Python
 
 
 def sigmoid(x):
@@ -96,7 +96,7 @@ def clusters_to_rank(logits, positive, n):
 
 @torch.no_grad()
 def losses_in_python(network, features, labels_of_texts, n_candidate_clusters, chosen=None):
-    """Eq. 1 and eq. 5, text by text, label by label; and the candidates of each text."""
+    """Compute eq. 1 and eq. 5 per text and label, and return the candidates of each text too."""
     cluster_of = network.layout.cluster_of.tolist()
     recall = rank = 0.0
     candidates = []

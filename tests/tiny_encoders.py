@@ -25,7 +25,7 @@ MODERNBERT = pytest.param(
 def tiny_tokenizer(
     *, cls_last: bool = False, padding_side: str = "right", pad_id: int = 0
 ) -> PreTrainedTokenizerFast:
-    """Word pieces of single characters; special tokens where the family has them."""
+    """Make a tokenizer of single characters, with special tokens at the places of its family."""
     special = SPECIAL[1:]
     special.insert(pad_id, "[PAD]")
     pieces = special + list(CHARACTERS) + [f"##{c}" for c in CHARACTERS]
