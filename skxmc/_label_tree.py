@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,14 @@ class LabelTree(NamedTuple):
 
 
 def split(
-    X: sp.csr_array, tree: LabelTree, rows: IntArray, steps: int, seed: int, **stop: Any
+    X: sp.csr_array,
+    tree: LabelTree,
+    rows: IntArray,
+    steps: int,
+    seed: int,
+    *,
+    max_iter: int,
+    tol: float,
 ) -> int:
     """Split the node of the given rows and its descendants, and return the most iterations run.
 
@@ -57,7 +64,7 @@ def split(
         X, edges = _renumber(X, bounds, edges[:1], edges)
     n_iters = []
     for step in range(steps):
-        weights, n_iter = _two_means(X, bounds, rng, **stop)
+        weights, n_iter = _two_means(X, bounds, rng, max_iter, tol)
         n_iters.append(n_iter)
         left, tree.cuts[nodes] = _upper_halves(X @ (X.T @ weights), bounds)
         tree.weights[level + step, rows] = weights

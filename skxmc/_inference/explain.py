@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -22,13 +22,16 @@ from skxmc._input.validation import check_labels, check_texts
 from skxmc._model.network import LightXMLNetwork
 from skxmc._model.tokens import count_tokens
 
+if TYPE_CHECKING:
+    from skxmc._classifier import LightXMLClassifier
+
 # Vectors compared at once, so that no copy of all vectors is made.
 VECTORS_BLOCK = 1024
 
 
 def explain(
-    clf: Any,
-    text: Any,
+    clf: LightXMLClassifier,
+    text: object,
     k: Any,
     *,
     n_neighbors: Any,
@@ -69,7 +72,9 @@ class _Corpus(NamedTuple):
     representations: np.ndarray  # (n_texts, n_feature_layers * hidden)
 
 
-def _check_corpus(clf: Any, texts: Any, y: Any, representations: Any) -> _Corpus | None:
+def _check_corpus(
+    clf: LightXMLClassifier, texts: Any, y: Any, representations: Any
+) -> _Corpus | None:
     if texts is None:
         for name, value in (("y", y), ("representations", representations)):
             if value is not None:
@@ -91,7 +96,9 @@ def _check_corpus(clf: Any, texts: Any, y: Any, representations: Any) -> _Corpus
     return _Corpus(texts, labels, vectors)
 
 
-def _explain_labels(clf: Any, scored: ScoredText, n_neighbors: int) -> tuple[ExplainedLabel, ...]:
+def _explain_labels(
+    clf: LightXMLClassifier, scored: ScoredText, n_neighbors: int
+) -> tuple[ExplainedLabel, ...]:
     layout = clf.network_.layout
     cluster_of, slot_of = layout.cluster_of.cpu().numpy(), layout.slot_of.cpu().numpy()
     place_of = np.full(layout.n_clusters, -1)
@@ -147,7 +154,7 @@ def _nearest_labels(network: LightXMLNetwork, column: int, n: int) -> tuple[np.n
 
 
 def _nearest_texts(
-    clf: Any, scored: ScoredText, corpus: _Corpus, n: int
+    clf: LightXMLClassifier, scored: ScoredText, corpus: _Corpus, n: int
 ) -> tuple[NeighborText, ...]:
     # The heads subtract this mean too. Without it, the cosine of any two texts is above 0.9,
     # because the [CLS] states of all texts have so much in common.
@@ -158,7 +165,7 @@ def _nearest_texts(
             "representations holds NaN or infinite numbers. Pass encode(texts) of this classifier."
         )
     rows = np.argsort(-cosines, kind="stable")[:n]
-    carried: Sequence[Any] = [None] * len(rows)
+    carried: Sequence[tuple[str | int, ...] | None] = [None] * len(rows)
     if corpus.labels is not None:
         has = corpus.labels[rows][:, scored.columns].toarray() > 0
         carried = [tuple(clf.classes_[scored.columns[of_row]].tolist()) for of_row in has]

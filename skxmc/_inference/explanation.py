@@ -6,7 +6,7 @@ import html
 from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from unicodedata import east_asian_width
 
 # Columns of a terminal, and of a name or text in a notebook, which breaks lines itself.
@@ -33,7 +33,7 @@ class NeighborLabel(NamedTuple):
         Score for the explained text, in (0, 1].
     """
 
-    label: Any
+    label: str | int
     cosine: float
     score: float
 
@@ -58,7 +58,7 @@ class NeighborText(NamedTuple):
     text: str
     row: int
     cosine: float
-    labels: tuple[Any, ...] | None
+    labels: tuple[str | int, ...] | None
 
 
 class ExplainedLabel(NamedTuple):
@@ -86,7 +86,7 @@ class ExplainedLabel(NamedTuple):
         The nearest labels, nearest first: in its cluster, or among all in the direct mode.
     """
 
-    label: Any
+    label: str | int
     score: float
     recall_score: float
     rank_score: float | None

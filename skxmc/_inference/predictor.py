@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,6 +15,9 @@ from skxmc._model.device import autocast, is_out_of_memory
 from skxmc._model.network import LightXMLNetwork
 from skxmc._model.tokens import TokenBatch, TokenStore, prediction_batches, ranges, tokenize
 from skxmc._utils.warnings import warn_user
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 # Texts tokenized at once, so that tokens take bounded memory.
 TEXTS_BLOCK = 65_536
@@ -60,7 +63,7 @@ class Predictor:
     """
 
     network: LightXMLNetwork
-    tokenizer: Any
+    tokenizer: PreTrainedTokenizerBase
     max_length: int
     n_candidate_clusters: int
     batch_size: int

@@ -5,12 +5,22 @@ from __future__ import annotations
 import functools
 import traceback
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 import torch
 
 Given = ParamSpec("Given")
 Fitted = TypeVar("Fitted")
+
+
+class _Sized(Protocol):
+    """An estimator with the parameters that decide the memory of training."""
+
+    batch_size: int
+    max_length: int
+
+
+Estimator = TypeVar("Estimator", bound=_Sized)
 
 DTYPES = {
     "fp32": torch.float32,
@@ -94,7 +104,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(w in str(error).lower() for w in words)
 
 
-def with_advice_on_memory(fit: Callable[Given, Fitted]) -> Callable[Given, Fitted]:
+def with_advice_on_memory(
+    fit: Callable[Concatenate[Estimator, Given], Fitted],
+) -> Callable[Concatenate[Estimator, Given], Fitted]:
     """Decorate `fit`: if memory runs out, free it and say which parameters to lower.
 
     Raises
@@ -104,9 +116,9 @@ def with_advice_on_memory(fit: Callable[Given, Fitted]) -> Callable[Given, Fitte
     """
 
     @functools.wraps(fit)
-    def advising(*args: Given.args, **kwargs: Given.kwargs) -> Fitted:
+    def advising(estimator: Estimator, *args: Given.args, **kwargs: Given.kwargs) -> Fitted:
         try:
-            return fit(*args, **kwargs)
+            return fit(estimator, *args, **kwargs)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -116,7 +128,6 @@ def with_advice_on_memory(fit: Callable[Given, Fitted]) -> Callable[Given, Fitte
             reason = str(error).strip().split("\n")[0]
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        estimator: Any = args[0]
         raise torch.OutOfMemoryError(
             f"Out of memory in training ({reason}). The classifier is unchanged. Lower "
             f"batch_size={estimator.batch_size} or max_length={estimator.max_length}. With many "

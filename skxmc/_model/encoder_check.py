@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,6 +11,9 @@ from skxmc._model.device import is_out_of_memory
 from skxmc._model.encoder import cls_states
 from skxmc._model.tokens import tokenize
 from skxmc._utils.warnings import warn_user
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 # Two texts of unequal length, and their maximum number of tokens.
 PROBES = ["sea", "the law of the sea, and what it says of the land"]
@@ -21,7 +24,7 @@ MAX_EQUAL_DIFFERENCE = 1e-6
 MAX_ROUNDING_DIFFERENCE = 1e-3
 
 
-def longest_input(encoder: Any, tokenizer: Any) -> int:
+def longest_input(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
     """Return the maximum number of tokens per text, including special tokens."""
     limit = int(min(tokenizer.model_max_length, 2**31 - 1))
     positions = getattr(encoder.config, "max_position_embeddings", None)
@@ -33,7 +36,7 @@ def longest_input(encoder: Any, tokenizer: Any) -> int:
     return limit
 
 
-def check_states(encoder: Any, n_feature_layers: int, *, name: str) -> None:
+def check_states(encoder: PreTrainedModel, n_feature_layers: int, *, name: str) -> None:
     """Check that the encoder has at least `n_feature_layers` hidden states."""
     n_states = encoder.config.num_hidden_layers + 1
     if n_feature_layers > n_states:
@@ -43,7 +46,9 @@ def check_states(encoder: Any, n_feature_layers: int, *, name: str) -> None:
         )
 
 
-def check_length(encoder: Any, tokenizer: Any, max_length: int, *, name: str) -> None:
+def check_length(
+    encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int, *, name: str
+) -> None:
     """Check that the encoder has positions for `max_length` tokens."""
     longest = longest_input(encoder, tokenizer)
     if max_length > longest:
@@ -53,7 +58,9 @@ def check_length(encoder: Any, tokenizer: Any, max_length: int, *, name: str) ->
         )
 
 
-def check_representations(encoder: Any, tokenizer: Any, n_layers: int, *, name: str) -> None:
+def check_representations(
+    encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, n_layers: int, *, name: str
+) -> None:
     """Check on two texts that the [CLS] states of an encoder in evaluation mode are usable.
 
     Raises

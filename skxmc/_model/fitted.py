@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from skxmc._model.network import LightXMLNetwork
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from skxmc._clusterer import BalancedLabelClusterer
 
 
@@ -16,6 +18,6 @@ class Model(NamedTuple):
     """The results of `fit` that prediction needs."""
 
     network: LightXMLNetwork
-    tokenizer: Any
+    tokenizer: PreTrainedTokenizerBase
     clusterer: BalancedLabelClusterer
     classes: np.ndarray  # (n_labels,), int64 or object

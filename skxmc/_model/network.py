@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ from skxmc._model.layout import (
     top_clusters,
 )
 from skxmc._model.tokens import TokenBatch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # Scores are positive, so that an absent entry of a sparse score matrix ranks below all of them.
 MIN_SCORE = torch.finfo(torch.float32).tiny
@@ -109,7 +112,7 @@ class LightXMLNetwork(nn.Module):
 
     def __init__(
         self,
-        encoder: Any,
+        encoder: PreTrainedModel,
         cluster_of: np.ndarray,
         *,
         n_feature_layers: int,
@@ -120,7 +123,7 @@ class LightXMLNetwork(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.own_dropout_rates = dropout_rates(encoder)
-        self.rank_encoder: Any = None
+        self.rank_encoder: PreTrainedModel | None = None
         if separate_encoders:
             self.separate_encoders()
         self.n_feature_layers = n_feature_layers
@@ -150,7 +153,7 @@ class LightXMLNetwork(nn.Module):
         }
 
     @property
-    def encoders(self) -> list[Any]:
+    def encoders(self) -> list[PreTrainedModel]:
         """The encoder, and the copy of the ranking head if there is one."""
         return [self.encoder] if self.rank_encoder is None else [self.encoder, self.rank_encoder]
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
 from skxmc._utils.parallel import ProcessLock
+
+if TYPE_CHECKING:
+    from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 # Texts per call of the tokenizer. It bounds the memory of intermediate Python lists.
 TOKENIZER_BLOCK = 10_000
@@ -132,7 +135,9 @@ def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.arange(lengths.sum()) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
 
 
-def tokenize(tokenizer: Any, texts: Sequence[str], max_length: int) -> TokenStore:
+def tokenize(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int
+) -> TokenStore:
     """Tokenize texts, truncated to `max_length` tokens including special tokens."""
     with_types = "token_type_ids" in tokenizer.model_input_names
     ids, types, lengths = [], [], [np.zeros(0, dtype=np.int64)]
@@ -160,12 +165,12 @@ def tokenize(tokenizer: Any, texts: Sequence[str], max_length: int) -> TokenStor
     )
 
 
-def count_tokens(tokenizer: Any, text: str) -> int:
+def count_tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
     """Count the tokens of a text without truncation, including special tokens."""
     return len(_encode(tokenizer, text, truncation=False, verbose=False)["input_ids"])
 
 
-def cls_is_last(tokenizer: Any) -> bool:
+def cls_is_last(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Return whether [CLS] is at the end of a text (XLNet) and not at its start.
 
     Raises
@@ -186,7 +191,9 @@ def cls_is_last(tokenizer: Any) -> bool:
     )
 
 
-def _encode(tokenizer: Any, texts: str | list[str], **options: Any) -> Any:
+def _encode(
+    tokenizer: PreTrainedTokenizerBase, texts: str | list[str], **options: Any
+) -> BatchEncoding:
     """Call the tokenizer under a lock, because a second call would change its `options`."""
     with _tokenizing:
         return tokenizer(texts, **options)

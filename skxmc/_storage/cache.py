@@ -7,7 +7,7 @@ all texts in the clear.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import scipy.sparse as sp
 import sklearn
@@ -19,8 +19,13 @@ from skxmc._input.tfidf import fit_tfidf
 from skxmc._model.tokens import TokenStore, tokenize
 from skxmc._version import __version__
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
-def cached_tokens(memory: Memory, tokenizer: Any, texts: list[str], max_length: int) -> TokenStore:
+
+def cached_tokens(
+    memory: Memory, tokenizer: PreTrainedTokenizerBase, texts: list[str], max_length: int
+) -> TokenStore:
     """Tokenize texts, or return the tokens that an earlier fit with this tokenizer stored."""
     if not _keeps(memory):
         return tokenize(tokenizer, texts, max_length)
@@ -31,11 +36,13 @@ def cached_tokens(memory: Memory, tokenizer: Any, texts: list[str], max_length: 
     return cached(tokenizer, texts, max_length, (*key, __version__))
 
 
-def _tokenize(tokenizer: Any, texts: list[str], max_length: int, key: Any) -> TokenStore:
+def _tokenize(
+    tokenizer: PreTrainedTokenizerBase, texts: list[str], max_length: int, key: object
+) -> TokenStore:
     return tokenize(tokenizer, texts, max_length)
 
 
-def _fingerprint(tokenizer: Any) -> str:
+def _fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     """Hash the settings that decide the tokens: vocabulary, normalization, special tokens.
 
     The hash leaves out the truncation and padding of the last call, which the tokenizer stores.
@@ -76,7 +83,7 @@ def cached_clusters(
 
 
 def _cluster(
-    texts: list[str], y: sp.csr_array, features: Any, clusterer: BalancedLabelClusterer, key: Any
+    texts: list[str], y: sp.csr_array, features: Any, clusterer: BalancedLabelClusterer, key: object
 ) -> BalancedLabelClusterer:
     """Cluster labels by the given features, or by TF-IDF features of their texts."""
     if features is None:
@@ -84,7 +91,7 @@ def _cluster(
     return clusterer.fit(features).labels_only()
 
 
-def _keeps(memory: Any) -> bool:
+def _keeps(memory: Memory) -> bool:
     """Return whether the memory stores results, unlike ``Memory(None)``."""
     return getattr(memory, "store_backend", memory) is not None
 

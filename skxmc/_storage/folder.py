@@ -210,7 +210,7 @@ def _files(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.is_file())
 
 
-def _fingerprint(path: Path) -> dict[str, Any]:
+def _fingerprint(path: Path) -> dict[str, int | str]:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while part := file.read(READ_BLOCK):

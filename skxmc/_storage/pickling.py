@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -10,6 +10,9 @@ import torch
 from skxmc._model.encoder import build_encoder
 from skxmc._model.network import LightXMLNetwork
 from skxmc._model.seeds import local_seed
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 # Models written before 0.1.0 use old names of parameters, and have parameters that are gone.
 RENAMED_PARAMS = {"head_start": "head_init"}
@@ -47,7 +50,7 @@ def network_from_state(state: dict[str, Any]) -> LightXMLNetwork:
 
 
 def build_network(
-    config: Any,
+    config: PretrainedConfig,
     cluster_of: np.ndarray,
     settings: dict[str, Any],
     weights: dict[str, torch.Tensor],

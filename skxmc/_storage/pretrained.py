@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from skxmc._storage.folder import damaged, locked, read_index, replace_content, 
 from skxmc._storage.pickling import build_network, current_params
 from skxmc._version import __version__
 
+if TYPE_CHECKING:
+    from skxmc._classifier import LightXMLClassifier
+
 FORMAT_VERSION = 2
 INDEX = "skxmc.json"
 DESCRIPTION = "model.json"
@@ -36,7 +39,7 @@ ROWS_BLOCK = 64
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}
 
 
-def save_model(clf: Any, folder: str | os.PathLike[str], dtype: str) -> None:
+def save_model(clf: LightXMLClassifier, folder: str | os.PathLike[str], dtype: str) -> None:
     """Write a fitted classifier to `folder`, either completely or not at all."""
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(map(repr, DTYPES))}, got {dtype!r}.")
@@ -163,7 +166,7 @@ def write_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
 
 
 @contextlib.contextmanager
-def open_weights(content: Path) -> Iterator[Any]:
+def open_weights(content: Path) -> Iterator[safe_open]:
     """Open the tensors of a saved model without reading them."""
     try:
         with safe_open(content / WEIGHTS, framework="pt") as file:
