@@ -93,7 +93,7 @@ def test_a_warm_start_keeps_what_the_model_was_built_with(mode):
     clf = copy.deepcopy(fitted(mode)).set_params(warm_start=True)
     size = clf.clusterer.max_cluster_size
     for params, message in (
-        ({"n_feature_layers": 1}, "n_feature_layers is 1, .* was built with 2. Set that back, or"),
+        ({"n_feature_layers": 1}, "n_feature_layers is 1, .* was built with 2. Set it back, or"),
         ({"bottleneck_dim": 9}, "bottleneck_dim is 9, .* was built with 8"),
         ({"clusterer": None}, f"clusterer__max_cluster_size is 'auto', .* was built with {size}"),
     ):

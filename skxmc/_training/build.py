@@ -1,4 +1,4 @@
-"""The model that a fit trains: from a checkpoint, from the previous fit, or built."""
+"""Preparation of the model that `fit` trains."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def prepare_model(
     Parameters
     ----------
     found : Found or None
-        The run of a checkpoint.
+        Run of a checkpoint. It has precedence over `previous`.
     previous : Model or None
-        The model of a warm start. A run that is found has precedence.
+        Model of a warm start.
     data : SplitTexts
     label_features : sparse or dense matrix of shape (n_labels, d), or None
         See `LightXMLClassifier.fit`.
@@ -54,13 +54,13 @@ def prepare_model(
     Returns
     -------
     model : Model
-        Its network is on the device, in float32, ready to be trained.
+        Model with its network on the device, in float32.
     tokens : TokenStore
         Tokens of the training texts.
     """
     model = None if found is None else found.model
     if model is None and previous is not None:
-        # A copy, because the fit may fail and others predict with the previous weights meanwhile.
+        # Copied, because the fit may fail, and other threads may predict with the previous weights.
         model = previous._replace(network=copy.deepcopy(previous.network))
     is_new = model is None
     if model is None:
@@ -89,13 +89,13 @@ def build_model(
     settings: Settings,
     generator: torch.Generator,
 ) -> Model:
-    """Load the encoder, cluster the labels, and make a network of both on the CPU."""
+    """Load the encoder, cluster the labels, and build a network of both on the CPU."""
     if label_features is not None:
         n_rows = check_features(label_features, "label_features").shape[0]
         if n_rows != len(data.classes):
             raise ValueError(
-                f"label_features has {n_rows} rows, but there are {len(data.classes)} labels; it "
-                "needs one row for each label, in the order of classes_."
+                f"label_features has {n_rows} rows, but there are {len(data.classes)} labels. "
+                "Pass one row per label, in the order of classes_."
             )
     tokenizer, encoder = load_encoder(settings.encoder)
     n_layers = settings.n_feature_layers

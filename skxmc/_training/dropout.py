@@ -1,4 +1,4 @@
-"""Dropout that is cheap on a CPU."""
+"""Fast dropout for CPUs."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch.overrides import TorchFunctionMode
 
 
 class CpuDropout(TorchFunctionMode):
-    """Context in which every `torch.nn.functional.dropout` on a CPU is `dropout` below.
+    """Context in which `dropout` below replaces `torch.nn.functional.dropout`.
 
-    PyTorch draws a random float for each entry, on one thread: a quarter of a training step of a
-    small encoder. The encoder's own code, whichever it is, need not know.
+    PyTorch draws one random float per entry on a single thread. For a small encoder, this takes a
+    quarter of a training step. The context works with any encoder and changes none of its code.
 
     Parameters
     ----------
     generator : torch.Generator, optional
-        Draws what is dropped; by default torch's global one.
+        Generator of the random numbers, by default torch's global one.
     """
 
     def __init__(self, generator: torch.Generator | None = None) -> None:
@@ -30,7 +30,7 @@ class CpuDropout(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """Call `func`, or `dropout` in the place of PyTorch's."""
+        """Call `func`, or `dropout` in place of PyTorch's."""
         return (self.dropout if func is F.dropout else func)(*args, **(kwargs or {}))
 
 
@@ -42,9 +42,9 @@ def dropout(
     *,
     generator: torch.Generator | None = None,
 ) -> torch.Tensor:
-    """Zero entries with probability p, a multiple of 1 / 65,536 below 1, and scale up the others.
+    """Zero each entry with probability `p`, and scale up the other entries.
 
-    Four entries share one random number of 64 bits.
+    `p` is rounded to a multiple of 1 / 65,536 below 1. Four entries share one 64-bit random number.
     """
     threshold = min(round(p * 65536), 65535)
     if not training or threshold == 0:
@@ -58,5 +58,5 @@ def dropout(
 def fast_dropout(
     device: torch.device, generator: torch.Generator | None = None
 ) -> contextlib.AbstractContextManager[Any]:
-    """Context for a forward pass in training on `device`; `generator` is that of a CPU."""
+    """Make the context for a forward pass in training, in which only a CPU uses `generator`."""
     return CpuDropout(generator) if device.type == "cpu" else contextlib.nullcontext()

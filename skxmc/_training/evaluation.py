@@ -1,4 +1,4 @@
-"""Predictions of a network while it is trained."""
+"""Prediction and validation during training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from skxmc.metrics import precision_at_k
 
 
 def fit_predictor(model: Model, settings: Settings, dtype: torch.dtype) -> Predictor:
-    """Make a predictor of the network as it is now."""
+    """Make a predictor from the current weights."""
     return Predictor(
         network=serving_copy(model.network, dtype, settings.device),
         tokenizer=model.tokenizer,
@@ -33,7 +33,7 @@ def fit_predictor(model: Model, settings: Settings, dtype: torch.dtype) -> Predi
 def make_validator(
     model: Model, held_out: tuple[list[str], Labels] | None, settings: Settings
 ) -> Callable[[LightXMLNetwork], float] | None:
-    """Make a function that measures P@5 of a network on the held-out texts, if there are any."""
+    """Make a function that measures P@5 of a network on the held-out set, or None without one."""
     if held_out is None:
         return None
     texts, labels = held_out

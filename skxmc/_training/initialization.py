@@ -1,8 +1,8 @@
-"""Where the heads start: at the label priors, and at the centroids of each label's texts.
+"""Initialization of the heads by label priors and by the centroids of each label's texts.
 
-Rare labels are what randomly started tables learn last. The encoder knows a good deal before any
-training: the centroid of a label's texts in its whitened representations is already a fair
-classifier, a linear discriminant, and training goes on from there.
+Randomly initialized tables learn rare labels last. But a pretrained encoder already separates
+texts. The centroids of the labels' texts in its whitened representations form a linear
+discriminant, which is a fair classifier before any training.
 """
 
 from __future__ import annotations
@@ -18,28 +18,29 @@ from torch import nn
 
 from skxmc._model.network import LightXMLNetwork
 
-# Texts whose representations decide where the heads start, a forward pass each, besides all texts
-# that are written about labels.
+# Maximum number of texts to encode for the centroids, one forward pass each. Texts about labels
+# do not count.
 MAX_TEXTS = 200_000
-# Texts that the mean and the covariance of the representations are taken from.
+# Maximum number of texts for the mean and the covariance of the representations.
 MAX_TEXTS_FOR_COVARIANCE = 20_000
-# Principal components used in the direct mode, which has no bottleneck that would say.
+# Number of principal components in the direct mode. Otherwise it is the bottleneck's size.
 DIRECT_COMPONENTS = 256
-# Texts represented, and labels looked at, at once.
+# Texts to encode, and labels to initialize, at once.
 ROWS_BLOCK = 8192
-# Added to the variances, as a share of their mean, so that noise is not blown up.
+# Added to the variances, as a fraction of their mean, to avoid amplifying noise.
 SHRINKAGE = 1.0
-# Variances below this share of the mean square of the features are noise: the [CLS] states of some
-# encoders hardly differ before training, and blown up differences would upset it.
+# Variances below this fraction of the mean square of the features are noise. The [CLS] states of
+# some encoders hardly differ before training, and amplified differences would destabilize it.
 MIN_VARIANCE = 0.01
-# Whitened, such texts lie near 0: their norm is taken for no less than this share of what it should
-# be, or the weights would blow up what the whitening did not.
+# Minimum of the mean norm of whitened texts, as a fraction of its expected value. The texts of such
+# encoders lie near 0, and dividing by a smaller norm would amplify noise again.
 MIN_NORM = 0.1
-# Centroids nearer to the mean of all texts than this share of a text's distance are taken for it.
+# Centroids closer than this to the mean of all texts count as equal to it. The unit is the mean
+# distance of a text from that mean.
 MIN_CENTROID = 1e-3
-# What a text of average norm gets, in logits, for a label or cluster whose centroid it lies right
-# on, and what all get less than their prior in turn. Chosen so that the loss starts low: on
-# ICD-10-CM 18.5 to 20 a text instead of the 35.3 of the priors alone, where 20 and 0 give 62.
+# CENTROID_LOGIT is the logit of a text of average norm for the label or cluster whose centroid it
+# lies on. CENTROID_SHIFT is added to all biases in return. With these values the loss starts low:
+# on ICD-10-CM at 18.5 to 20 per text. The priors alone give 35.3, and the values 20 and 0 give 62.
 CENTROID_LOGIT = 12.0
 CENTROID_SHIFT = -1.0
 
@@ -47,7 +48,7 @@ Represent = Callable[[np.ndarray], np.ndarray]
 
 
 def start_at_random(network: LightXMLNetwork, generator: torch.Generator | None = None) -> None:
-    """Draw the weights of the heads; biases are 0."""
+    """Draw the weights of the heads, and set their biases to 0."""
     with torch.no_grad():
         nn.init.normal_(network.recall_head.weight, std=0.01, generator=generator)
         network.recall_head.bias.zero_()
@@ -63,10 +64,10 @@ def start_at_random(network: LightXMLNetwork, generator: torch.Generator | None 
 def start_at_priors(
     network: LightXMLNetwork, y: sp.csr_array, generator: torch.Generator | None = None
 ) -> None:
-    """Draw the weights at random; set the output biases to the log odds of clusters and labels.
+    """Draw the weights, and set the output biases to the log odds of clusters and labels.
 
-    The odds are those among all texts. Those of a label within its cluster would be higher, but
-    most of the labels that a text ranks are in clusters recalled wrongly.
+    The odds are those among all texts. A label's odds within its cluster are higher, but most
+    labels that the network ranks are in wrongly recalled clusters.
     """
     start_at_random(network, generator)
     n_texts = y.shape[0]
@@ -90,21 +91,21 @@ def start_at_centroids(
 ) -> None:
     """Set the weights of the heads to the centroids of the labels' and clusters' texts.
 
-    The bottleneck starts as the whitened principal components of the representations. Labels
-    without a text (among those looked at) start at the centroid of their cluster.
+    The bottleneck is set to the whitened principal components of the representations. Labels
+    without an encoded text are set to the centroid of their cluster.
 
     Parameters
     ----------
     network : LightXMLNetwork
-        Its biases are at the priors already, see `start_at_priors`.
+        Network after `start_at_priors`.
     y : csr_array of shape (n_texts, n_labels)
-        The training labels.
+        Training labels.
     represent : callable
-        Takes row numbers, returns their representations (n, n_feature_layers * hidden).
+        Function that maps row numbers to representations (n, n_feature_layers * hidden).
     rng : numpy.random.Generator
-        Draws the texts to look at where there are very many.
+        Generator that draws the texts to encode if there are more than `MAX_TEXTS`.
     n_label_texts : int, default=0
-        The last so many rows are texts written about labels: all of them are looked at.
+        Number of texts about labels. They are the last rows, and are all encoded.
     """
     rows = rng.permutation(y.shape[0])
     is_text = rows < len(rows) - n_label_texts
@@ -147,10 +148,10 @@ def start_at_centroids(
 
 
 def _whitening(features: np.ndarray, n_components: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean, and the whitened principal components as rows: largest variance first."""
+    """Compute the mean, and whitened principal components as rows by decreasing variance."""
     mean = features.mean(axis=0, dtype=np.float64)
-    centred = features - mean
-    variances, axes = np.linalg.eigh(centred.T @ centred / len(features))
+    centered = features - mean
+    variances, axes = np.linalg.eigh(centered.T @ centered / len(features))
     keep = np.argsort(-variances, kind="stable")[:n_components]
     level = float(np.einsum("ij,ij->", features, features, dtype=np.float64) / features.size)
     floor = SHRINKAGE * float(variances.mean()) + MIN_VARIANCE * level + 1e-12
@@ -159,10 +160,11 @@ def _whitening(features: np.ndarray, n_components: int) -> tuple[np.ndarray, np.
 
 
 def _directions(y: sp.sparray, projected: np.ndarray, mean_norm: float) -> np.ndarray:
-    """Unit vectors to the centroids of the texts of each column of `y`; 0 where it has none.
+    """Compute the unit vectors from the mean to the centroid of the texts of each column of `y`.
 
-    What all texts have is at their mean, 0 but for rounding errors, which point nowhere: they are
-    small beside `mean_norm`, that of the texts.
+    A column without texts gets zeros. So does a column whose centroid is at the mean, such as a
+    label of all texts, because rounding errors alone would decide its direction. They are small
+    compared to `mean_norm`, the mean norm of the texts.
     """
     sums = y.T @ projected
     n_texts = np.asarray(y.sum(axis=0)).ravel()  # of two dimensions in scipy 1.11
@@ -172,7 +174,7 @@ def _directions(y: sp.sparray, projected: np.ndarray, mean_norm: float) -> np.nd
 
 
 def _cluster_matrix(network: LightXMLNetwork, y: sp.csr_array) -> sp.csr_array:
-    """Which texts have a label in which cluster: (n_texts, C) 0/1."""
+    """Mark the clusters in which each text has a label: (n_texts, n_clusters) 0/1."""
     cluster_of = network.layout.cluster_of.cpu().numpy()
     membership = sp.csr_array(
         (np.ones(len(cluster_of), np.float32), (np.arange(len(cluster_of)), cluster_of)),
@@ -184,6 +186,6 @@ def _cluster_matrix(network: LightXMLNetwork, y: sp.csr_array) -> sp.csr_array:
 
 
 def _log_odds(counts: np.ndarray, n_texts: int) -> np.ndarray:
-    """Log odds of labels seen `counts` times in `n_texts` texts, finite for 0 and n_texts too."""
+    """Compute the log odds of `counts` among `n_texts`, finite for counts 0 and `n_texts` too."""
     counts = np.asarray(counts, dtype=np.float64).ravel()
     return np.log((counts + 0.1) / (n_texts - counts + 1.0)).astype(np.float32)

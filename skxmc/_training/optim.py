@@ -1,4 +1,4 @@
-"""AdamW for the dense weights, and AdamW by rows for tables with sparse gradients."""
+"""AdamW for dense weights, AdamW by rows for tables with sparse gradients, and schedules."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from skxmc._model.network import LightXMLNetwork
 
 BETAS = (0.9, 0.999)
 EPS = 1e-8
-# Label tables of more entries have compact moments: 0.2 GB instead of 0.8 at this number.
+# Maximum number of entries of a label table with full moments, which then take 0.8 GB. Larger
+# tables have compact moments, which take a quarter of that.
 MAX_FULL_ENTRIES = 100_000_000
-# Rows of so many entries are worth a tensor of their own on a CPU.
+# Minimum number of entries per row to update each row as a tensor of its own on a CPU.
 MIN_LONG_ROW = 4096
-# Entries that are updated at once on a CPU: 2 MB, so that what is computed stays in the cache.
+# Entries to update at once on a CPU. They take 2 MB, so intermediate results stay in the cache.
 ENTRIES_BLOCK = 1 << 19
 
 
@@ -28,10 +29,10 @@ def build_optimizers(
     head_learning_rate: float,
     weight_decay: float,
 ) -> list[torch.optim.Optimizer]:
-    """Optimisers of all weights, with their own rate for the heads.
+    """Build the optimizers of all weights, with a separate learning rate for the heads.
 
-    Weight decay is on all weights but biases and layer norms, which are the ones of one dimension,
-    save for some biases of XLNet (the paper's sentence has it the wrong way round).
+    Weight decay applies to all weights except biases and layer norms (the paper's sentence states
+    the opposite). These have one dimension, except some biases of XLNet.
     """
     row_groups = _row_groups(network, learning_rate, head_learning_rate, weight_decay)
     by_rows = {id(p) for group in row_groups for p in group["params"]}
@@ -63,7 +64,7 @@ def _row_groups(
     head_learning_rate: float,
     weight_decay: float,
 ) -> list[dict[str, Any]]:
-    """Parameter groups of the weights with sparse gradients."""
+    """Make the parameter groups of the weights with sparse gradients."""
     groups = []
     words = [sparse_embedding(encoder) for encoder in network.encoders]
     trained = [table.weight for table in words if table is not None and table.weight.requires_grad]
@@ -86,11 +87,11 @@ def _row_groups(
 
 
 class RowAdamW(torch.optim.Optimizer):
-    """AdamW for tables with sparse gradients; it touches only the rows that have one.
+    """AdamW for tables with sparse gradients, which updates only rows that have a gradient.
 
-    For a row that every step takes this is AdamW. A row taken now and then neither moves nor
-    decays in between, and its first moment waits for it; its second moment fades with time, as in
-    AdamW, where therefore a rare row takes longer steps.
+    A row with a gradient in every step is updated as in AdamW. Between its gradients, a rarer row
+    neither moves nor decays, and its first moment stays as it is. Its second moment decays in every
+    step, as in AdamW, so rare rows take longer steps.
 
     Parameters
     ----------
@@ -100,10 +101,11 @@ class RowAdamW(torch.optim.Optimizer):
         lr, weight_decay : float
             As in AdamW.
         rows_are_distinct : bool, default=False
-            Whether no row is twice in a gradient, but for rows of zeros; saves the sum over them.
+            Whether no row is twice in a gradient, except rows of zeros. If so, the optimizer does
+            not sum gradients of the same row.
         compact_dim : int or None, default=None
-            Keep the first moment in bfloat16, and one second moment for so many neighbouring
-            entries, that of their mean square: 2 bytes an entry instead of 8.
+            Number of neighboring entries that share a second moment, that of their mean square.
+            The first moment is then in bfloat16. Moments take 2 bytes per entry instead of 8.
     """
 
     def __init__(self, params: list[dict[str, Any]]) -> None:
@@ -124,7 +126,7 @@ class RowAdamW(torch.optim.Optimizer):
                 }
 
     def coalesce(self) -> None:
-        """Bring gradients into the form with each row once, which scaling and clipping need."""
+        """Sum gradients of the same row, as scaling and clipping require."""
         for group in self.param_groups:
             for table in group["params"]:
                 if table.grad is not None and not group["rows_are_distinct"]:
@@ -146,7 +148,7 @@ class RowAdamW(torch.optim.Optimizer):
                 if is_cpu and group["compact_dim"] is None and table.shape[1] >= MIN_LONG_ROW:
                     self._update_in_place(table, group, rows, gradients)
                     continue
-                # On a CPU in parts whose temporary results stay in the cache.
+                # In parts on a CPU, so that intermediate results stay in the cache.
                 part = max(1, ENTRIES_BLOCK // table.shape[1]) if is_cpu else len(rows)
                 for of_part in zip(rows.split(part), gradients.split(part), strict=True):
                     self._update(table, group, *of_part)
@@ -154,7 +156,7 @@ class RowAdamW(torch.optim.Optimizer):
     def _update(
         self, table: torch.Tensor, group: dict[str, Any], rows: torch.Tensor, gradient: torch.Tensor
     ) -> None:
-        """Take rows out, update them, write them back."""
+        """Gather rows, update them, and write them back."""
         beta1, beta2 = BETAS
         state = self.state[table]
         fading = self._fading(state, rows)[:, None]
@@ -174,7 +176,7 @@ class RowAdamW(torch.optim.Optimizer):
 
     @staticmethod
     def _fading(state: dict[str, Any], rows: torch.Tensor) -> torch.Tensor:
-        """What is left of the second moments since the rows were last taken, but for this step."""
+        """Compute the decay of the second moments since the last steps of the rows."""
         missed = state["n_steps"] - 1 - state["last_step"][rows]
         state["last_step"][rows] = float(state["n_steps"])
         return BETAS[1] ** missed
@@ -182,7 +184,7 @@ class RowAdamW(torch.optim.Optimizer):
     def _update_in_place(
         self, table: torch.Tensor, group: dict[str, Any], rows: torch.Tensor, gradient: torch.Tensor
     ) -> None:
-        """Update long rows where they lie, each as a tensor of its own under PyTorch's AdamW."""
+        """Update long rows in place, each as a tensor of its own, with PyTorch's AdamW."""
         state = self.state[table]
         if table not in self.views:
             tensors = (table.detach(), state["first"], state["second"])
@@ -210,7 +212,7 @@ class RowAdamW(torch.optim.Optimizer):
 
 
 def schedule_factor(schedule: str, step: int, n_steps: int, warmup_fraction: float) -> float:
-    """Factor on the learning rates at `step`, counted from 0, of `n_steps`."""
+    """Compute the factor of the learning rates at `step`, counted from 0, of `n_steps`."""
     n_warmup = math.ceil(warmup_fraction * n_steps)
     if step < n_warmup:
         return (step + 1) / n_warmup
@@ -223,9 +225,9 @@ def schedule_factor(schedule: str, step: int, n_steps: int, warmup_fraction: flo
 
 
 def clip_gradients(optimizers: list[torch.optim.Optimizer], max_norm: float) -> torch.Tensor:
-    """Scale all gradients together so that their norm is at most `max_norm`; returns what it was.
+    """Scale gradients to a joint norm of at most `max_norm`, and return the norm before.
 
-    Where one of them is infinite or NaN, all are useless afterwards.
+    If a gradient holds NaN or inf, all gradients are useless afterwards.
     """
     found = [p.grad for o in optimizers for group in o.param_groups for p in group["params"]]
     gradients = [g._values() if g.is_sparse else g for g in found if g is not None]

@@ -1,4 +1,4 @@
-"""In which order the heads are trained: together (LightXML), or one after the other (table 5)."""
+"""Phases of training: both heads together (LightXML), or one after the other (table 5)."""
 
 from __future__ import annotations
 
@@ -22,29 +22,32 @@ from skxmc._utils.warnings import warn_user
 
 
 class Training:
-    """Training of both heads, phase after phase. It can be left at any step and resumed.
+    """Training of both heads in phases, which can be resumed at any step.
 
-    With dynamic negatives there is one phase. It trains both heads together, against negatives
-    from the current recall head (eq. 6). With "static" (S of table 5) there are three: first the
-    recall head and the encoder; then the ranking head and the encoder, against the clusters that
-    the trained recall head has chosen once; then the recall head again, because the encoder has
-    moved away from it. With "static-separate" (BS) there are two. The second trains a copy of the
-    encoder, so that the recall head stays as good as it was.
+    The phases depend on ``negative_sampling``:
+
+    - "dynamic" has one phase. It trains both heads together, against negatives from the current
+      recall head (eq. 6).
+    - "static" (S in table 5) has three. The first trains the recall head and the encoder. The
+      second trains the ranking head and the encoder, with fixed clusters from the trained recall
+      head. The third trains the recall head again, because the encoder has changed.
+    - "static-separate" (BS in table 5) has two. The second trains a copy of the encoder, so the
+      recall head stays as accurate as it was.
 
     Parameters
     ----------
     model : Model
-        Its network is on the device. It is trained in place.
+        Model whose network is on the device. It is trained in place.
     tokens : TokenStore
         Tokens of the training texts.
     data : SplitTexts
         Training texts, their labels, and held-out texts.
     settings : Settings
-        How to train.
+        Parameters of the fit.
     checkpoint : Checkpoint or NoCheckpoint
-        Keeps the run. If it holds one already, training resumes there.
+        Checkpoint of the run. If it holds a run already, training resumes there.
     generator : torch.Generator
-        Draws the dropout on a CPU.
+        Generator of dropout on a CPU.
     """
 
     def __init__(
@@ -79,30 +82,30 @@ class Training:
         else:
             self.objectives = ["recall", "rank", "recall"]
         self.stage = 0
-        self.finished: list[dict[str, Any]] = []  # history of the stages before
+        self.finished: list[dict[str, Any]] = []  # history of finished phases
         self.trainer: Trainer | None = None
         if checkpoint.found is not None and checkpoint.found.state is not None:
             self.load_state_dict(checkpoint.found.state)
-            checkpoint.found = None  # frees its memory: the network has what it held
+            checkpoint.found = None  # frees memory, because the network holds its weights now
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """An entry for each epoch of each stage."""
+        """History with an entry per epoch of each phase."""
         current = [] if self.trainer is None else self._history_of(self.trainer)
         return [{**epoch, "epoch": i} for i, epoch in enumerate(self.finished + current)]
 
     def run(self) -> bool:
-        """Train to the end, or until Ctrl-C: then the network is what it is by then.
+        """Train to the end, or until Ctrl-C, which keeps the weights of that moment.
 
         Returns
         -------
         bool
-            Whether it came to the end.
+            Whether training came to its end.
 
         Warns
         -----
         UserWarning
-            If it was interrupted.
+            If training was interrupted.
         """
         try:
             while self.stage < len(self.objectives):
@@ -118,8 +121,8 @@ class Training:
             if self.trainer is not None:
                 self.trainer.keep_best()
             warn_user(
-                f"Training was interrupted after {len(self.history)} epochs; the classifier is "
-                "fitted with what it has learned so far.",
+                f"Training was interrupted after {len(self.history)} epochs. The classifier is "
+                "fitted with the weights so far. To train to the end, call fit again.",
             )
             return False
         finally:
@@ -128,15 +131,15 @@ class Training:
         return True
 
     def save(self) -> None:
-        """Keep the run as it is now in the checkpoint."""
+        """Write the current state of the run to the checkpoint."""
         self.checkpoint.save(self.model, self.history, self.state_dict())
 
     def _prepare_stage(self) -> None:
-        """Before the ranking, choose the clusters to rank, and part the encoders if need be."""
+        """Before the ranking head trains, choose its clusters, and copy the encoder if needed."""
         if self.stage == 1:
             predictor = fit_predictor(self.model, self.settings, self.settings.dtype)
             self.data.chosen = static_clusters(predictor, self.data)
-            if self.separates and self.network.rank_encoder is None:  # it is there in a warm start
+            if self.separates and self.network.rank_encoder is None:  # a warm start has it
                 self.network.separate_encoders()
 
     def _make_trainer(self) -> Trainer:
@@ -148,7 +151,7 @@ class Training:
         return self.new_trainer(validate=validate, objective=objective)
 
     def _frozen(self, objective: str) -> list[nn.Module]:
-        """What a stage must leave as it is: the other head, and the encoder of that alone."""
+        """Return the modules that a phase does not train: the other head, and its own encoder."""
         network = self.network
         if objective == "rank":
             return [network.recall_head, *network.encoders[:-1]]
@@ -161,7 +164,7 @@ class Training:
         return [{**epoch, "objective": trainer.objective} for epoch in trainer.history]
 
     def state_dict(self) -> dict[str, Any]:
-        """All that changes in training, but for the weights, see `Trainer.state_dict`."""
+        """Return the state of training without the weights, see `Trainer.state_dict`."""
         assert self.trainer is not None
         chosen = self.data.chosen
         return {
@@ -172,7 +175,7 @@ class Training:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned; the weights are as they were then."""
+        """Resume from a result of `state_dict`, with the weights of that moment in the network."""
         self.stage = state["stage"]
         self.finished = state["finished"]
         self.data.chosen = None if state["chosen"] is None else state["chosen"].numpy()
@@ -181,7 +184,12 @@ class Training:
 
 
 def static_clusters(predictor: Predictor, data: TrainingSet) -> np.ndarray:
-    """Choose the clusters to rank once for all texts, positive ones first: (n_texts, b) int32."""
+    """Choose the clusters to rank for each text, positive ones first.
+
+    Returns
+    -------
+    ndarray of shape (n_texts, n_candidate_clusters), int32
+    """
     network, n_clusters = predictor.network, predictor.n_candidate_clusters
     layout = LabelLayout(network.layout.cluster_of.cpu().numpy())  # on the CPU
     chosen = np.empty((len(data), n_clusters), dtype=np.int32)

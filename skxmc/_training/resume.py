@@ -1,4 +1,4 @@
-"""What a fit goes on from: a checkpoint, or the previous fit of a warm start."""
+"""Resuming from a checkpoint, and warm starts from the previous fit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from skxmc._storage.checkpoint import Checkpoint, NoCheckpoint
 
 
 def open_checkpoint(params: Mapping[str, Any]) -> Checkpoint | NoCheckpoint:
-    """Open the checkpoint that the parameters name, or one that keeps nothing."""
+    """Open the checkpoint that the parameters name, or one that stores nothing."""
     folder = params["checkpoint_dir"]
     return NoCheckpoint() if folder is None else Checkpoint(folder, params)
 
@@ -32,7 +32,7 @@ def draw_seed(random_state: Any, checkpoint: Checkpoint | NoCheckpoint) -> int:
 def check_warm_start(
     params: Mapping[str, Any], previous: Model, labels: Labels, *, by_name: bool
 ) -> Labels:
-    """Check that a fit can go on with the previous model, and take over its columns.
+    """Check that a fit can continue with the previous model, and align labels to its columns.
 
     Parameters
     ----------
@@ -53,8 +53,8 @@ def check_warm_start(
     Raises
     ------
     ValueError
-        If a parameter has changed that the model was built with, if a label is new, or if there is
-        no telling which column is which label.
+        If a parameter of the built model has changed, if a label is new, or if unnamed columns
+        differ from those of the previous fit.
     """
     _check_same_network(params, previous)
     classes = previous.classes
@@ -67,13 +67,13 @@ def check_warm_start(
     fault = f"{new[0]!r} is new" if by_name else f"y has {len(labels.classes)} unnamed columns"
     raise ValueError(
         f"warm_start=True needs the labels of the previous fit, of which there are {len(classes)}, "
-        f"but {fault}. Pass collections of those labels, or a matrix with label_names; or set "
-        "warm_start=False to start anew."
+        f"but {fault}. Pass collections of those labels, or a matrix with label_names. Or set "
+        "warm_start=False to train a new model."
     )
 
 
 def _check_same_network(params: Mapping[str, Any], model: Model) -> None:
-    """Check that a warm start keeps what the model was built with."""
+    """Check that a warm start keeps the parameters of the built model."""
     settings, clusterer = model.network.settings, model.clusterer
     now = {"n_feature_layers": params["n_feature_layers"]}
     before = {"n_feature_layers": settings["n_feature_layers"]}
@@ -88,6 +88,6 @@ def _check_same_network(params: Mapping[str, Any], model: Model) -> None:
     for name, value in now.items():
         if value != before[name]:
             raise ValueError(
-                f"{name} is {value!r}, but warm_start=True goes on with a model that was built "
-                f"with {before[name]!r}. Set that back, or set warm_start=False to start anew."
+                f"{name} is {value!r}, but warm_start=True continues a model that was built with "
+                f"{before[name]!r}. Set it back, or set warm_start=False to train a new model."
             )

@@ -1,4 +1,4 @@
-"""The parameters of one fit, with a value for every "auto"."""
+"""The parameters of one fit, with every "auto" resolved."""
 
 from __future__ import annotations
 
@@ -19,44 +19,43 @@ from skxmc._model.device import resolve_device, resolve_precision
 from skxmc._model.layout import LabelLayout
 from skxmc._utils.warnings import warn_user
 
-# Default of bottleneck_dim. `fit` warns about any other value where it has no effect.
+# Default of bottleneck_dim. `fit` warns about any other value if it has no effect.
 DEFAULT_BOTTLENECK_DIM = 256
 # n_candidate_clusters="auto" recalls clusters until they hold about this many labels.
 AUTO_CANDIDATE_LABELS = 2000
 # learning_rate="auto" is this number divided by the width of the encoder.
 AUTO_RATE_TIMES_WIDTH = 1e-4 * 768
-# max_epochs="auto" is the root of this number divided by the number of texts.
+# max_epochs="auto" is the square root of (this number divided by the number of texts).
 AUTO_TEXTS = 600_000
 MAX_AUTO_EPOCHS = 10
-# The dropouts "auto" are higher from this number of epochs.
-MANY_EPOCHS = 5
+# Minimum number of epochs for the higher values of dropouts "auto".
+MIN_HIGH_DROPOUT_EPOCHS = 5
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Parameters of one fit. The names are those of `LightXMLClassifier`.
+    """Parameters of one fit, with the names that `LightXMLClassifier` gives them.
 
-    Two values depend on the network, which is not there yet: ask `peak_rates` and
-    `candidate_clusters` for them.
+    Two values depend on the network. `peak_rates` and `candidate_clusters` compute them from it.
     """
 
-    # What the model is built with.
+    # The model.
     encoder: str
     n_feature_layers: int
     clusterer: BalancedLabelClusterer  # a copy with a seed, not fitted
     bottleneck_dim: int
     head_init: str
     memory: Memory
-    # How it is trained.
+    # Training.
     max_length: int
     dropout: float
-    encoder_dropout: float | None  # None: as the encoder comes
+    encoder_dropout: float | None  # None: the rates of the encoder's configuration
     n_candidate_clusters: int | str
     negative_sampling: str
     max_epochs: int
     batch_size: int
     learning_rate: float | str
-    head_learning_rate: float | None  # None: as the encoder
+    head_learning_rate: float | None  # None: the rate of the encoder
     weight_decay: float
     warmup_fraction: float
     lr_schedule: str
@@ -65,7 +64,7 @@ class Settings:
     swa_every: int
     n_iter_no_change: int | None  # None: no early stopping
     checkpoint_every: int
-    # Where and how it computes.
+    # Computation.
     device: torch.device
     dtype: torch.dtype
     prediction_batch_size: int
@@ -74,14 +73,14 @@ class Settings:
     verbose: int
 
     def peak_rates(self, width: int) -> tuple[float, float]:
-        """Learning rates of an encoder of this width, and of the heads, after the warm-up."""
+        """Compute the peak learning rates of an encoder of this width, and of the heads."""
         rate = self.learning_rate
         rate = AUTO_RATE_TIMES_WIDTH / width if isinstance(rate, str) else rate
         head_rate = self.head_learning_rate
         return rate, rate if head_rate is None else head_rate
 
     def candidate_clusters(self, layout: LabelLayout) -> int:
-        """Number of clusters to recall per text, see `resolve_candidate_clusters`."""
+        """Compute the number of clusters to recall per text, see `resolve_candidate_clusters`."""
         return resolve_candidate_clusters(self.n_candidate_clusters, layout)
 
 
@@ -93,9 +92,9 @@ def resolve_settings(params: Mapping[str, Any], *, n_texts: int, seed: int) -> S
     params : dict
         Parameters of `LightXMLClassifier`, from ``get_params(deep=False)``.
     n_texts : int
-        Number of training texts, those of labels included.
+        Number of training texts, including texts about labels.
     seed : int
-        Seed of this fit. It seeds the clusterer too, if that has no `random_state`.
+        Seed of this fit. It also seeds the clusterer if that has no `random_state`.
 
     Raises
     ------
@@ -119,7 +118,7 @@ def resolve_settings(params: Mapping[str, Any], *, n_texts: int, seed: int) -> S
             "weights are averaged. Lower swa_start, or set swa_start=None.",
         )
     dropout, encoder_dropout = given["dropout"], given["encoder_dropout"]
-    many = max_epochs >= MANY_EPOCHS
+    many = max_epochs >= MIN_HIGH_DROPOUT_EPOCHS
     if dropout == "auto":
         dropout = 0.5 if many else 0.3
     if encoder_dropout == "auto":
@@ -140,19 +139,19 @@ def resolve_settings(params: Mapping[str, Any], *, n_texts: int, seed: int) -> S
 
 
 def _plain(value: Any) -> Any:
-    """Turn numbers of any type, NumPy's and True among them, into those of Python."""
+    """Convert numbers of any type, including NumPy numbers and bool, to int or float."""
     if isinstance(value, Integral):
         return int(value)
     return float(value) if isinstance(value, Real) else value
 
 
 def auto_epochs(n_texts: int) -> int:
-    """Epochs of max_epochs="auto"."""
+    """Compute the number of epochs of max_epochs="auto"."""
     return min(max(round(math.sqrt(AUTO_TEXTS / n_texts)), 1), MAX_AUTO_EPOCHS)
 
 
 def resolve_candidate_clusters(wanted: int | str, layout: LabelLayout) -> int:
-    """Number of clusters to recall per text: b of the paper, at most all clusters."""
+    """Compute the number of clusters to recall per text (*b* in the paper), at most all."""
     if isinstance(wanted, str):
         wanted = math.ceil(AUTO_CANDIDATE_LABELS / layout.max_size)
     return min(int(wanted), layout.n_clusters)

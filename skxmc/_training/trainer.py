@@ -1,4 +1,4 @@
-"""The training loop: optimisers, schedule, precision, weight averaging, early stopping."""
+"""The training loop: optimizers, schedule, precision, weight averaging, early stopping."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from skxmc._training.optim import RowAdamW, build_optimizers, clip_gradients, sc
 from skxmc._training.settings import Settings
 from skxmc._utils.progress import progress_bar, show_line
 
-# Reading the loss waits for a GPU; the progress bar does so only every so many steps.
+# Reading the loss waits for the GPU, so the progress bar shows it only after so many steps.
 STEPS_PER_PROGRESS_UPDATE = 10
 
 
-# Attributes of a `Trainer` that are plain values and change in training.
+# Attributes of a `Trainer` that are plain values and change during training.
 PROGRESS = (
     "epoch",
     "step",
@@ -38,21 +38,21 @@ PROGRESS = (
 
 
 class TrainingSet:
-    """Tokens and labels of the texts to train on, handed out in batches."""
+    """Tokens and labels of the training texts, by batches."""
 
     def __init__(self, tokens: TokenStore, y: sp.csr_array, device: torch.device) -> None:
         self.tokens = tokens
         self.indptr = y.indptr.astype(np.int64)
         self.labels = y.indices.astype(np.int64)
         self.device = device
-        # Clusters to rank, (n_texts, b), where they are chosen before training (static negatives).
+        # Clusters to rank, (n_texts, n_candidate_clusters), if negatives are static.
         self.chosen: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def positives(self, rows: np.ndarray) -> Positives:
-        """Positive labels of the texts `rows`, on the CPU."""
+        """Return the positive labels of the texts `rows`, on the CPU."""
         starts = self.indptr[rows]
         n_labels = self.indptr[rows + 1] - starts
         labels = self.labels[ranges(starts, n_labels)]
@@ -60,7 +60,7 @@ class TrainingSet:
         return Positives(torch.from_numpy(text_of), torch.from_numpy(labels))
 
     def batch(self, rows: np.ndarray) -> tuple[TokenBatch, Positives, torch.Tensor | None]:
-        """Tokens, positive labels and chosen clusters of the texts `rows`, on the device."""
+        """Move tokens, positive labels and chosen clusters of the texts `rows` to the device."""
         tokens = self.tokens.batch(rows)
         positives = self.positives(rows)
         if self.device.type == "cuda":
@@ -73,26 +73,27 @@ class TrainingSet:
 
 
 class Trainer:
-    """Train a network; all that changes on the way is in its attributes.
+    """Training loop of one phase, which keeps its whole state in attributes.
 
     Parameters
     ----------
     network : LightXMLNetwork
-        On its device already; trained in place.
+        Network on its device. It is trained in place.
     data : TrainingSet
-        The texts and their labels.
+        Texts and their labels.
     settings : Settings
-        How to train.
+        Parameters of the fit.
     rng : numpy.random.Generator
-        Draws the batches.
+        Generator of the batches.
     validate : callable, optional
-        Takes a network, returns its P@5 on the validation part.
+        Function that returns the P@5 of a network on the held-out set.
     objective : {"both", "recall", "rank"}, default="both"
-        Which losses to train on. Weights that do not require a gradient stay as they are.
+        Losses to train on. Weights that do not require a gradient stay as they are.
     generator : torch.Generator, optional
-        Draws the dropout on a CPU; by default torch's global one.
+        Generator of dropout on a CPU, by default torch's global one.
     save : callable, optional
-        Called after every `checkpoint_every` steps and after every epoch, to keep `state_dict()`.
+        Function that stores `state_dict()`. The loop calls it every `checkpoint_every` steps and
+        after every epoch.
     """
 
     def __init__(
@@ -130,7 +131,7 @@ class Trainer:
         self.average: AveragedModel | None = None
         self.epoch = 0
         self.step = 0
-        # Of the current epoch: what it was drawn from, steps done, sums of their losses, time.
+        # The current epoch: state of `rng` at its start, steps done, sums of their losses, time.
         self.epoch_rng = rng.bit_generator.state
         self.n_done = 0
         self.sums = torch.zeros(2, device=data.device)
@@ -141,7 +142,7 @@ class Trainer:
         self.epochs_without_gain = 0
 
     def run(self) -> list[dict[str, Any]]:
-        """Train to the end and leave the weights to keep in the network; returns the history."""
+        """Train to the end, leave the weights to keep in the network, and return the history."""
         patience = self.settings.n_iter_no_change
         while self.epoch < self.settings.max_epochs and (
             patience is None or self.epochs_without_gain < patience
@@ -154,7 +155,7 @@ class Trainer:
         return self.history
 
     def keep_best(self) -> None:
-        """Leave the weights to keep in the network: the best ones, or the mean, or the last."""
+        """Load the weights to keep into the network: the best ones, or the mean, or the last."""
         if self.best_state is not None:
             self.network.load_state_dict(self.best_state)
         elif self.average is not None:
@@ -162,7 +163,7 @@ class Trainer:
         self.network.eval()
 
     def _run_epoch(self) -> None:
-        """Run an epoch, or what is left of it."""
+        """Run an epoch, or the rest of it after a resume."""
         settings = self.settings
         self.rng.bit_generator.state = self.epoch_rng
         batches = training_batches(self.data.tokens.lengths, settings.batch_size, self.rng)
@@ -213,7 +214,7 @@ class Trainer:
         self.seconds = 0.0
 
     def train_step(self, rows: np.ndarray, factor: float) -> Losses:
-        """Take one optimiser step on the texts `rows`, rates scaled by `factor`."""
+        """Take one optimizer step on the texts `rows`, with rates scaled by `factor`."""
         for optimizer, rates in zip(self.optimizers, self.base_rates, strict=True):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
@@ -235,8 +236,8 @@ class Trainer:
         overflows = False
         if self.settings.max_grad_norm is not None:
             norm = clip_gradients(self.optimizers, self.settings.max_grad_norm)
-            # The scaler would skip only the optimiser whose own gradients overflowed, and clipping
-            # has spoilt those of the other.
+            # The scaler would skip only the optimizer whose own gradients overflowed, but clipping
+            # has spoiled the gradients of the other one too.
             overflows = self.scaler.is_enabled() and not bool(norm.isfinite())
         for optimizer in self.optimizers:
             if not overflows:
@@ -246,7 +247,7 @@ class Trainer:
         return losses
 
     def _average_weights(self) -> None:
-        """Every `swa_every` steps, take the current weights into the running mean."""
+        """Add the current weights to the running mean every `swa_every` steps."""
         if self.average is None:
             self.average = AveragedModel(self.network)
             self.average.update_parameters(self.network)
@@ -254,7 +255,7 @@ class Trainer:
             self.average.update_parameters(self.network)
 
     def _note_validation(self) -> None:
-        """Measure the weights that would be kept now, and remember them if they are the best."""
+        """Validate the weights that would be kept now, and store them if they are the best."""
         assert self.validate is not None
         network = self.network if self.average is None else cast(Any, self.average.module)
         score = self.validate(network)
@@ -265,7 +266,7 @@ class Trainer:
             return
         if score > self.best_score:
             self.best_score = score
-            # On the host: a GPU need not hold the weights twice.
+            # On the host, so that a GPU does not hold the weights twice.
             self.best_state = {
                 name: weights.to("cpu", copy=True) for name, weights in network.state_dict().items()
             }
@@ -273,13 +274,13 @@ class Trainer:
         else:
             self.epochs_without_gain += 1
 
-    # ------------------------------------------------------------------ to go on later
+    # ------------------------------------------------------------------ checkpoints
 
     def state_dict(self) -> dict[str, Any]:
-        """All that changes in training, but for the weights: dicts, lists, tensors, plain values.
+        """Return the state of training without the weights: dicts, lists, tensors, plain values.
 
-        With it, `load_state_dict` of a trainer made of the same weights goes on bit for bit, on a
-        CPU.
+        A trainer with the same weights can load it. On a CPU, the rest of training is then
+        reproducible bit for bit.
         """
         device = self.data.device
         moments = [
@@ -305,7 +306,7 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` of an equal trainer returned."""
+        """Resume from the `state_dict` of an equal trainer."""
         device = self.data.device
         for name, value in state["progress"].items():
             setattr(self, name, value)

@@ -99,7 +99,7 @@ def test_train_ctrl_c_saves_the_finished_epochs(data, tmp_path, run, monkeypatch
     stop_after(5, monkeypatch, KeyboardInterrupt)
     code, _, err = run(*train_arguments(data, tmp_path / "model", "--quiet"))
     assert code == 0
-    assert err.startswith("skxmc: warning: Training was interrupted after 1 epochs;")
+    assert err.startswith("skxmc: warning: Training was interrupted after 1 epochs.")
     assert LightXMLClassifier.from_pretrained(tmp_path / "model").n_iter_ == 1
 
 
