@@ -16,7 +16,7 @@ from skxmc import PropensityRanker
 
 # Words that name the requirement or the remedy.
 REMEDY = re.compile(
-    r"\b(must|needs?|needed|requires|can be set|pass|give|leave|lower|call|convert|replace|use|"
+    r"\b(must|needs?|needed|requires|set|pass|give|keep|leave|lower|call|convert|replace|use|"
     r"build|decode|fill|fit)\b",
     re.IGNORECASE,
 )
