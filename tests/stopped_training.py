@@ -1,4 +1,4 @@
-"""Training that is stopped after some steps, and whether it came to the same in the end."""
+"""Training that stops after some steps, and a comparison of its final model."""
 
 import torch
 from classifier_fixtures import assert_same_predictions
@@ -7,11 +7,11 @@ from skxmc._training import trainer
 
 
 class Stopped(Exception):
-    """Stands for a crash: nothing in the library catches it."""
+    """Stand-in for a crash, which nothing in the library catches."""
 
 
 def stop_after(n_steps, monkeypatch, error=Stopped):
-    """Have training end as if the process were killed after so many steps."""
+    """Raise `error` in training after `n_steps` steps, as if the process were killed."""
     step = trainer.Trainer.train_step
     n_done = 0
 
@@ -26,7 +26,7 @@ def stop_after(n_steps, monkeypatch, error=Stopped):
 
 
 def assert_same_model(left, right):
-    """Weights are the same, bit for bit, and so is what training has noted, but for its time."""
+    """Check that weights, predictions and histories without times are equal bit for bit."""
     a, b = left.network_.state_dict(), right.network_.state_dict()
     assert a.keys() == b.keys()
     for name, weight in a.items():

@@ -1,4 +1,4 @@
-"""A trainer of a tiny network, and its weights, for the tests of training."""
+"""A trainer of a tiny network for the tests of training, and helpers for its weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WORDS = "encoder.embeddings.word_embeddings.weight"
 
 @functools.cache
 def tokens_and_labels(folder: str) -> tuple[TokenStore, sparse.csr_array]:
-    """The data to train on, in the tokens of the encoder in `folder`."""
+    """Make training data, tokenized for the encoder in `folder`."""
     tokenizer, _ = load_encoder(folder)
     texts, y = make_xmc(
         N_TEXTS, N_LABELS, n_labels_per_sample=2, n_noise_words=1, n_words=40, random_state=0
@@ -97,26 +97,26 @@ def take_step(trainer: Trainer, rows: np.ndarray, factor: float = 1.0, seed: int
 
 
 def weights(network: LightXMLNetwork) -> dict[str, torch.Tensor]:
-    """Copy all that the network has learnt."""
+    """Copy the state of the network."""
     return {name: value.clone() for name, value in network.state_dict().items()}
 
 
 def assert_same_weights(
     a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], **tolerance: float
 ) -> None:
-    """Compare what `weights` returned; exactly, unless told otherwise."""
+    """Compare two results of `weights`, exactly unless `tolerance` is given."""
     assert a.keys() == b.keys()
     for name, value in a.items():
         torch.testing.assert_close(value, b[name], **(tolerance or {"rtol": 0, "atol": 0}))
 
 
 def sparse_rows(rows: torch.Tensor, values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """A gradient of the shape of `like` that has only some rows, as that of an embedding."""
+    """Make a sparse gradient of the shape of `like` with these rows, as embeddings have."""
     return torch.sparse_coo_tensor(rows[None], values, like.shape, check_invariants=False)
 
 
 def after_each_step(trainer: Trainer, action: Callable[[], Any]) -> None:
-    """Call `action` after each optimiser step."""
+    """Call `action` after each optimizer step."""
     train_step = trainer.train_step
 
     def step(rows, factor):
@@ -128,7 +128,7 @@ def after_each_step(trainer: Trainer, action: Callable[[], Any]) -> None:
 
 
 class FakeValidation:
-    """Gives the scores it was told to, notes the weights it saw, leaves them in eval mode."""
+    """Validation with given scores, which records weights and leaves networks in eval mode."""
 
     def __init__(self, scores: list[float]) -> None:
         self.scores = list(scores)

@@ -1,4 +1,4 @@
-"""Dropout on a CPU: its rates, gradients and random numbers, and where it is in force."""
+"""Dropout on a CPU: rates, gradients, random numbers, and the context that puts it in force."""
 
 import contextlib
 import itertools
@@ -26,7 +26,7 @@ def seed():
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Shapes and rates of all calls of our dropout on the way through the context."""
+    """Record shape, rate and mode of each call of `dropout` through the context."""
     calls = []
 
     def noted(input, p=0.5, training=True, inplace=False, *, generator=None):
@@ -41,7 +41,7 @@ def calls(monkeypatch):
 
 
 @pytest.mark.parametrize("p", RATES)
-def test_rate_and_mean(p):
+def test_dropout_ones_have_expected_rate_and_mean(p):
     out = dropout(torch.ones(1000, 1000), p)
     assert (out == 0).double().mean().item() == pytest.approx(p, abs=5 * 0.5e-3)
     assert out.double().mean().item() == pytest.approx(1, abs=5 * 3e-3)
@@ -50,17 +50,17 @@ def test_rate_and_mean(p):
 
 
 @pytest.mark.parametrize("p", RATES)
-def test_the_four_entries_of_a_random_number_are_independent(p):
-    """Each has its own 16 bits, sign and all, of its 64."""
+def test_dropout_four_entries_per_random_number_are_independent(p):
+    """Each entry has its own 16 of the 64 bits, including the sign bit."""
     zeros = (dropout(torch.ones(400_000, 4), p) == 0).double().numpy()
     np.testing.assert_allclose(zeros.mean(axis=0), p, atol=5 * 0.8e-3)
-    # Each with each of its own number and of the next one.
+    # Between all entries of a random number and of the next one.
     lanes = np.hstack([zeros[:-1], zeros[1:]]).T
     correlations = np.corrcoef(lanes) - np.eye(8)
     assert np.abs(correlations).max() < 5 * 1.6e-3
-    quarters = np.corrcoef(zeros.reshape(4, -1)) - np.eye(4)  # nor is anything used again
+    quarters = np.corrcoef(zeros.reshape(4, -1)) - np.eye(4)  # no number is used twice
     assert np.abs(quarters).max() < 5 * 1.6e-3
-    # All 16 patterns come as often as they should.
+    # All 16 patterns have their expected frequency.
     patterns = np.bincount(zeros.astype(int) @ [1, 2, 4, 8], minlength=16) / len(zeros)
     expected = [
         np.prod([p if dropped else 1 - p for dropped in bits])
@@ -70,7 +70,7 @@ def test_the_four_entries_of_a_random_number_are_independent(p):
 
 
 @pytest.mark.parametrize("p", [1 / 65536, 0.01, 0.999])
-def test_extreme_rates(p):
+def test_dropout_extreme_rates_drop_expected_number_of_entries(p):
     n_zeros = int((dropout(torch.ones(4_000_000), p) == 0).sum())
     rate = round(p * 65536) / 65536
     deviation = (rate * (1 - rate) * 4_000_000) ** 0.5
@@ -78,7 +78,7 @@ def test_extreme_rates(p):
 
 
 @pytest.mark.parametrize(("p", "training"), [(0.0, True), (1e-6, True), (0.5, False)])
-def test_nothing_to_drop(p, training):
+def test_dropout_nothing_to_drop_returns_input_and_draws_nothing(p, training):
     x = torch.randn(3, 5)
     before = torch.get_rng_state()
     assert dropout(x, p, training) is x
@@ -86,8 +86,8 @@ def test_nothing_to_drop(p, training):
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (7,), (3, 5), (2, 3, 5, 3), (0, 4)])
-def test_any_shape(shape):
-    """Whose size need not be a multiple of four."""
+def test_dropout_any_shape_drops_and_keeps_every_entry_at_times(shape):
+    """The size need not be a multiple of four."""
     x = torch.randn(shape) + 10
     seen = [dropout(x, 0.5) for _ in range(60)]
     for out in seen:
@@ -98,7 +98,7 @@ def test_any_shape(shape):
     assert (~both).any(0).all()
 
 
-def test_strided_input():
+def test_dropout_strided_input_scales_kept_entries():
     x = torch.randn(40, 30).T
     out = dropout(x, 0.25)
     kept = out != 0
@@ -106,7 +106,7 @@ def test_strided_input():
     torch.testing.assert_close(out[kept], x[kept] / 0.75)
 
 
-def test_gradient():
+def test_dropout_gradient_has_same_mask_as_output():
     x = torch.randn(50, 31, requires_grad=True)
     upstream = torch.randn(50, 31)
     out = dropout(x, 0.25)
@@ -117,7 +117,7 @@ def test_gradient():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision(dtype):
+def test_dropout_half_precision_keeps_dtype_and_rate(dtype):
     x = torch.ones(401, 1001, dtype=dtype, requires_grad=True)
     out = dropout(x, 0.1)
     assert out.dtype == dtype
@@ -128,7 +128,7 @@ def test_half_precision(dtype):
     assert torch.equal(x.grad, out)
 
 
-def test_the_seed_decides():
+def test_dropout_same_seed_drops_same_entries():
     x = torch.ones(1001)
     first, other = dropout(x, 0.5), dropout(x, 0.5)
     torch.manual_seed(0)
@@ -140,7 +140,7 @@ def test_the_seed_decides():
 # ---------------------------------------------------------------- the context
 
 
-def test_replaces_pytorchs_inside_and_not_outside(calls):
+def test_fast_dropout_replaces_pytorch_dropout_only_inside(calls):
     module, x = torch.nn.Dropout(0.25), torch.ones(8, 3)
     F.dropout(x, 0.5)
     module(x)
@@ -151,7 +151,7 @@ def test_replaces_pytorchs_inside_and_not_outside(calls):
         module(x)
         assert F.dropout(x, 0.5, False) is x
         assert module.eval()(x) is x
-        assert F.relu(-x).sum() == 0  # other functions are what they were
+        assert F.relu(-x).sum() == 0  # other functions are unchanged
         assert F.linear(x, weight=x, bias=None).tolist() == [[3.0] * 8] * 8
     expected = [(0.5, True), (0.75, True), (0.25, True), (0.5, False), (0.25, False)]
     assert calls == [((8, 3), *call) for call in expected]
@@ -160,22 +160,22 @@ def test_replaces_pytorchs_inside_and_not_outside(calls):
     assert len(calls) == 5
 
 
-def test_is_left_after_an_error(calls):
+def test_fast_dropout_error_inside_restores_pytorch_dropout(calls):
     with contextlib.suppress(ZeroDivisionError), fast_dropout(CPU):
         raise ZeroDivisionError
     F.dropout(torch.ones(8), 0.5)
     assert calls == []
 
 
-def test_not_for_a_gpu(calls):
+def test_fast_dropout_gpu_keeps_pytorch_dropout(calls):
     with fast_dropout(torch.device("cuda")):
         F.dropout(torch.ones(8), 0.5)
     assert calls == []
 
 
 @pytest.mark.parametrize("family", ["bert", "distilbert", "xlnet", "deberta-v2", MODERNBERT])
-def test_dropout_of_an_encoder_goes_through_it(tiny_encoder, calls, family):
-    """Of its attention too, whose rate may be a number and no module."""
+def test_fast_dropout_replaces_all_dropout_of_encoder(tiny_encoder, calls, family):
+    """This includes attention, whose rate may be a number instead of a module."""
     _, encoder = load_encoder(tiny_encoder(family))
     use_fast_attention(encoder, CPU)
     set_dropout(encoder.train(), dict.fromkeys(dropout_rates(encoder), 0.25))
@@ -193,7 +193,7 @@ def test_dropout_of_an_encoder_goes_through_it(tiny_encoder, calls, family):
     assert not any(training for _, _, training in calls[n_calls:])
 
 
-def test_training_steps_take_it(make_trainer, calls):
+def test_trainer_step_on_cpu_uses_fast_dropout(make_trainer, calls):
     trainer = make_trainer()
     take_step(trainer, np.arange(16))
     assert ((16, 1, 32), 0.1, True) in calls  # the representation

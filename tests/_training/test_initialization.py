@@ -1,4 +1,4 @@
-"""Where the heads start: log priors, and the centroids of each label's texts."""
+"""Initialization of the heads: log priors, and the centroids of each label's texts."""
 
 from types import SimpleNamespace
 
@@ -16,7 +16,7 @@ N_TEXTS, DIM = 300, 10
 
 
 class StubEncoder(torch.nn.Module):
-    """As wide as it says; representations are made up."""
+    """Encoder that only has a width. Tests make up the representations."""
 
     config = SimpleNamespace(hidden_size=DIM)
 
@@ -35,7 +35,7 @@ def make_network(bottleneck_dim=6, cluster_of=CLUSTER_OF):
 
 @pytest.fixture(scope="module")
 def y():
-    """Label 0 on every text, 1 on half of them, 2 and 3 on few, 4 on one, the others on none."""
+    """Give label 0 to all texts, 1 to half, 2 and 3 to few, 4 to one, and the others to none."""
     rng = np.random.default_rng(0)
     dense = rng.random((N_TEXTS, 8)) < [1, 0.5, 0.1, 0.03, 0, 0, 0, 0]
     dense[7, 4] = True
@@ -44,7 +44,7 @@ def y():
 
 @pytest.fixture(scope="module")
 def features(y):
-    """Representations far from 0, of very unequal variances, that tell labels 1 to 4."""
+    """Make representations far from 0 with unequal variances, which separate labels 1 to 4."""
     rng = np.random.default_rng(1)
     shapes = rng.normal(size=(8, DIM))
     noise = rng.normal(size=(N_TEXTS, DIM))
@@ -72,7 +72,7 @@ def cosines(a, b):
 # ---------------------------------------------------------------- priors
 
 
-def test_biases_are_log_odds(y):
+def test_start_at_priors_biases_are_log_odds(y):
     network = make_network()
     start_at_priors(network, y)
     dense = y.toarray() > 0
@@ -89,7 +89,7 @@ def test_biases_are_log_odds(y):
     assert network.recall_head.weight.abs().max() < 0.1  # the priors decide
 
 
-def test_embeddings_start_at_random_with_length_one(y):
+def test_start_at_priors_embeddings_are_random_of_length_one(y):
     network = make_network(bottleneck_dim=1000)
     start_at_priors(network, y)
     lengths = network.label_table.by_cluster().norm(dim=2)
@@ -97,7 +97,7 @@ def test_embeddings_start_at_random_with_length_one(y):
     assert abs(network.label_table.weight.mean().item()) < 0.002
 
 
-def test_a_random_start_knows_nothing_of_the_labels(y):
+def test_start_at_random_does_not_depend_on_labels(y):
     network, other = make_network(), make_network()
     start_at_priors(network, y)
     for trained in (network, other):
@@ -111,7 +111,7 @@ def test_a_random_start_knows_nothing_of_the_labels(y):
     assert other.recall_head.weight.std().item() == pytest.approx(0.01, rel=0.2)
 
 
-def test_biases_of_the_direct_mode(y):
+def test_start_at_priors_direct_mode_biases_are_log_odds(y):
     network = make_network(cluster_of=np.array([7, 6, 5, 4, 3, 2, 1, 0]))
     start_at_priors(network, y)
     recall = network.recall_head.bias.detach().sigmoid().numpy()
@@ -121,7 +121,7 @@ def test_biases_of_the_direct_mode(y):
 # ---------------------------------------------------------------- centroids
 
 
-def test_the_bottleneck_is_the_whitened_principal_components(features, y):
+def test_start_at_centroids_bottleneck_is_whitened_components(features, y):
     network = start(features, y)
     mean = features.mean(axis=0)
     np.testing.assert_allclose(network.feature_mean, mean, rtol=1e-5)
@@ -131,7 +131,7 @@ def test_the_bottleneck_is_the_whitened_principal_components(features, y):
     spread = ((features - mean) @ weight.T).std(axis=0)
     assert (np.diff(spread) < 1e-4).all()
     variances = np.linalg.eigvalsh(np.cov(features.T.astype(float), bias=True))
-    # Regularised by the mean of all variances, and by 1 % of the mean square for encoders whose
+    # Regularized by the mean of all variances, and by 1% of the mean square, for encoders whose
     # states hardly differ.
     floor = variances.mean() + 0.01 * np.mean(features.astype(float) ** 2)
     expected = np.sqrt(variances / (variances + floor))[::-1][:6]
@@ -139,7 +139,7 @@ def test_the_bottleneck_is_the_whitened_principal_components(features, y):
     assert not network.bottleneck.bias.any()
 
 
-def test_whitening_does_not_make_the_smallest_components_count_as_much(features, y):
+def test_start_at_centroids_small_components_keep_less_weight(features, y):
     network = start(features - features.mean(axis=0), y, bottleneck_dim=DIM)
     weight = network.bottleneck.weight.detach().numpy()
     spread = ((features - features.mean(axis=0)) @ weight.T).std(axis=0)
@@ -147,28 +147,28 @@ def test_whitening_does_not_make_the_smallest_components_count_as_much(features,
     assert spread[-1] < 0.6 * spread[0]
 
 
-def test_labels_and_clusters_start_at_their_centroids(features, y):
+def test_start_at_centroids_weights_point_to_centroids(features, y):
     network = start(features, y)
-    centred = features - features.mean(axis=0)
-    z = centred @ network.bottleneck.weight.detach().numpy().T
+    centered = features - features.mean(axis=0)
+    z = centered @ network.bottleneck.weight.detach().numpy().T
     rows = label_rows(network)
     own = np.stack([z[y.toarray()[:, label] > 0].mean(axis=0) for label in range(1, 5)])
     np.testing.assert_allclose(cosines(rows[1:5], own), 1, atol=1e-4)
-    # A label without a text starts where its cluster does; without one there either, at 0.
+    # A label without text starts at the centroid of its cluster, or at 0 if that has no text.
     of_cluster = z[y.toarray()[:, CLUSTER_OF == 0].any(axis=1)].mean(axis=0)
     norms = np.linalg.norm(rows[1:6], axis=1)
     np.testing.assert_allclose(norms[:4], norms[0], rtol=1e-4)  # rare labels are as long as others
     assert not rows[6:].any()
-    # The generator: the same, through the bottleneck.
-    recall = centred @ network.recall_head.weight.detach().numpy().T
+    # The recall head has the same directions, through the bottleneck.
+    recall = centered @ network.recall_head.weight.detach().numpy().T
     expected = z @ of_cluster / np.linalg.norm(of_cluster)
     assert np.corrcoef(recall[:, 0], expected)[0, 1] > 1 - 1e-6
     assert recall[:, 0] @ expected > 0
 
 
-def test_label_without_a_text_starts_at_the_centroid_of_its_cluster(features, y):
+def test_start_at_centroids_label_without_text_gets_cluster_centroid(features, y):
     y = y.tolil()
-    y[:, 0] = 0  # else the cluster of label 5 has all texts, whose centroid is nothing
+    y[:, 0] = 0  # otherwise the cluster of label 5 has all texts, and its centroid is 0
     network = start(features, y.tocsr())
     z = features - features.mean(axis=0)
     z = z @ network.bottleneck.weight.detach().numpy().T
@@ -177,8 +177,8 @@ def test_label_without_a_text_starts_at_the_centroid_of_its_cluster(features, y)
     np.testing.assert_allclose(cosines(rows[[0, 5]], of_cluster[None]), 1, atol=1e-4)
 
 
-def test_the_start_classifies(features, y):
-    """Texts of a label score higher for it than other texts do."""
+def test_start_at_centroids_untrained_network_ranks_labels(features, y):
+    """For each label, its own texts score higher than other texts."""
     network = start(features, y)
     labels, scores = network.scores(torch.from_numpy(features), 4)
     by_label = torch.zeros(N_TEXTS, 8).scatter_add_(1, labels.clamp_min(0), scores)
@@ -188,13 +188,13 @@ def test_the_start_classifies(features, y):
         assert above.float().mean() > 0.8
 
 
-def test_what_all_texts_have_points_nowhere(features, y):
+def test_start_at_centroids_label_of_all_texts_gets_zero_weights(features, y):
     network = start(features, y)
     assert not network.recall_head.weight[1].any()  # the cluster of label 0
     assert not label_rows(network)[0].any()
 
 
-def test_biases_move_all_alike(features, y):
+def test_start_at_centroids_shifts_all_biases_equally(features, y):
     network, at_priors = start(features, y), make_network()
     start_at_priors(at_priors, y)
     shift = network.recall_head.bias - at_priors.recall_head.bias
@@ -203,8 +203,8 @@ def test_biases_move_all_alike(features, y):
     torch.testing.assert_close(shift, torch.full((5, 3), -1.0))
 
 
-def test_how_far_weights_are_from_0(features, y):
-    """A text as long as the mean, right on its cluster's centroid, has a logit of 12."""
+def test_start_at_centroids_mean_text_on_centroid_has_logit_12(features, y):
+    """This text has the mean norm and lies on the centroid of its cluster."""
     network = start(features, y)
     components = network.bottleneck.weight.detach().numpy()
     z = (features - features.mean(axis=0)) @ components.T
@@ -217,25 +217,25 @@ def test_how_far_weights_are_from_0(features, y):
     np.testing.assert_allclose(label_rows(network)[1], expected, 1e-3)
 
 
-def test_the_bottleneck_at_random_is_as_small_as_a_linear_layer(y):
+def test_start_at_priors_bottleneck_is_as_small_as_linear_layer(y):
     network = make_network()
     start_at_priors(network, y)
     largest = network.bottleneck.weight.abs().max().item()
     assert 0.8 < largest * DIM**0.5 <= 1
 
 
-def test_bottleneck_wider_than_the_representation(features, y):
+def test_start_at_centroids_wide_bottleneck_gives_same_scores(features, y):
     network, exact = start(features, y, bottleneck_dim=25), start(features, y, bottleneck_dim=DIM)
     assert label_rows(network).shape == (8, 25)
     assert not label_rows(network)[:, DIM:].any()
-    assert network.bottleneck.weight[DIM:].any()  # from there it can learn
+    assert network.bottleneck.weight[DIM:].any()  # training can change them
     texts = torch.from_numpy(features)
     with torch.no_grad():
         for wide, narrow in zip(network.scores(texts, 4), exact.scores(texts, 4), strict=True):
             torch.testing.assert_close(wide, narrow, rtol=1e-4, atol=1e-7)
 
 
-def test_direct_mode(features, y):
+def test_start_at_centroids_direct_mode_ranks_labels(features, y):
     network = start(features, y, cluster_of=np.array([7, 6, 5, 4, 3, 2, 1, 0]))
     recall = torch.from_numpy(features) - network.feature_mean
     recall = network.recall_head(recall).detach().numpy()
@@ -245,14 +245,14 @@ def test_direct_mode(features, y):
     assert not network.recall_head.weight[[0, 1, 2]].any()  # labels without a text
 
 
-def test_direct_mode_takes_its_own_number_of_components(features, y, monkeypatch):
+def test_start_at_centroids_direct_mode_uses_direct_components(features, y, monkeypatch):
     monkeypatch.setattr(initialization, "DIRECT_COMPONENTS", 3)
     network = start(features, y, cluster_of=np.arange(8))
     assert torch.linalg.matrix_rank(network.recall_head.weight.detach()) == 3
 
 
 @pytest.mark.parametrize("difference", [0, 1e-7, 1e-5, 1e-3])
-def test_nearly_constant_features_do_not_blow_up_weights(features, y, difference):
+def test_start_at_centroids_near_constant_features_keep_weights_small(features, y, difference):
     noise = (features - features.mean(axis=0)) / features.std()
     network = start((5 * (1 + difference * noise)).astype(np.float32), y)
     assert network.bottleneck.weight.abs().max() < 3
@@ -260,8 +260,8 @@ def test_nearly_constant_features_do_not_blow_up_weights(features, y, difference
     assert network.recall_head.weight.abs().max() < 100
 
 
-def test_scale_and_offset_of_the_features_do_not_matter_much(features, y):
-    """What a text gets is in logits; the offset counts only as what differences are noise to."""
+def test_start_at_centroids_scale_of_features_keeps_scores(features, y):
+    """The logit of a text on a centroid is fixed, and the offset only raises the noise floor."""
     by_scale = []
     for scale in (0.1, 1, 10):
         network = start(features * np.float32(scale), y)
@@ -271,7 +271,7 @@ def test_scale_and_offset_of_the_features_do_not_matter_much(features, y):
     torch.testing.assert_close(by_scale[2], by_scale[1], rtol=1e-2, atol=1e-4)
 
 
-def test_one_text():
+def test_start_at_centroids_one_text_gives_finite_weights():
     y = sp.csr_array(np.array([[1, 0, 1]], dtype=np.float32))
     features = np.ones((1, DIM), dtype=np.float32)
     for cluster_of in ([0, 0, 1], [0, 1, 2]):
@@ -279,7 +279,7 @@ def test_one_text():
         assert all(p.isfinite().all() for p in network.parameters())
 
 
-def test_deterministic_and_by_the_generator(features, y, monkeypatch):
+def test_start_at_centroids_same_seed_gives_same_weights(features, y, monkeypatch):
     first, again = start(features, y), start(features, y)
     for name, value in first.state_dict().items():
         if name != "recall_head.weight" or not first.direct:
@@ -290,7 +290,7 @@ def test_deterministic_and_by_the_generator(features, y, monkeypatch):
     assert not torch.equal(first.label_table.weight, other.label_table.weight)
 
 
-def test_large_data_is_looked_at_in_part_and_in_chunks(features, y, monkeypatch):
+def test_start_at_centroids_large_data_is_sampled_and_read_in_blocks(features, y, monkeypatch):
     whole = start(features, y)
     monkeypatch.setattr(initialization, "ROWS_BLOCK", 7)
     torch.testing.assert_close(start(features, y).label_table.weight, whole.label_table.weight)
@@ -316,7 +316,7 @@ def test_large_data_is_looked_at_in_part_and_in_chunks(features, y, monkeypatch)
     assert [len(rows) for rows in asked[1:]] == [7, 7, 7, 7, 2]
     del asked[:]
     start_at_centroids(network, y, represent, np.random.default_rng(0), n_label_texts=30)
-    looked_at = np.concatenate(asked)
-    assert len(np.unique(looked_at)) == len(looked_at) == 80
-    assert set(range(N_TEXTS - 30, N_TEXTS)) <= set(looked_at)
+    encoded = np.concatenate(asked)
+    assert len(np.unique(encoded)) == len(encoded) == 80
+    assert set(range(N_TEXTS - 30, N_TEXTS)) <= set(encoded)
     assert 0 < np.count_nonzero(asked[0] >= N_TEXTS - 30) < 20  # mixed

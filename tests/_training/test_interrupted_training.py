@@ -1,4 +1,4 @@
-"""Ctrl-C and errors in training: what is left of the classifier."""
+"""Ctrl-C and errors during training: the state of the classifier afterwards."""
 
 import copy
 import os
@@ -23,7 +23,7 @@ X, Y = dataset()
 
 @pytest.mark.parametrize("n_steps", [0, 3, 4, 6])
 @pytest.mark.parametrize("sampling", ["dynamic", "static", "static-separate"])
-def test_ctrl_c_leaves_a_fitted_classifier(n_steps, sampling, monkeypatch):
+def test_fit_ctrl_c_leaves_a_fitted_classifier(n_steps, sampling, monkeypatch):
     whole = fitted()
     stop_after(n_steps, monkeypatch, KeyboardInterrupt)
     clf = make_classifier(negative_sampling=sampling)
@@ -36,7 +36,7 @@ def test_ctrl_c_leaves_a_fitted_classifier(n_steps, sampling, monkeypatch):
     assert differ(clf, whole)
 
 
-def test_ctrl_c_keeps_the_best_weights(monkeypatch):
+def test_fit_ctrl_c_with_early_stopping_keeps_best_weights(monkeypatch):
     best = make_classifier(max_epochs=3, early_stopping=True, n_iter_no_change=9)
     calls = iter([0.5, 0.1, 0.2])
     monkeypatch.setattr("skxmc._training.evaluation.precision_at_k", lambda *a, **k: next(calls))
@@ -58,7 +58,7 @@ def test_ctrl_c_keeps_the_best_weights(monkeypatch):
         assert torch.equal(weight, seen[0][name])  # 0.5 is better than 0.1
 
 
-def test_after_ctrl_c_a_checkpoint_goes_on(tmp_path, monkeypatch):
+def test_fit_after_ctrl_c_resumes_to_same_model(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         stop_after(6, patch, KeyboardInterrupt)
         with pytest.warns(UserWarning, match="interrupted after 1 epochs"):
@@ -66,8 +66,8 @@ def test_after_ctrl_c_a_checkpoint_goes_on(tmp_path, monkeypatch):
     assert_same_model(make_classifier(checkpoint_dir=tmp_path).fit(X, Y), fitted())
 
 
-def test_after_ctrl_c_the_same_classifier_goes_on(tmp_path, monkeypatch):
-    """Though it is fitted by then, and told to go on with what it has."""
+def test_fit_after_ctrl_c_with_warm_start_resumes_to_same_model(tmp_path, monkeypatch):
+    """The checkpoint has precedence over the warm start, although the classifier is fitted."""
     clf = make_classifier(checkpoint_dir=tmp_path, checkpoint_every=1, warm_start=True)
     with monkeypatch.context() as patch:
         stop_after(6, patch, KeyboardInterrupt)
@@ -76,7 +76,7 @@ def test_after_ctrl_c_the_same_classifier_goes_on(tmp_path, monkeypatch):
     assert_same_model(clf.fit(X, Y), fitted())
 
 
-def test_after_ctrl_c_other_parameters_are_another_run(tmp_path, monkeypatch):
+def test_fit_after_ctrl_c_with_other_parameters_raises_error(tmp_path, monkeypatch):
     clf = make_classifier(checkpoint_dir=tmp_path, checkpoint_every=1)
     with monkeypatch.context() as patch:
         stop_after(6, patch, KeyboardInterrupt)
@@ -86,10 +86,10 @@ def test_after_ctrl_c_other_parameters_are_another_run(tmp_path, monkeypatch):
         clf.set_params(bottleneck_dim=4).fit(X, Y)
 
 
-@pytest.mark.parametrize("starts_anew", [True, False])
-def test_a_run_is_not_taken_for_that_of_another_classifier(starts_anew, tmp_path, monkeypatch):
-    """A warm start goes on with the classifier's own weights, or not at all."""
-    clf = make_classifier() if starts_anew else copy.deepcopy(fitted())
+@pytest.mark.parametrize("is_new", [True, False])
+def test_fit_checkpoint_of_other_warm_start_raises_error(is_new, tmp_path, monkeypatch):
+    """A warm start continues from the classifier's own weights, or raises an error."""
+    clf = make_classifier() if is_new else copy.deepcopy(fitted())
     clf.set_params(checkpoint_dir=tmp_path, checkpoint_every=1, warm_start=True)
     with monkeypatch.context() as patch:
         stop_after(6, patch, KeyboardInterrupt)
@@ -100,10 +100,10 @@ def test_a_run_is_not_taken_for_that_of_another_classifier(starts_anew, tmp_path
     with pytest.raises(ValueError, match="holds a training run with other weights of the warm st"):
         other.fit(X, Y)
     whole = copy.deepcopy(fitted()).set_params(warm_start=True).fit(X, Y)
-    assert_same_model(clf.fit(X, Y), fitted() if starts_anew else whole)
+    assert_same_model(clf.fit(X, Y), fitted() if is_new else whole)
 
 
-def test_ctrl_c_before_training_leaves_all_as_it_was(monkeypatch):
+def test_fit_ctrl_c_before_training_leaves_estimator_unchanged(monkeypatch):
     clf = make_classifier()
     other = copy.deepcopy(fitted("direct"))
 
@@ -119,8 +119,8 @@ def test_ctrl_c_before_training_leaves_all_as_it_was(monkeypatch):
     assert_same_predictions(other, fitted("direct"))
 
 
-@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
-def test_a_real_ctrl_c():
+@pytest.mark.skipif(os.name == "nt", reason="signals need POSIX")
+def test_fit_real_ctrl_c_leaves_a_fitted_classifier():
     clf = make_classifier(max_epochs=10_000)
     timer = threading.Timer(1.0, signal.raise_signal, [signal.SIGINT])
     timer.start()
@@ -134,7 +134,7 @@ def test_a_real_ctrl_c():
 # ---------------------------------------------------------------- a failing fit
 
 
-def test_a_failing_fit_leaves_the_estimator_unfitted_and_usable(monkeypatch):
+def test_fit_error_leaves_estimator_unfitted_and_usable(monkeypatch):
     clf = make_classifier()
     with monkeypatch.context() as patch:
         stop_after(3, patch)

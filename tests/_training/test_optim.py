@@ -1,4 +1,4 @@
-"""Which weights go to which optimiser, what decays, rates and their schedule, clipping."""
+"""Optimizers: groups of weights, decay, learning rates and their schedule, clipping."""
 
 import math
 
@@ -42,7 +42,7 @@ BY_ROWS = {"label_table.weight", "label_table.bias"}
 RATES = {"learning_rate": 1e-4, "head_learning_rate": 1e-3, "weight_decay": 0.3}
 
 
-def test_a_second_encoder_has_the_rate_of_the_first(tiny_encoder):
+def test_build_optimizers_second_encoder_has_rate_of_first(tiny_encoder):
     network = make_network(tiny_encoder())
     network.separate_encoders()
     found = groups_by_name(network, build_optimizers(network, **RATES)[0])
@@ -52,7 +52,7 @@ def test_a_second_encoder_has_the_rate_of_the_first(tiny_encoder):
 
 @pytest.mark.parametrize("sparse_words", [False, True])
 @pytest.mark.parametrize("family", ["bert", "xlnet", "modernbert"])
-def test_decay_and_rates(tiny_encoder, family, sparse_words):
+def test_build_optimizers_weights_have_their_decay_and_rate(tiny_encoder, family, sparse_words):
     network = make_network(tiny_encoder(family), sparse_words=sparse_words)
     dense, by_rows = build_optimizers(network, **RATES)
     assert isinstance(by_rows, RowAdamW)
@@ -69,7 +69,7 @@ def test_decay_and_rates(tiny_encoder, family, sparse_words):
 
 
 @pytest.mark.parametrize("sparse_words", [False, True])
-def test_direct_mode_has_no_label_table(tiny_encoder, sparse_words):
+def test_build_optimizers_direct_mode_has_no_label_table(tiny_encoder, sparse_words):
     network = make_network(tiny_encoder(), cluster_of=(0, 1, 2), sparse_words=sparse_words)
     dense, *by_rows = build_optimizers(network, **RATES)
     found = groups_by_name(network, dense)
@@ -82,7 +82,7 @@ def test_direct_mode_has_no_label_table(tiny_encoder, sparse_words):
 
 
 @pytest.mark.parametrize("sparse_words", [False, True])
-def test_frozen_weights_are_left_out(tiny_encoder, sparse_words):
+def test_build_optimizers_frozen_encoder_is_left_out(tiny_encoder, sparse_words):
     network = make_network(tiny_encoder(), sparse_words=sparse_words)
     network.encoder.requires_grad_(False)
     dense, by_rows = build_optimizers(network, **RATES)
@@ -91,7 +91,7 @@ def test_frozen_weights_are_left_out(tiny_encoder, sparse_words):
     assert set(groups_by_name(network, by_rows)) == BY_ROWS
 
 
-def test_frozen_words_alone_are_left_out(tiny_encoder):
+def test_build_optimizers_frozen_words_are_left_out(tiny_encoder):
     network = make_network(tiny_encoder(), sparse_words=True)
     words_of(network).weight.requires_grad_(False)
     optimizers = build_optimizers(network, **RATES)
@@ -99,7 +99,7 @@ def test_frozen_words_alone_are_left_out(tiny_encoder):
 
 
 @pytest.mark.parametrize(("max_full", "is_compact"), [(24, False), (23, True)])
-def test_only_the_embeddings_of_labels_have_compact_moments(
+def test_build_optimizers_large_label_table_has_compact_moments(
     tiny_encoder, monkeypatch, max_full, is_compact
 ):
     monkeypatch.setattr(optim, "MAX_FULL_ENTRIES", max_full)
@@ -111,7 +111,7 @@ def test_only_the_embeddings_of_labels_have_compact_moments(
     assert list(compact.values()) == [None, None]
 
 
-def test_only_words_may_be_twice_in_a_gradient(tiny_encoder):
+def test_build_optimizers_only_words_may_repeat_in_gradient(tiny_encoder):
     network = make_network(tiny_encoder(), sparse_words=True)
     _, by_rows = build_optimizers(network, **RATES)
     distinct = {id(g["params"][0]): g["rows_are_distinct"] for g in by_rows.param_groups}
@@ -123,16 +123,16 @@ def test_only_words_may_be_twice_in_a_gradient(tiny_encoder):
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
-def test_warm_up(schedule):
+def test_schedule_factor_warmup_rises_linearly_to_1(schedule):
     factors = [schedule_factor(schedule, step, 100, 0.1) for step in range(10)]
     assert factors == pytest.approx([0.1 * i for i in range(1, 11)])
     assert schedule_factor(schedule, 10, 100, 0.1) == 1.0
-    assert schedule_factor(schedule, 0, 100, 0.0) == 1.0  # none
+    assert schedule_factor(schedule, 0, 100, 0.0) == 1.0  # no warm-up
     assert schedule_factor(schedule, 0, 1, 0.1) == 1.0  # a single step
-    assert schedule_factor(schedule, 99, 100, 1.0) == 1.0  # nothing but warm-up
+    assert schedule_factor(schedule, 99, 100, 1.0) == 1.0  # only warm-up
 
 
-def test_decay_of_the_rate():
+def test_schedule_factor_after_warmup_follows_schedule():
     def at(schedule, step):
         return schedule_factor(schedule, step, 110, 10 / 110)
 
@@ -152,7 +152,7 @@ def test_decay_of_the_rate():
 
 @pytest.fixture
 def weights():
-    """Dense weights, a table of rows, and their optimisers; the norm of gradients is 10."""
+    """Make dense weights, tables of rows, and their optimizers. The gradients have norm 10."""
     dense, unused = (torch.nn.Parameter(torch.zeros(2)) for _ in range(2))
     tables = [torch.nn.Parameter(torch.zeros(6, n)) for n in (12, 3)]
     dense.grad = torch.tensor([6.0, 0.0])
@@ -165,7 +165,7 @@ def weights():
 
 
 @pytest.mark.parametrize(("max_norm", "scale"), [(1.0, 0.1), (1e3, 1.0)])
-def test_clipping_counts_dense_weights_and_rows(weights, max_norm, scale):
+def test_clip_gradients_scales_dense_and_sparse_gradients_alike(weights, max_norm, scale):
     (dense, unused, *tables), optimizers = weights
     assert clip_gradients(optimizers, max_norm).item() == pytest.approx(10)
     assert dense.grad.tolist() == pytest.approx([6 * scale, 0])
@@ -177,8 +177,8 @@ def test_clipping_counts_dense_weights_and_rows(weights, max_norm, scale):
 
 @pytest.mark.parametrize("which", ["dense", "rows"])
 @pytest.mark.parametrize("value", [math.inf, math.nan])
-def test_the_norm_tells_of_an_overflow(weights, which, value):
+def test_clip_gradients_overflow_returns_non_finite_norm(weights, which, value):
     (dense, _, _, table), optimizers = weights
-    spoilt = dense.grad if which == "dense" else table.grad._values()[0]
-    spoilt[1] = value
+    spoiled = dense.grad if which == "dense" else table.grad._values()[0]
+    spoiled[1] = value
     assert not clip_gradients(optimizers, 1.0).isfinite()

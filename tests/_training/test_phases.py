@@ -1,4 +1,4 @@
-"""Static negatives: what is trained when, on which clusters, and what predicts in the end."""
+"""Static negatives: the weights of each phase, the chosen clusters, and predictions."""
 
 import copy
 import itertools
@@ -31,7 +31,7 @@ def snapshot(network):
 
 
 def changed(before, after):
-    """The parts of the network whose weights are not what they were."""
+    """Return the parts of the network whose weights have changed."""
     return {
         part
         for part in PARTS
@@ -42,7 +42,7 @@ def changed(before, after):
 
 @pytest.fixture
 def runs(monkeypatch):
-    """What each trainer that is made from now on does: its task and the weights at both ends."""
+    """Record objective, clusters and weights before and after each run of a trainer."""
     noted = []
 
     class NotingTrainer(skxmc._training.phases.Trainer):
@@ -58,7 +58,7 @@ def runs(monkeypatch):
 
 
 @pytest.mark.parametrize("sampling", STATIC)
-def test_each_stage_trains_its_own_weights(sampling, runs):
+def test_training_static_phases_train_only_their_weights(sampling, runs):
     clf = make_classifier(negative_sampling=sampling).fit(X, Y)
     assert [run["objective"] for run in runs] == STAGES[sampling]
     trained = [changed(run["before"], run["after"]) for run in runs]
@@ -73,18 +73,18 @@ def test_each_stage_trains_its_own_weights(sampling, runs):
     assert all(p.requires_grad for p in clf.network_.parameters())
 
 
-def test_a_warm_start_keeps_the_encoder_of_the_ranking(runs):
+def test_training_warm_start_keeps_encoder_of_ranking_head(runs):
     clf = make_classifier(negative_sampling="static-separate", warm_start=True).fit(X, Y)
     clf.fit(X, Y)
     ranking = {"rank_encoder", "bottleneck", "label_table"}
     trained = [changed(run["before"], run["after"]) for run in runs]
     assert trained == [{"encoder", "recall_head"}, ranking] * 2
-    for earlier, later in itertools.pairwise(runs[1:]):  # the first ranking, and what came then
+    for earlier, later in itertools.pairwise(runs[1:]):  # from the first ranking on
         assert changed(earlier["after"], later["before"]) == set()
 
 
 @pytest.mark.parametrize("sampling", STATIC)
-def test_each_text_ranks_the_clusters_chosen_for_it(sampling, runs, monkeypatch):
+def test_training_static_texts_rank_their_chosen_clusters(sampling, runs, monkeypatch):
     batch, losses, seen = TrainingSet.batch, LightXMLNetwork.losses, []
 
     def noting_rows(self, rows):
@@ -106,7 +106,7 @@ def test_each_text_ranks_the_clusters_chosen_for_it(sampling, runs, monkeypatch)
 
 
 @pytest.mark.parametrize("sampling", STATIC)
-def test_history_has_every_stage(sampling):
+def test_training_static_history_has_every_phase(sampling):
     clf = make_classifier(negative_sampling=sampling).fit(X, Y)
     objectives = [stage for stage in STAGES[sampling] for _ in range(clf.max_epochs)]
     assert [epoch["objective"] for epoch in clf.history_] == objectives
@@ -118,12 +118,12 @@ def test_history_has_every_stage(sampling):
     assert {epoch["objective"] for epoch in fitted().history_} == {"both"}
 
 
-def test_negatives_are_what_the_trained_generator_recalls(runs):
-    """One clusterer, one seed: the recall stage is also the recall of a classifier of its own."""
+def test_static_clusters_are_those_of_trained_recall_head(runs):
+    """The second phase does not change the recall head, so the fitted one recalls the same."""
     clf = make_classifier(negative_sampling="static-separate", n_candidate_clusters=3).fit(X, Y)
     chosen = runs[1]["chosen"]
     assert runs[0]["chosen"] is None
-    network = clf.network_  # its generator is as it was after the first stage
+    network = clf.network_  # its recall head has not changed since the first phase
     features = torch.from_numpy(clf.encode(X))
     with torch.no_grad():
         logits = network.recall_head(features - network.feature_mean)
@@ -135,7 +135,7 @@ def test_negatives_are_what_the_trained_generator_recalls(runs):
         assert set(positive) <= set(chosen[row]) or len(positive) > 3
 
 
-def test_ranking_of_its_own_encoder_predicts():
+def test_training_static_separate_predicts_with_both_encoders():
     clf = make_classifier(negative_sampling="static-separate").fit(X, Y)
     assert clf.encode(X).shape == fitted().encode(X).shape
     other = pickle.loads(pickle.dumps(clf))
@@ -146,7 +146,7 @@ def test_ranking_of_its_own_encoder_predicts():
 
 
 @pytest.mark.parametrize("sampling", STATIC)
-def test_saved_and_loaded(sampling, tmp_path):
+def test_training_static_saved_model_predicts_the_same(sampling, tmp_path):
     clf = make_classifier(negative_sampling=sampling).fit(X, Y)
     assert_same_predictions(pickle.loads(pickle.dumps(clf)), clf)
     clf.save_pretrained(tmp_path / "model")
@@ -154,24 +154,24 @@ def test_saved_and_loaded(sampling, tmp_path):
 
 
 @pytest.mark.parametrize("sampling", STATIC)
-def test_warm_start_goes_on(sampling):
+def test_training_static_warm_start_changes_the_model(sampling):
     clf = make_classifier(negative_sampling=sampling, warm_start=True).fit(X, Y)
     before = pickle.loads(pickle.dumps(clf))
     assert differ(clf.fit(X, Y), before)
 
 
-def test_static_negatives_mean_nothing_without_a_ranking():
+def test_training_static_in_direct_mode_has_no_effect():
     static = make_classifier("direct", negative_sampling="static").fit(X, Y)
     assert_same_predictions(static, fitted("direct"))
 
 
-def test_early_stopping_measures_the_ranking_only():
+def test_training_static_validates_in_ranking_phase_only():
     clf = make_classifier(negative_sampling="static").fit(X, Y, validation_data=(X, Y))
     measured = [epoch["objective"] for epoch in clf.history_ if "valid_p_at_5" in epoch]
     assert measured == ["rank"] * clf.max_epochs
 
 
-def test_a_failure_leaves_all_weights_trainable(monkeypatch):
+def test_training_error_leaves_all_weights_trainable(monkeypatch):
     def fail(*_):
         raise RuntimeError("no memory")
 

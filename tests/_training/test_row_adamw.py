@@ -1,4 +1,4 @@
-"""AdamW by rows against plain Python, on every way to update."""
+"""AdamW by rows against a plain NumPy reference, for every way to update."""
 
 import math
 
@@ -17,7 +17,7 @@ WAYS = ["by index", "in parts", "in place", "compact", "compact in parts"]
 
 @pytest.fixture(params=WAYS)
 def way(request, monkeypatch):
-    """Each way to update: rows taken out at once or two by two, rows in place, small moments."""
+    """Set up each way to update: all rows at once, two at a time, in place, compact moments."""
     if request.param.endswith("in parts"):
         monkeypatch.setattr(optim, "ENTRIES_BLOCK", 2 * N_COLUMNS)
     elif request.param == "in place":
@@ -27,7 +27,7 @@ def way(request, monkeypatch):
 
 @pytest.fixture
 def tables():
-    """Embeddings, which decay, and biases, which do not."""
+    """Make a table of embeddings, which decays, and one of biases, which does not."""
     generator = torch.Generator().manual_seed(0)
     return [torch.nn.Parameter(torch.randn(N_ROWS, n, generator=generator)) for n in (N_COLUMNS, 3)]
 
@@ -44,7 +44,7 @@ def make_optimizer(tables, way="by index", decay=DECAY, **options):
 
 
 def gradients(step):
-    """Made up, of any size."""
+    """Draw gradients of any size."""
     generator = torch.Generator().manual_seed(step)
     scale = 10.0 ** torch.randint(-4, 3, (1,), generator=generator)
     return [torch.randn(N_ROWS, n, generator=generator) * scale for n in (N_COLUMNS, 3)]
@@ -64,7 +64,7 @@ def take_step(optimizer, tables, rows, step):
 
 
 def tensors_of(optimizer, tables):
-    """All that a step may change of a row."""
+    """Return all tensors whose rows a step may change."""
     names = ("first", "second", "last_step")
     return [
         t
@@ -74,9 +74,9 @@ def tensors_of(optimizer, tables):
 
 
 class Row:
-    """In NumPy, AdamW for one row; its second moment fades with the optimiser's steps.
+    """AdamW for one row in NumPy, whose second moment decays in every step of the optimizer.
 
-    With `dim`, the first moment is in bfloat16, the second of the mean square of so many entries.
+    With `dim`, the first moment is in bfloat16, and `dim` entries share a second moment.
     """
 
     def __init__(self, row, decay, dim=None):
@@ -103,7 +103,7 @@ class Row:
 
 
 class Reference:
-    """Two tables, row by row."""
+    """Reference for the two tables, row by row."""
 
     def __init__(self, tables, way="by index"):
         self.is_compact = way.startswith("compact")
@@ -120,7 +120,7 @@ class Reference:
                 rows[row].step(gradient[row], self.now)
 
     def check(self, tables):
-        # A first moment may be rounded the other way where arithmetic differs by one last bit.
+        # If arithmetic differs in the last bit, a first moment may be rounded the other way.
         loose = {"rtol": 1e-4, "atol": 0.02 * LR}
         tight = {"rtol": 1e-4, "atol": 2e-6}
         tolerances = (loose if self.is_compact else tight), tight
@@ -133,7 +133,7 @@ class Reference:
 
 
 @pytest.mark.parametrize("way", WAYS[:3], indirect=True)
-def test_equals_adamw_where_every_row_is_taken(way, tables):
+def test_row_adamw_all_rows_taken_equals_adamw(way, tables):
     twins = [torch.nn.Parameter(table.detach().clone()) for table in tables]
     groups = [
         {"params": twins[:1], "weight_decay": DECAY},
@@ -149,8 +149,8 @@ def test_equals_adamw_where_every_row_is_taken(way, tables):
             torch.testing.assert_close(table, twin, rtol=1e-4, atol=2e-6)
 
 
-def test_rows_taken_now_and_then(way, tables):
-    """The first moment waits and weights do not decay meanwhile; the second moment fades."""
+def test_row_adamw_rare_rows_match_reference(way, tables):
+    """Between their gradients, only the second moment decays."""
     optimizer, reference = make_optimizer(tables, way), Reference(tables, way)
     rng = np.random.default_rng(0)
     for step in range(40):
@@ -166,7 +166,7 @@ def test_rows_taken_now_and_then(way, tables):
         assert state["last_step"][4:].tolist() == [0, 0]
 
 
-def test_other_rows_are_not_touched(way, tables):
+def test_row_adamw_rows_without_gradient_are_unchanged(way, tables):
     optimizer = make_optimizer(tables, way)
     take_step(optimizer, tables, range(N_ROWS), 0)
     before = [tensor.clone() for tensor in tensors_of(optimizer, tables)]
@@ -177,8 +177,8 @@ def test_other_rows_are_not_touched(way, tables):
 
 
 @pytest.mark.parametrize("way", WAYS[:3], indirect=True)
-def test_late_rows_take_longer_steps(way, tables):
-    """As in AdamW: the second moment is the mean over all steps, of which most had no gradient."""
+def test_row_adamw_late_rows_take_longer_steps(way, tables):
+    """As in AdamW, the second moment averages over all steps, and most had no gradient."""
     optimizer = make_optimizer(tables, way, decay=0.0)
     for step in range(299):
         take_step(optimizer, tables, [0], step)
@@ -191,8 +191,8 @@ def test_late_rows_take_longer_steps(way, tables):
         torch.testing.assert_close(moved, torch.full_like(moved, expected), rtol=1e-3, atol=0)
 
 
-def test_dummy_rows_change_nothing_else(way, tables):
-    """A list for a GPU holds the dummy cluster many times; its gradients are 0."""
+def test_row_adamw_repeated_zero_rows_leave_other_rows_unchanged(way, tables):
+    """Lists for a GPU are padded with a dummy cluster, whose gradients are 0."""
     twins = [torch.nn.Parameter(table.detach().clone()) for table in tables]
     for these, rows in ((tables, [1, 3]), (twins, [1, 5, 3, 5, 5])):
         optimizer = make_optimizer(these, way)
@@ -206,8 +206,8 @@ def test_dummy_rows_change_nothing_else(way, tables):
         assert twin.isfinite().all()
 
 
-def test_no_rows(way, tables):
-    """Neither a gradient without rows nor no gradient at all is a step."""
+def test_row_adamw_no_gradient_rows_change_nothing(way, tables):
+    """The gradient either has no rows, or is None."""
     optimizer = make_optimizer(tables, way)
     take_step(optimizer, tables, range(N_ROWS), 0)
     before = [tensor.clone() for tensor in tensors_of(optimizer, tables)]
@@ -217,8 +217,8 @@ def test_no_rows(way, tables):
         assert torch.equal(tensor, old)
 
 
-def test_rates_and_decay_of_a_group_may_change(way, tables):
-    """The schedule scales the rates; a rate of 0 moves nothing, moments apart."""
+def test_row_adamw_rate_0_moves_only_moments(way, tables):
+    """The schedule may change the rates of a group."""
     optimizer = make_optimizer(tables, way)
     before = [table.detach().clone() for table in tables]
     for group in optimizer.param_groups:
@@ -229,14 +229,14 @@ def test_rates_and_decay_of_a_group_may_change(way, tables):
         assert optimizer.state[table]["first"][1].all()
 
 
-# ---------------------------------------------------------------- which way, and its moments
+# ---------------------------------------------------------------- ways to update, moments
 
 
 @pytest.mark.parametrize(
     ("n_columns", "compact_dim", "in_place"),
     [(4095, None, False), (4096, None, True), (4096, 64, False)],
 )
-def test_only_long_rows_are_updated_in_place(monkeypatch, n_columns, compact_dim, in_place):
+def test_row_adamw_only_long_rows_update_in_place(monkeypatch, n_columns, compact_dim, in_place):
     table = torch.nn.Parameter(torch.zeros(3, n_columns))
     optimizer = RowAdamW([{"params": [table], "lr": LR, "compact_dim": compact_dim}])
     ways = []
@@ -250,7 +250,7 @@ def test_only_long_rows_are_updated_in_place(monkeypatch, n_columns, compact_dim
 
 
 @pytest.mark.parametrize(("entries", "sizes"), [(24, [2, 2, 1]), (35, [2, 2, 1]), (5, [1] * 5)])
-def test_parts_have_as_many_rows_as_stay_in_the_cache(monkeypatch, tables, entries, sizes):
+def test_row_adamw_blocks_have_as_many_rows_as_fit_cache(monkeypatch, tables, entries, sizes):
     monkeypatch.setattr(optim, "ENTRIES_BLOCK", entries)
     optimizer = make_optimizer(tables)
     parts = []
@@ -263,7 +263,7 @@ def test_parts_have_as_many_rows_as_stay_in_the_cache(monkeypatch, tables, entri
     assert torch.equal(torch.cat([part[3] for part in parts]), gradients(0)[0][:5])
 
 
-def test_memory_of_the_moments(tables):
+def test_row_adamw_moments_have_expected_shapes_and_dtypes(tables):
     state = make_optimizer(tables).state[tables[0]]
     assert state["first"].shape == state["second"].shape == tables[0].shape
     assert {state[name].dtype for name in ("first", "second")} == {torch.float32}
@@ -279,8 +279,8 @@ def test_memory_of_the_moments(tables):
 # ---------------------------------------------------------------- before the step
 
 
-def test_repeated_rows_are_summed(way, tables):
-    """As in the gradient of word embeddings."""
+def test_row_adamw_repeated_rows_are_summed(way, tables):
+    """The gradient of word embeddings repeats rows."""
     twins = [torch.nn.Parameter(table.detach().clone()) for table in tables]
     repeated = make_optimizer(tables, way, rows_are_distinct=False)
     summed = make_optimizer(twins, way)
@@ -299,7 +299,7 @@ def test_repeated_rows_are_summed(way, tables):
         assert repeated.state[table]["last_step"].tolist() == [3, 3, 0, 0, 3, 0]
 
 
-def test_rows_that_are_distinct_are_not_summed(tables):
+def test_row_adamw_coalesce_keeps_gradient_of_distinct_rows(tables):
     optimizer = make_optimizer(tables)
     set_gradients(tables, [4, 1], 0)
     tables[1].grad = None
@@ -310,13 +310,13 @@ def test_rows_that_are_distinct_are_not_summed(tables):
     assert tables[1].grad is None
 
 
-def test_gradient_scaler_skips_a_step_that_overflowed(way, tables):
+def test_row_adamw_gradient_scaler_skips_overflowed_step(way, tables):
     optimizer = make_optimizer(tables, way)
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     reference = Reference(tables, way)
     for step, overflows in enumerate([False, True, False]):
         scale = scaler.get_scale()
-        scaler.scale(torch.ones(()))  # it wants to have seen a loss
+        scaler.scale(torch.ones(()))  # the scaler requires a loss first
         set_gradients(tables, range(N_ROWS), step, math.inf if overflows else scale)
         scaler.unscale_(optimizer)
         scaler.step(optimizer)
@@ -336,7 +336,7 @@ def test_gradient_scaler_skips_a_step_that_overflowed(way, tables):
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("way", ["by index", "compact"])
-def test_rows_on_cuda(way, tables):
+def test_row_adamw_cuda_matches_reference(way, tables):
     reference = Reference(tables, way)
     moved = [torch.nn.Parameter(table.detach().cuda()) for table in tables]
     optimizer = make_optimizer(moved, way)

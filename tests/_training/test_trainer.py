@@ -1,4 +1,4 @@
-"""The training loop: what it learns, its steps, mixed precision, what it shows."""
+"""The training loop: learning, steps, mixed precision, progress output."""
 
 import copy
 from types import SimpleNamespace
@@ -28,7 +28,7 @@ from skxmc._training.trainer import TrainingSet
 # ---------------------------------------------------------------- batches
 
 
-def test_batches_carry_the_labels_of_their_texts(tiny_encoder):
+def test_training_set_batch_has_tokens_and_labels_of_its_texts(tiny_encoder):
     tokens, y = tokens_and_labels(tiny_encoder())
     y = y.tolil()
     y[5] = 0  # a text without labels
@@ -48,7 +48,7 @@ def test_batches_carry_the_labels_of_their_texts(tiny_encoder):
 
 
 @pytest.mark.parametrize("direct", [False, True])
-def test_the_loss_falls(make_trainer, direct):
+def test_trainer_run_lowers_loss_and_changes_all_weights(make_trainer, direct):
     trainer = make_trainer(max_epochs=8, direct=direct)
     before = weights(trainer.network)
     history = run(trainer)
@@ -76,7 +76,7 @@ def test_the_loss_falls(make_trainer, direct):
     assert not trainer.network.training
 
 
-def test_the_loss_of_the_history_is_the_mean_of_the_steps(make_trainer):
+def test_trainer_history_loss_is_mean_of_steps(make_trainer):
     trainer = make_trainer(max_epochs=1)
     seen = []
     train_step = trainer.train_step
@@ -86,7 +86,7 @@ def test_the_loss_of_the_history_is_the_mean_of_the_steps(make_trainer):
     assert entry["rank_loss"] == pytest.approx(np.mean([s.rank.item() for s in seen]))
 
 
-def test_rates_follow_the_schedule(make_trainer):
+def test_trainer_learning_rates_follow_schedule(make_trainer):
     trainer = make_trainer(max_epochs=3, warmup_fraction=0.25)  # 6 of 24 steps
     seen = []
     after_each_step(
@@ -100,7 +100,7 @@ def test_rates_follow_the_schedule(make_trainer):
     np.testing.assert_allclose(rates, expected[[7, 15, 23], 0])
 
 
-def test_gradients_are_clipped(make_trainer):
+def test_trainer_small_max_grad_norm_clips_gradients(make_trainer):
     moved = {}
     for max_grad_norm in (None, 1e6, 1e-12):
         trainer = make_trainer(max_epochs=1, max_grad_norm=max_grad_norm, weight_decay=0.0)
@@ -108,12 +108,12 @@ def test_gradients_are_clipped(make_trainer):
         run(trainer)
         moved[max_grad_norm] = {k: v - before[k] for k, v in weights(trainer.network).items()}
     assert_same_weights(moved[None], moved[1e6])
-    # AdamW undoes any scale, but for its eps, which is far above such gradients.
+    # AdamW undoes any scale unless gradients are far below its eps, as here.
     assert max(move.abs().max() for move in moved[1e-12].values()) < 1e-4
 
 
 @pytest.mark.parametrize("moments", ["full", "compact"])
-def test_moments_of_the_labels(make_trainer, moments, monkeypatch):
+def test_trainer_full_or_compact_moments_learn(make_trainer, moments, monkeypatch):
     monkeypatch.setattr(optim, "MAX_FULL_ENTRIES", 0 if moments == "compact" else 10**9)
     trainer = make_trainer(max_epochs=8)
     table = trainer.network.label_table
@@ -125,10 +125,10 @@ def test_moments_of_the_labels(make_trainer, moments, monkeypatch):
     assert history[-1]["rank_loss"] < 0.75 * history[0]["rank_loss"]
 
 
-# ---------------------------------------------------------------- repeatable
+# ---------------------------------------------------------------- reproducible
 
 
-def test_same_seed_same_weights_and_nothing_global(make_trainer):
+def test_trainer_same_seed_gives_same_weights_without_global_state(make_trainer):
     before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     results = []
     for seed in (0, 0, 1):
@@ -147,7 +147,7 @@ def test_same_seed_same_weights_and_nothing_global(make_trainer):
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp16", torch.half)])
-def test_mixed_precision(make_trainer, precision, dtype):
+def test_trainer_mixed_precision_learns_with_float32_weights(make_trainer, precision, dtype):
     trainer = make_trainer(max_epochs=4, precision=precision)
     assert trainer.scaler.is_enabled() == (dtype == torch.float16)
     products = set()
@@ -161,7 +161,7 @@ def test_mixed_precision(make_trainer, precision, dtype):
 
 @pytest.mark.parametrize("which", ["recall_head.weight", "label_table.weight", WORDS])
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
-def test_a_step_that_overflows_is_skipped_whole(make_trainer, which, value):
+def test_trainer_overflow_skips_whole_step(make_trainer, which, value):
     trainer = make_trainer(max_epochs=1, precision="fp16")
     before = weights(trainer.network)
     scale = trainer.scaler.get_scale()
@@ -182,7 +182,7 @@ def test_a_step_that_overflows_is_skipped_whole(make_trainer, which, value):
     assert all(p.grad is None for p in trainer.network.parameters())
 
 
-def test_the_scale_of_the_loss_is_part_of_the_state(make_trainer):
+def test_trainer_state_dict_restores_loss_scale(make_trainer):
     trainer, twin = make_trainer(precision="fp16"), make_trainer(precision="fp16")
     take_step(trainer, np.arange(16))
     trainer.scaler.update(new_scale=128.0)
@@ -190,8 +190,8 @@ def test_the_scale_of_the_loss_is_part_of_the_state(make_trainer):
     assert twin.scaler.get_scale() == 128
 
 
-def test_seconds_are_those_of_the_steps_alone(make_trainer, monkeypatch):
-    """Without the writing of checkpoints, and with the steps before a run was stopped."""
+def test_trainer_history_seconds_count_steps_only(make_trainer, monkeypatch):
+    """Writing checkpoints does not count. After a resume, the steps before it count."""
     clock, states = [0.0], []
     monkeypatch.setattr(trainer_module, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
 
@@ -208,12 +208,12 @@ def test_seconds_are_those_of_the_steps_alone(make_trainer, monkeypatch):
     trainer.save = save
     assert run(trainer)[0]["seconds"] == 8
     twin = make_trainer(max_epochs=1)
-    twin.load_state_dict(states[0])  # of the third step
+    twin.load_state_dict(states[0])  # after the third step
     after_each_step(twin, lambda: pass_time(10))
     assert run(twin)[0]["seconds"] == 3 + 5 * 10
 
 
-# ---------------------------------------------------------------- what it shows
+# ---------------------------------------------------------------- progress output
 
 
 def test_trainer_verbose_1_shows_loss_of_each_epoch(make_trainer, capsys):
@@ -239,7 +239,7 @@ def test_trainer_verbose_0_prints_nothing(make_trainer, capsys):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("max_full", [0, 10**9])
-def test_training_on_cuda(make_trainer, precision, max_full, monkeypatch):
+def test_trainer_cuda_lowers_loss(make_trainer, precision, max_full, monkeypatch):
     monkeypatch.setattr(optim, "MAX_FULL_ENTRIES", max_full)
     trainer = make_trainer(
         max_epochs=6,

@@ -1,4 +1,4 @@
-"""Training that averages weights, validates, and stops early."""
+"""Training with averaged weights, validation, and early stopping."""
 
 import pytest
 import torch
@@ -14,8 +14,8 @@ from training_fixtures import (
 # ---------------------------------------------------------------- weight averaging
 
 
-def test_average_of_weights(make_trainer):
-    """From epoch 1 on: its first step, then all whose number divides by 3."""
+def test_trainer_swa_averages_weights_of_chosen_steps(make_trainer):
+    """The mean holds the first step of epoch 1, and later steps whose number divides by 3."""
     trainer = make_trainer(max_epochs=3, swa_start=1, swa_every=3)
     snapshots = []
     after_each_step(trainer, lambda: snapshots.append(weights(trainer.network)))
@@ -29,7 +29,7 @@ def test_average_of_weights(make_trainer):
 
 
 @pytest.mark.filterwarnings("ignore:swa_start=7")
-def test_no_average(make_trainer):
+def test_trainer_swa_off_or_too_late_keeps_last_weights(make_trainer):
     for swa_start in (None, 7):  # off, and later than training ends
         trainer = make_trainer(swa_start=swa_start, swa_every=1)
         snapshots = []
@@ -42,8 +42,8 @@ def test_no_average(make_trainer):
 # ---------------------------------------------------------------- validation
 
 
-def test_early_stopping_keeps_the_best_weights(make_trainer):
-    validate = FakeValidation([0.1, 0.5, 0.4, 0.5, 0.9])  # as good as the best is no gain
+def test_trainer_early_stopping_keeps_best_weights(make_trainer):
+    validate = FakeValidation([0.1, 0.5, 0.4, 0.5, 0.9])  # a score equal to the best is no gain
     trainer = make_trainer(validate, max_epochs=5, n_iter_no_change=2)
     history = run(trainer)
     assert [h["valid_p_at_5"] for h in history] == [0.1, 0.5, 0.4, 0.5]
@@ -52,14 +52,14 @@ def test_early_stopping_keeps_the_best_weights(make_trainer):
     assert not trainer.network.training
 
 
-def test_a_gain_starts_the_count_anew(make_trainer):
+def test_trainer_early_stopping_gain_resets_patience(make_trainer):
     validate = FakeValidation([0.1, 0.0, 0.2, 0.1, 0.3])
     trainer = make_trainer(validate, max_epochs=5, n_iter_no_change=2)
     assert len(run(trainer)) == 5
     assert_same_weights(weights(trainer.network), validate.seen[4][1])
 
 
-def test_validation_without_early_stopping_only_looks(make_trainer):
+def test_trainer_validation_only_keeps_last_weights(make_trainer):
     validate = FakeValidation([0.9, 0.5, 0.1])
     trainer = make_trainer(validate, max_epochs=3)
     plain = make_trainer(max_epochs=3)
@@ -68,7 +68,7 @@ def test_validation_without_early_stopping_only_looks(make_trainer):
     assert_same_weights(weights(trainer.network), weights(plain.network))
 
 
-def test_validation_measures_the_weights_that_would_be_kept(make_trainer):
+def test_trainer_validation_with_swa_measures_averaged_weights(make_trainer):
     validate = FakeValidation([0.1, 0.2, 0.3])
     trainer = make_trainer(validate, max_epochs=3, swa_start=1, swa_every=2, n_iter_no_change=3)
     run(trainer)
@@ -77,7 +77,7 @@ def test_validation_measures_the_weights_that_would_be_kept(make_trainer):
     assert_same_weights(weights(trainer.network), validate.seen[2][1])
 
 
-def test_dropout_is_on_again_after_validation(make_trainer):
+def test_trainer_dropout_is_on_again_after_validation(make_trainer):
     trainer = make_trainer(FakeValidation([0.1] * 3), max_epochs=3)
     modes = []
     dropouts = [m for m in trainer.network.modules() if isinstance(m, torch.nn.Dropout)]
