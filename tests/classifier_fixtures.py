@@ -24,10 +24,10 @@ MODES = ("direct", "two-stage")
 
 
 def save_lively_encoder(folder: Path, *, hidden: int = 16) -> str:
-    """Save a tiny BERT whose [CLS] states differ from text to text, and that drops nothing.
+    """Save a tiny BERT without dropout whose [CLS] states differ from text to text.
 
-    With the usual small random weights all texts look the same to it, so that tests of
-    predictions would compare ties.
+    With the usual small random weights, it represents all texts alike, and tests of predictions
+    would compare ties.
     """
     path = save_tiny_encoder(folder, n_layers=1, hidden=hidden)
     model = AutoModel.from_pretrained(path)
@@ -42,7 +42,7 @@ def save_lively_encoder(folder: Path, *, hidden: int = 16) -> str:
 
 @functools.cache
 def encoder_path() -> str:
-    """The folder of the encoder that the tests share, whichever process makes it."""
+    """Return the folder of the encoder that all test processes share."""
     encoder = Path(os.environ["SKXMC_TESTS_FOLDER"]) / "encoder"
     if not encoder.exists():
         made = tempfile.mkdtemp(dir=encoder.parent)
@@ -54,12 +54,12 @@ def encoder_path() -> str:
 
 @functools.cache
 def dataset() -> tuple[list[str], sparse.csr_array]:
-    """64 texts of up to some 60 tokens with 30 labels, some of them without a text."""
+    """Make 64 texts of up to about 60 tokens with 30 labels, some of them without a text."""
     return make_xmc(64, 30, n_labels_per_sample=2, n_noise_words=2, random_state=0)
 
 
 def make_classifier(mode: str = "two-stage", **params: Any) -> LightXMLClassifier:
-    """A classifier that is fitted in a fraction of a second; unfitted."""
+    """Make an unfitted classifier whose `fit` takes a fraction of a second."""
     is_direct = mode == "direct"
     defaults = {
         "encoder": encoder_path(),
@@ -82,12 +82,12 @@ def make_classifier(mode: str = "two-stage", **params: Any) -> LightXMLClassifie
 
 @functools.cache
 def fitted(mode: str = "two-stage") -> LightXMLClassifier:
-    """A classifier fitted to `dataset()`. Shared: copy it before changing it."""
+    """Return a shared classifier fitted to `dataset()`. Copy it before changing it."""
     return make_classifier(mode).fit(*dataset())
 
 
 def assert_same_predictions(left: Any, right: Any, texts: list[str] | None = None) -> None:
-    """Scores of all recalled labels are the same, bit for bit."""
+    """Check that scores of all recalled labels are equal bit for bit."""
     texts = dataset()[0] if texts is None else texts
     left, right = left.decision_function(texts), right.decision_function(texts)
     assert left.shape == right.shape
@@ -96,18 +96,18 @@ def assert_same_predictions(left: Any, right: Any, texts: list[str] | None = Non
 
 
 def differ(left: Any, right: Any) -> bool:
-    """Whether two classifiers score some text differently."""
+    """Check if two classifiers score some text differently."""
     texts = dataset()[0]
     left, right = left.decision_function(texts), right.decision_function(texts)
     return left.shape != right.shape or not np.array_equal(left.toarray(), right.toarray())
 
 
 def generator_states() -> tuple[Any, ...]:
-    """The states of all global random generators, to compare."""
+    """Return the states of all global random generators, to compare them."""
     numpy_state = np.random.get_state()[1].tolist()  # noqa: NPY002
     return random.getstate(), numpy_state, torch.get_rng_state().tolist()
 
 
 def weights_digest(clf: LightXMLClassifier) -> str:
-    """A hash of all weights, to the bit."""
+    """Return a hash of all weights, equal only if they are equal bit for bit."""
     return joblib.hash({name: w.numpy() for name, w in clf.network_.state_dict().items()})

@@ -1,4 +1,4 @@
-"""Shared settings of the tests: offline, no windows, few threads; tiny encoders."""
+"""Shared settings of the tests: offline, no windows, few threads, and tiny encoders."""
 
 import functools
 import os
@@ -7,17 +7,17 @@ import tempfile
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-# A process of pytest-xdist has a core to itself; it inherits what the first process sets here.
+# Each process of pytest-xdist has a core to itself. It inherits the settings of the first process.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["MPLBACKEND"] = "Agg"  # draws to memory
-# In a shell's background job Ctrl-C is ignored, also by the processes that tests start and stop.
+# Background jobs of a shell ignore Ctrl-C, and so would the processes that tests start and stop.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-# Their assertions show values when they fail, as those of the tests do.
+# Failing assertions in these modules show values, as those in tests do.
 pytest.register_assert_rewrite(
     "dataset_files",
     "property_checks",
@@ -26,12 +26,12 @@ pytest.register_assert_rewrite(
     "validation_helpers",
 )
 
-# Property tests: the same few cases every time, or many new ones (docs/contributing.md).
+# Property tests run the same few cases every time, or many new ones (docs/contributing.md).
 SHARED = {
     "deadline": None,
     "database": None,
     "suppress_health_check": [HealthCheck.too_slow],
-    "phases": [Phase.explicit, Phase.generate, Phase.shrink],  # to explain takes minutes
+    "phases": [Phase.explicit, Phase.generate, Phase.shrink],  # Phase.explain takes minutes
     "report_multiple_bugs": False,
 }
 settings.register_profile("ci", max_examples=10, derandomize=True, **SHARED)
@@ -40,7 +40,7 @@ settings.load_profile(os.environ.get("SKXMC_HYPOTHESIS_PROFILE", "ci"))
 
 
 def pytest_configure(config):
-    """Make a folder that all processes of this run share: its name is in the names of tests."""
+    """Make a folder for all processes of this run, because its path is part of test ids."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         folder = tempfile.TemporaryDirectory(prefix="skxmc-tests-")
         os.environ["SKXMC_TESTS_FOLDER"] = folder.name
@@ -49,11 +49,11 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory):
-    """Function of the arguments of `save_tiny_encoder` that returns a folder, made only once."""
+    """Return a function that saves a tiny encoder, once per set of arguments, to a folder."""
     from tiny_encoders import save_tiny_encoder  # slow to import: only where needed
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # over the one tensor file of a tiny encoder
+    logging.disable_progress_bar()  # a bar for the one tensor file of a tiny encoder is noise
     folders = {}
 
     def folder_of(family="bert", **options):
@@ -68,7 +68,7 @@ def tiny_encoder(tmp_path_factory):
 
 @pytest.fixture
 def trainers(monkeypatch):
-    """The trainers that classifiers make from now on."""
+    """Record the trainers that classifiers make."""
     from skxmc._training import phases  # slow to import: only where needed
 
     made = []
@@ -84,7 +84,7 @@ def trainers(monkeypatch):
 
 @pytest.fixture
 def make_trainer(tiny_encoder):
-    """Function of the arguments of `make_trainer_with`, but for the encoder."""
+    """Return `make_trainer_with` for a tiny encoder."""
     from training_fixtures import make_trainer_with  # slow to import: only where needed
 
     return functools.partial(make_trainer_with, tiny_encoder())

@@ -1,4 +1,4 @@
-"""LightXMLClassifier.fit: forms of X and y, what it learns and leaves alone, its parameters."""
+"""LightXMLClassifier.fit: forms of X and y, parameters, fitted attributes, reproducibility."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,7 +30,7 @@ NAMES = [f"tag {i:02d}" for i in range(Y.shape[1])]
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_learns_what_words_mean(mode):
+def test_fit_words_that_name_labels_are_learned(mode):
     words = ["aaaa", "kkkk", "zzzz", "0000", "mmmm", "qqqq", "tttt", "gggg", "xxxx", "dddd"]
     rng = np.random.default_rng(0)
     pairs = [sorted(rng.choice(10, 2, replace=False).tolist()) for _ in range(100)]
@@ -38,7 +38,7 @@ def test_learns_what_words_mean(mode):
     clf = make_classifier(mode, max_epochs=10).fit(texts, pairs)
     losses = [epoch["loss"] for epoch in clf.history_]
     assert losses[-1] < losses[0] / 2
-    assert clf.score(texts, pairs) > 0.8  # a guess reaches 0.2
+    assert clf.score(texts, pairs) > 0.8  # random predictions reach 0.2
     assert precision_at_k(pairs, clf.predict_topk(texts, 2), k=2, classes=clf.classes_) > 0.7
 
 
@@ -59,13 +59,13 @@ def test_learns_what_words_mean(mode):
     ],
     ids=["csr", "csc", "coo", "lil", "csc_array", "bool", "dense", "dense int"],
 )
-def test_every_form_of_y_gives_the_same_model(form):
+def test_fit_any_form_of_y_gives_same_model(form):
     clf = make_classifier().fit(X, form(Y))
     np.testing.assert_array_equal(clf.classes_, np.arange(Y.shape[1]))
     assert_same_predictions(clf, fitted())
 
 
-def test_names_of_labels_become_classes():
+def test_fit_label_names_become_classes():
     named = make_classifier().fit(X, Y, label_names=NAMES)
     frame = make_classifier().fit(X, pd.DataFrame(Y.toarray(), columns=NAMES))
     for clf in (named, frame):
@@ -75,7 +75,7 @@ def test_names_of_labels_become_classes():
         np.testing.assert_array_equal(best, clf.classes_[fitted().predict_topk(X, 3).labels])
 
 
-def test_lists_of_labels():
+def test_fit_label_collections_give_same_model_as_matrix():
     used = np.flatnonzero(Y.sum(axis=0))
     lists = [[NAMES[i] for i in Y[[row]].indices[::-1]] for row in range(len(X))]
     clf = make_classifier().fit(X, lists)
@@ -88,13 +88,13 @@ def test_lists_of_labels():
     [tuple, np.array, lambda x: np.array(x, dtype=object), pd.Series],
     ids=["tuple", "array", "array of objects", "series"],
 )
-def test_every_form_of_x_gives_the_same_model(form):
+def test_fit_any_form_of_x_gives_same_model(form):
     clf = make_classifier().fit(form(X), Y)
     assert_same_predictions(clf, fitted())
     np.testing.assert_array_equal(clf.predict_topk(form(X)).scores, fitted().predict_topk(X).scores)
 
 
-def test_a_frame_keeps_its_order_whatever_its_index():
+def test_fit_pandas_index_does_not_change_order():
     index = np.arange(len(X))[::-1]
     frame = pd.DataFrame(Y.toarray(), index=index)
     clf = make_classifier().fit(pd.Series(X, index=index), frame)
@@ -104,7 +104,7 @@ def test_a_frame_keeps_its_order_whatever_its_index():
 # ---------------------------------------------------------------- parameters
 
 
-def test_init_only_keeps_its_arguments():
+def test_init_invalid_arguments_are_stored_unchecked():
     clusterer = BalancedLabelClusterer()
     clf = LightXMLClassifier("no such encoder", max_length=-3, clusterer=clusterer, device=7)
     assert clf.clusterer is clusterer
@@ -113,7 +113,7 @@ def test_init_only_keeps_its_arguments():
         clf.predict_topk(["a"])
 
 
-def test_get_params_set_params_clone_repr():
+def test_classifier_params_clone_and_repr_follow_sklearn():
     clf = make_classifier()
     assert clf.get_params()["clusterer__max_cluster_size"] == 4
     assert clf.set_params(clusterer__max_cluster_size=8, dropout=0.3) is clf
@@ -127,7 +127,7 @@ def test_get_params_set_params_clone_repr():
     assert not hasattr(clone(fitted()), "network_")
 
 
-def test_fit_leaves_parameters_alone():
+def test_fit_parameters_stay_unmodified():
     clf = make_classifier(head_learning_rate=None, n_candidate_clusters=100)
     before = clf.get_params()
     state = dict(vars(clf.clusterer))
@@ -137,7 +137,7 @@ def test_fit_leaves_parameters_alone():
     assert vars(clf.clusterer) == state
 
 
-def test_y_and_x_are_not_modified():
+def test_fit_inputs_stay_unmodified():
     texts, y = list(X), Y.copy()
     y.data[0] = 0
     before = y.copy()
@@ -147,7 +147,7 @@ def test_y_and_x_are_not_modified():
     np.testing.assert_array_equal(y.indices, before.indices)
 
 
-def test_clusterer_is_cloned_and_fitted_to_the_labels():
+def test_fit_clusterer_is_cloned_and_clusters_the_labels():
     for size, n_clusters in ((4, 8), (8, 4), (30, 1), ("auto", 30)):
         clf = make_classifier("direct", max_epochs=1)
         clf.set_params(clusterer__max_cluster_size=size).fit(X, Y)
@@ -156,7 +156,7 @@ def test_clusterer_is_cloned_and_fitted_to_the_labels():
         assert not hasattr(clf.clusterer, "labels_")
 
 
-def test_clusterer_gets_seed_and_threads_unless_it_has_its_own():
+def test_fit_clusterer_without_seed_or_threads_gets_them():
     clf = make_classifier(n_jobs=1, max_epochs=1).fit(X, Y)
     assert isinstance(clf.clusterer_.random_state, int)
     assert clf.clusterer_.n_jobs == 1
@@ -168,7 +168,7 @@ def test_clusterer_gets_seed_and_threads_unless_it_has_its_own():
 
 
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix, np.ndarray.tolist], ids=repr)
-def test_label_features_decide_the_clusters(form):
+def test_fit_label_features_decide_the_clusters(form):
     odd = np.arange(30) % 2
     clf = make_classifier(max_epochs=1, clusterer=BalancedLabelClusterer(max_cluster_size=15))
     clf.fit(X, Y, label_features=form(np.eye(2)[odd]))
@@ -176,13 +176,13 @@ def test_label_features_decide_the_clusters(form):
     assert parts == {(0,) * 15, (1,) * 15}
 
 
-def test_label_features_need_a_row_for_each_label():
+def test_fit_label_features_with_wrong_rows_raise_error():
     with pytest.raises(ValueError, match=r"label_features has 64 rows, but there are 30 labels"):
         make_classifier().fit(X, Y, label_features=np.ones((64, 2)))
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_candidate_clusters_are_counted_from_labels_and_clipped(mode, monkeypatch):
+def test_fit_n_candidate_clusters_limits_scored_labels(mode, monkeypatch):
     size = 1 if mode == "direct" else 4
     for wanted, most in ((1, size), (3, 3 * size), (10**6, 30), ("auto", 30)):
         clf = make_classifier(mode, n_candidate_clusters=wanted, max_epochs=1).fit(X, Y)
@@ -195,19 +195,19 @@ def test_candidate_clusters_are_counted_from_labels_and_clipped(mode, monkeypatc
 
 
 @pytest.mark.parametrize(("max_size", "n_recalled"), [(1, 2000), (16, 125), (62, 33), (5000, 1)])
-def test_auto_is_2000_candidate_labels(max_size, n_recalled):
+def test_candidate_clusters_auto_hold_2000_labels(max_size, n_recalled):
     layout = SimpleNamespace(max_size=max_size, n_clusters=8192)
     assert settings.resolve_candidate_clusters("auto", layout) == n_recalled
 
 
-def test_labels_are_clustered_by_their_texts():
+def test_fit_default_clusters_follow_tfidf_of_texts():
     clf = make_classifier(max_epochs=1).fit(X, Y)
     features = label_features(Y, TfidfVectorizer(dtype=np.float32).fit_transform(X))
     expected = clone(clf.clusterer_).fit(features)
     np.testing.assert_array_equal(clf.clusterer_.labels_, expected.labels_)
 
 
-def test_bottleneck_matters_in_two_stages_only():
+def test_fit_bottleneck_dim_in_direct_mode_only_warns():
     with pytest.warns(UserWarning, match="^bottleneck_dim=4 has no effect in the direct mode") as w:
         direct = [make_classifier("direct", **d).fit(X, Y) for d in ({}, {"bottleneck_dim": 4})]
     assert [Path(warning.filename).name for warning in w] == [Path(__file__).name]
@@ -219,11 +219,11 @@ def test_bottleneck_matters_in_two_stages_only():
     assert differ(*staged)
 
 
-# ---------------------------------------------------------------- what fit leaves behind
+# ---------------------------------------------------------------- fitted attributes, seeds
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_fitted_attributes(mode):
+def test_fit_sets_fitted_attributes_and_history(mode):
     clf = fitted(mode)
     assert clf.n_labels_ == len(clf.classes_) == 30
     assert clf.n_iter_ == len(clf.history_) == 2
@@ -242,7 +242,7 @@ def test_fitted_attributes(mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_same_seed_same_model(mode):
+def test_fit_same_seed_gives_same_model(mode):
     assert_same_predictions(make_classifier(mode).fit(X, Y), fitted(mode))
     generators = [np.random.RandomState(3) for _ in range(2)]
     left, right = (make_classifier(mode, random_state=g).fit(X, Y) for g in generators)
@@ -253,7 +253,7 @@ def test_same_seed_same_model(mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_global_generators_are_left_alone(mode):
+def test_fit_and_predict_do_not_use_global_generators(mode):
     before = generator_states()
     clf = make_classifier(mode, early_stopping=True).fit(X, Y)
     assert generator_states() == before
@@ -261,12 +261,12 @@ def test_global_generators_are_left_alone(mode):
     clf.decision_function(X)
     clf.encode(X)
     assert generator_states() == before
-    torch.manual_seed(12345)  # nor do they decide anything
+    torch.manual_seed(12345)  # they do not change the model either
     np.random.seed(12345)  # noqa: NPY002
     assert_same_predictions(clf, make_classifier(mode, early_stopping=True).fit(X, Y))
 
 
-def test_fit_starts_anew():
+def test_fit_again_ignores_previous_model():
     clf = make_classifier().fit(X[:20], Y[:20, :5])
     assert_same_predictions(clf.fit(X, Y), fitted())
     assert clf.n_labels_ == 30
@@ -274,7 +274,7 @@ def test_fit_starts_anew():
 
 @pytest.mark.parametrize("sampling", ["dynamic", "static"])
 def test_fit_with_int8_trains_like_auto(sampling):
-    """So do the initial heads, and the recall of static negatives."""
+    """This includes initial heads and static negatives."""
     params = {"negative_sampling": sampling, "n_candidate_clusters": 3}
     clf = make_classifier(**params, precision="int8").fit(X, Y, validation_data=(X, Y))
     other = make_classifier(**params, precision="auto").fit(X, Y)
@@ -288,7 +288,7 @@ def test_fit_with_int8_on_gpu_is_refused(monkeypatch):
         make_classifier(precision="int8").fit(X, Y)
 
 
-def test_defaults_of_the_contract():
+def test_classifier_defaults_have_documented_values():
     expected = {
         "encoder": "bert-base-uncased",
         "max_length": 128,

@@ -1,4 +1,4 @@
-"""LightXMLClassifier: what its predictions are, and the odd input that is legal."""
+"""LightXMLClassifier: its predictions, and unusual but legal input."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def clf(request):
 # ---------------------------------------------------------------- methods
 
 
-def test_predict_is_score_from_the_threshold_on(clf):
+def test_predict_any_threshold_matches_decision_function(clf):
     scores = clf.decision_function(X)
     default = clf.threshold
     try:
@@ -36,7 +36,7 @@ def test_predict_is_score_from_the_threshold_on(clf):
         clf.set_params(threshold=default)
 
 
-def test_predict_proba_is_the_decision_function(clf):
+def test_predict_proba_equals_decision_function(clf):
     assert (clf.predict_proba(X) != clf.decision_function(X)).nnz == 0
 
 
@@ -49,7 +49,7 @@ def test_score_is_precision_at_1(clf):
     assert clf.score(X, lists) == pytest.approx(expected)
 
 
-def test_encode(clf):
+def test_encode_returns_cls_states_from_last_layer_down(clf):
     features = clf.encode(X)
     assert features.shape == (64, 2 * 16)
     assert features.dtype == np.float32
@@ -60,7 +60,7 @@ def test_encode(clf):
     np.testing.assert_allclose(features[3], expected, atol=1e-5)
 
 
-def test_scores_are_the_product_of_recall_and_rank():
+def test_decision_function_is_product_of_recall_and_rank():
     clf = fitted()
     network = clf.network_
     features = clf.encode(X[:5]) - network.feature_mean.numpy()
@@ -77,7 +77,7 @@ def test_scores_are_the_product_of_recall_and_rank():
     np.testing.assert_allclose(clf.decision_function(X[:5]).toarray(), scores, atol=1e-5)
 
 
-def test_direct_scores_are_those_of_recall():
+def test_decision_function_direct_mode_is_recall_score():
     clf = fitted("direct")
     weight, bias = (p.detach().numpy() for p in clf.network_.recall_head.parameters())
     features = clf.encode(X[:5]) - clf.network_.feature_mean.numpy()
@@ -86,7 +86,7 @@ def test_direct_scores_are_those_of_recall():
     np.testing.assert_allclose(scores[:, np.arange(30)], expected, atol=1e-5)
 
 
-def test_no_text_gives_empty_results(clf):
+def test_predictions_no_texts_are_empty(clf):
     for none in ([], (), np.array([], dtype=object)):
         assert clf.predict_topk(none, 3).labels.shape == (0, 3)
         assert clf.predict_topk(none, 3).scores.shape == (0, 3)
@@ -98,11 +98,11 @@ def test_no_text_gives_empty_results(clf):
         assert clf.encode(none).shape == (0, 32)
 
 
-# ---------------------------------------------------------------- odd but legal
+# ---------------------------------------------------------------- unusual but legal
 
 
 def check_ranks_all(clf, texts, n_labels):
-    """All labels of each text come out, each once, with sound scores."""
+    """Check that each text gets all labels once, with scores in 0 to 1."""
     best = clf.predict_topk(texts, n_labels)
     assert best.labels.shape == (len(texts), n_labels)
     assert all(set(row) == set(clf.classes_) for row in best.labels)
@@ -114,7 +114,7 @@ def check_ranks_all(clf, texts, n_labels):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("n_labels", [1, 2, 3])
-def test_very_few_labels(mode, n_labels):
+def test_fit_few_labels_ranks_all_labels(mode, n_labels):
     lists = [[i % n_labels] for i in range(12)]
     clf = make_classifier(mode).fit(X[:12], lists)
     check_ranks_all(clf, X[:4], n_labels)
@@ -122,18 +122,18 @@ def test_very_few_labels(mode, n_labels):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_one_document(mode):
+def test_fit_one_text_ranks_all_labels(mode):
     clf = make_classifier(mode).fit(["only this"], [["a", "b", "c", "d", "e"]])
     check_ranks_all(clf, ["only this", "another"], 5)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_k_is_all_labels(mode):
+def test_predict_topk_k_of_all_labels_ranks_all_labels(mode):
     check_ranks_all(fitted(mode), X, 30)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_texts_without_labels_labels_without_texts(mode):
+def test_fit_texts_without_labels_and_unused_labels_ranks_all_labels(mode):
     y = np.zeros((20, 11))
     y[3, [0, 7]] = y[9, 4] = 1
     clf = make_classifier(mode).fit(X[:20], y)
@@ -160,12 +160,12 @@ ODD = [
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_odd_texts(mode):
+def test_predict_topk_odd_texts_do_not_depend_on_batch(mode):
     clf = make_classifier(mode).fit(ODD, [[i % 5] for i in range(len(ODD))])
     check_ranks_all(clf, ODD, 5)
     best = clf.predict_topk(ODD, 5)
     np.testing.assert_array_equal(best.labels[2], best.labels[3])
-    # In whatever company; the longest text is cut where its neighbours cannot tell.
+    # The scores of a text do not depend on its batch, although the longest text is cut.
     for row, text in enumerate(ODD):
         alone = clf.predict_topk([text], 5)
         np.testing.assert_allclose(alone.scores[0], best.scores[row], atol=1e-5)
@@ -174,18 +174,18 @@ def test_odd_texts(mode):
 
 
 @pytest.mark.parametrize("texts", [[""], ["", " "], ["?!"], ["a"] * 40], ids=repr)
-def test_texts_without_words(texts):
+def test_fit_texts_without_words_ranks_all_labels(texts):
     clf = make_classifier().fit(texts, [["a", "b", "c", "d", "e"]] * len(texts))
     check_ranks_all(clf, texts, 5)
 
 
-def test_label_features_of_characters_where_there_are_no_words():
+def test_tfidf_texts_without_words_use_characters():
     assert cache._tfidf(["?!", "!-", ""]).shape == (3, 3)
     assert cache._tfidf(["?! word", "two words", ""]).shape == (3, 3)
     assert cache._tfidf(["", ""]).shape == (2, 1)
 
 
-def test_more_positive_clusters_than_candidates():
+def test_fit_more_positive_than_candidate_clusters_ranks_all_labels():
     everything = np.ones((6, 30))
     clf = make_classifier(n_candidate_clusters=1).fit(X[:6], everything)
     check_ranks_all(clf, X[:6], 30)

@@ -1,4 +1,4 @@
-"""LightXMLClassifier.fit: epochs, rates, dropout, and all else that decides how it trains."""
+"""LightXMLClassifier.fit: epochs, learning rates, dropout, and other training parameters."""
 
 import copy
 from pathlib import Path
@@ -23,7 +23,7 @@ from skxmc._training import settings
 X, Y = dataset()
 
 
-def test_an_average_that_training_does_not_reach():
+def test_fit_swa_start_after_last_epoch_only_warns():
     with pytest.warns(UserWarning, match="^swa_start=2 is not reached in epochs 0 to 1, so") as w:
         late = make_classifier(swa_start=2, max_epochs=2).fit(X, Y)
     assert [Path(warning.filename).name for warning in w] == [Path(__file__).name]
@@ -57,24 +57,24 @@ def test_an_average_that_training_does_not_reach():
     ],
     ids=str,
 )
-def test_every_parameter_of_training_has_an_effect(params):
+def test_fit_each_training_parameter_changes_model(params):
     assert differ(make_classifier(**params).fit(X, Y), fitted())
 
 
-def test_auto_epochs():
+def test_auto_epochs_more_texts_give_fewer_epochs():
     epochs = {1: 10, 5_000: 10, 20_000: 5, 45_000: 4, 53_000: 3, 200_000: 2, 600_000: 1, 10**9: 1}
     assert {n: settings.auto_epochs(n) for n in epochs} == epochs
 
 
 @pytest.mark.parametrize(("n_at_one_epoch", "epochs"), [(64, 1), (9 * 64, 3), (12 * 64, 3), (1, 1)])
-def test_epochs_are_fewer_the_more_texts_there_are(n_at_one_epoch, epochs, monkeypatch):
+def test_fit_auto_epochs_follow_number_of_texts(n_at_one_epoch, epochs, monkeypatch):
     monkeypatch.setattr(settings, "AUTO_TEXTS", n_at_one_epoch)
     assert make_classifier(max_epochs="auto").fit(X, Y).n_iter_ == epochs
 
 
 @pytest.mark.parametrize(("max_epochs", "dropout", "of_encoder"), [(4, 0.3, 0.0), (5, 0.5, 0.1)])
-def test_dropout_is_higher_where_epochs_are_many(max_epochs, dropout, of_encoder, tmp_path):
-    """The encoder's own, which is 0.1 here, is left alone then."""
+def test_fit_auto_dropout_is_higher_with_many_epochs(max_epochs, dropout, of_encoder, tmp_path):
+    """With many epochs, the encoder keeps its own rate, which is 0.1 here."""
     encoder = save_tiny_encoder(tmp_path / "encoder", n_layers=1)
     params = {"encoder": encoder, "dropout": "auto", "encoder_dropout": "auto"}
     clf = make_classifier(max_epochs=max_epochs, **params).fit(X[:16], Y[:16])
@@ -89,7 +89,7 @@ def test_dropout_is_higher_where_epochs_are_many(max_epochs, dropout, of_encoder
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_warm_start_keeps_what_the_model_was_built_with(mode):
+def test_warm_start_other_model_parameters_raise_error(mode):
     clf = copy.deepcopy(fitted(mode)).set_params(warm_start=True)
     size = clf.clusterer.max_cluster_size
     for params, message in (
@@ -98,13 +98,13 @@ def test_a_warm_start_keeps_what_the_model_was_built_with(mode):
         ({"clusterer": None}, f"clusterer__max_cluster_size is 'auto', .* was built with {size}"),
     ):
         if mode == "direct" and "bottleneck_dim" in params:
-            continue  # there is none
+            continue  # it has no bottleneck
         with pytest.raises(ValueError, match=message):
             copy.deepcopy(clf).set_params(**params).fit(X, Y)
     assert differ(copy.deepcopy(clf).set_params(clusterer__n_jobs=1).fit(X, Y), clf)
 
 
-def test_a_warm_start_takes_the_dropout_that_the_encoder_came_with(tmp_path):
+def test_warm_start_encoder_dropout_none_restores_its_rates(tmp_path):
     rates = []
     encoder = save_tiny_encoder(tmp_path)
     for first in (0.0, None):
@@ -116,24 +116,24 @@ def test_a_warm_start_takes_the_dropout_that_the_encoder_came_with(tmp_path):
 
 
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
-def test_fit_where_gradients_are_off(context):
+def test_fit_without_gradients_in_context_gives_same_model(context):
     with context():
         clf = make_classifier().fit(X, Y)
     assert_same_predictions(clf, fitted())
 
 
-def test_a_warm_start_takes_a_changed_dropout():
+def test_warm_start_changed_dropout_is_used():
     clf = copy.deepcopy(fitted()).set_params(warm_start=True, max_epochs=1, dropout=0.75)
     clf.fit(X, Y)
     assert clf.network_.dropout.p == clf.network_.settings["dropout"] == 0.75
 
 
-def test_no_more_than_ten_epochs_unless_asked_for():
+def test_fit_auto_epochs_are_at_most_10():
     assert LightXMLClassifier().max_epochs == "auto"
     assert make_classifier(max_epochs="auto").fit(X, Y).n_iter_ == 10
 
 
-def test_wider_encoders_learn_at_lower_rates():
+def test_fit_auto_learning_rate_falls_with_encoder_width():
     assert LightXMLClassifier().learning_rate == "auto"
     clf = make_classifier(learning_rate="auto", lr_schedule="constant").fit(X, Y)
     width = clf.network_.encoder.config.hidden_size
@@ -142,13 +142,13 @@ def test_wider_encoders_learn_at_lower_rates():
     assert_same_predictions(clf, by_hand)
 
 
-def test_head_learning_rate_none_is_the_learning_rate():
+def test_fit_head_learning_rate_none_uses_learning_rate():
     left = make_classifier(learning_rate=3e-3, head_learning_rate=None).fit(X, Y)
     right = make_classifier(learning_rate=3e-3, head_learning_rate=3e-3).fit(X, Y)
     assert_same_predictions(left, right)
 
 
-def test_verbose_shows_progress(capsys):
+def test_fit_verbose_1_shows_progress(capsys):
     clf = make_classifier(verbose=1, batch_size=4).fit(X, Y, validation_data=(X, Y))
     shown = capsys.readouterr()
     assert "epoch 2/2" in shown.err

@@ -1,4 +1,4 @@
-"""LightXMLClassifier: held-out data, early stopping, warm starts, and input that is refused."""
+"""LightXMLClassifier: held-out sets, early stopping, warm starts, and wrong input."""
 
 import re
 
@@ -23,7 +23,7 @@ X, Y = dataset()
 # ---------------------------------------------------------------- validation, early stopping
 
 
-def test_validation_data_is_measured_after_each_epoch():
+def test_fit_validation_data_is_measured_after_each_epoch():
     clf = make_classifier().fit(X[:50], Y[:50], validation_data=(X[50:], Y[50:]))
     assert len(clf.history_) == 2
     measured = precision_at_k(Y[50:], clf.predict_topk(X[50:], 5), k=5, classes=clf.classes_)
@@ -31,7 +31,7 @@ def test_validation_data_is_measured_after_each_epoch():
     assert_same_predictions(clf, make_classifier().fit(X[:50], Y[:50]))
 
 
-def test_validation_data_may_hold_unknown_labels():
+def test_fit_unknown_labels_in_validation_data_count_as_missed():
     known = [["a"], ["b"], ["c"], ["a", "b"]] * 16
     true = [["a", "never seen"], ["nor this"]]
     clf = make_classifier().fit(X, known, validation_data=(X[:2], true))
@@ -49,9 +49,9 @@ def test_validation_data_may_hold_unknown_labels():
         (X, r"validation_data must be a pair \(X, y\)"),
         (None, None),
     ],
-    ids=["lengths", "columns", "missing", "no pair", "none at all"],
+    ids=["lengths", "columns", "missing", "no pair", "None"],
 )
-def test_validation_data_is_checked(data, message):
+def test_fit_wrong_validation_data_raises_error(data, message):
     clf = make_classifier(max_epochs=1)
     if message is None:
         assert "valid_p_at_5" not in clf.fit(X, Y, validation_data=data).history_[0]
@@ -60,7 +60,7 @@ def test_validation_data_is_checked(data, message):
             clf.fit(X, Y, validation_data=data)
 
 
-def test_early_stopping_stops_when_nothing_is_gained():
+def test_fit_early_stopping_stops_without_gain():
     still = {"learning_rate": 0.0, "head_learning_rate": 0.0, "early_stopping": True}
     clf = make_classifier(max_epochs=9, n_iter_no_change=2, batch_size=1, **still).fit(X, Y)
     assert clf.n_iter_ == len(clf.history_) == 3
@@ -74,21 +74,21 @@ def test_early_stopping_stops_when_nothing_is_gained():
     assert wide.history_[0]["n_steps"] == 32
 
 
-def test_early_stopping_keeps_the_best_weights():
+def test_fit_early_stopping_keeps_best_weights():
     wild = {"learning_rate": 0.3, "head_learning_rate": 0.3, "lr_schedule": "constant"}
     clf = make_classifier(early_stopping=True, n_iter_no_change=4, max_epochs=6, **wild)
     clf.fit(X, Y, validation_data=(X, Y))
     measured = [epoch["valid_p_at_5"] for epoch in clf.history_]
-    assert measured[-1] < max(measured)  # else this test would test nothing
+    assert measured[-1] < max(measured)  # otherwise the test proves nothing
     assert precision_at_k(Y, clf.predict_topk(X, 5), k=5) == pytest.approx(max(measured))
-    assert clf.history_[0]["n_steps"] == 4  # nothing held out where validation_data is given
+    assert clf.history_[0]["n_steps"] == 4  # validation_data replaces the held-out set
 
 
-def test_early_stopping_needs_texts_to_train_on():
+def test_fit_early_stopping_with_too_few_texts_raises_error():
     clf = make_classifier(early_stopping=True, validation_fraction=0.5)
     with pytest.raises(ValueError, match="of 1 texts leaves none to train on"):
         clf.fit(["a"], [["x"]])
-    clf.set_params(validation_fraction=0.7)  # of four texts it leaves one, with this seed "d"
+    clf.set_params(validation_fraction=0.7)  # it leaves one of four texts, "d" with this seed
     with pytest.raises(ValueError, match="No text of the training part has a label"):
         clf.fit(["a", "b", "c", "d"], [["x"], ["x"], ["x"], []])
 
@@ -96,7 +96,7 @@ def test_early_stopping_needs_texts_to_train_on():
 # ---------------------------------------------------------------- warm start
 
 
-def test_warm_start_goes_on():
+def test_warm_start_continues_from_previous_weights():
     clf = make_classifier(warm_start=True, lr_schedule="constant").fit(X, Y)
     first = clf.history_
     clf.set_params(encoder="not needed any more").fit(X, Y)
@@ -108,8 +108,8 @@ def test_warm_start_goes_on():
 
 @pytest.mark.parametrize("name", ["tag {}".format, lambda label: label + 7], ids=["str", "int"])
 @pytest.mark.parametrize("form", ["lists", "frame", "matrix"])
-def test_warm_start_with_some_of_the_labels_by_name(name, form):
-    """They are what a matrix of all labels is."""
+def test_warm_start_some_labels_by_name_train_their_columns(name, form):
+    """A matrix of all labels gives the same model."""
     names = [name(label) for label in range(30)]
     found, expected = (make_classifier(warm_start=True) for _ in range(2))
     for clf in (found, expected):
@@ -128,11 +128,11 @@ def test_warm_start_with_some_of_the_labels_by_name(name, form):
     new = re.escape(f"of which there are 30, but {name(31)!r} is new. Pass coll")
     with pytest.raises(ValueError, match=new):
         found.fit(X[:3], [*lists[:2], [name(31)]])
-    with pytest.raises(ValueError, match=new):  # though no text has it
+    with pytest.raises(ValueError, match=new):  # although no text has it
         found.fit(X[:3], frame.assign(**{"x": 0}).rename(columns={"x": name(31)}))
 
 
-def test_warm_start_refuses_other_labels():
+def test_warm_start_other_labels_raise_error():
     clf = make_classifier(warm_start=True).fit(X, Y)
     for y, names in ((Y[:, :29], None), (Y, [f"tag {i}" for i in range(30)])):
         with pytest.raises(ValueError, match="warm_start=True needs the labels of the previous"):
@@ -141,7 +141,7 @@ def test_warm_start_refuses_other_labels():
     assert clf.set_params(warm_start=False).fit(X, Y[:, :29]).n_labels_ == 29
 
 
-# ---------------------------------------------------------------- input that is refused
+# ---------------------------------------------------------------- wrong input
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_warm_start_refuses_other_labels():
         (X[:2], None, ValueError, "requires y to be passed, but the target y is None"),
     ],
 )
-def test_bad_texts_and_labels(texts, y, error, message):
+def test_fit_bad_texts_or_labels_raise_error(texts, y, error, message):
     clf = make_classifier()
     with pytest.raises(error, match=message):
         clf.fit(texts, y)
@@ -202,19 +202,19 @@ def test_bad_texts_and_labels(texts, y, error, message):
     ],
     ids=str,
 )
-def test_bad_parameters(params, message):
+def test_fit_bad_parameters_raise_error(params, message):
     clf = make_classifier(**params)
     with pytest.raises(ValueError, match=message):
         clf.fit(X, Y)
     assert not hasattr(clf, "network_")
 
 
-def test_the_limits_themselves_are_legal():
+def test_fit_encoder_limits_themselves_are_legal():
     clf = make_classifier(n_feature_layers=2, max_length=64, max_epochs=1).fit(X[:8], Y[:8])
     assert clf.encode(["b " * 500]).shape == (1, 32)
 
 
-def test_a_failed_fit_leaves_the_fitted_model_alone():
+def test_fit_error_keeps_previous_model():
     clf = make_classifier().fit(X, Y)
     for params, y in (({}, Y[:3]), ({"encoder": "/no/such"}, Y), ({"device": "cuda:99"}, Y)):
         with pytest.raises(ValueError, match=r"encoder=|device=|y has"):
@@ -224,7 +224,7 @@ def test_a_failed_fit_leaves_the_fitted_model_alone():
 
 
 @pytest.mark.parametrize("k", [0, -1, 31, True, 2.0, "3", None])
-def test_k_out_of_range(k):
+def test_predict_topk_k_out_of_range_raises_error(k):
     with pytest.raises(ValueError, match=r"k is .*(must be a whole number|only 30 labels)"):
         fitted().predict_topk(X, k)
     if k is not None:
@@ -235,7 +235,7 @@ def test_k_out_of_range(k):
 @pytest.mark.parametrize(
     "method", ["predict", "predict_topk", "predict_proba", "decision_function", "encode"]
 )
-def test_bad_texts_in_prediction(method):
+def test_predictions_bad_texts_raise_error(method):
     predict = getattr(fitted(), method)
     with pytest.raises(ValueError, match="Iterable over raw text documents expected"):
         predict("a text")
@@ -245,7 +245,7 @@ def test_bad_texts_in_prediction(method):
         predict([1])
 
 
-def test_precisions_agree_roughly():
+def test_fit_bf16_has_similar_loss_as_fp32():
     clf = fitted()
     half = make_classifier(precision="bf16").fit(X, Y)
     assert np.isfinite(half.predict_topk(X).scores).all()

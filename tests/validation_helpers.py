@@ -1,4 +1,4 @@
-"""What the tests of texts and labels share."""
+"""Helpers for the tests of texts and labels."""
 
 import enum
 
@@ -16,14 +16,14 @@ INDICATOR = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 1]])
 
 
 def assert_canonical(labels, expected):
-    """The indicator equals `expected` and has the form that the rest of the package relies on."""
+    """Check that the indicator equals `expected`, in the form that the package relies on."""
     assert isinstance(labels, Labels)
     matrix = labels.matrix
     assert isinstance(matrix, sparse.csr_array)
     assert matrix.dtype == np.float32
     assert matrix.indices.dtype == matrix.indptr.dtype == np.int32
     np.testing.assert_array_equal(matrix.toarray(), expected)
-    # Rebuilt, so that no flag of the matrix is taken on trust.
+    # Rebuilt, so that the check does not trust flags of the matrix.
     rebuilt = sparse.csr_array((matrix.data, matrix.indices, matrix.indptr), shape=matrix.shape)
     assert rebuilt.has_canonical_format
     assert (matrix.data == 1).all()
