@@ -1,4 +1,4 @@
-"""The documentation does what it says: its code runs, its error messages are those raised."""
+"""The documentation is right: its code runs, and the package has the messages it quotes."""
 
 import ast
 import re
@@ -21,7 +21,7 @@ BEFORE_MESSAGES_OF_OTHERS = "## From scikit-learn and PyTorch"
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if CODE.search(page.read_text("utf-8"))], ids=lambda p: p.stem
 )
-def test_the_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
+def test_docs_code_of_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     namespace = {}
     for code in code_of(page):
@@ -30,8 +30,8 @@ def test_the_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch)
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Too few held-out texts")
-def test_the_code_of_the_readme_runs(tmp_path, monkeypatch):
-    """For one epoch each."""
+def test_readme_code_runs(tmp_path, monkeypatch):
+    """Each fit takes one epoch."""
     monkeypatch.chdir(tmp_path)
     namespace = {}
     first, *others = code_of(README)
@@ -45,14 +45,14 @@ def test_the_code_of_the_readme_runs(tmp_path, monkeypatch):
 
 
 def code_of(page):
-    """The blocks of a page, compiled so that a traceback names the line of the page."""
+    """Compile the code blocks of a page, with its line numbers in tracebacks."""
     text = page.read_text("utf-8")
     for block in CODE.finditer(text):
         lines_before = text[: block.start(1)].count("\n")
         yield compile("\n" * lines_before + block.group(1), page, "exec")
 
 
-def test_the_error_messages_of_troubleshooting_are_raised_somewhere():
+def test_troubleshooting_messages_appear_in_package():
     sources = [path.read_text("utf-8") for path in Path(skxmc.__file__).parent.rglob("*.py")]
     raised = [text for source in sources for text in texts_of(ast.parse(source))]
     page = (DOCS / "guide" / "troubleshooting.md").read_text("utf-8")
@@ -64,7 +64,7 @@ def test_the_error_messages_of_troubleshooting_are_raised_somewhere():
 
 
 def texts_of(tree):
-    """Strings of a module but docstrings; what an f-string fills in is left out."""
+    """Find the strings of a module except docstrings, without the fields of f-strings."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr):
             node.value = ast.Pass()

@@ -1,4 +1,4 @@
-"""Properties of fit: any legal input trains a sound model; anything else is refused by name."""
+"""Properties of fit: legal input trains a sound model, and errors name wrong input."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def without(strategy, value):
     return strategy.filter(lambda drawn: drawn is not value)
 
 
-# For each parameter, what it must not be.
+# Wrong values of each parameter.
 WRONG = {
     LightXMLClassifier: {
         "encoder": st.sampled_from([None, 3, b"bert", "", "no/such", "no-such", "/", "a\0b"]),
@@ -129,7 +129,7 @@ WRONG = {
 
 
 def make(kind, **params):
-    """An unfitted estimator that is fitted in no time."""
+    """Make an unfitted estimator that is fast to fit."""
     if kind is LightXMLClassifier:
         return make_classifier(**{"max_epochs": 1, **params})
     if kind is LightXMLEnsemble:
@@ -147,7 +147,7 @@ TEXT_CLASSIFIERS = [kind for kind in WRONG if kind is not BalancedLabelClusterer
 
 @cases(7)
 @given(st.data(), MODES, columns_of_text(), st.sampled_from(["centroids", "priors", "random"]))
-def test_fit_takes_texts_and_labels_in_any_form(data, mode, drawn, head_init):
+def test_fit_any_form_of_texts_and_labels_gives_sound_model(data, mode, drawn, head_init):
     column, texts = drawn
     dense = data.draw(indicators(min_rows=len(texts), max_rows=len(texts)))
     assume(dense.any())
@@ -162,7 +162,7 @@ def test_fit_takes_texts_and_labels_in_any_form(data, mode, drawn, head_init):
     assert_same_predictions(clf, plain, texts)
 
 
-def test_fit_takes_huge_and_blank_texts():
+def test_fit_huge_and_blank_texts_gives_sound_model():
     texts = ["a b " * (HUGE // 4), "c" * HUGE, " ", "\0"]
     for kind in TEXT_CLASSIFIERS:
         clf = make(kind).fit(texts, [["a"], ["b"], [], ["a", "c"]])
@@ -171,7 +171,7 @@ def test_fit_takes_huge_and_blank_texts():
 
 @cases(5)
 @given(st.data(), columns_of_text())
-def test_the_linear_model_takes_texts_and_labels_in_any_form(data, drawn):
+def test_fit_linear_any_form_of_texts_and_labels_gives_sound_model(data, drawn):
     column, texts = drawn
     dense = data.draw(indicators(min_rows=len(texts), max_rows=len(texts)))
     assume(dense.any())
@@ -186,7 +186,7 @@ def test_the_linear_model_takes_texts_and_labels_in_any_form(data, drawn):
 @cases(6)
 @given(no_texts(), no_labels() | broken_sparse())
 @example([], None)
-def test_fit_refuses_what_is_no_text_or_no_label(texts, y):
+def test_fit_wrong_texts_or_labels_raise_error(texts, y):
     for kind in TEXT_CLASSIFIERS:
         with refused("X"):
             make(kind).fit(texts, Y)
@@ -197,7 +197,7 @@ def test_fit_refuses_what_is_no_text_or_no_label(texts, y):
     clf = make_classifier(max_epochs=1)
     with refused(r"validation_data(\[0\])?"):
         clf.fit(X, Y, validation_data=(texts, Y))
-    if not (isinstance(y, list) and y == [[], []]):  # legal there: all labels are missed
+    if not (isinstance(y, list) and y == [[], []]):  # legal here, as all labels count as missed
         with refused(r"validation_data(\[1\])?"):
             clf.fit(X, Y, validation_data=(X[:2], y))
     with refused("validation_data"):
@@ -217,7 +217,7 @@ def test_fit_refuses_what_is_no_text_or_no_label(texts, y):
     | broken_sparse()
 )
 @example([["a"]] * 4)
-def test_features_that_are_none_are_refused(wrong):
+def test_fit_wrong_features_raise_error(wrong):
     with refused("label_features"):
         make_classifier(max_epochs=1).fit(X, Y, label_features=wrong)
     with refused("X|Y"):
@@ -233,14 +233,14 @@ def test_features_that_are_none_are_refused(wrong):
 # ---------------------------------------------------------------- parameters
 
 
-def test_every_parameter_has_its_wrong_values():
+def test_wrong_values_cover_every_parameter():
     for kind, wrong in WRONG.items():
         assert set(wrong) == set(make(kind).get_params(deep=False))
 
 
 @cases(4)
 @given(st.fixed_dictionaries({kind: st.fixed_dictionaries(names) for kind, names in WRONG.items()}))
-def test_parameters_out_of_range_are_refused(drawn):
+def test_fit_parameters_out_of_range_raise_error(drawn):
     for kind, params in drawn.items():
         for name, value in params.items():
             estimator = make(kind, **{name: value})
@@ -280,11 +280,11 @@ LEGAL = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:bottleneck_dim=")  # of the direct mode, too
+@pytest.mark.filterwarnings("ignore:bottleneck_dim=")  # in the direct mode
 @pytest.mark.filterwarnings("ignore:swa_start=")  # later than the only epoch
 @cases(6)
 @given(MODES, st.fixed_dictionaries(LEGAL), columns_of_text(max_size=2))
-def test_any_legal_parameters_train_a_sound_model(mode, params, drawn):
+def test_fit_any_legal_parameters_give_sound_model(mode, params, drawn):
     texts, y = dataset()
     assert set(params) <= set(WRONG[LightXMLClassifier])
     clf = make_classifier(mode, max_epochs=1, **params).fit(texts[:6], y[:6])
@@ -308,7 +308,7 @@ def test_any_legal_parameters_train_a_sound_model(mode, params, drawn):
 )
 @example({"n_jobs": 10**6, "C": 1e6, "loss": "log"})
 @example({"C": 5e-324, "min_branch_size": 10**30, "collapse_every_n_layers": 10**30})
-def test_any_legal_parameters_train_a_sound_linear_model(params):
+def test_fit_linear_any_legal_parameters_give_sound_model(params):
     texts, y = dataset()
     assert_sound_predictions(OmikujiClassifier(**params).fit(texts[:9], y[:9]), texts[:3], 5)
 
@@ -323,7 +323,7 @@ def test_any_legal_parameters_train_a_sound_linear_model(params):
     whole(1, 9),
     st.none() | st.integers(min_value=1) | st.integers(max_value=-1),
 )
-def test_clusters_are_balanced_whatever_the_form_and_scale_of_features(data, dense, size, n_jobs):
+def test_clusterer_any_form_and_scale_of_features_is_balanced(data, dense, size, n_jobs):
     scales = data.draw(
         hnp.arrays(float, (len(dense), 1), elements=st.sampled_from([1, 2.0**-120, 2.0**100, 3.0]))
     )
@@ -348,7 +348,7 @@ def test_clusters_are_balanced_whatever_the_form_and_scale_of_features(data, den
 
 @cases(5)
 @given(st.data(), indicators())
-def test_label_features_are_unit_vectors_at_any_scale(data, dense):
+def test_label_features_any_scale_are_unit_vectors(data, dense):
     shape = (len(dense), data.draw(st.integers(1, 4)))
     numbers = st.sampled_from([0, 1, 2, 1e-30, 3e-30, 1e30, 2e37])
     X = data.draw(hnp.arrays(float, shape, elements=numbers))
@@ -371,7 +371,7 @@ def _unit(row):
 
 
 @pytest.mark.parametrize("name", ["max_length", "batch_size"])
-def test_a_warm_start_checks_its_parameters(name):
+def test_warm_start_wrong_parameters_raise_error(name):
     clf = make_classifier(max_epochs=1, warm_start=True).fit(X, Y)
     with refused(name):
         clf.set_params(**{name: 65 if name == "max_length" else 0}).fit(["a " * 99] * 3, Y)

@@ -1,4 +1,4 @@
-"""Properties of predictions: sound for any text, k and batch; all else is refused by name."""
+"""Properties of predictions: sound for any text, k and batch, and errors name wrong input."""
 
 import copy
 import functools
@@ -28,7 +28,7 @@ from strategies import (
 from skxmc import LightXMLEnsemble, OmikujiClassifier, PropensityRanker
 
 RANKERS = ("direct", "two-stage", "linear", "ensemble", "learned", "propensity")
-# What predictions depend on and may be set after fit, and what it must not be.
+# Wrong values of the parameters that may be set after fit.
 LANGUAGE = {
     "threshold": wrong_real(0, 1),
     "prediction_batch_size": wrong_int(1),
@@ -56,7 +56,7 @@ SETTABLE = {
 
 @functools.cache
 def ranker(kind):
-    """A small fitted classifier that can predict from any text. Shared: copy before changing."""
+    """Return a shared small classifier that predicts from any text. Copy it before changing it."""
     X, y = dataset()
     if kind in ("direct", "two-stage"):
         return fitted(kind)
@@ -74,14 +74,14 @@ def ranker(kind):
 
 
 def changed(clf, **params):
-    """A copy that shares what was learnt."""
+    """Copy a classifier, sharing the model, and set parameters."""
     return copy.copy(clf).set_params(**params)
 
 
 @pytest.mark.parametrize("kind", RANKERS)
 @cases(5)
 @given(st.data(), columns_of_text(min_size=0), whole(1, 30), st.floats(0, 1))
-def test_predictions_of_any_text_are_sound(kind, data, drawn, k, threshold):
+def test_predictions_any_text_are_sound(kind, data, drawn, k, threshold):
     column, _ = drawn
     clf = changed(ranker(kind), threshold=threshold)
     if kind in ("direct", "two-stage"):
@@ -96,7 +96,7 @@ def test_predictions_of_any_text_are_sound(kind, data, drawn, k, threshold):
 
 
 @pytest.mark.parametrize("kind", ["direct", "two-stage"])
-def test_any_k_recalls_the_clusters_that_it_needs(kind):
+def test_predict_topk_any_k_recalls_enough_clusters(kind):
     clf = changed(ranker(kind), n_candidate_clusters=1)
     for k in (1, 3, 4, 5, 8, 17, 29, 30):
         assert_sound_predictions(clf, ["a text", ""], k)
@@ -105,7 +105,7 @@ def test_any_k_recalls_the_clusters_that_it_needs(kind):
 @pytest.mark.parametrize("kind", ["direct", "two-stage", "linear", "ensemble"])
 @cases(4)
 @given(st.data(), st.lists(text(), min_size=1, max_size=8), st.integers(1, 9))
-def test_a_text_is_scored_the_same_in_any_order_and_batch(kind, data, texts, batch_size):
+def test_predict_topk_any_order_and_batch_gives_same_scores(kind, data, texts, batch_size):
     clf = ranker(kind)
     if kind in ("direct", "two-stage"):
         clf = changed(clf, prediction_batch_size=batch_size)
@@ -116,7 +116,7 @@ def test_a_text_is_scored_the_same_in_any_order_and_batch(kind, data, texts, bat
 
 
 def scores_of_all(clf, texts):
-    """Scores of all labels, in the order of their columns."""
+    """Return the scores of all labels in the order of their columns."""
     labels, scores = clf.predict_topk(texts, clf.n_labels_)
     return np.take_along_axis(scores, np.argsort(labels, axis=1), axis=1)
 
@@ -124,13 +124,13 @@ def scores_of_all(clf, texts):
 @cases(1)
 @given(huge_text())
 @example("a" * HUGE)
-@example("\ufdfa" * HUGE)  # eighteen times as long once it is normalised
-def test_a_huge_text_is_read(huge):
+@example("\ufdfa" * HUGE)  # eighteen times as long after normalization
+def test_predict_topk_huge_text_is_read_up_to_max_length(huge):
     for kind in ("two-stage", "linear"):
         labels, scores = ranker(kind).predict_topk([huge], 3)
         assert len(set(labels[0])) == 3
         assert ((scores > 0) & (scores <= 1)).all()
-    # Only its first tokens are read.
+    # The tokenizer keeps only its first tokens.
     start = ranker("two-stage").predict_topk([huge[: HUGE // 10]], 30)
     np.testing.assert_array_equal(ranker("two-stage").predict_topk([huge], 30).scores, start.scores)
 
@@ -140,7 +140,7 @@ def test_a_huge_text_is_read(huge):
 @example(0)
 @example(31)
 @example(True)
-def test_k_out_of_range_is_refused(k):
+def test_predictions_k_out_of_range_raise_error(k):
     for clf in map(ranker, RANKERS):
         with refused("k", "k is "):
             clf.predict_topk(["text"], k)
@@ -152,7 +152,7 @@ def test_k_out_of_range_is_refused(k):
 
 @cases(6)
 @given(no_texts(), no_text() | missing_text())
-def test_what_is_no_text_is_refused(wrong, element):
+def test_predictions_wrong_texts_raise_error(wrong, element):
     for clf in map(ranker, RANKERS):
         for method in ("predict", "predict_topk", "predict_proba", "decision_function", "encode"):
             if hasattr(clf, method) and not (isinstance(wrong, list) and not wrong):
@@ -167,7 +167,7 @@ def test_what_is_no_text_is_refused(wrong, element):
 @cases(6)
 @given(st.fixed_dictionaries({kind: st.fixed_dictionaries(SETTABLE[kind]) for kind in RANKERS}))
 @example({"two-stage": {"prediction_batch_size": -1, "max_length": 65, "threshold": float("nan")}})
-def test_what_is_set_after_fit_is_checked(wrong):
+def test_predictions_wrong_parameter_set_after_fit_raise_error(wrong):
     for kind, params in wrong.items():
         for name, value in params.items():
             clf = changed(ranker(kind), **{name: value})
@@ -177,7 +177,7 @@ def test_what_is_set_after_fit_is_checked(wrong):
                         getattr(clf, method)(["text"])
 
 
-def test_scores_of_a_diverged_model_are_refused():
+def test_predictions_diverged_model_raise_error():
     clf = copy.deepcopy(fitted())
     clf.network_.recall_head.weight.data[:] = np.nan
     for method in (clf.predict, clf.predict_topk, clf.decision_function):
