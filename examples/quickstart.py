@@ -33,7 +33,7 @@ PHRASES = [
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="train on all texts, not on a part")
+    parser.add_argument("--full", action="store_true", help="train on all texts instead of a part")
     arguments = parser.parse_args()
     data = load_icd10cm()
     n_texts = len(data.X_train) if arguments.full else N_TEXTS

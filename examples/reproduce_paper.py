@@ -1,19 +1,20 @@
-"""Repeat tables 3 to 5 of the LightXML paper: train its recipe, print its row beside ours.
+"""Reproduce tables 3 to 5 of the LightXML paper: train its recipe, and print both results.
 
-Takes a data set in any layout that `skxmc.datasets.load_xmc` reads, and, at its full size, a GPU:
+The script takes a data set in any layout that `skxmc.datasets.load_xmc` reads. Data sets of full
+size need a GPU:
 
     python examples/reproduce_paper.py --dataset eurlex-4k --data DIR
     python examples/reproduce_paper.py --dataset amazon-670k --data DIR --ensemble
     python examples/reproduce_paper.py --dataset wiki-500k --data DIR --set negative_sampling=static
 
-The weights of the last epoch are measured, averaged as in the paper; no epoch is chosen by its
-result on the test part. To try it on any data set, with a small encoder, and one epoch, after which
-there is nothing to average yet:
+The script measures the averaged weights after the last epoch, as in the paper. It chooses no epoch
+by its result on the test part. To try it on any data set, use a small encoder, one epoch, and no
+averaging:
 
     python examples/reproduce_paper.py --dataset eurlex-4k --data DIR --set max_epochs=1 \
         --set swa_start=null --set max_length=128 --encoder sentence-transformers/all-MiniLM-L6-v2
 
-The paper has no PSP@k; ours are printed with the a and b that are usual for each data set. In the
+The paper has no PSP@k. The script computes it with the usual a and b of each data set. In the
 layout of the authors' repository, PSP@k leaves out true labels that no training text has.
 """
 
@@ -28,7 +29,7 @@ from skxmc import LightXMLClassifier, LightXMLEnsemble, paper_params
 from skxmc.datasets import load_xmc
 from skxmc.metrics import label_propensities, precision_at_k, psp_at_k
 
-# P@1, P@3 and P@5 as printed.
+# P@1, P@3 and P@5 as printed in the paper.
 TABLE_3 = {
     "eurlex-4k": (87.63, 75.89, 63.36),
     "amazoncat-13k": (96.77, 84.02, 68.70),
@@ -48,14 +49,14 @@ TABLE_5 = {
         "static": (43.36, 38.55, 34.96),
     },
 }
-# The model of propensities (Jain et al. 2016), where it is not the default.
+# Parameters of propensities (Jain et al. 2016) that differ from the default.
 PROPENSITY = {
     "wiki10-31k": {"a": 0.5, "b": 0.4},
     "wiki-500k": {"a": 0.5, "b": 0.4},
     "amazoncat-13k": {"a": 0.6, "b": 2.6},
     "amazon-670k": {"a": 0.6, "b": 2.6},
 }
-# Training texts and labels, table 2.
+# Numbers of training texts and labels (table 2).
 SIZES = {
     "eurlex-4k": (15_449, 3_956),
     "amazoncat-13k": (1_186_239, 13_330),
@@ -70,15 +71,15 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--dataset", required=True, choices=SIZES, help="whose recipe")
+    parser.add_argument("--dataset", required=True, choices=SIZES, help="data set of the recipe")
     parser.add_argument("--data", required=True, help="folder of the data set")
     parser.add_argument(
         "--ensemble",
         action="store_true",
-        help="three encoders in the direct mode, else three clusterings",
+        help="train three encoders in the direct mode, or three clusterings with two stages",
     )
     parser.add_argument(
-        "--encoder", action="append", help="instead of the paper's; repeat it for an ensemble"
+        "--encoder", action="append", help="encoder instead of the paper's, repeat for an ensemble"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -86,7 +87,7 @@ def parse() -> argparse.Namespace:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a parameter of LightXMLClassifier; repeat for more",
+        help="parameter of LightXMLClassifier, repeat for more",
     )
     return parser.parse_args()
 
@@ -107,13 +108,18 @@ def make_model(arguments: argparse.Namespace) -> LightXMLClassifier | LightXMLEn
     if not arguments.ensemble:
         return clf
     if clf.negative_sampling != "dynamic":
-        raise SystemExit("The paper's ensembles are of dynamic negatives. Leave one of both out.")
+        raise SystemExit(
+            "The paper's ensembles are of dynamic negatives. Remove --ensemble or "
+            f"negative_sampling={clf.negative_sampling}."
+        )
     if clf.clusterer.max_cluster_size == 1:
         members = [
             (f"encoder-{i}", clone(clf).set_params(encoder=name)) for i, name in enumerate(encoders)
         ]
     elif len(arguments.encoder or []) > 1:
-        raise SystemExit(f"The paper's ensemble for {arguments.dataset} is of one encoder.")
+        raise SystemExit(
+            f"The paper's ensemble for {arguments.dataset} is of one encoder. Pass one --encoder."
+        )
     else:
         members = [
             (f"clusters-{i}", clone(clf).set_params(clusterer__random_state=i)) for i in range(3)
@@ -122,7 +128,7 @@ def make_model(arguments: argparse.Namespace) -> LightXMLClassifier | LightXMLEn
 
 
 def row_of_paper(arguments: argparse.Namespace, model: Any) -> tuple[str, Any]:
-    """The paper's figures for what was trained, and where they stand."""
+    """Return the paper's results for this model, and the name of their table."""
     if arguments.dataset in TABLE_5 and not arguments.ensemble:
         sampling = model.negative_sampling
         return f"paper, table 5, {sampling}", TABLE_5[arguments.dataset][sampling]
@@ -133,9 +139,11 @@ def main() -> None:
     arguments = parse()
     data = load_xmc(arguments.data)
     if not data.X_test:
-        raise SystemExit(f"{arguments.data} has no test part, which this measures on.")
+        raise SystemExit(
+            f"{arguments.data} has no test part. Pass the folder of a data set with a test part."
+        )
     model = make_model(arguments)
-    print(model.__repr__(N_CHAR_MAX=100_000))  # the whole of it, ensembles too
+    print(model.__repr__(N_CHAR_MAX=100_000))  # long enough for ensembles
     n_texts, n_labels = SIZES[arguments.dataset]
     print(
         f"{data.y_train.shape[0]:,} training texts and {data.y_train.shape[1]:,} labels "

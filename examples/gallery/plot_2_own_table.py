@@ -2,14 +2,15 @@
 Your own table, with the names of its labels
 ============================================
 
-Texts and tags mostly come as a table, with the tags in one column, and often there is a second
-table that says what each tag means. Both are used here.
+Texts and tags often come as a table with all tags in one column. A second table may say what each
+tag means. This example uses both.
 """
 
 # %%
 # Two tables
 # ----------
-# Written here, to have some: endocrine diseases, their codes separated by commas.
+# This code writes the two tables: endocrine diseases with codes separated by commas, and the names
+# of the codes.
 
 import io
 
@@ -28,8 +29,8 @@ table = pd.read_csv(io.StringIO(csv))
 table.head()
 
 # %%
-# Texts are a column, labels a list of lists
-# ------------------------------------------
+# Texts are a column, and labels are a list of lists
+# --------------------------------------------------
 
 texts = table["text"]
 labels = [cell.split(", ") for cell in table["codes"]]
@@ -42,10 +43,10 @@ without.fit(texts, labels)
 without.classes_[:5]
 
 # %%
-# What the labels mean
-# --------------------
-# ``label_texts`` takes a text for each label, in the order of ``classes_``, the sorted labels;
-# each is one more training text. Where nothing is known about a label, it is None.
+# Texts about the labels
+# ----------------------
+# ``label_texts`` takes one text per label, in the order of ``classes_``, the sorted labels. Each
+# becomes one more training text. If a label has no description, pass None for it.
 
 name_of = pd.read_csv(io.StringIO(csv_of_codes), dtype=str).set_index("code")["name"]
 about = [name_of.get(code) for code in without.classes_]
@@ -53,10 +54,10 @@ informed = LightXMLClassifier("sentence-transformers/all-MiniLM-L6-v2", **settin
 informed.fit(texts, labels, label_texts=about)
 
 # %%
-# What it brings
-# --------------
-# Descriptions of codes are training texts of this data set already, so little is new here but the
-# names of groups. In most data sets the names of labels are news.
+# The gain
+# --------
+# In this data set, the descriptions of codes are already training texts, so only the names of
+# groups are new. Most data sets do not contain the names of labels, and gain more.
 
 from skxmc.plotting import LabelFrequencyDisplay
 

@@ -2,15 +2,16 @@
 How large should the bottleneck be?
 ===================================
 
-With two stages, each label has an embedding of ``bottleneck_dim`` numbers, which decide the
-size of the model: a search over them, as scikit-learn does it.
+With two stages, each label has an embedding of ``bottleneck_dim`` numbers. These embeddings decide
+the size of the model. ``GridSearchCV`` searches for a good value.
 """
 
 # %%
 # A search
 # --------
-# ``memory`` keeps tokens and clusters, so that they are computed once and not for each candidate.
-# Parameters of the clusterer would be searched as ``clusterer__max_cluster_size``.
+# ``memory`` caches tokens and clusters, so the search does not compute them again for each
+# candidate. To search over parameters of the clusterer, name them as in
+# ``clusterer__max_cluster_size``.
 
 import tempfile
 
@@ -35,7 +36,7 @@ search = GridSearchCV(
     {"bottleneck_dim": [4, 16, 64]},
     scoring=precision_at_k_scorer(k=5),
     cv=2,
-    refit=False,  # the winner is trained on more than one epoch below
+    refit=False,  # the winner trains for more epochs below
 )
 search.fit(data.X_train, data.y_train)
 search.best_params_

@@ -2,14 +2,15 @@
 Clusters of labels, and their cost
 ==================================
 
-With many labels, a recall head recalls clusters of labels, and a ranking head ranks only the labels
-in these clusters. This example shows the clusters, and how many the recall head has to recall.
+With many labels, the recall head selects candidate clusters of labels. The ranking head scores only
+the labels in these clusters. This example shows the clusters, and how many of them are needed.
 """
 
 # %%
 # Clusters alone
 # --------------
-# The clusterer is an estimator of its own. It clusters labels by the words of their texts.
+# `BalancedLabelClusterer` clusters labels by the words of their texts. It works without a
+# classifier.
 
 from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -40,14 +41,14 @@ clf = LightXMLClassifier(
 clf.fit(data.X_train, data.y_train)
 
 # %%
-# The map places clusters by the embeddings of their labels, and names them by words:
+# The map places clusters by the embeddings of their labels, and names them by frequent words:
 
 LabelClustersDisplay.from_estimator(clf, data.y_train, label_texts=data.label_texts)
 
 # %%
 # How many clusters?
 # ------------------
-# A label cannot be predicted if its cluster is not recalled. The recall of the recall head is thus
-# the ceiling of the ranking. The line marks the number in use.
+# The classifier cannot predict a label if its cluster is not recalled. So the recall of the recall
+# head limits the recall of the classifier. The line marks the number in use.
 
 RecallCeilingDisplay.from_estimator(clf, data.X_test, data.y_test)

@@ -2,8 +2,8 @@
 Rare labels
 ===========
 
-Half of the labels of a large label set have a handful of texts. How well are they found, and
-what brings them up?
+In a large label set, half of the labels have only a handful of texts. This example shows how well a
+classifier finds them, and how to rank them higher.
 """
 
 # %%
@@ -27,9 +27,9 @@ LabelFrequencyDisplay.from_estimator(clf, data.X_test, data.y_test, y_train=data
 # %%
 # Propensities
 # ------------
-# Who assigns labels forgets some, rare ones most. The propensity of a label is the probability
-# that it is assigned where it belongs. Propensity-scored precision, PSP@k, weighs each hit by its
-# inverse; and `PropensityRanker` ranks by the score, divided by a power of the propensity.
+# Annotators miss labels, and miss rare labels most often. The propensity of a label is the
+# probability that annotators assign it if it is true. Propensity-scored precision, PSP@k, weighs
+# each hit by the inverse propensity. `PropensityRanker` divides scores by a power of it.
 
 propensities = label_propensities(data.y_train)
 print("exponent   P@1   P@5  PSP@1  PSP@5")
@@ -43,8 +43,8 @@ for exponent in (0, 0.1, 0.25, 1):
     print(f"{exponent:8}  {p[0]:.2f}  {p[1]:.2f}   {psp[0]:.2f}   {psp[1]:.2f}")
 
 # %%
-# A small exponent costs little at the head and gains at the tail; an exponent of 1 is the optimum
-# of PSP@k, at the cost of the head.
+# A small exponent loses little on frequent labels and gains on rare ones. An exponent of 1 is the
+# optimum of PSP@k, and loses more on frequent labels.
 
 display = None
 for exponent in (0, 0.1, 1):

@@ -2,15 +2,15 @@
 Language and words together
 ===========================
 
-Transformers read meaning, linear models read rare words. Which is better, where, and what do
-both together reach?
+Transformers read meaning, and linear models read rare words. This example compares the two, and
+combines them in an ensemble.
 """
 
 # %%
 # Three models
 # ------------
-# `OmikujiClassifier` is a linear model on TF-IDF; with ``fusion="learned"`` the ensemble holds
-# out some of the texts, 200 of these, and learns from them whom to trust.
+# `OmikujiClassifier` is a linear model on TF-IDF. With ``fusion="learned"``, the ensemble holds out
+# 200 of these texts. From them, it learns when to trust which member.
 
 from skxmc import LightXMLClassifier, LightXMLEnsemble, OmikujiClassifier
 from skxmc.datasets import load_icd10cm
@@ -39,7 +39,7 @@ models["both, mean"] = LightXMLEnsemble.from_fitted(list(both.named_estimators_.
 # %%
 # On synonyms
 # -----------
-# There are 298, so that a point of P@1 is three of them.
+# There are 298 test texts, so one percentage point of P@1 is three texts.
 
 from skxmc.metrics import label_propensities, precision_at_k, psp_at_k
 
@@ -52,9 +52,9 @@ for name, model in models.items():
     print(f"{name:14} {p[0]:.2f}  {p[1]:.2f}  {p[2]:.2f}  {psp:.2f}")
 
 # %%
-# By the number of texts of a label
-# ---------------------------------
-# The bins hold few mentions of labels each, so that small differences mean nothing.
+# By the number of texts per label
+# --------------------------------
+# Each bin holds few mentions of labels, so small differences are noise.
 
 from skxmc.plotting import LabelFrequencyDisplay
 

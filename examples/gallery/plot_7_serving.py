@@ -2,15 +2,15 @@
 Behind an HTTP endpoint
 =======================
 
-A trained model, saved to a folder, served by another process that needs neither network nor GPU
-nor the extra it was trained with. The server is Python's own; FastAPI and the like take the
-same two lines.
+This example saves a trained model to a folder and serves it from another process. That process
+needs no network, no GPU, and none of the extras of training. It runs the HTTP server of Python.
+With FastAPI and others, loading and prediction are the same two lines.
 """
 
 # %%
 # Train and save
 # --------------
-# No pickle: JSON, safetensors and the tokenizer, in half precision.
+# The folder holds JSON, safetensors in half precision, and the tokenizer. It holds no pickle.
 
 import tempfile
 from pathlib import Path
@@ -32,7 +32,8 @@ print(f"{size / 1e6:.0f} MB")
 # %%
 # The server
 # ----------
-# This is all of it. It loads the model, warms it up with a text, prints its port, and answers.
+# This is the whole server. It loads the model, warms it up with a text, prints its port, and
+# answers.
 
 SERVER = """
 import json, sys
@@ -49,7 +50,7 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         try:
             labels, scores = clf.predict_topk(json.loads(body), k=3)
-        except (TypeError, ValueError) as error:  # no JSON, or no list of texts
+        except (TypeError, ValueError) as error:  # not JSON, or not a list of texts
             status, answer = 400, {"error": str(error)}
         else:
             scores = scores.astype(float).round(4).tolist()
@@ -95,7 +96,7 @@ for text, answer in zip(texts, ask(texts), strict=True):
     print(text, answer)
 
 # %%
-# The time of an answer, one text a request:
+# The latency, with one text per request:
 
 times = []
 for text in data.X_test[:100]:
