@@ -23,7 +23,7 @@ SETTINGS = ["--set", "max_epochs=1", "--set", "max_length=8"]
     [
         (
             ["training.py", *SMALL, "--pairs", "2", "--growth", "300", "900"],
-            ["throughput, share of the bare encoder's:", "times that of the fewer labels:"],
+            ["throughput, fraction of the bare encoder's:", "relative to the fewer labels:"],
         ),
         (
             [
@@ -41,10 +41,16 @@ SETTINGS = ["--set", "max_epochs=1", "--set", "max_length=8"]
         ),
         (
             ["prediction.py", *SMALL, "--pairs", "2", "--recalled", "4", "--quick"],
-            ["throughput, share of the bare encoder's:", "latency, times the bare encoder's:"],
+            [
+                "throughput, fraction of the bare encoder's:",
+                "latency relative to the bare encoder:",
+            ],
         ),
         (["padding.py", "--quick"], ["padding in training", "128 | "]),
-        (["cache.py", "--texts", "100", "--pairs", "1"], ["times as long without:"]),
+        (
+            ["cache.py", "--texts", "100", "--pairs", "1"],
+            ["time without, relative to with:"],
+        ),
         (
             ["ensemble.py", "--chapters", "9", "--texts", "50", "--rounds", "1", "--single", "2"],
             ["| words |", "| language |", "| both, mean |", "| both, learned |"],

@@ -1,4 +1,4 @@
-"""What the benchmarks share: A and B timed in turn, and what machine it was."""
+"""Helpers for benchmarks: timing of A and B in turn, random data, and the machine's name."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from skxmc._model.network import LightXMLNetwork
 from skxmc._model.tokens import TokenStore
 from skxmc._training import optim
 
-# Numbers of entries above which moments are compact.
+# Maximum numbers of entries with full moments.
 LABEL_MOMENTS = {"full": 1 << 62, "compact": 0, "auto": optim.MAX_FULL_ENTRIES}
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
 
 def describe_machine(device: torch.device, dtype: torch.dtype) -> str:
-    """One line: processor, threads, precision, versions."""
+    """Describe processor, threads, precision and versions in one line."""
     if device.type == "cuda":
         processor = torch.cuda.get_device_name(device)
     else:
@@ -38,7 +38,7 @@ def describe_machine(device: torch.device, dtype: torch.dtype) -> str:
 
 
 def cpu_name() -> str:
-    """Name of the processor, as the system has it."""
+    """Return the name of the processor."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -46,7 +46,7 @@ def cpu_name() -> str:
 
 
 def seconds(run: Callable[[], Any], device: torch.device) -> float:
-    """Wall time of one call, the device's work included."""
+    """Measure the wall time of one call, including the work of the device."""
     synchronize(device)
     started = time.perf_counter()
     run()
@@ -55,7 +55,7 @@ def seconds(run: Callable[[], Any], device: torch.device) -> float:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait for a GPU; a CPU is never behind."""
+    """Wait for a GPU. A CPU has no pending work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -63,7 +63,7 @@ def synchronize(device: torch.device) -> None:
 def time_in_turn(
     a: Callable[[], Any], b: Callable[[], Any], n_pairs: int, device: torch.device
 ) -> np.ndarray:
-    """Seconds of a and b, (n_pairs, 2): one after the other, who goes first changing."""
+    """Measure seconds of a and b, (n_pairs, 2), in pairs whose order alternates."""
     for run in (a, b, a, b):  # warm-up
         seconds(run, device)
     times = np.empty((n_pairs, 2))
@@ -74,13 +74,13 @@ def time_in_turn(
 
 
 def spread(values: np.ndarray, unit: str = "", scale: float = 1.0) -> str:
-    """Median, and the quartiles in brackets."""
+    """Format the median, with quartiles in brackets."""
     low, middle, high = scale * np.quantile(values, [0.25, 0.5, 0.75])
     return f"{middle:.3g}{unit} ({low:.3g}-{high:.3g})"
 
 
 def load_shape(name: str) -> Any:
-    """Encoder: MiniLM with its weights, or one of BERT-base's shape with random ones."""
+    """Load MiniLM, or build an encoder of BERT-base's shape with random weights."""
     if name == "minilm":
         return load_encoder(MINILM).model
     from transformers import BertConfig
@@ -89,7 +89,7 @@ def load_shape(name: str) -> Any:
 
 
 def random_texts(n_texts: int, n_tokens: int, vocab: int, rng: np.random.Generator) -> TokenStore:
-    """Texts of so many random tokens each: no padding, and the fewest repeated words."""
+    """Make texts of `n_tokens` random tokens, with no padding and few repeated words."""
     ids = rng.integers(1000, vocab, n_texts * n_tokens, dtype=np.int32)
     return TokenStore(ids, np.arange(n_texts + 1) * n_tokens, None, pad_id=0, cls_last=False)
 
@@ -97,7 +97,7 @@ def random_texts(n_texts: int, n_tokens: int, vocab: int, rng: np.random.Generat
 def random_labels(
     n_texts: int, n_labels: int, n_positives: int, rng: np.random.Generator
 ) -> sp.csr_array:
-    """So many distinct random labels for each text."""
+    """Draw `n_positives` distinct random labels per text."""
     labels = np.concatenate(
         [np.sort(rng.choice(n_labels, n_positives, replace=False)) for _ in range(n_texts)]
     )
@@ -110,7 +110,7 @@ def random_labels(
 def random_network(
     encoder: Any, n_labels: int, n_clusters: int, bottleneck_dim: int, device: torch.device
 ) -> LightXMLNetwork:
-    """Network over an encoder, its labels dealt out to clusters evenly."""
+    """Make a network on an encoder, with equally many labels per cluster."""
     cluster_of = np.arange(n_labels, dtype=np.int64) * n_clusters // n_labels
     network = LightXMLNetwork(
         encoder, cluster_of, n_feature_layers=5, bottleneck_dim=bottleneck_dim, dropout=0.5
@@ -120,7 +120,7 @@ def random_network(
 
 
 def memory_of(device: torch.device) -> float:
-    """Peak memory so far, in GB: of the process, or of the GPU."""
+    """Return the peak memory so far, of the process or the GPU, in GB."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     import resource
@@ -129,14 +129,14 @@ def memory_of(device: torch.device) -> float:
 
 
 def n_cores() -> int:
-    """Cores that this process may use."""
+    """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def random_classifier(
     network: LightXMLNetwork, tokenizer: Any, n_tokens: int, **params: Any
 ) -> LightXMLClassifier:
-    """Classifier with a network that was not trained: what it predicts is of no interest."""
+    """Make a classifier from an untrained network, whose predictions do not matter."""
     clf = LightXMLClassifier(max_length=n_tokens, device=str(device_of(network)), **params)
     classes = np.arange(network.layout.n_labels)
     clf._adopt(Model(network.eval(), tokenizer, BalancedLabelClusterer(), classes), history=[])
@@ -144,10 +144,10 @@ def random_classifier(
 
 
 def device_of(network: torch.nn.Module) -> torch.device:
-    """Where a network is."""
+    """Return the device of a network."""
     return next(network.parameters()).device
 
 
 def use_label_moments(which: str) -> None:
-    """Have all label tables trained with full or with compact moments; "auto" changes nothing."""
+    """Train all label tables with full or compact moments. "auto" restores the default."""
     optim.MAX_FULL_ENTRIES = LABEL_MOMENTS[which]

@@ -1,4 +1,4 @@
-"""What the benchmarks of accuracy share: the data, the classifier asked for, a row of figures."""
+"""Helpers for benchmarks of accuracy: data, the classifier, and a row of results."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from skxmc import BalancedLabelClusterer, LightXMLClassifier
 from skxmc.datasets import load_icd10cm, load_xmc
 from skxmc.metrics import label_propensities, precision_at_k, psp_at_k
 
-# A text is left out of training where the TF-IDF cosine to a held-out one is this high, or where
-# it has the same labels, so many or more.
-ALIKE_COSINE, ALIKE_LABELS = 0.6, 4
-# Labels by their number of training texts.
+# A text is left out of training if its TF-IDF cosine to a held-out text is at least
+# MIN_ALIKE_COSINE, or if both have the same labels, at least MIN_ALIKE_LABELS.
+MIN_ALIKE_COSINE, MIN_ALIKE_LABELS = 0.6, 4
+# Groups of labels by their number of training texts.
 FREQUENCIES = {"<= 5": (0, 5), "6-50": (6, 50), "> 50": (51, np.inf)}
 HEADER = (
     "| what | P@1/3/5 | PSP@1/3/5 | "
     + " | ".join(f"labels of {name} texts" for name in FREQUENCIES)
-    + " | minutes of training | ms a text |\n|"
+    + " | minutes of training | ms per text |\n|"
     + "---|" * (5 + len(FREQUENCIES))
 )
 
 
 class Data(NamedTuple):
-    """Texts and labels to train on and to measure on."""
+    """Texts and labels for training and for measuring."""
 
     X_train: list[str]
     y_train: sp.csr_array
@@ -41,23 +41,23 @@ class Data(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments that say what is trained on what."""
+    """Add the arguments for the data and the classifier."""
     parser.add_argument("data", help="folder of the data set, or icd10cm")
     parser.add_argument("--encoder", default="sentence-transformers/all-MiniLM-L6-v2")
     parser.add_argument("--max-cluster-size", type=int, help="1 is the direct mode")
-    parser.add_argument("--hold-out", type=int, help="measure on so many texts for training")
+    parser.add_argument("--hold-out", type=int, help="measure on so many training texts")
     parser.add_argument("--texts", type=int, help="train on so many texts only")
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a parameter of LightXMLClassifier; repeat for more",
+        help="parameter of LightXMLClassifier, repeat for more",
     )
 
 
 def make_classifier(arguments: argparse.Namespace, **defaults: Any) -> LightXMLClassifier:
-    """The classifier that the arguments ask for."""
+    """Make the classifier that the arguments describe."""
     parameters = {"random_state": 0, "verbose": 1, **defaults, "encoder": arguments.encoder}
     parameters |= {name: value_of(text) for name, text in (s.split("=", 1) for s in arguments.set)}
     if arguments.max_cluster_size:
@@ -66,7 +66,7 @@ def make_classifier(arguments: argparse.Namespace, **defaults: Any) -> LightXMLC
 
 
 def value_of(text: str) -> Any:
-    """A value of JSON, or else the text itself."""
+    """Parse a JSON value, or return the text itself."""
     try:
         return json.loads(text)
     except json.JSONDecodeError:
@@ -74,7 +74,7 @@ def value_of(text: str) -> Any:
 
 
 def load(arguments: argparse.Namespace) -> Data:
-    """Load the data set, and hold out or leave out texts as asked, always the same ones."""
+    """Load the data set, and hold out or leave out the same texts every time."""
     is_icd = arguments.data == "icd10cm"
     data = load_icd10cm() if is_icd else load_xmc(arguments.data)
     X_train, y_train = list(data.X_train), sp.csr_array(data.y_train)
@@ -94,7 +94,7 @@ def load(arguments: argparse.Namespace) -> Data:
         f"{Path(arguments.data).name}: {len(X_train):,} texts, {y_train.shape[1]:,} labels, "
         f"{len(X_test):,} to test"
     )
-    # Names of some sets end in the label's key, which says nothing: "art handicraft <p1000>".
+    # Names in some sets end in the key of the label, such as "art handicraft <p1000>".
     label_texts = data.label_texts if is_icd else data.label_names
     label_texts = [re.sub(r" <\S+>$", "", text) for text in label_texts]
     return Data(X_train, y_train, X_test, y_test, label_texts)
@@ -103,9 +103,9 @@ def load(arguments: argparse.Namespace) -> Data:
 def hold_out_synonyms(
     X: list[str], order: np.ndarray, n_held_out: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Part validation of ICD-10-CM from training, rows of each in `order`.
+    """Split rows of ICD-10-CM into a held-out set and the rest, both in `order`.
 
-    As its test part was: synonyms are held out, and the descriptions of their codes train.
+    As in its test part, held-out texts are synonyms, and descriptions of codes stay in training.
     """
     import simple_icd_10_cm as icd
 
@@ -118,25 +118,26 @@ def hold_out_synonyms(
 def hold_out(
     X: list[str], y: sp.csr_array, order: np.ndarray, n_held_out: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Part validation from training, rows of each in `order`; texts like held-out ones in neither.
+    """Split rows into a held-out set and the rest, both in `order`.
 
-    The test parts of the other sets were made so.
+    Texts similar to held-out ones are in neither part. The test parts of the other data sets were
+    made in this way.
     """
     held_out, rest = order[:n_held_out], order[n_held_out:]
     words = TfidfVectorizer(ngram_range=(1, 2), max_df=0.1, dtype=np.float32).fit_transform(X)
     label_sets = [y.indices[a:b].tobytes() for a, b in zip(y.indptr, y.indptr[1:], strict=False)]
-    seen = {label_sets[i] for i in held_out if np.diff(y.indptr)[i] >= ALIKE_LABELS}
+    seen = {label_sets[i] for i in held_out if np.diff(y.indptr)[i] >= MIN_ALIKE_LABELS}
     chunks = np.array_split(rest, -(-len(rest) // 1000))
     cosines = [(words[chunk] @ words[held_out].T).max(axis=1).toarray().ravel() for chunk in chunks]
-    alike = np.concatenate(cosines) >= ALIKE_COSINE
+    alike = np.concatenate(cosines) >= MIN_ALIKE_COSINE
     alike |= np.array([label_sets[i] in seen for i in rest])
     return held_out, rest[~alike]
 
 
 def row(what: str, model: Any, data: Data, minutes: float) -> str:
-    """A row of the table: P@k, PSP@k, the share of mentions found by frequency, times.
+    """Make a row of the table: P@k, PSP@k, found mentions by label frequency, and times.
 
-    A mention is a label of a test text; it is found where it is among the best 5.
+    A mention is a label of a test text. It is found if it is among the best 5.
     """
     started = time.perf_counter()
     top = model.predict_topk(data.X_test, k=5)

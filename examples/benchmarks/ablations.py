@@ -1,12 +1,11 @@
-"""The paper's comparisons on one data set: negatives, layers, averaging of weights, ensembles.
+"""Repeat the paper's comparisons on one data set: negatives, layers, SWA, ensembles.
 
     python examples/benchmarks/ablations.py DATA_DIR --texts 20000 --max-cluster-size 16
 
-Static negatives train one head after the other, `max_epochs` epochs each. So dynamic ones are
-measured with as many epochs, and with as many passes through the encoder as the static ones have
-until both heads are trained, which is twice as many. The clusters of an ensemble differ in their
-seed, its members in nothing else; in the direct mode, which has no clusters, members differ in
-their own seed.
+Static negatives train one head after the other, for `max_epochs` epochs each. So dynamic negatives
+are measured with the same number of epochs, and with twice as many. With twice as many, both use
+the same number of passes through the encoder. Members of an ensemble differ only in the seed of
+their clusters. In the direct mode, which has no clusters, they differ in `random_state`.
 """
 
 import argparse

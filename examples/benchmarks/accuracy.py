@@ -1,13 +1,12 @@
-"""P@k and PSP@k of LightXML, of a linear model on words, and of both together, on one data set.
+"""Measure P@k and PSP@k of LightXML, a linear model on words, and both, on one data set.
 
     python examples/benchmarks/accuracy.py DATA_DIR --set max_epochs=1
     python examples/benchmarks/accuracy.py icd10cm --max-cluster-size 16 --no-words
 
-DATA_DIR is a folder that `skxmc.datasets.load_xmc` reads. With `--hold-out N`, N texts for training
-are measured on instead of the test part, which is what parameters are chosen by; texts like them
-train nothing. The row "words" is trained on all training texts; the members of "both", of which
-"language" is one, on all but those that a `LightXMLEnsemble` holds out to learn how they go
-together.
+DATA_DIR is a folder that `skxmc.datasets.load_xmc` reads. To choose parameters, use `--hold-out N`.
+It measures on N training texts instead of the test part, and leaves similar texts out of training.
+The row "words" is trained on all training texts. The row "language" is a member of "both". Members
+train without the texts that a `LightXMLEnsemble` holds out to learn the fusion.
 """
 
 import argparse
@@ -21,7 +20,7 @@ from sklearn.frozen import FrozenEstimator
 from skxmc import LightXMLEnsemble, OmikujiClassifier, PropensityRanker, paper_params
 from skxmc._ensemble import auto_validation_fraction
 
-# Of the paper's recipe, what belongs to a data set and not to the recipe.
+# Parameters that the paper chooses per data set.
 OF_DATA_SET = ("max_epochs", "max_length", "swa_start", "swa_every", "clusterer")
 
 
@@ -30,11 +29,13 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_arguments(parser)
-    parser.add_argument("--label-texts", action="store_true", help="texts of labels are texts, too")
-    parser.add_argument("--no-words", action="store_true", help="without the linear model")
-    parser.add_argument("--no-language", action="store_true", help="without LightXML")
-    parser.add_argument("--paper", action="store_true", help="LightXML by the paper's recipe")
-    parser.add_argument("--exponents", type=float, nargs="+", help="of PropensityRanker, too")
+    parser.add_argument("--label-texts", action="store_true", help="train on texts of labels too")
+    parser.add_argument("--no-words", action="store_true", help="leave out the linear model")
+    parser.add_argument("--no-language", action="store_true", help="leave out LightXML")
+    parser.add_argument("--paper", action="store_true", help="train LightXML by the paper's recipe")
+    parser.add_argument(
+        "--exponents", type=float, nargs="+", help="add a PropensityRanker for each"
+    )
     return parser.parse_args()
 
 
@@ -44,7 +45,7 @@ def main() -> None:
     label_texts = data.label_texts if arguments.label_texts else None
 
     def fit(model: Any, X: list[str], y: Any, **fit_params: Any) -> float:
-        """Fit, and return the minutes it took."""
+        """Fit the model and return the minutes."""
         started = time.perf_counter()
         model.fit(X, y, **fit_params)
         return (time.perf_counter() - started) / 60

@@ -1,10 +1,10 @@
-"""Time of a grid search with and without `memory`, in turn: what tokens and clusters cost again.
+"""Time a grid search with and without `memory`, which caches tokens and clusters.
 
     python examples/benchmarks/cache.py [DATA_DIR] [--texts 20000] [--pairs 3]
 
-DATA_DIR is what `load_xmc` reads; without it, the embedded ICD-10-CM texts are taken. The search is
-over the bottleneck, three values on two folds, with an encoder of one small layer that trains in
-seconds. `memory` saves as many seconds of a search with a larger one, where they matter less.
+DATA_DIR is a folder that `load_xmc` reads. The default is the embedded ICD-10-CM texts. The search
+tries three values of `bottleneck_dim` on two folds. The encoder has one small layer and trains in
+seconds. With a larger encoder, `memory` saves as many seconds, but of a longer search.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def main() -> None:
     low, middle, high = np.quantile([a / b for a, b in pairs], [0.25, 0.5, 0.75])
     print(f"{len(X):,} texts, {y.shape[1]:,} labels, 6 fits")
     print(f"without memory: {without:.1f} s, with memory: {with_memory:.1f} s")
-    print(f"times as long without: {middle:.2f} ({low:.2f}-{high:.2f})")
+    print(f"time without, relative to with: {middle:.2f} ({low:.2f}-{high:.2f})")
     print(f"saved: {without - with_memory:.1f} s")
 
 

@@ -4,7 +4,7 @@ python -m venv pecos && pecos/bin/pip install libpecos
 python examples/benchmarks/clustering.py --pecos pecos/bin/python [--quick]
 
 PECOS (C++) needs older packages than skxmc, so it runs in an environment of its own. Both get the
-same matrix and as many threads; files and conversions are in neither time.
+same matrix and the same number of threads. The times include no files and no conversions.
 """
 
 import argparse
@@ -37,19 +37,19 @@ np.save(folder + "/labels.npy", chain[-1].tocsr().indices)
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pecos", required=True, help="python of an environment with libpecos")
+    parser.add_argument("--pecos", required=True, help="Python of an environment with libpecos")
     parser.add_argument("--labels", type=int, default=400_000)
-    parser.add_argument("--words", type=int, default=54, help="drawn for a label; some twice")
+    parser.add_argument("--words", type=int, default=54, help="words to draw per label, some twice")
     parser.add_argument("--topics", type=int, default=5000)
-    parser.add_argument("--size", type=int, default=64, help="of the largest cluster")
+    parser.add_argument("--size", type=int, default=64, help="maximum labels per cluster")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the labels, 3 pairs")
+    parser.add_argument("--quick", action="store_true", help="use fewer labels and pairs")
     return parser.parse_args()
 
 
 def made_up_features(n_labels: int, n_drawn: int, n_topics: int) -> sp.csr_matrix:
-    """TF-IDF-like rows: half of a label's words are of its topic, half of all, both Zipfian."""
+    """Make TF-IDF-like rows: half of a label's words come from its topic, all are Zipfian."""
     rng = np.random.default_rng(0)
     n_words = 100_000
     topic_words = rng.integers(n_words, size=(n_topics, 400))
@@ -69,7 +69,7 @@ def made_up_features(n_labels: int, n_drawn: int, n_topics: int) -> sp.csr_matri
 
 
 def mean_cosine(X: sp.csr_matrix, labels: np.ndarray) -> float:
-    """Mean cosine of rows to the centroids of their clusters."""
+    """Compute the mean cosine of rows to the centroids of their clusters."""
     one_hot = sp.csr_matrix((np.ones(len(labels)), (labels, np.arange(len(labels)))))
     return float(X.multiply(normalize(one_hot @ X)[labels]).sum() / X.shape[0])
 
@@ -105,7 +105,7 @@ def main() -> None:
             f"{name}: {spread(part, ' s')}, {len(sizes):,} clusters of {sizes.min()} to "
             f"{sizes.max()}, mean cosine to the centroid {mean_cosine(X, labels):.4f}"
         )
-    print("time, times that of PECOS:", spread(times[:, 1] / times[:, 0]))
+    print("time relative to PECOS:", spread(times[:, 1] / times[:, 0]))
 
 
 if __name__ == "__main__":

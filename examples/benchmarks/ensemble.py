@@ -2,8 +2,8 @@
 
 python examples/benchmarks/ensemble.py [--rounds 3] [--texts 3000]
 
-Language is trained on few texts, as what it costs depends on the number of labels alone; words are
-trained on all. Milliseconds are medians of rounds in which each model has its turn.
+The language model trains on few texts, because its speed depends only on the number of labels. The
+linear model trains on all texts. Times are medians of rounds in which the models take turns.
 """
 
 import argparse
@@ -25,9 +25,9 @@ from skxmc.datasets import load_icd10cm
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--single", type=int, default=200, help="texts that are asked for alone")
-    parser.add_argument("--texts", type=int, default=3000, help="that train language")
-    parser.add_argument("--chapters", type=int, nargs="+", help="of ICD-10-CM; all by default")
+    parser.add_argument("--single", type=int, default=200, help="texts to predict one at a time")
+    parser.add_argument("--texts", type=int, default=3000, help="texts to train language on")
+    parser.add_argument("--chapters", type=int, nargs="+", help="of ICD-10-CM (default: all)")
     return parser.parse_args()
 
 
@@ -59,7 +59,7 @@ def main() -> None:
                 seconds(partial(model.predict_topk, [text]), cpu)
                 for text in data.X_test[: arguments.single]
             ]
-    print("| | ms a text, all at once | one text at a time, median | MB |\n|---|---|---|---|")
+    print("| | ms per text, all at once | one text at a time, median | MB |\n|---|---|---|---|")
     for name, model in models.items():
         with tempfile.TemporaryDirectory() as folder:
             (path,) = joblib.dump(model, Path(folder) / "model.joblib")

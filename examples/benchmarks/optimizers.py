@@ -1,8 +1,8 @@
-"""Train the quickstart's classifier with each optimiser of the label table, and compare P@k.
+"""Train the quickstart's classifier with each optimizer of the label table, and compare P@k.
 
 python examples/benchmarks/optimizers.py [--epochs 2] [--only full compact dense]
 
-"full" and "compact" are the moments of small and large label tables. They touch only the rows of
+"full" and "compact" are the moments of small and large label tables. Both update only the rows of
 a step. "dense" is PyTorch's AdamW on all rows at every step.
 """
 
@@ -22,7 +22,7 @@ from skxmc._training.optim import BETAS, EPS
 from skxmc.datasets import load_icd10cm
 from skxmc.metrics import label_propensities, precision_at_k, psp_at_k
 
-SETTINGS = {  # those of examples/quickstart.py
+SETTINGS = {  # as in examples/quickstart.py
     "max_length": 32,
     "dropout": 0.3,
     "encoder_dropout": 0.0,
@@ -34,7 +34,7 @@ SETTINGS = {  # those of examples/quickstart.py
 
 
 class DenseAdamW(torch.optim.AdamW):
-    """AdamW on whole tables whose gradients are sparse."""
+    """AdamW that updates whole tables although their gradients are sparse."""
 
     def __init__(self, groups: list[dict[str, object]]) -> None:
         kept = ("params", "lr", "weight_decay")
@@ -67,7 +67,7 @@ def main() -> None:
     arguments = parser.parse_args()
     data = load_icd10cm()
     propensities = label_propensities(data.y_train)
-    print("optimiser | loss | P@1 / 3 / 5 | PSP@5 | minutes of training steps")
+    print("optimizer | loss | P@1 / 3 / 5 | PSP@5 | minutes of training steps")
     for name in arguments.only:
         clf = LightXMLClassifier(
             "sentence-transformers/all-MiniLM-L6-v2",

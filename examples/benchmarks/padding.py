@@ -1,8 +1,8 @@
-"""Count the tokens that are padding, in batches of training and of prediction, on real texts.
+"""Measure the fraction of padding tokens in batches of training and prediction, on real texts.
 
 python examples/benchmarks/padding.py [DATA_DIR] [--max-length 128] [--quick]
 
-DATA_DIR is what `load_xmc` reads; without it, the embedded ICD-10-CM texts are taken.
+DATA_DIR is a folder that `load_xmc` reads. The default is the embedded ICD-10-CM texts.
 """
 
 import argparse
@@ -20,14 +20,14 @@ def main() -> None:
     parser.add_argument("data", nargs="?")
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--batches", type=int, nargs="+", default=[16, 32, 128])
-    parser.add_argument("--quick", action="store_true", help="the first 2,000 texts")
+    parser.add_argument("--quick", action="store_true", help="use the first 2,000 texts")
     arguments = parser.parse_args()
     data = load_xmc(arguments.data) if arguments.data else load_icd10cm()
     texts = list(data.X_train)[: 2000 if arguments.quick else None]
     lengths = tokenize(load_encoder(MINILM).tokenizer, texts, arguments.max_length).lengths
     low, middle, high = np.quantile(lengths, [0.1, 0.5, 0.9])
-    print(f"{len(texts):,} texts of {middle:.0f} tokens ({low:.0f}-{high:.0f}: 80 % of them)")
-    print("batch | padding in training | prediction | random batches | all to the longest")
+    print(f"{len(texts):,} texts of {middle:.0f} tokens (80% have {low:.0f}-{high:.0f})")
+    print("batch | padding in training | prediction | random batches | one batch of all texts")
     for size in arguments.batches:
         rng = np.random.default_rng(0)
         order = rng.permutation(len(lengths))
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def share_of_padding(lengths: np.ndarray, batches: list[np.ndarray]) -> float:
-    """Share of the tokens of all batches that is padding."""
+    """Compute the fraction of padding among the tokens of all batches."""
     padded = sum(len(rows) * int(lengths[rows].max()) for rows in batches)
     return 1 - int(lengths.sum()) / padded
 

@@ -1,9 +1,9 @@
-"""Compare P@k, latency and size of a trained classifier by precision in prediction and on disk.
+"""Compare P@k, latency and size of a trained classifier by precision of prediction and of files.
 
 python examples/benchmarks/optimizers.py --only full --save FOLDER
 python examples/benchmarks/precision.py FOLDER/full.joblib
 
-The model is one of ICD-10-CM (the quickstart's), whose test texts are predicted.
+The model is the quickstart's on ICD-10-CM. The script predicts its test texts.
 """
 
 import argparse
@@ -23,17 +23,17 @@ from skxmc.metrics import label_propensities, precision_at_k, psp_at_k
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
-    parser.add_argument("--single", type=int, default=300, help="texts given one at a time")
+    parser.add_argument("--single", type=int, default=300, help="texts to predict one at a time")
     arguments = parser.parse_args()
     data = load_icd10cm()
     clf = joblib.load(arguments.model)
     print(cpu_name())
-    print("prediction | P@1 / 3 / 5 | PSP@5 | ms a text in batches of 64 | ms one at a time")
+    print("prediction | P@1 / 3 / 5 | PSP@5 | ms per text, batches of 64 | ms, one at a time")
     for precision in ("fp32", "bf16", "int8"):
         clf.set_params(precision=precision)
         print(f"{precision} | {measure(clf, data, arguments.single)}", flush=True)
     clf.set_params(precision="fp32")
-    print("\nfile | P@1 / 3 / 5 | PSP@5 | ms a text in batches of 64 | ms one at a time | MB")
+    print("\nfile | P@1 / 3 / 5 | PSP@5 | ms per text, batches of 64 | ms, one at a time | MB")
     for dtype in ("float32", "float16", "int8"):
         with tempfile.TemporaryDirectory() as folder:
             clf.save_pretrained(folder, dtype=dtype)
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def measure(clf: LightXMLClassifier, data, n_single: int) -> str:
-    """P@k and latencies as cells of a table."""
+    """Measure P@k and latencies, as cells of a table."""
     clf.predict_topk(data.X_test[:64])
     started = time.perf_counter()
     top = clf.predict_topk(data.X_test, k=5)

@@ -1,10 +1,10 @@
-"""Time predict_topk against the bare encoder: batches, and one text at a time.
+"""Time predict_topk against the bare encoder, in batches and one text at a time.
 
 python examples/benchmarks/prediction.py [--quick] [--device cuda ...]
 
-"Bare" is the encoder alone, at its best: its linear layers are in the same precision, converted
-beforehand (or by autocast at every call, as most people run it, with --bare autocast). Tokenising
-is in neither part of the first comparison and in both of the second.
+"Bare" is the encoder alone, with its linear layers converted to the same precision beforehand. With
+`--bare autocast`, autocast converts them at every call, as most users run it. The times of batches
+exclude tokenization for both, and the times of single texts include it for both.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from skxmc.datasets import load_icd10cm
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", default="bf16", help="int8, too")
+    parser.add_argument("--precision", default="bf16", help="bf16, fp16, fp32 or int8")
     parser.add_argument("--labels", type=int, default=500_000)
     parser.add_argument("--clusters", type=int, default=8192)
     parser.add_argument("--recalled", type=int, default=32)
@@ -83,18 +83,18 @@ def main() -> None:
         lambda: encode(inputs), lambda: predictor.top_k(tokens, 5), n_pairs, device
     )
     print(f"\nbatch {arguments.batch} x {arguments.tokens} tokens, {n_pairs} pairs")
-    report(times, "throughput, share of the bare encoder's:", times[:, 0] / times[:, 1])
+    report(times, "throughput, fraction of the bare encoder's:", times[:, 0] / times[:, 1])
 
     texts = load_icd10cm().X_test
-    for n_joined in (1, 16):  # short texts, and as long as they may be
+    for n_joined in (1, 16):  # short texts, and texts of maximum length
         joined = [" ".join(texts[i : i + n_joined]) for i in range(0, len(texts), n_joined)]
         lengths = [len(ids) for ids in tokenizer(joined, truncation=True)["input_ids"]]
         one_at_a_time(clf, encode, tokenizer, joined, n_single, device)
-        print(f"of {np.median(np.minimum(lengths, arguments.tokens)):.0f} tokens (median)")
+        print(f"texts of {np.median(np.minimum(lengths, arguments.tokens)):.0f} tokens (median)")
 
 
 def one_at_a_time(clf, encode, tokenizer, texts, n_texts, device) -> None:
-    """Latency of single texts, each given to both."""
+    """Measure the latency of single texts for both."""
     texts_of_bare, texts_of_clf = iter(texts * 9), iter(texts * 9)
 
     def bare() -> None:
@@ -103,8 +103,8 @@ def one_at_a_time(clf, encode, tokenizer, texts, n_texts, device) -> None:
         encode({name: tensor.to(device) for name, tensor in inputs.items()})
 
     times = time_in_turn(bare, lambda: clf.predict_topk([next(texts_of_clf)]), n_texts, device)
-    print(f"\none text at a time, tokenising included, {n_texts} pairs")
-    report(times, "latency, times the bare encoder's:", times[:, 1] / times[:, 0])
+    print(f"\none text at a time, including tokenization, {n_texts} pairs")
+    report(times, "latency relative to the bare encoder:", times[:, 1] / times[:, 0])
 
 
 def report(times: np.ndarray, name: str, ratio: np.ndarray) -> None:

@@ -1,8 +1,8 @@
-"""Time a training step against that of the bare encoder, and its growth with the labels.
+"""Time a training step against the bare encoder, and its growth with the number of labels.
 
 python examples/benchmarks/training.py [--quick] [--device cuda --encoder bert-base ...]
 
-"Bare" is the same encoder alone on the same batches: forward, backward, AdamW.
+"Bare" is the same encoder alone on the same batches, with forward, backward and AdamW steps.
 """
 
 import argparse
@@ -44,22 +44,26 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--precision", default="bf16")
     parser.add_argument("--labels", type=int, default=500_000)
     parser.add_argument("--clusters", type=int, default=8192)
-    parser.add_argument("--dim", type=int, default=400, help="of the label embeddings")
+    parser.add_argument("--dim", type=int, default=400, help="size of the label embeddings")
     parser.add_argument("--label-moments", choices=LABEL_MOMENTS, default="auto")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument(
-        "--growth", type=int, nargs=2, default=[100_000, 3_000_000], help="0 0: not measured"
+        "--growth",
+        type=int,
+        nargs=2,
+        default=[100_000, 3_000_000],
+        help="0 0: skip",
     )
-    parser.add_argument("--encoder-dropout", type=float, help="of both; as it comes by default")
+    parser.add_argument("--encoder-dropout", type=float, help="default: as configured")
     parser.add_argument("--pairs", type=int, default=40)
-    parser.add_argument("--profile", action="store_true", help="only where the time of a step goes")
+    parser.add_argument("--profile", action="store_true", help="time only the parts of a step")
     parser.add_argument("--quick", action="store_true", help="few pairs, growth to 500,000")
     return parser.parse_args()
 
 
 class Step:
-    """A training step of LightXML, batch after batch."""
+    """Training step of LightXML, which takes the next batch at each call."""
 
     def __init__(self, arguments: argparse.Namespace, encoder: torch.nn.Module, n_labels: int):
         rng = np.random.default_rng(0)
@@ -95,7 +99,7 @@ class Step:
 
 
 class BareStep:
-    """The same with the encoder alone."""
+    """Training step of the encoder alone, on the same batches."""
 
     def __init__(self, step: Step, encoder: torch.nn.Module):
         self.step = step
@@ -119,7 +123,7 @@ class BareStep:
 
 
 def print_profile(step: Step, n_steps: int) -> None:
-    """Print the time of each part of a step, the device's work included."""
+    """Print the time of each part of a step, including the work of the device."""
     trainer = step.trainer
     parts = {
         "batch: tokens, labels": (trainer.data, "batch"),
@@ -172,8 +176,8 @@ def main() -> None:
     times = time_in_turn(BareStep(step, encoder), step, arguments.pairs, step.device)
     print("bare encoder:", spread(times[:, 0], " ms", 1000))
     print("LightXML:    ", spread(times[:, 1], " ms", 1000))
-    print("texts a second:", spread(arguments.batch / times[:, 1]))
-    print("throughput, share of the bare encoder's:", spread(times[:, 0] / times[:, 1]))
+    print("texts per second:", spread(arguments.batch / times[:, 1]))
+    print("throughput, fraction of the bare encoder's:", spread(times[:, 0] / times[:, 1]))
 
     if not all(arguments.growth):
         return
@@ -183,7 +187,7 @@ def main() -> None:
     times = time_in_turn(small, large, arguments.pairs, small.device)
     for n_labels, part in zip(arguments.growth, times.T, strict=True):
         print(f"L = {n_labels:,}:", spread(part, " ms", 1000))
-    print("time, times that of the fewer labels:", spread(times[:, 1] / times[:, 0]))
+    print("time, relative to the fewer labels:", spread(times[:, 1] / times[:, 0]))
 
 
 if __name__ == "__main__":
