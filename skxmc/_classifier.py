@@ -54,7 +54,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
 
     Parameters
     ----------
-    encoder : str, default="bert-base-uncased"
+    encoder : str or path, default="bert-base-uncased"
         Hub id or local directory of a Hugging Face encoder with a [CLS] token: BERT, RoBERTa,
         XLNet, DistilBERT, MiniLM, DeBERTa, ELECTRA, ModernBERT and others. With the extra
         ``[demo]``, ``"sentence-transformers/all-MiniLM-L6-v2"`` needs no network.
@@ -135,7 +135,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         Device such as "cuda", "cuda:1", "mps" or "cpu". "auto" is a GPU if there is one.
     threshold : float, default=0.5
         Lowest score of a label that `predict` returns.
-    memory : str, joblib.Memory or None, default=None
+    memory : str, path, joblib.Memory or None, default=None
         Cache of tokenized texts and label clusters. A search over other parameters computes them
         only once. Clusters are cached if `random_state` is a number.
     checkpoint_dir : str, path or None, default=None
@@ -220,7 +220,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     """
 
     _parameter_constraints: dict[str, list[Any]] = {
-        "encoder": [str],
+        "encoder": [str, os.PathLike],
         "max_length": [Interval(Integral, 2, None, closed="left")],
         "n_feature_layers": [Interval(Integral, 1, None, closed="left")],
         "dropout": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="left")],
@@ -247,7 +247,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         "precision": [StrOptions({"auto", "fp32", "bf16", "fp16", "int8"})],
         "device": [str],
         "threshold": [Interval(Real, 0, 1, closed="both")],
-        "memory": [str, HasMethods(["cache"]), None],
+        "memory": [str, os.PathLike, HasMethods(["cache"]), None],
         "checkpoint_dir": [str, os.PathLike, None],
         "checkpoint_every": [Interval(Integral, 1, None, closed="left")],
         "warm_start": ["boolean"],
@@ -274,7 +274,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
 
     def __init__(
         self,
-        encoder: str = "bert-base-uncased",
+        encoder: str | os.PathLike[str] = "bert-base-uncased",
         *,
         max_length: int = 128,
         n_feature_layers: int = 5,
@@ -302,7 +302,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         precision: str = "auto",
         device: str = "auto",
         threshold: float = 0.5,
-        memory: str | Memory | None = None,
+        memory: str | os.PathLike[str] | Memory | None = None,
         checkpoint_dir: str | os.PathLike[str] | None = None,
         checkpoint_every: int = 1000,
         warm_start: bool = False,
@@ -596,7 +596,9 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     def _predictor(self) -> Predictor:
         model, device = self._model, self._prediction_device()
         dtype = resolve_precision(self.precision, device)
-        check_length(model.network.encoder, model.tokenizer, self.max_length, name=self.encoder)
+        check_length(
+            model.network.encoder, model.tokenizer, self.max_length, name=os.fspath(self.encoder)
+        )
         return Predictor(
             network=serving_copy(model.network, dtype, device),
             tokenizer=model.tokenizer,

@@ -18,6 +18,7 @@ from skxmc._model.encoder import load_encoder
 from skxmc._model.tokens import TOKENIZER_BLOCK, tokenize
 from skxmc._storage.pretrained import ENCODER, INDEX, WEIGHTS, open_model, open_weights
 from skxmc._training.settings import auto_epochs
+from skxmc._utils.paths import user_path
 from skxmc.datasets import load_xmc
 from skxmc.datasets._xmc import layout_of
 
@@ -29,7 +30,7 @@ ANY_LENGTH = 2**31 - 1
 
 def run(args: argparse.Namespace) -> None:
     """Describe the model in a folder, or its data if it holds no model."""
-    folder = Path(args.folder)
+    folder = user_path(args.folder)
     if (folder / INDEX).is_file():
         report = describe_model(folder)
     else:

@@ -7,10 +7,10 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from pathlib import Path
 
 from skxmc._cli.model import choose_k, load_model
 from skxmc._cli.report import count_texts
+from skxmc._utils.paths import user_path
 from skxmc.datasets._lines import decode_lines, read_lines
 
 # Longer texts are cut in the readable output.
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _read_texts(file: str, encoding: str) -> Iterator[str]:
     if file != "-":
-        return read_lines(Path(file), encoding)
+        return read_lines(user_path(file), encoding)
     if sys.stdin.isatty():
         print("Enter one text per line. End with Ctrl-D.", file=sys.stderr)
     return decode_lines(sys.stdin.buffer, "standard input", encoding)

@@ -16,6 +16,7 @@ from skxmc._clusterer import BalancedLabelClusterer
 from skxmc._model.device import resolve_device
 from skxmc._storage.folder import check_target
 from skxmc._storage.pretrained import INDEX
+from skxmc._utils.paths import user_path
 from skxmc.datasets import load_xmc
 
 # Parameters that --param does not set, and how to set them.
@@ -30,7 +31,7 @@ SET_ELSEWHERE = {
 def run(args: argparse.Namespace) -> None:
     """Check everything that is cheap to check, then train and save."""
     clf = make_classifier(args.encoder, args.params)
-    folder = Path(args.model).resolve()
+    folder = user_path(args.model).resolve()
     check_writable(folder, args.overwrite)
     data = load_xmc(args.data, fields=args.fields, encoding=args.encoding)
     if not args.quiet:

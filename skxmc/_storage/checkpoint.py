@@ -28,6 +28,7 @@ from skxmc._storage.pretrained import (
     write_model,
     write_tensors,
 )
+from skxmc._utils.paths import user_path
 from skxmc._version import __version__
 
 FORMAT_VERSION = 1
@@ -98,7 +99,7 @@ class Checkpoint:
     """
 
     def __init__(self, folder: str | os.PathLike[str], params: Mapping[str, Any]) -> None:
-        self.folder = Path(folder)
+        self.folder = user_path(folder)
         self.params = params
         self.found = find_run(self.folder)
         self.run: dict[str, Any] | None = None

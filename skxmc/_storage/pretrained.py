@@ -21,6 +21,7 @@ from skxmc._model.fitted import Model
 from skxmc._model.network import LightXMLNetwork
 from skxmc._storage.folder import damaged, locked, read_index, replace_content, verified_content
 from skxmc._storage.pickling import build_network, current_params
+from skxmc._utils.paths import user_path
 from skxmc._version import __version__
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def save_model(clf: LightXMLClassifier, folder: str | os.PathLike[str], dtype: s
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(map(repr, DTYPES))}, got {dtype!r}.")
     replace_content(
-        Path(folder),
+        user_path(folder),
         INDEX,
         {"format_version": FORMAT_VERSION, "skxmc_version": __version__},
         lambda content: write_model(
@@ -56,7 +57,7 @@ def save_model(clf: LightXMLClassifier, folder: str | os.PathLike[str], dtype: s
 
 def load_model(cls: type, folder: str | os.PathLike[str]) -> Any:
     """Read a classifier that `save_model` wrote, onto the CPU."""
-    with open_model(Path(folder)) as (description, content):
+    with open_model(user_path(folder)) as (description, content):
         params = current_params(description["params"])
         if params["clusterer"] is not None:
             params["clusterer"] = _make_clusterer(params["clusterer"])
@@ -183,6 +184,8 @@ def plain_params(params: Mapping[str, Any]) -> dict[str, Any]:
             value = plain_params(value.get_params(deep=False))
         elif isinstance(value, np.generic):
             value = value.item()
+        elif isinstance(value, os.PathLike):
+            value = os.fspath(value)
         is_plain = value is None or isinstance(value, str | int | float | dict)
         plain[name] = value if is_plain else None
     return plain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
@@ -17,6 +18,7 @@ from skxmc._clusterer import BalancedLabelClusterer
 from skxmc._inference.low_precision import check_int8
 from skxmc._model.device import resolve_device, resolve_precision
 from skxmc._model.layout import LabelLayout
+from skxmc._utils.paths import user_path
 from skxmc._utils.warnings import warn_user
 
 # Default of bottleneck_dim. `fit` warns about any other value if it has no effect.
@@ -117,6 +119,9 @@ def resolve_settings(params: Mapping[str, Any], *, n_texts: int, seed: int) -> S
             f"swa_start={given['swa_start']} is not reached in epochs 0 to {max_epochs - 1}, so no "
             "weights are averaged. Lower swa_start, or set swa_start=None.",
         )
+    memory = given["memory"]
+    if isinstance(memory, str | os.PathLike):
+        memory = str(user_path(memory))
     dropout, encoder_dropout = given["dropout"], given["encoder_dropout"]
     many = max_epochs >= MIN_HIGH_DROPOUT_EPOCHS
     if dropout == "auto":
@@ -125,7 +130,8 @@ def resolve_settings(params: Mapping[str, Any], *, n_texts: int, seed: int) -> S
         encoder_dropout = None if many else 0.0
     given |= {
         "clusterer": seeded_clusterer(given["clusterer"], seed, given["n_jobs"]),
-        "memory": check_memory(given["memory"]),
+        "encoder": os.fspath(given["encoder"]),
+        "memory": check_memory(memory),
         "max_epochs": max_epochs,
         "dropout": dropout,
         "encoder_dropout": encoder_dropout,

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from scipy import sparse
 from sklearn.utils import Bunch
 
+from skxmc._utils.paths import user_path
 from skxmc._utils.warnings import warn_user
 from skxmc.datasets._csr import Integers, binary_csr, flatten
 from skxmc.datasets._lines import read_lines
@@ -123,7 +124,7 @@ def load_xmc(
     array([[1., 0., 1.],
            [1., 1., 0.]], dtype=float32)
     """
-    folder = Path(path)
+    folder = user_path(path)
     layout = layout_of(folder)
     if layout == "PECOS":
         return _load_pecos(folder, encoding)
