@@ -176,6 +176,15 @@ def test_fit_label_features_decide_the_clusters(form):
     assert parts == {(0,) * 15, (1,) * 15}
 
 
+def test_fit_label_features_frame_goes_by_label():
+    names = [f"label {i:02}" for i in range(30)]
+    frame = pd.DataFrame(np.eye(2)[np.arange(30) % 2], index=names).sample(frac=1, random_state=0)
+    clf = make_classifier(max_epochs=1, clusterer=BalancedLabelClusterer(max_cluster_size=15))
+    clf.fit(X, Y, label_names=names, label_features=frame)
+    parts = {tuple(np.flatnonzero(clf.clusterer_.labels_ == i) % 2) for i in range(2)}
+    assert parts == {(0,) * 15, (1,) * 15}
+
+
 def test_fit_label_features_with_wrong_rows_raise_error():
     with pytest.raises(ValueError, match=r"label_features has 64 rows, but there are 30 labels"):
         make_classifier().fit(X, Y, label_features=np.ones((64, 2)))

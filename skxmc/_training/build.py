@@ -8,7 +8,9 @@ import numpy as np
 import torch
 
 from skxmc._clusterer import check_features
+from skxmc._input.per_label import rows_by_label
 from skxmc._input.split import SplitTexts
+from skxmc._input.types import Matrix
 from skxmc._model.encoder import load_encoder
 from skxmc._model.encoder_check import check_length, check_representations, check_states
 from skxmc._model.fitted import Model
@@ -32,7 +34,7 @@ def prepare_model(
     found: Found | None,
     previous: Model | None,
     data: SplitTexts,
-    label_features: object,
+    label_features: Matrix | None,
     settings: Settings,
     generator: torch.Generator,
 ) -> tuple[Model, TokenStore]:
@@ -85,12 +87,13 @@ def prepare_model(
 
 def build_model(
     data: SplitTexts,
-    label_features: object,
+    label_features: Matrix | None,
     settings: Settings,
     generator: torch.Generator,
 ) -> Model:
     """Load the encoder, cluster the labels, and build a network of both on the CPU."""
     if label_features is not None:
+        label_features = rows_by_label(label_features, data.classes, "label_features")
         n_rows = check_features(label_features, "label_features").shape[0]
         if n_rows != len(data.classes):
             raise ValueError(
