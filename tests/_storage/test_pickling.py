@@ -192,9 +192,7 @@ def test_pickle_loads_in_other_process_without_network_and_encoder(tmp_path):
 def test_pickle_of_gpu_model_without_gpu_predicts_on_cpu():
     clf = copy.deepcopy(fitted()).set_params(device="cuda")
     twin = pickle.loads(pickle.dumps(clf))
-    with pytest.warns(
-        RuntimeWarning, match=r"device='cuda' is not available.*Using the CPU"
-    ):
+    with pytest.warns(RuntimeWarning, match=r"device='cuda' is not available.*Using the CPU"):
         scores = twin.decision_function(X)
     assert (scores != fitted().decision_function(X)).nnz == 0
     with pytest.raises(ValueError, match="device='cuda' is not available"):

