@@ -28,7 +28,7 @@ from skxmc._input.validation import check_labels, check_texts, names_labels
 from skxmc._model.device import resolve_device, resolve_precision, with_advice_on_memory
 from skxmc._model.encoder_check import check_length
 from skxmc._model.fitted import Model
-from skxmc._model.seeds import local_seed
+from skxmc._model.seeds import training_mode
 from skxmc._storage.pickling import current_params, network_from_state, network_state
 from skxmc._storage.pretrained import load_model, save_model
 from skxmc._training.build import prepare_model
@@ -435,7 +435,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
             return self._adopt(checkpoint.found.model, checkpoint.found.history)
 
         # Build the model or resume it, and train it in phases.
-        with local_seed(seed, settings.device), torch.inference_mode(False), torch.enable_grad():
+        with training_mode(seed, settings.device):
             generator = torch.Generator().manual_seed(seed)
             model, tokens = prepare_model(
                 checkpoint.found, previous, data, label_features, settings, generator

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
+from skxmc._model.defaults import torch_defaults
 from skxmc._model.network import LightXMLNetwork
 from skxmc._utils.parallel import ProcessLock
 
@@ -27,6 +28,7 @@ _copying = ProcessLock()
 _copies: WeakKeyDictionary[LightXMLNetwork, _Copy] = WeakKeyDictionary()
 
 
+@torch_defaults()
 def serving_copy(
     network: LightXMLNetwork, dtype: torch.dtype, device: torch.device | None = None
 ) -> LightXMLNetwork:

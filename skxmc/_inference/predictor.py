@@ -11,6 +11,7 @@ import scipy.sparse as sp
 import torch
 
 from skxmc._input.sparse import row_of_entry
+from skxmc._model.defaults import torch_defaults
 from skxmc._model.device import autocast, is_out_of_memory
 from skxmc._model.network import LightXMLNetwork
 from skxmc._model.tokens import TokenBatch, TokenStore, prediction_batches, ranges, tokenize
@@ -215,7 +216,11 @@ class Predictor:
             while done < len(wanted):
                 rows = wanted[done : done + self.batch_size]
                 try:
-                    with torch.inference_mode(), autocast(self.device, self.dtype):
+                    with (
+                        torch_defaults(),
+                        torch.inference_mode(),
+                        autocast(self.device, self.dtype),
+                    ):
                         results = compute(tokens.batch(rows).to(self.device))
                         arrays = [
                             result.cpu().float().numpy()

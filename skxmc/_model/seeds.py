@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import torch
 
+from skxmc._model.defaults import torch_defaults
 from skxmc._utils.parallel import ProcessLock
 
 _seeding = ProcessLock()
@@ -59,3 +60,16 @@ def local_seed(seed: int, device: torch.device) -> Iterator[None]:
                     else:
                         torch.set_rng_state(state)
                 _found.clear()
+
+
+@contextlib.contextmanager
+def training_mode(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch, and compute gradients in float32 whatever the user's code around it has set."""
+    with (
+        torch_defaults(),
+        local_seed(seed, device),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autocast(device.type, enabled=False),
+    ):
+        yield

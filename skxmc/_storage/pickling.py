@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from skxmc._model.defaults import torch_defaults
 from skxmc._model.encoder import build_encoder
 from skxmc._model.network import LightXMLNetwork
 from skxmc._model.seeds import local_seed
@@ -42,6 +43,7 @@ def network_state(network: LightXMLNetwork) -> dict[str, Any]:
     }
 
 
+@torch_defaults()
 def network_from_state(state: dict[str, Any]) -> LightXMLNetwork:
     """Rebuild a network from the result of `network_state`."""
     # Copied, because arrays that joblib maps into memory may be read-only.
@@ -49,6 +51,7 @@ def network_from_state(state: dict[str, Any]) -> LightXMLNetwork:
     return build_network(state["config"], state["cluster_of"], state["settings"], weights)
 
 
+@torch_defaults()
 def build_network(
     config: PretrainedConfig,
     cluster_of: np.ndarray,

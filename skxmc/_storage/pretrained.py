@@ -17,6 +17,7 @@ from sklearn.base import BaseEstimator
 
 from skxmc._clusterer import BalancedLabelClusterer
 from skxmc._input.validation import label_array
+from skxmc._model.defaults import torch_defaults
 from skxmc._model.fitted import Model
 from skxmc._model.network import LightXMLNetwork
 from skxmc._storage.folder import damaged, locked, read_index, replace_content, verified_content
@@ -102,6 +103,7 @@ def _read_description(folder: Path) -> tuple[dict[str, Any], Path]:
     return {**description, "skxmc_version": index["skxmc_version"]}, content
 
 
+@torch_defaults()
 def write_model(
     content: Path,
     model: Model,
@@ -130,6 +132,7 @@ def write_model(
     write_tensors(tensors, content / WEIGHTS)
 
 
+@torch_defaults()
 def read_model(content: Path, description: dict[str, Any]) -> Model:
     """Read a model that `write_model` wrote, onto the CPU."""
     from transformers import AutoConfig, AutoTokenizer
