@@ -39,7 +39,7 @@ def write_pecos(folder, compress=False):
 
 def write_lightxml(folder, compress=False, texts="raw_texts"):
     write(folder / f"train_{texts}.txt", lines(TEXTS), compress)
-    write(folder / "train_labels.txt", "c a\nb\n\nb  a\tc a\n", compress)
+    write(folder / "train_labels.txt", "c a\nb\n\nb  a c a\n", compress)
     write(folder / f"test_{texts}.txt", lines(TEST_TEXTS), compress)
     write(folder / "test_labels.txt", "zz c b\nyy yy xx\n", compress)
 

@@ -111,6 +111,7 @@ def _add_predict(commands: Any) -> argparse.ArgumentParser:
         help="number of texts to predict and write at once (default: %(default)s), "
         "or 1 to answer each line as it comes",
     )
+    _add_fields(parser)
     _add_encoding(parser)
     _add_serving(parser)
     return parser
@@ -160,6 +161,16 @@ def _add_inspect(commands: Any) -> argparse.ArgumentParser:
 
 def _add_reading(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("reading data")
+    _add_fields(group)
+    group.add_argument(
+        "--label-separator",
+        metavar="CHARACTER",
+        help="character between labels in train_labels.txt (default: found in the file)",
+    )
+    _add_encoding(group)
+
+
+def _add_fields(group: Any) -> None:
     group.add_argument(
         "--fields",
         nargs="+",
@@ -167,7 +178,6 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="fields of JSON objects that make up a text (default: title content)",
     )
-    _add_encoding(group)
 
 
 def _add_encoding(group: Any) -> None:

@@ -27,7 +27,12 @@ def run(args: argparse.Namespace) -> None:
     """Load model and data, match their labels, predict and measure."""
     clf = load_model(args)
     k = choose_k(args.k, clf.n_labels_)
-    data = load_xmc(args.data, fields=args.fields, encoding=args.encoding)
+    data = load_xmc(
+        args.data,
+        fields=args.fields,
+        encoding=args.encoding,
+        label_separator=args.label_separator,
+    )
     if not data.X_test:
         raise ValueError(
             f"{args.data} has no test part, or no text in it. Add the files of the test part, or "

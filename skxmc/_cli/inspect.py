@@ -36,7 +36,12 @@ def run(args: argparse.Namespace) -> None:
     else:
         tokenizer = None if args.encoder is None else load_encoder(args.encoder).tokenizer
         layout = layout_of(folder)
-        data = load_xmc(folder, fields=args.fields, encoding=args.encoding)
+        data = load_xmc(
+            folder,
+            fields=args.fields,
+            encoding=args.encoding,
+            label_separator=args.label_separator,
+        )
         report = {"kind": "data", "layout": layout} | describe_data(data, tokenizer)
     (print_json if args.json else print_lines)(report)
 

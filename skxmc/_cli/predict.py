@@ -11,7 +11,9 @@ from itertools import islice
 from skxmc._cli.model import choose_k, load_model
 from skxmc._cli.report import count_texts
 from skxmc._utils.paths import user_path
+from skxmc._utils.warnings import warn_user
 from skxmc.datasets._lines import decode_lines, read_lines
+from skxmc.datasets._xmc import read_json_texts
 
 # Longer texts are cut in the readable output.
 MAX_CHARACTERS = 100
@@ -23,7 +25,7 @@ def run(args: argparse.Namespace) -> None:
     k = choose_k(args.k, clf.n_labels_)
     format_text = _as_json if args.json else _as_columns
     with count_texts() as counter:
-        for texts in _chunks(_read_texts(args.texts, args.encoding), args.chunk_size):
+        for texts in _chunks(_read_texts(args.texts, args.fields, args.encoding), args.chunk_size):
             top = clf.predict_topk(texts, k)
             for text, labels, scores in zip(texts, top.labels.tolist(), top.scores, strict=True):
                 n_kept = int((scores >= args.threshold).sum())
@@ -34,12 +36,26 @@ def run(args: argparse.Namespace) -> None:
             counter.update(len(texts))
 
 
-def _read_texts(file: str, encoding: str) -> Iterator[str]:
+def _read_texts(file: str, fields: list[str], encoding: str) -> Iterator[str]:
     if file != "-":
-        return read_lines(user_path(file), encoding)
+        path = user_path(file)
+        if path.name.removesuffix(".gz").endswith((".json", ".jsonl", ".ndjson")):
+            return read_json_texts(path, fields, encoding)
+        return _told_of_json(read_lines(path, encoding), file)
     if sys.stdin.isatty():
         print("Enter one text per line. End with Ctrl-D.", file=sys.stderr)
-    return decode_lines(sys.stdin.buffer, "standard input", encoding)
+    return _told_of_json(decode_lines(sys.stdin.buffer, "standard input", encoding), "-")
+
+
+def _told_of_json(lines: Iterator[str], name: str) -> Iterator[str]:
+    """Warn if the first line is a JSON object, which is read as a text."""
+    for number, line in enumerate(lines):
+        if number == 0 and line.startswith("{") and line.rstrip().endswith("}"):
+            warn_user(
+                f"{name} seems to hold JSON objects, which are read as texts. Give a file whose "
+                "name ends in .jsonl, and the fields of a text as --fields."
+            )
+        yield line
 
 
 def _chunks(texts: Iterable[str], size: int) -> Iterator[list[str]]:

@@ -33,7 +33,12 @@ def run(args: argparse.Namespace) -> None:
     clf = make_classifier(args.encoder, args.params)
     folder = user_path(args.model).resolve()
     check_writable(folder, args.overwrite)
-    data = load_xmc(args.data, fields=args.fields, encoding=args.encoding)
+    data = load_xmc(
+        args.data,
+        fields=args.fields,
+        encoding=args.encoding,
+        label_separator=args.label_separator,
+    )
     if not args.quiet:
         print(f"{len(data.X_train):,} texts, {len(data.label_names):,} labels", file=sys.stderr)
     started = time.perf_counter()

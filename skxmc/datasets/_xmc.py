@@ -16,14 +16,15 @@ from scipy import sparse
 from sklearn.utils import Bunch
 
 from skxmc._utils.paths import user_path
-from skxmc._utils.warnings import warn_user
 from skxmc.datasets._csr import Integers, binary_csr, flatten
+from skxmc.datasets._label_lines import find_separator, split_labels
 from skxmc.datasets._lines import read_lines
 
 _MAX_LABELS = np.iinfo(np.int32).max
 _LOOKED_FOR = """\
 Y.trn.npz (PECOS xmc-base: X.trn.txt, Y.trn.npz, output-items.txt),
 train_labels.txt (LightXML, AttentionXML: train_raw_texts.txt or train_texts.txt, train_labels.txt),
+trn_X_Y.txt (DeepXML: trn_X.txt, trn_X_Y.txt, Y.txt),
 trn.json or trn.raw.json (Extreme Classification Repository: trn.json, lbl.json)"""
 
 
@@ -42,6 +43,7 @@ def load_xmc(
     *,
     fields: str | Iterable[str] = ("title", "content"),
     encoding: str = "utf-8",
+    label_separator: str | None = None,
 ) -> Bunch:
     r"""Read a benchmark set from a folder, in the layout that its files show.
 
@@ -53,14 +55,17 @@ def load_xmc(
       ``X.tst.txt``, ``Y.tst.npz``. X-Transformer's older names are read too:
       ``train_raw_texts.txt``, ``test_raw_texts.txt`` and ``label_map.txt``.
     - LightXML and AttentionXML: ``train_raw_texts.txt`` or ``train_texts.txt`` (one text per line),
-      ``train_labels.txt`` (the labels of the same text, separated by whitespace), and the same for
-      ``test_...``. The raw file, whose texts are not tokenized yet, is read first.
+      ``train_labels.txt`` (the labels of the same text), and the same for ``test_...``. The raw
+      file, whose texts are not tokenized yet, is read first.
+    - DeepXML: ``trn_X.txt`` (one text per line), ``trn_X_Y.txt`` (a header ``n_texts n_labels``,
+      then ``column:value`` pairs per text), ``Y.txt`` (one label name per line, optional), and the
+      same for ``tst_...``.
     - Extreme Classification Repository: ``trn.json`` or ``trn.raw.json`` (one JSON object per line
       with ``title``, ``content`` and ``target_ind``), and ``tst.json`` or ``tst.raw.json``. Label
       names are optional. They are in ``lbl.json`` (one object per line with the ``title`` of a
       label), or in ``lbl.raw.txt``, ``Yf.txt`` or ``labels.txt`` (one name per line).
 
-    In the first and third layout, the files determine the columns. If there are no label names,
+    In all layouts but the second, the files determine the columns. If there are no label names,
     column numbers are the names. In the second layout, the columns are the sorted labels of the
     training part. A label that occurs only in the test part has no column in `y_test`, because no
     model could know it. Such labels are counted in `n_unknown_test`.
@@ -76,6 +81,10 @@ def load_xmc(
         fields. For title sets, such as ``LF-AmazonTitles-131K``, pass ``fields="title"``.
     encoding : str, default="utf-8"
         Encoding of the text and JSON files.
+    label_separator : str, default=None
+        Character between labels in the second layout, such as ``","`` or a tab. ``" "`` is any
+        whitespace. None looks for it in the training part: tabs, ``|``, ``;`` or ``,`` separate
+        labels if most parts between them occur in several lines, and whitespace otherwise.
 
     Returns
     -------
@@ -96,7 +105,12 @@ def load_xmc(
             Precision at k is right without them. Metrics that divide by the number of true
             labels (recall, nDCG) must add them to the row sums of `y_test`.
 
-        If there is no test part, ``X_test``, ``y_test`` and ``n_unknown_test`` are None.
+        ``filter_test`` : csr_array of float32, shape (n_test_texts, n_labels)
+            1 for labels that are not to be predicted for a text, from ``filter_labels_test.txt``.
+            The LF-* sets list there the products that are texts and labels at once. `y_test` lacks
+            these labels. Set their scores to 0 before you measure. It has no entries without file.
+
+        If there is no test part, the values of the test part are None.
 
     Raises
     ------
@@ -129,13 +143,15 @@ def load_xmc(
     if layout == "PECOS":
         return _load_pecos(folder, encoding)
     if layout == "LightXML":
-        return _load_lightxml(folder, encoding)
+        return _load_lightxml(folder, encoding, label_separator)
+    if layout == "DeepXML":
+        return _load_deepxml(folder, encoding)
     names = (fields,) if isinstance(fields, str) else tuple(fields)
     return _load_repository(folder, names, encoding)
 
 
 def layout_of(folder: Path) -> str:
-    """Return the layout of a folder: "PECOS", "LightXML" or "Repository"."""
+    """Return the layout of a folder: "PECOS", "LightXML", "DeepXML" or "Repository"."""
     if not folder.is_dir():
         raise FileNotFoundError(
             f"{folder} is not a folder. Pass the folder that holds the unpacked data set."
@@ -144,6 +160,8 @@ def layout_of(folder: Path) -> str:
         return "PECOS"
     if _find(folder, "train_labels.txt"):
         return "LightXML"
+    if _find(folder, "trn_X_Y.txt"):
+        return "DeepXML"
     if _find(folder, "trn.json", "trn.raw.json"):
         return "Repository"
     raise FileNotFoundError(
@@ -162,43 +180,27 @@ def _load_pecos(folder: Path, encoding: str) -> Bunch:
     train = part(("X.trn.txt", "train_raw_texts.txt"), "Y.trn.npz")
     test = part(("X.tst.txt", "test_raw_texts.txt"), "Y.tst.npz")
     assert train is not None  # the layout was recognized by its labels
-    n_labels = train.y.shape[1]
-    if test is not None and test.y.shape[1] != n_labels:
-        raise ValueError(
-            f"{test.label_file} has {test.y.shape[1]} columns, but {train.label_file} has "
-            f"{n_labels}. Write both with the same labels as columns."
-        )
-    name_file = _find(folder, "output-items.txt", "label_map.txt")
-    names = list(map(str, range(n_labels)))
-    if name_file:
-        names = list(read_lines(name_file, encoding))
-        if len(names) != n_labels:
-            raise ValueError(
-                f"{name_file} has {len(names)} lines, but {train.label_file} has {n_labels} "
-                "columns. Write one label name per line, in the order of the columns."
-            )
-    return _bunch(train, test, names)
+    return _with_names(folder, train, test, ("output-items.txt", "label_map.txt"), encoding)
 
 
-def _load_lightxml(folder: Path, encoding: str) -> Bunch:
+def _load_lightxml(folder: Path, encoding: str, separator: str | None) -> Bunch:
     files = _pair(folder, ("train_raw_texts.txt", "train_texts.txt"), ("train_labels.txt",))
     test_files = _pair(folder, ("test_raw_texts.txt", "test_texts.txt"), ("test_labels.txt",))
     assert files is not None  # the layout was recognized by its labels
-    names = sorted({label for line in read_lines(files[1], encoding) for label in line.split()})
+    lines = list(read_lines(files[1], encoding))
+    if separator is None:
+        separator = find_separator(lines, files[1])
+    elif separator.isspace() and separator != "\t":
+        separator = None
+    names = sorted({label for line in lines for label in split_labels(line, separator)})
     column = {name: j for j, name in enumerate(names)}
-    separated = [name for name in names if name.endswith((",", ";"))]
-    if separated:
-        warn_user(
-            f"{files[1]} has the label {separated[0]!r}, with a separator at its end. Separate "
-            "labels by blanks only, or use the layout of PECOS for names with blanks.",
-        )
 
     def part(text_file: Path, label_file: Path) -> _Part:
         n_unknown = []
 
         def rows() -> Iterator[list[int]]:
             for line in read_lines(label_file, encoding):
-                labels = set(line.split())
+                labels = set(split_labels(line, separator))
                 known = [column[label] for label in labels if label in column]
                 n_unknown.append(len(labels) - len(known))
                 yield known
@@ -207,7 +209,7 @@ def _load_lightxml(folder: Path, encoding: str) -> Bunch:
         texts = list(read_lines(text_file, encoding))
         return _Part(texts, text_file, y, label_file, np.array(n_unknown, dtype=np.int64))
 
-    return _bunch(part(*files), part(*test_files) if test_files else None, names)
+    return _bunch(part(*files), part(*test_files) if test_files else None, names, folder)
 
 
 def _load_repository(folder: Path, fields: tuple[str, ...], encoding: str) -> Bunch:
@@ -246,18 +248,116 @@ def _load_repository(folder: Path, fields: tuple[str, ...], encoding: str) -> Bu
         return _Part(content[0], file, binary_csr(*content[1:], n_labels), file)
 
     test_part = part(test_file, test) if test_file and test else None
-    return _bunch(part(train_file, train), test_part, names)
+    return _bunch(part(train_file, train), test_part, names, folder)
 
 
-def _bunch(train: _Part, test: _Part | None, names: list[str]) -> Bunch:
+def _load_deepxml(folder: Path, encoding: str) -> Bunch:
+    def part(which: str) -> _Part | None:
+        files = _pair(folder, (f"{which}_X.txt",), (f"{which}_X_Y.txt",))
+        if files is None:
+            return None
+        texts = list(read_lines(files[0], encoding))
+        return _Part(texts, files[0], _read_pairs(files[1], encoding), files[1])
+
+    train, test = part("trn"), part("tst")
+    assert train is not None  # the layout was recognized by its labels
+    return _with_names(folder, train, test, ("Y.txt",), encoding)
+
+
+def _read_pairs(file: Path, encoding: str) -> sparse.csr_array:
+    """Read a matrix of the Repository: its shape, then `column:value` pairs in a line per row."""
+    lines = read_lines(file, encoding)
+    header = next(lines, "").split()
+    if len(header) != 2 or not all(number.isdecimal() for number in header):
+        raise ValueError(
+            f"{file}, line 1: {' '.join(header)!r} is not a header. Write the numbers of texts and "
+            "of labels."
+        )
+    n_rows, n_columns = map(int, header)
+
+    def rows() -> Iterator[list[int]]:
+        for number, line in enumerate(lines, start=2):
+            found = []
+            for pair in line.split():
+                column, _, value = pair.partition(":")
+                if not column.isdecimal() or int(column) >= n_columns:
+                    raise ValueError(
+                        f"{file}, line {number}: {pair!r} is not a pair column:value with a column "
+                        f"from 0 to {n_columns - 1}. Count the labels from 0."
+                    )
+                if not value or float(value) > 0:
+                    found.append(int(column))
+            yield found
+
+    y = binary_csr(*flatten(rows()), n_columns)
+    if y.shape[0] != n_rows:
+        raise ValueError(
+            f"{file} has {y.shape[0]} rows, but its header says {n_rows}. Download it again."
+        )
+    return y
+
+
+def _with_names(
+    folder: Path, train: _Part, test: _Part | None, name_files: tuple[str, ...], encoding: str
+) -> Bunch:
+    """Check that both parts have the same columns, and read their names."""
+    n_labels = train.y.shape[1]
+    if test is not None and test.y.shape[1] != n_labels:
+        raise ValueError(
+            f"{test.label_file} has {test.y.shape[1]} columns, but {train.label_file} has "
+            f"{n_labels}. Write both with the same labels as columns."
+        )
+    name_file = _find(folder, *name_files)
+    names = list(map(str, range(n_labels)))
+    if name_file:
+        names = list(read_lines(name_file, encoding))
+        if len(names) != n_labels:
+            raise ValueError(
+                f"{name_file} has {len(names)} lines, but {train.label_file} has {n_labels} "
+                "columns. Write one label name per line, in the order of the columns."
+            )
+    return _bunch(train, test, names, folder)
+
+
+def _read_filter(folder: Path, shape: tuple[int, int]) -> sparse.csr_array:
+    """Read the pairs of test texts and labels that are not to be predicted."""
+    file = _find(folder, "filter_labels_test.txt")
+    pairs: list[tuple[int, int]] = []
+    for number, line in enumerate(read_lines(file, "utf-8") if file else (), start=1):
+        parts = line.split()
+        if not parts:
+            continue
+        if len(parts) != 2 or not all(part.isdecimal() for part in parts):
+            raise ValueError(
+                f"{file}, line {number}: {line!r} is not a pair of row and column. Write two "
+                "numbers per line."
+            )
+        row, column = map(int, parts)
+        if row >= shape[0] or column >= shape[1]:
+            raise ValueError(
+                f"{file}, line {number}: row {row}, column {column} is outside the test part of "
+                f"{shape[0]} texts and {shape[1]} labels. Use the file of the same data set."
+            )
+        pairs.append((row, column))
+    rows, columns = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    matrix = sparse.csr_array((np.ones(len(rows), np.float32), (rows, columns)), shape=shape)
+    matrix.data[:] = 1
+    return matrix
+
+
+def _bunch(train: _Part, test: _Part | None, names: list[str], folder: Path) -> Bunch:
     for part in (train, test):
         if part is not None and len(part.texts) != part.y.shape[0]:
             raise ValueError(
                 f"{part.text_file} has {len(part.texts)} lines, but {part.label_file} has "
                 f"{part.y.shape[0]} rows. List the same texts in both, in the same order."
             )
-    n_unknown = None
+    n_unknown = y_test = filter_test = None
     if test is not None:
+        y_test, filter_test = test.y, _read_filter(folder, test.y.shape)
+        if filter_test.nnz:
+            y_test = sparse.csr_array(y_test - y_test.multiply(filter_test))
+            y_test.eliminate_zeros()
         n_unknown = test.n_unknown
         if n_unknown is None:
             n_unknown = np.zeros(len(test.texts), dtype=np.int64)
@@ -265,9 +365,10 @@ def _bunch(train: _Part, test: _Part | None, names: list[str]) -> Bunch:
         X_train=train.texts,
         y_train=train.y,
         X_test=test.texts if test else None,
-        y_test=test.y if test else None,
+        y_test=y_test,
         label_names=_unique_names(names),
         n_unknown_test=n_unknown,
+        filter_test=filter_test,
     )
 
 
@@ -327,9 +428,18 @@ def _read_npz(file: Path) -> sparse.csr_array:
     return y.astype(np.float32, copy=False)
 
 
+def read_json_texts(file: Path, fields: Iterable[str], encoding: str) -> Iterator[str]:
+    """Read the texts of a file of JSON lines."""
+    names = tuple(fields)
+    for number, record in _records(file, encoding):
+        yield _text(file, number, record, names)
+
+
 def _records(file: Path, encoding: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Read the JSON object of each line, with its line number from 1."""
     for number, line in enumerate(read_lines(file, encoding), start=1):
+        if not line.strip():
+            continue
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:

@@ -88,6 +88,24 @@ def test_predict_json_writes_one_object_per_text(
     assert "état" in out  # not escaped
 
 
+@pytest.mark.parametrize("name", ["texts.jsonl", "texts.json"])
+def test_predict_reads_texts_of_json_lines(name, model, tmp_path, run):
+    objects = [{"id": i, "title": text, "note": "unread"} for i, text in enumerate(TEXTS)]
+    (tmp_path / name).write_text("\n".join(map(json.dumps, objects)) + "\n\n")
+    code, out, err = run("predict", model, tmp_path / name, "--json", "-k", 3)
+    assert (code, err) == (0, "")
+    assert [line["labels"] for line in json_lines(out)] == expected_top(model, 3)[0]
+    code, out, err = run("predict", model, tmp_path / name, "--fields", "body")
+    assert code == 1
+    assert "line 1: has no body, only id, title, note" in err
+
+
+def test_predict_json_in_a_text_file_warns(model, tmp_path, run):
+    (tmp_path / "texts.txt").write_text(json.dumps({"title": TEXTS[0]}) + "\n")
+    with pytest.warns(UserWarning, match=r"seems to hold JSON objects.*name ends in \.jsonl"):
+        run("predict", model, tmp_path / "texts.txt", "-k", 1)
+
+
 def test_predict_without_json_writes_labels_in_columns(model, run, monkeypatch):
     feed(monkeypatch, CONTENT)
     code, out, _ = run("predict", model, "-k", 2)

@@ -76,7 +76,10 @@ def test_load_xmc_different_row_counts_raise_error(tmp_path, writer, texts, labe
 def test_load_xmc_labels_that_end_in_separator_warn(tmp_path, separator):
     write_lightxml(tmp_path)
     write(tmp_path / "train_labels.txt", f"heart failure{separator} cough\nb\n\nb\n")
-    with pytest.warns(UserWarning, match=f"the label 'failure{separator}', with a sep") as warned:
+    message = (
+        f"has '{separator}' in 1 of 3 lines.*label_separator='{separator}' if .*=' ' otherwise"
+    )
+    with pytest.warns(UserWarning, match=message) as warned:
         names = load_xmc(tmp_path).label_names
     assert list(names) == ["b", "cough", f"failure{separator}", "heart"]
     assert [Path(warning.filename) for warning in warned] == [Path(__file__)]
@@ -186,7 +189,6 @@ GOOD = document("good", [0])
     ("line", "match"),
     [
         ('{"title": ', r"malformed JSON \(.*\)\. Write one complete object"),
-        ("", r"malformed JSON"),
         ("[" * 100_000, r"malformed JSON \(maximum recursion"),
         ("[1, 2]", r"'\[1, 2\]' is not a JSON object\. Write"),
         (json.dumps({"text": "x", "target_ind": []}), "has no title or content, only text, target"),
