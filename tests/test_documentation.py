@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import skxmc
+import skxmc.datasets
 from skxmc._training import settings
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -17,7 +17,19 @@ MESSAGE = re.compile(r"^`([^`]+)`\n: ", re.MULTILINE)
 BEFORE_MESSAGES_OF_OTHERS = "## From scikit-learn and PyTorch"
 
 
+@pytest.fixture
+def short_texts(monkeypatch):
+    """Have `make_xmc` make texts of some seven words instead of 25: most of the time is theirs."""
+    make_xmc = skxmc.datasets.make_xmc
+
+    def make_short(*args, **options):
+        return make_xmc(*args, **{"n_labels_per_sample": 2, "n_noise_words": 1, **options})
+
+    monkeypatch.setattr(skxmc.datasets, "make_xmc", make_short)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("short_texts")
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if CODE.search(page.read_text("utf-8"))], ids=lambda p: p.stem
 )
@@ -29,6 +41,7 @@ def test_docs_code_of_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("short_texts")
 @pytest.mark.filterwarnings("ignore:Too few held-out texts")
 def test_readme_code_runs(tmp_path, monkeypatch):
     """Each fit takes one epoch."""

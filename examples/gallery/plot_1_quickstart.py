@@ -28,7 +28,7 @@ from skxmc import LightXMLClassifier
 clf = LightXMLClassifier(
     "sentence-transformers/all-MiniLM-L6-v2",
     max_length=32,
-    max_epochs=3,
+    max_epochs=2,
     random_state=0,
 )
 clf.fit(data.X_train, data.y_train, label_names=data.label_names)

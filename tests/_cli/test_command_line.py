@@ -100,10 +100,12 @@ def test_predict_reads_texts_of_json_lines(name, model, tmp_path, run):
     assert "line 1: has no body, only id, title, note" in err
 
 
+@pytest.mark.filterwarnings("always")
 def test_predict_json_in_a_text_file_warns(model, tmp_path, run):
     (tmp_path / "texts.txt").write_text(json.dumps({"title": TEXTS[0]}) + "\n")
-    with pytest.warns(UserWarning, match=r"seems to hold JSON objects.*name ends in \.jsonl"):
-        run("predict", model, tmp_path / "texts.txt", "-k", 1)
+    code, out, err = run("predict", model, tmp_path / "texts.txt", "-k", 1)
+    assert (code, out.count("\n")) == (0, 3)
+    assert "seems to hold JSON objects, which are read as texts. Give a file whose name" in err
 
 
 def test_predict_without_json_writes_labels_in_columns(model, run, monkeypatch):
