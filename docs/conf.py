@@ -58,3 +58,28 @@ sphinx_gallery_conf = {
     "backreferences_dir": "generated/backreferences",
     "remove_config_comments": True,
 }
+
+# The pages in the order of the side bar. They are not in the pages themselves, where a repository
+# browser would show the directive as code.
+PAGES = {
+    "index": (
+        "getting_started guide/index gallery/index api accuracy experiments performance "
+        "reliability architecture contributing changelog"
+    ),
+    "guide/index": (
+        "data training encoders large_label_sets ensembles searching metrics saving_and_serving "
+        "understanding long_texts languages reproducibility gpu command_line troubleshooting"
+    ),
+}
+
+
+def add_pages(app, name, source):
+    """Append the hidden table of contents to the pages that have one."""
+    if name in PAGES:
+        pages = "\n".join(PAGES[name].split())
+        source[0] += f"\n```{{toctree}}\n:maxdepth: 1\n:hidden:\n\n{pages}\n```\n"
+
+
+def setup(app):
+    """Register `add_pages`."""
+    app.connect("source-read", add_pages)
