@@ -427,8 +427,9 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
             "texts": texts,
             "labels": labels,
             "validation_data": data.held_out,
+            "label_texts": label_texts,
+            "label_features": label_features,
         }
-        given |= {"label_texts": label_texts, "label_features": label_features}
         values = {"seed": seed, "device": settings.device.type}
         checkpoint.identify(values, given, previous, self._stopped_run)
         if checkpoint.found is not None and checkpoint.found.state is None:
@@ -447,7 +448,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         return self._adopt(model, training.history, None if is_done else checkpoint.run)
 
     def _previous_model(self) -> Model | None:
-        """The model that a warm start goes on with; None to start anew."""
+        """Return the model that a warm start continues with, or None without warm start."""
         if not (self.warm_start and hasattr(self, "network_")):
             return None
         return self._snapshot()._model

@@ -156,22 +156,26 @@ def cls_states(encoder: PreTrainedModel, batch: TokenBatch, n_layers: int) -> to
     return torch.cat([layer[rows, batch.cls_position] for layer in layers], dim=1)
 
 
-def dropout_rates(encoder: PreTrainedModel) -> dict[str, float]:
-    """Return the dropout rates inside the encoder, by the names of their modules."""
+def dropout_rates(encoder: PreTrainedModel) -> dict[tuple[str, str], float]:
+    """Return the dropout rates inside the encoder, by the names of module and attribute.
+
+    A rate is that of a `Dropout`, or a plain number of another module, which calls
+    `torch.nn.functional.dropout` with it.
+    """
     rates = {}
     for name, module in encoder.named_modules():
         if isinstance(module, nn.Dropout):
-            rates[name] = module.p
-        elif isinstance(getattr(module, "attention_dropout", None), float):
-            rates[name] = module.attention_dropout  # a number in some attention layers
+            rates[name, "p"] = module.p
+        for attribute, value in vars(module).items():
+            if "dropout" in attribute and type(value) in (float, int):
+                rates[name, attribute] = value
     return rates
 
 
-def set_dropout(encoder: PreTrainedModel, rates: dict[str, float]) -> None:
-    """Set dropout rates, in the form that `dropout_rates` returns."""
-    for name, rate in rates.items():
-        module = encoder.get_submodule(name)
-        setattr(module, "p" if isinstance(module, nn.Dropout) else "attention_dropout", rate)
+def set_dropout(encoder: PreTrainedModel, rates: dict[tuple[str, str], float]) -> None:
+    """Set the rates that `dropout_rates` returns."""
+    for (name, attribute), rate in rates.items():
+        setattr(encoder.get_submodule(name), attribute, rate)
 
 
 def use_fast_attention(encoder: PreTrainedModel, device: torch.device) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_encoders import MODERNBERT
-from transformers import AutoModel, AutoTokenizer, BlipTextConfig
+from transformers import AutoConfig, AutoModel, AutoTokenizer, BlipTextConfig
 from transformers.utils import logging
 
 from skxmc._model import encoder as encoder_module
@@ -293,6 +293,39 @@ def test_represent_with_either_attention_kernel_is_equal(load):
     eager = represent(tokenizer, encoder, TEXTS)
     encoder.set_attn_implementation("sdpa")
     torch.testing.assert_close(represent(tokenizer, encoder, TEXTS), eager, atol=1e-5, rtol=0)
+
+
+SIZES = {"vocab_size": 50, "num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2}
+SIZES |= {"intermediate_size": 32, "max_position_embeddings": 64, "pad_token_id": 0}
+XLM = {"vocab_size": 50, "emb_dim": 16, "n_layers": 2, "n_heads": 2}
+
+
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [
+        ("xlm", XLM),
+        ("flaubert", XLM),
+        ("longformer", {**SIZES, "attention_window": [4, 4]}),
+        ("esm", {**SIZES, "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}),
+    ],
+)
+def test_set_dropout_reaches_rates_that_are_plain_numbers(family, options):
+    encoder = AutoModel.from_config(AutoConfig.for_model(family, **options)).train()
+    ids = torch.arange(5, 29).reshape(2, 12)
+
+    def differs():
+        outputs = [encoder(input_ids=ids, attention_mask=torch.ones_like(ids)) for _ in range(2)]
+        return not torch.equal(*(output.last_hidden_state for output in outputs))
+
+    rates = dropout_rates(encoder)
+    assert any(attribute != "p" for _, attribute in rates)
+    set_dropout(encoder, {key: 0.5 if key[1] != "p" else 0.0 for key in rates})
+    with torch.no_grad():
+        assert differs()
+        set_dropout(encoder, dict.fromkeys(rates, 0.0))
+        assert not differs()
+        set_dropout(encoder, rates)
+    assert dropout_rates(encoder) == rates
 
 
 @pytest.mark.parametrize("family", FAMILIES)
