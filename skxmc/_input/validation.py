@@ -6,7 +6,9 @@ If scikit-learn has its own wording or choice of error, it is kept.
 
 from __future__ import annotations
 
+import re
 import reprlib
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping
 from itertools import chain, islice, repeat
@@ -22,6 +24,8 @@ from skxmc._input.types import LabelsOfTexts
 from skxmc._utils.warnings import warn_user
 
 MAX_INT64 = np.iinfo(np.int64).max
+# Characters that show nothing: soft hyphen, zero-width blanks and joiners, byte order mark.
+INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]")
 
 
 class Labels(NamedTuple):
@@ -152,8 +156,6 @@ def check_labels(
         matrix, names = _read_frame(y, name)
     else:
         matrix, names = _read_collections(y, name)
-        if classes is None:
-            _warn_of_blanks(names, name)
 
     if label_names is not None and names is not None:
         raise ValueError(
@@ -181,6 +183,8 @@ def check_labels(
     matrix.data = np.ones(matrix.nnz, dtype=np.float32)
     narrow_indices(matrix)
 
+    if classes is None:
+        _warn_of_likes(names, name if label_names is None else "label_names")
     if matrix.nnz == 0 and require_positive:
         raise ValueError(f"{name} holds no positive label at all. Give at least one text a label.")
     if matrix.shape[1] == 0:
@@ -297,21 +301,35 @@ def _warn_of_indicator(rows: list[list[Any]], labels: set[Any], name: str) -> No
         )
 
 
-def _warn_of_blanks(names: NDArray[Any], name: str) -> None:
-    """Warn of remains of splitting a table's cells at commas: '', or 'law' besides ' law'."""
-    known = {label for label in names.tolist() if isinstance(label, str)}
-    padded = [label for label in known if label != label.strip() and label.strip() in known]
-    if "" in known:
-        fault = "the empty label ''"
-    elif padded:
-        first = min(padded)
-        fault = f"the labels {first!r} and {first.strip()!r}, which differ only in blanks"
-    else:
+def _warn_of_likes(names: NDArray[Any], name: str) -> None:
+    """Warn of labels that look alike: '', 'law' and ' law', other Unicode forms of one word."""
+    known = names.tolist() if names.dtype == object else []
+    seen: dict[str, str] = {}
+    for label in known:
+        plain = label.strip()
+        if not plain.isascii():
+            plain = unicodedata.normalize("NFC", INVISIBLE.sub("", plain)).strip()
+        other = seen.setdefault(plain, label)
+        if label == "":
+            fault = "the empty label ''"
+        elif other != label:
+            first, second = sorted((other, label))
+            fault = f"the labels {first!a} and {second!a}, which differ only in "
+            if first.strip() != second.strip():
+                warn_user(
+                    f"{name} holds {fault}invisible characters or Unicode form. If this is not "
+                    "intended, replace each label by unicodedata.normalize('NFC', label) without "
+                    "zero-width characters."
+                )
+                return
+            fault += "blanks"
+        else:
+            continue
+        warn_user(
+            f"{name} holds {fault}. If this is not intended, replace each row by "
+            "[tag.strip() for tag in row if tag.strip()]."
+        )
         return
-    warn_user(
-        f"{name} holds {fault}. If this is not intended, replace each row by "
-        "[tag.strip() for tag in row if tag.strip()].",
-    )
 
 
 def _as_collection(row: Any, number: int, name: str) -> list[Any]:

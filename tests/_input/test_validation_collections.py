@@ -50,6 +50,33 @@ def test_check_labels_blanks_in_labels_warn_with_the_remedy(y, fault):
     check_labels(y, classes=["law"])  # not when a fitted model's labels are looked up
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("caf\u00e9", "cafe\u0301"),  # composed and decomposed
+        ("law", "law\u200b"),
+        ("law", "\ufefflaw"),
+        ("land law", "land\u00ad law"),
+        ("\u0627\u0654", "\u0623"),
+    ],
+)
+def test_check_labels_labels_of_other_unicode_form_warn(first, second):
+    with pytest.warns(UserWarning, match=r"differ only in invisible characters or Unicode form"):
+        labels = check_labels([[first], [second]])
+    assert len(labels.classes) == 2  # they stay two labels
+    with pytest.warns(
+        UserWarning, match=r"^label_names holds the labels .*normalize\('NFC', label"
+    ):
+        check_labels(np.eye(2, dtype=int), label_names=[first, second])
+    with pytest.warns(UserWarning, match=r"^y holds the labels"):
+        check_labels(pd.DataFrame(np.eye(2, dtype=int), columns=[first, second]))
+
+
+@pytest.mark.parametrize("pair", [("law", "Law"), ("m\u00b2", "m2"), ("\u00e9", "e"), ("1", "l")])
+def test_check_labels_labels_that_only_resemble_each_other_do_not_warn(pair):
+    check_labels([[label] for label in pair])
+
+
 def test_check_labels_object_array_of_collections_is_read():
     y = np.empty(2, dtype=object)
     y[:] = [["tax", "law"], ["law", "art"]]
