@@ -18,7 +18,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="skxmc",
         description=DESCRIPTION,
-        epilog="exit codes: 0 success, 1 error in data or model, 2 wrong usage, 130 interrupted",
+        epilog="exit codes: 0 success, 1 error in data or model, 2 wrong usage, 130 interrupted, "
+        "141 output closed",
     )
     parser.add_argument("--version", action="version", version=f"skxmc {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
