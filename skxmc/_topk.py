@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from skxmc._input.ranking import check_k, rank_columns
+from skxmc._input.ranking import check_k, is_list_of_outputs, rank_columns, stack_outputs
 
 
 class TopK(NamedTuple):
@@ -85,7 +85,12 @@ def predict_topk(estimator: Any, X: Any, k: int = 5) -> TopK:
             f"{type(estimator).__name__} does not score labels. Pass an estimator with "
             "predict_topk, decision_function or predict_proba."
         )
-    classes = np.asarray(estimator.classes_)
+    classes = estimator.classes_
+    if is_list_of_outputs(scores):
+        scores = stack_outputs(scores, classes)
+    if isinstance(classes, list) and len(np.shape(classes[0])) == 1:
+        classes = np.arange(len(classes))  # a list of the classes 0 and 1 of each label
+    classes = np.asarray(classes)
     columns = rank_columns(scores, check_k(k, len(classes)), len(classes))
     rows = np.arange(len(columns))[:, None]
     values = scores[rows, columns] if not sparse.issparse(scores) else scores.tocsr()[rows, columns]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,8 @@ def rank_columns(y_score: Scores, k: int, n_labels: int) -> NDArray[np.int64]:
     ValueError
         If its shape is wrong, if k is above n_labels, or if scores are not finite.
     """
+    if is_list_of_outputs(y_score):
+        y_score = stack_outputs(y_score)
     if sparse.issparse(y_score):
         y_score = checked_csr(y_score, "y_score")
         values = y_score.data
@@ -66,6 +68,51 @@ def rank_columns(y_score: Scores, k: int, n_labels: int) -> NDArray[np.int64]:
     if sparse.issparse(y_score):
         return _fill_absent(top_k_of_csr(y_score, k)[0])
     return _top_k_of_dense(y_score, k)
+
+
+def is_list_of_outputs(scores: object) -> TypeGuard[list[NDArray[Any]]]:
+    """Return whether scores are a list of arrays (n, 2), one per label, as forests return them."""
+    return (
+        isinstance(scores, list)
+        and len(scores) > 0
+        and all(isinstance(output, np.ndarray) and output.ndim == 2 for output in scores)
+    )
+
+
+def stack_outputs(outputs: list[NDArray[Any]], classes: Any = None) -> NDArray[np.float64]:
+    """Make a matrix of scores of a list of arrays (n, 2), one per label.
+
+    Parameters
+    ----------
+    outputs : list of ndarray of shape (n, 1) or (n, 2)
+        Probabilities of the classes of each label. The last column belongs to class 1.
+    classes : list of ndarray, default=None
+        Classes of each label. They tell the class of an array of one column.
+
+    Returns
+    -------
+    ndarray of shape (n, n_labels)
+
+    Raises
+    ------
+    ValueError
+        If an array has more than two columns, or if one has a single column of unknown class.
+    """
+    columns = []
+    for number, output in enumerate(outputs):
+        width = output.shape[1]
+        if width == 2:
+            columns.append(output[:, 1])
+        elif width == 1 and classes is not None:
+            is_one = bool(np.asarray(classes[number]).ravel()[0])
+            columns.append(output[:, 0] if is_one else np.zeros(len(output)))
+        else:
+            raise ValueError(
+                f"y_score is a list of arrays, one per label, but array {number} has {width} "
+                "columns instead of 2. Pass skxmc.predict_topk(estimator, X) as y_score if a label "
+                "has only one class in training."
+            )
+    return np.column_stack(columns).astype(np.float64)
 
 
 def all_finite(values: NDArray[Any]) -> bool:
