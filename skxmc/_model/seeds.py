@@ -64,7 +64,7 @@ def local_seed(seed: int, device: torch.device) -> Iterator[None]:
 
 @contextlib.contextmanager
 def training_mode(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch, and compute gradients in float32 whatever the user's code around it has set."""
+    """Seed torch, and compute gradients whatever the user's code around it has set."""
     with (
         torch_defaults(),
         local_seed(seed, device),

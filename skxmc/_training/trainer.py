@@ -228,6 +228,8 @@ class Trainer:
                 chosen=chosen,
                 objective=self.objective,
             )
+        # Casts of weights are kept until the outermost autocast ends, which is that around `fit`.
+        torch.clear_autocast_cache()
         self.scaler.scale(losses.recall + losses.rank).backward()
         for optimizer in self.optimizers:
             if isinstance(optimizer, RowAdamW):
