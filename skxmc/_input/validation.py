@@ -314,15 +314,14 @@ def _warn_of_likes(names: NDArray[Any], name: str) -> None:
             fault = "the empty label ''"
         elif other != label:
             first, second = sorted((other, label))
-            fault = f"the labels {first!a} and {second!a}, which differ only in "
             if first.strip() != second.strip():
                 warn_user(
-                    f"{name} holds {fault}invisible characters or Unicode form. If this is not "
-                    "intended, replace each label by unicodedata.normalize('NFC', label) without "
-                    "zero-width characters."
+                    f"{name} holds the labels {first!a} and {second!a}, which differ only in "
+                    "invisible characters or Unicode form. If this is not intended, replace each "
+                    "label by unicodedata.normalize('NFC', label) without zero-width characters."
                 )
                 return
-            fault += "blanks"
+            fault = f"the labels {first!a} and {second!a}, which differ only in blanks"
         else:
             continue
         warn_user(
