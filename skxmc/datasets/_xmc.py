@@ -19,6 +19,7 @@ from skxmc._utils.paths import user_path
 from skxmc.datasets._csr import Integers, binary_csr, flatten
 from skxmc.datasets._label_lines import find_separator, split_labels
 from skxmc.datasets._lines import read_lines
+from skxmc.datasets._pairs import read_filter, read_pairs
 
 _MAX_LABELS = np.iinfo(np.int32).max
 _LOOKED_FOR = """\
@@ -257,44 +258,11 @@ def _load_deepxml(folder: Path, encoding: str) -> Bunch:
         if files is None:
             return None
         texts = list(read_lines(files[0], encoding))
-        return _Part(texts, files[0], _read_pairs(files[1], encoding), files[1])
+        return _Part(texts, files[0], read_pairs(files[1], encoding), files[1])
 
     train, test = part("trn"), part("tst")
     assert train is not None  # the layout was recognized by its labels
     return _with_names(folder, train, test, ("Y.txt",), encoding)
-
-
-def _read_pairs(file: Path, encoding: str) -> sparse.csr_array:
-    """Read a matrix of the Repository: its shape, then `column:value` pairs in a line per row."""
-    lines = read_lines(file, encoding)
-    header = next(lines, "").split()
-    if len(header) != 2 or not all(number.isdecimal() for number in header):
-        raise ValueError(
-            f"{file}, line 1: {' '.join(header)!r} is not a header. Write the numbers of texts and "
-            "of labels."
-        )
-    n_rows, n_columns = map(int, header)
-
-    def rows() -> Iterator[list[int]]:
-        for number, line in enumerate(lines, start=2):
-            found = []
-            for pair in line.split():
-                column, _, value = pair.partition(":")
-                if not column.isdecimal() or int(column) >= n_columns:
-                    raise ValueError(
-                        f"{file}, line {number}: {pair!r} is not a pair column:value with a column "
-                        f"from 0 to {n_columns - 1}. Count the labels from 0."
-                    )
-                if not value or float(value) > 0:
-                    found.append(int(column))
-            yield found
-
-    y = binary_csr(*flatten(rows()), n_columns)
-    if y.shape[0] != n_rows:
-        raise ValueError(
-            f"{file} has {y.shape[0]} rows, but its header says {n_rows}. Download it again."
-        )
-    return y
 
 
 def _with_names(
@@ -319,32 +287,6 @@ def _with_names(
     return _bunch(train, test, names, folder)
 
 
-def _read_filter(folder: Path, shape: tuple[int, int]) -> sparse.csr_array:
-    """Read the pairs of test texts and labels that are not to be predicted."""
-    file = _find(folder, "filter_labels_test.txt")
-    pairs: list[tuple[int, int]] = []
-    for number, line in enumerate(read_lines(file, "utf-8") if file else (), start=1):
-        parts = line.split()
-        if not parts:
-            continue
-        if len(parts) != 2 or not all(part.isdecimal() for part in parts):
-            raise ValueError(
-                f"{file}, line {number}: {line!r} is not a pair of row and column. Write two "
-                "numbers per line."
-            )
-        row, column = map(int, parts)
-        if row >= shape[0] or column >= shape[1]:
-            raise ValueError(
-                f"{file}, line {number}: row {row}, column {column} is outside the test part of "
-                f"{shape[0]} texts and {shape[1]} labels. Use the file of the same data set."
-            )
-        pairs.append((row, column))
-    rows, columns = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-    matrix = sparse.csr_array((np.ones(len(rows), np.float32), (rows, columns)), shape=shape)
-    matrix.data[:] = 1
-    return matrix
-
-
 def _bunch(train: _Part, test: _Part | None, names: list[str], folder: Path) -> Bunch:
     for part in (train, test):
         if part is not None and len(part.texts) != part.y.shape[0]:
@@ -354,7 +296,10 @@ def _bunch(train: _Part, test: _Part | None, names: list[str], folder: Path) -> 
             )
     n_unknown = y_test = filter_test = None
     if test is not None:
-        y_test, filter_test = test.y, _read_filter(folder, test.y.shape)
+        y_test, filter_test = (
+            test.y,
+            read_filter(_find(folder, "filter_labels_test.txt"), test.y.shape),
+        )
         if filter_test.nnz:
             y_test = sparse.csr_array(y_test - y_test.multiply(filter_test))
             y_test.eliminate_zeros()
