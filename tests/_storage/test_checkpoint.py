@@ -286,6 +286,20 @@ def test_run_description_holds_all_parameters_that_decide_the_result(stopped):
     }
 
 
+def test_resume_frees_the_moments_that_were_read(stopped, monkeypatch):
+    """They take the memory of two models until the run that was found is let go."""
+    save, found = Checkpoint.save, []
+
+    def noting(self, *args):
+        found.append(self.found)
+        save(self, *args)
+
+    monkeypatch.setattr(Checkpoint, "save", noting)
+    make_classifier(checkpoint_dir=stopped, checkpoint_every=1).fit(X, Y)
+    assert found
+    assert not any(found)
+
+
 def test_resume_from_damaged_checkpoint_raises_value_error(stopped):
     for file in sorted(path for path in stopped.rglob("*") if path.is_file()):
         whole = file.read_bytes()
