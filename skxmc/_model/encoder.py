@@ -14,7 +14,12 @@ import torch
 from torch import nn
 
 from skxmc._model.device import is_out_of_memory
-from skxmc._model.encoder_errors import check_vocabulary, check_weights, not_loaded_message
+from skxmc._model.encoder_errors import (
+    check_no_adapter,
+    check_vocabulary,
+    check_weights,
+    not_loaded_message,
+)
 from skxmc._model.tokens import TokenBatch
 from skxmc._utils.parallel import ProcessLock
 
@@ -76,20 +81,23 @@ def load_encoder(name: str) -> Encoder:
         if is_out_of_memory(error):
             raise
         raise ValueError(not_loaded_message(name, error, EMBEDDED_PACKAGES)) from error
+    check_no_adapter(info["adapter"], name=name)
     check_vocabulary(encoder.tokenizer, name=name)
     check_weights(set(info["missing_keys"]), set(info["unexpected_keys"]), name=name)
     return encoder
 
 
 def _load(source: str) -> tuple[Encoder, dict[str, Any]]:
-    """Load an encoder, and return transformers' account of missing and unexpected weights too."""
+    """Load an encoder, and return transformers' account of its weights and its adapter too."""
     with _loading, quiet_transformers():
         from transformers import AutoModel, AutoTokenizer  # slow to import
+        from transformers.utils import find_adapter_config_file
 
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         model, info = AutoModel.from_pretrained(
             source, dtype=torch.float32, trust_remote_code=False, output_loading_info=True
         )
+        info["adapter"] = find_adapter_config_file(source)
     return Encoder(tokenizer, without_pooler(model)), info
 
 

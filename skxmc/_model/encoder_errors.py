@@ -15,6 +15,11 @@ LFS_POINTER = b"version https://git-lfs"
 # Files that are in folders of skxmc's own models and checkpoints.
 OWN_INDEXES = ("skxmc.json", "checkpoint.json")
 WRITTEN_BY = "`model.save_pretrained` and `tokenizer.save_pretrained`"
+ADAPTER = "adapter_config.json"
+MERGE = (
+    "Merge the adapter into its encoder with `model = peft_model.merge_and_unload()`, and give a "
+    f"folder written by {WRITTEN_BY}."
+)
 
 
 def not_loaded_message(name: str, error: Exception, embedded: dict[str, str]) -> str:
@@ -61,6 +66,8 @@ def _fault_of_folder(folder: Path) -> str | None:
             "checkpoint_dir=folder."
         )
     if not (folder / "config.json").is_file():
+        if (folder / ADAPTER).is_file():
+            return f"the folder holds an adapter (LoRA), which is not a whole encoder. {MERGE}"
         inside = sorted(path.parent.name for path in folder.glob("*/config.json"))
         hint = f" Did you mean its folder {inside[0]!r}?" if inside else ""
         return f"the folder has no config.json. Give a folder written by {WRITTEN_BY}.{hint}"
@@ -95,6 +102,21 @@ def _remedy_by_words(said: str) -> str | None:
     if "does not recognize this architecture" in said:
         return "Update transformers: pip install --upgrade transformers."
     return None
+
+
+def check_no_adapter(file: str | None, *, name: str) -> None:
+    """Check that an encoder has no adapter. Without PEFT, transformers leaves it out silently.
+
+    Raises
+    ------
+    ValueError
+        If `file`, the configuration of an adapter, is not None.
+    """
+    if file is not None:
+        raise ValueError(
+            f"encoder={name!r} has an adapter (LoRA), which skxmc does not load, so the encoder "
+            f"would lack what the adapter has learned. {MERGE}"
+        )
 
 
 def check_vocabulary(tokenizer: PreTrainedTokenizerBase, *, name: str) -> None:

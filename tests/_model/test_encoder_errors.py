@@ -79,6 +79,14 @@ def test_fit_encoder_with_missing_layer_leaves_classifier_unfitted(copy_of):
     assert not hasattr(clf, "network_")
 
 
+def test_load_encoder_with_adapter_beside_its_weights_raises_value_error(copy_of):
+    """Without PEFT, transformers loads the encoder alone and says nothing."""
+    folder = copy_of()
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    with pytest.raises(ValueError, match=r"has an adapter \(LoRA\), which .*merge_and_unload"):
+        load_encoder(str(folder))
+
+
 @pytest.mark.parametrize("family", ["bert", "roberta"])
 def test_load_encoder_without_pooler_is_fine(family, copy_of):
     folder = copy_of(family)
@@ -160,6 +168,13 @@ def test_load_encoder_incomplete_folder_names_the_fault(file, content, message, 
     else:
         (folder / file).write_bytes(content)
     with pytest.raises(ValueError, match=f"encoder='.*' could not be loaded: {message}"):
+        load_encoder(str(folder))
+
+
+def test_load_encoder_folder_of_adapter_names_the_merge(copy_of):
+    folder = copy_of()
+    (folder / "config.json").rename(folder / "adapter_config.json")
+    with pytest.raises(ValueError, match=r"holds an adapter \(LoRA\), which .*merge_and_unload"):
         load_encoder(str(folder))
 
 
