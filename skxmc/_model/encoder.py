@@ -15,7 +15,9 @@ from torch import nn
 
 from skxmc._model.device import is_out_of_memory
 from skxmc._model.encoder_errors import (
+    check_finite,
     check_no_adapter,
+    check_shapes,
     check_vocabulary,
     check_weights,
     not_loaded_message,
@@ -83,7 +85,9 @@ def load_encoder(name: str) -> Encoder:
         raise ValueError(not_loaded_message(name, error, EMBEDDED_PACKAGES)) from error
     check_no_adapter(info["adapter"], name=name)
     check_vocabulary(encoder.tokenizer, name=name)
+    check_shapes(info["mismatched_keys"], name=name)
     check_weights(set(info["missing_keys"]), set(info["unexpected_keys"]), name=name)
+    check_finite(encoder.model, name=name)
     return encoder
 
 
@@ -95,7 +99,11 @@ def _load(source: str) -> tuple[Encoder, dict[str, Any]]:
 
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         model, info = AutoModel.from_pretrained(
-            source, dtype=torch.float32, trust_remote_code=False, output_loading_info=True
+            source,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, by a message that names them
         )
         info["adapter"] = find_adapter_config_file(source)
     return Encoder(tokenizer, without_pooler(model)), info

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import reprlib
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MAX_REASON = 400
 LFS_POINTER = b"version https://git-lfs"
@@ -168,6 +169,49 @@ def check_weights(missing: set[str], unexpected: set[str], *, name: str) -> None
         f"and would start them at random.{hint} Save the whole encoder by `model.save_pretrained`, "
         f"or correct config.json{_listed(unexpected)}."
     )
+
+
+def check_shapes(mismatched: Collection[tuple[str, Any, Any]], *, name: str) -> None:
+    """Check that the weights in the file have the shapes that the configuration says.
+
+    Parameters
+    ----------
+    mismatched : collection of (str, shape, shape)
+        Name of a weight, its shape in the file, and its shape in the encoder.
+    name : str
+        Encoder in error messages.
+
+    Raises
+    ------
+    ValueError
+        If a weight has another shape.
+    """
+    # A pooler may have any shape, because it is not used.
+    wrong = [entry for entry in mismatched if "pooler" not in entry[0].split(".")]
+    if wrong:
+        weight, found, expected = min(wrong)
+        raise ValueError(
+            f"encoder={name!r} has weights that do not fit config.json: {weight!r} is of shape "
+            f"{tuple(found)} in the file, but must be of shape {tuple(expected)}. Correct "
+            "config.json, or download the encoder again."
+        )
+
+
+def check_finite(model: PreTrainedModel, *, name: str) -> None:
+    """Check that no weight of the encoder is NaN or infinite.
+
+    Raises
+    ------
+    ValueError
+        If a weight is. The message names it.
+    """
+    for weight, values in model.named_parameters():
+        if not bool(values.isfinite().all()):
+            raise ValueError(
+                f"encoder={name!r} has NaN or infinite values in the weight {weight!r}, so all "
+                "scores would be NaN. Download the encoder again, or save it before its training "
+                "diverges."
+            )
 
 
 def _listed(unexpected: set[str]) -> str:

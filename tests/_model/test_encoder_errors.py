@@ -87,6 +87,39 @@ def test_load_encoder_with_adapter_beside_its_weights_raises_value_error(copy_of
         load_encoder(str(folder))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("part", ["word_emb", "output.dense.bias"])
+def test_load_encoder_with_weights_not_finite_raises_value_error(value, part, copy_of):
+    """Even if the value belongs to a word that no text has."""
+
+    def spoil(weights):
+        next(w for name, w in weights.items() if part in name)[-1:] = value
+        return weights
+
+    folder = copy_of()
+    change_weights(folder, spoil)
+    with pytest.raises(ValueError, match=rf"NaN or infinite values in the weight '\S*{part}"):
+        load_encoder(str(folder))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_load_encoder_with_wrong_shape_names_the_weight(family, copy_of):
+    folder = copy_of(family)
+    config = json.loads((folder / "config.json").read_text())
+    config["vocab_size"] += 5
+    (folder / "config.json").write_text(json.dumps(config))
+    message = r"'\S*(word|tok)_embedding\S*' is of shape \(77, 16\) in the file, but .* \(82, 16\)"
+    with pytest.raises(ValueError, match=message):
+        load_encoder(str(folder))
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_load_encoder_pooler_of_other_shape_is_fine(family, copy_of):
+    folder = copy_of(family)
+    change_weights(folder, lambda w: {k: v[:1] if "pooler" in k else v for k, v in w.items()})
+    load_encoder(str(folder))
+
+
 @pytest.mark.parametrize("family", ["bert", "roberta"])
 def test_load_encoder_without_pooler_is_fine(family, copy_of):
     folder = copy_of(family)
