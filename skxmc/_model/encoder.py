@@ -101,6 +101,7 @@ def _load(source: str) -> tuple[Encoder, dict[str, Any]]:
         model, info = AutoModel.from_pretrained(
             source,
             dtype=torch.float32,
+            return_dict=True,  # whatever the configuration says
             trust_remote_code=False,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # refused below, by a message that names them

@@ -8,7 +8,13 @@ import warnings
 from pathlib import Path
 
 import pytest
-from classifier_fixtures import dataset, encoder_path, fitted, make_classifier
+from classifier_fixtures import (
+    assert_same_predictions,
+    dataset,
+    encoder_path,
+    fitted,
+    make_classifier,
+)
 from huggingface_hub.utils import (
     are_progress_bars_disabled,
     disable_progress_bars,
@@ -118,6 +124,17 @@ def test_load_encoder_pooler_of_other_shape_is_fine(family, copy_of):
     folder = copy_of(family)
     change_weights(folder, lambda w: {k: v[:1] if "pooler" in k else v for k, v in w.items()})
     load_encoder(str(folder))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_fit_encoder_configured_to_return_tuples_works(family, copy_of, tmp_path):
+    folder = copy_of(family)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "return_dict": False}))
+    clf = make_classifier(encoder=str(folder), max_epochs=1).fit(X[:16], Y[:16])
+    clf.save_pretrained(tmp_path / "model")
+    loaded = type(clf).from_pretrained(tmp_path / "model")
+    assert_same_predictions(clf, loaded)
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta"])
