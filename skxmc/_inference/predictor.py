@@ -13,6 +13,7 @@ import torch
 from skxmc._input.sparse import row_of_entry
 from skxmc._model.defaults import torch_defaults
 from skxmc._model.device import autocast, is_out_of_memory
+from skxmc._model.encoder_check import check_ids
 from skxmc._model.network import LightXMLNetwork
 from skxmc._model.tokens import TokenBatch, TokenStore, prediction_batches, ranges, tokenize
 from skxmc._utils.warnings import warn_user
@@ -138,7 +139,7 @@ class Predictor:
             features = features[:, : self._feature_dim]
             return features, columns, parts.clusters, parts.recall[:, :, 0], parts.rank, scores
 
-        tokens = tokenize(self.tokenizer, [text], self.max_length)
+        tokens = self._tokenize([text])
         ((_, arrays),) = self.results(tokens, compute)
         representation, columns, *parts = (array[0] for array in arrays)
         return ScoredText(tokens.ids, representation, columns, n_recalled, *parts)
@@ -203,10 +204,14 @@ class Predictor:
             yield from self._results(texts, compute)
             return
         for start in range(0, len(texts), TEXTS_BLOCK):
-            block = texts[start : start + TEXTS_BLOCK]
-            tokens = tokenize(self.tokenizer, block, self.max_length)
+            tokens = self._tokenize(texts[start : start + TEXTS_BLOCK])
             for rows, arrays in self._results(tokens, compute):
                 yield start + rows, arrays
+
+    def _tokenize(self, texts: Sequence[str]) -> TokenStore:
+        tokens = tokenize(self.tokenizer, texts, self.max_length)
+        check_ids(tokens, self.tokenizer, self.network.encoder)
+        return tokens
 
     def _results(
         self, tokens: TokenStore, compute: Callable[[TokenBatch], tuple[torch.Tensor, ...]]

@@ -9,7 +9,7 @@ import torch
 
 from skxmc._model.device import is_out_of_memory
 from skxmc._model.encoder import cls_states
-from skxmc._model.tokens import tokenize
+from skxmc._model.tokens import TokenStore, tokenize
 from skxmc._utils.warnings import warn_user
 
 if TYPE_CHECKING:
@@ -58,6 +58,28 @@ def check_length(
         )
 
 
+def check_ids(
+    tokens: TokenStore, tokenizer: PreTrainedTokenizerBase, encoder: PreTrainedModel
+) -> None:
+    """Check that the encoder has an embedding of each token.
+
+    Otherwise, a CPU would raise an IndexError, and a GPU would fail until the process ends.
+
+    Raises
+    ------
+    ValueError
+        If a token has none. The message names it.
+    """
+    n_words = getattr(encoder.config, "vocab_size", None)
+    largest = int(tokens.ids.max(initial=0))
+    if n_words is not None and largest >= n_words:
+        raise ValueError(
+            f"A text has the token {tokenizer.convert_ids_to_tokens(largest)!r}, number {largest} "
+            f"of the tokenizer, but the encoder has embeddings of {n_words} tokens only. Call "
+            "model.resize_token_embeddings(len(tokenizer)), save both again, and train again."
+        )
+
+
 def check_representations(
     encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, n_layers: int, *, name: str
 ) -> None:
@@ -84,6 +106,7 @@ def check_representations(
             "text with one of the other tokens will fail. Call "
             "model.resize_token_embeddings(len(tokenizer)), and save both again.",
         )
+    check_ids(tokens, tokenizer, encoder)
     try:
         encoder.get_input_embeddings()  # raises an error if there are none
         with torch.no_grad():

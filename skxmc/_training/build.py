@@ -12,7 +12,12 @@ from skxmc._input.per_label import rows_by_label
 from skxmc._input.split import SplitTexts
 from skxmc._input.types import Matrix
 from skxmc._model.encoder import load_encoder
-from skxmc._model.encoder_check import check_length, check_representations, check_states
+from skxmc._model.encoder_check import (
+    check_ids,
+    check_length,
+    check_representations,
+    check_states,
+)
 from skxmc._model.fitted import Model
 from skxmc._model.network import LightXMLNetwork
 from skxmc._model.tokens import TokenStore
@@ -71,6 +76,7 @@ def prepare_model(
     check_length(network.encoder, model.tokenizer, max_length, name=settings.encoder)
     network.place_on(settings.device).set_dropout(settings.dropout, settings.encoder_dropout)
     tokens = cached_tokens(settings.memory, model.tokenizer, data.texts, max_length)
+    check_ids(tokens, model.tokenizer, network.encoder)
     if is_new and settings.head_init == "centroids":
         predictor = fit_predictor(model, settings, settings.dtype)
         n_encoded = min(len(data.texts) - data.n_label_texts, MAX_TEXTS) + data.n_label_texts

@@ -9,6 +9,7 @@ import torch
 from skxmc._inference.low_precision import serving_copy
 from skxmc._inference.predictor import Predictor
 from skxmc._input.validation import Labels
+from skxmc._model.encoder_check import check_ids
 from skxmc._model.fitted import Model
 from skxmc._model.network import LightXMLNetwork
 from skxmc._storage.cache import cached_tokens
@@ -38,6 +39,7 @@ def make_validator(
         return None
     texts, labels = held_out
     tokens = cached_tokens(settings.memory, model.tokenizer, texts, settings.max_length)
+    check_ids(tokens, model.tokenizer, model.network.encoder)
     k = min(5, len(model.classes))
 
     def validate(network: LightXMLNetwork) -> float:
