@@ -145,6 +145,7 @@ TEXT_CLASSIFIERS = [kind for kind in WRONG if kind is not BalancedLabelClusterer
 # ---------------------------------------------------------------- texts and labels
 
 
+@pytest.mark.filterwarnings("ignore:The tokenizer of encoder=.* does not know")
 @cases(7)
 @given(st.data(), MODES, columns_of_text(), st.sampled_from(["centroids", "priors", "random"]))
 def test_fit_any_form_of_texts_and_labels_gives_sound_model(data, mode, drawn, head_init):

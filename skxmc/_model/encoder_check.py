@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,10 @@ MAX_PROBE_LENGTH = 16
 # count as equal. Rounding makes a text differ by up to the second if it shares a batch.
 MAX_EQUAL_DIFFERENCE = 1e-6
 MAX_ROUNDING_DIFFERENCE = 1e-3
+# Share of the tokens of texts that may be unknown without a warning.
+MAX_UNKNOWN = 0.1
+# Texts that are tried in lower case to find the remedy.
+MAX_LOWERED = 100
 
 
 def longest_input(encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
@@ -78,6 +83,37 @@ def check_ids(
             f"of the tokenizer, but the encoder has embeddings of {n_words} tokens only. Call "
             "model.resize_token_embeddings(len(tokenizer)), save both again, and train again."
         )
+
+
+def check_words(
+    tokens: TokenStore, tokenizer: PreTrainedTokenizerBase, texts: list[str], *, name: str
+) -> None:
+    """Check that the tokenizer knows the words of the texts.
+
+    Warns
+    -----
+    UserWarning
+        If more than `MAX_UNKNOWN` of the tokens are the unknown token.
+    """
+    unknown = tokens.ids == tokenizer.unk_token_id
+    n_special = tokenizer.num_special_tokens_to_add() * len(tokens)
+    n_words = max(1, len(tokens.ids) - n_special)
+    if unknown.sum() <= MAX_UNKNOWN * n_words:
+        return
+    rows = np.searchsorted(tokens.offsets, np.flatnonzero(unknown), side="right") - 1
+    rows, counts = np.unique(rows, return_counts=True)
+    rows, counts = rows[:MAX_LOWERED], counts[:MAX_LOWERED]
+    lowered = tokenize(tokenizer, [texts[row].lower() for row in rows], int(tokens.lengths.max()))
+    is_case = np.count_nonzero(lowered.ids == tokenizer.unk_token_id) <= counts.sum() / 2
+    warn_user(
+        f"The tokenizer of encoder={name!r} does not know {unknown.sum() / n_words:.0%} of the "
+        f"words, such as some in {reprlib.repr(texts[rows[0]])}, and takes them all for the same. "
+        + (
+            "It knows them in lower case: pass [text.lower() for text in X] to fit and predict."
+            if is_case
+            else "Choose an encoder for the language of the texts."
+        )
+    )
 
 
 def check_representations(

@@ -17,6 +17,7 @@ from skxmc._model.encoder_check import (
     check_length,
     check_representations,
     check_states,
+    check_words,
 )
 from skxmc._model.fitted import Model
 from skxmc._model.network import LightXMLNetwork
@@ -77,6 +78,7 @@ def prepare_model(
     network.place_on(settings.device).set_dropout(settings.dropout, settings.encoder_dropout)
     tokens = cached_tokens(settings.memory, model.tokenizer, data.texts, max_length)
     check_ids(tokens, model.tokenizer, network.encoder)
+    check_words(tokens, model.tokenizer, data.texts, name=settings.encoder)
     if is_new and settings.head_init == "centroids":
         predictor = fit_predictor(model, settings, settings.dtype)
         n_encoded = min(len(data.texts) - data.n_label_texts, MAX_TEXTS) + data.n_label_texts

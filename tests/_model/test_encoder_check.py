@@ -9,6 +9,7 @@ import pytest
 import torch
 from classifier_fixtures import dataset, encoder_path, fitted, make_classifier
 from tiny_encoders import tiny_tokenizer
+from tokenizers import normalizers
 from transformers import (
     AutoModel,
     BartConfig,
@@ -20,7 +21,8 @@ from transformers import (
     T5Config,
 )
 
-from skxmc._model.encoder_check import check_representations
+from skxmc._model.encoder_check import check_representations, check_words
+from skxmc._model.tokens import tokenize
 
 X, Y = dataset()
 SIZES = {
@@ -130,6 +132,49 @@ def test_token_without_embedding_raises_value_error(call, word, tmp_path):
         }[call]()
 
 
+def cased(tokenizer):
+    """Keep a tokenizer with words in lower case from making lower case of texts."""
+    tokenizer.backend_tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "texts", "message"),
+    [
+        (cased(tiny_tokenizer()), ["THE LAW", "the Sea", "land"], r"30% .* 'THE LAW', .* lower ca"),
+        (tiny_tokenizer(), ["право моря", "sea", ""], r"40% .* 'право моря', .* for the language"),
+        (tiny_tokenizer(cls_last=True), ["право моря", "sea", ""], r"40% .* for the language of"),
+        (cased(tiny_tokenizer()), ["ПРАВО МОРЯ"], r"100% of the words, .* for the language"),
+    ],
+)
+def test_check_words_mostly_unknown_warns_with_remedy(tokenizer, texts, message):
+    with pytest.warns(UserWarning, match=message) as warned:
+        check_words(tokenize(tokenizer, texts, 16), tokenizer, texts, name="mine")
+    assert len(warned) == 1
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [["the law of the sea and land ü §"], ["", ""], [], ["☃ " + "a " * 20]],
+)
+def test_check_words_mostly_known_does_not_warn(texts):
+    check_words(tokenize(tiny_tokenizer(), texts, 64), tiny_tokenizer(), texts, name="mine")
+
+
+def test_check_words_tokenizer_without_unknown_token_does_not_warn():
+    tokenizer = tiny_tokenizer()
+    tokenizer.unk_token = None
+    texts = ["☃ ☃"]
+    check_words(tokenize(tokenizer, texts, 16), tokenizer, texts, name="mine")
+
+
+def test_fit_texts_in_capitals_with_tokenizer_of_lower_case_warns(tmp_path):
+    folder = Path(shutil.copytree(encoder_path(), tmp_path / "encoder"))
+    cased(tiny_tokenizer()).save_pretrained(folder)
+    with pytest.warns(UserWarning, match=r"100% of the words.*text\.lower\(\) for text in X"):
+        make_classifier(encoder=str(folder), max_epochs=1).fit([t.upper() for t in X], Y)
+
+
 def test_fit_encoder_that_sees_padding_warns(tmp_path):
     config = FNetConfig(**{**SIZES, "type_vocab_size": 2})
     clf = make_classifier(encoder=save(config, tmp_path), max_epochs=1)
@@ -154,7 +199,10 @@ def test_check_representations_sound_encoder_does_not_warn():
 def test_fit_damaged_encoder_folder_raises_value_error(file, content, tmp_path):
     folder = Path(shutil.copytree(encoder_path(), tmp_path / "encoder"))
     (folder / file).write_bytes(content)
-    message = r"^encoder=.* (could not be loaded .*give a hub id|do not fit config\.json: .* \(24,)"
+    message = (
+        r"^encoder=.* (could not be loaded .*give a hub id|could not be loaded .*A file is damaged"
+        r"|do not fit config\.json: .* \(24,)"
+    )
     with pytest.raises(ValueError, match=message):
         make_classifier(encoder=str(folder)).fit(X, Y)
 
