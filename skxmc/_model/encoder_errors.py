@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import reprlib
+import zipfile
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,15 @@ LFS_POINTER = b"version https://git-lfs"
 # Files that are in folders of skxmc's own models and checkpoints.
 OWN_INDEXES = ("skxmc.json", "checkpoint.json")
 WRITTEN_BY = "`model.save_pretrained` and `tokenizer.save_pretrained`"
+# Words of errors about files that are cut or damaged: of safetensors, PyTorch and transformers.
+DAMAGE = (
+    "deserializing header",
+    "PytorchStreamReader failed",
+    "unexpected EOF",
+    "not a valid JSON file",
+    "Consistency check failed",
+)
+AGAIN = "Copy the folder again, or download the encoder with `hf download --force-download`."
 ADAPTER = "adapter_config.json"
 MERGE = (
     "Merge the adapter into its encoder with `model = peft_model.merge_and_unload()`, and give a "
@@ -72,14 +83,22 @@ def _fault_of_folder(folder: Path) -> str | None:
         inside = sorted(path.parent.name for path in folder.glob("*/config.json"))
         hint = f" Did you mean its folder {inside[0]!r}?" if inside else ""
         return f"the folder has no config.json. Give a folder written by {WRITTEN_BY}.{hint}"
+    for path in sorted(folder.glob("*.json")):
+        try:
+            json.loads(path.read_bytes())
+        except ValueError as error:
+            return f"{path.name} is damaged or incomplete ({error}). {AGAIN}"
     weights = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
     for path in weights:
         with path.open("rb") as file:
-            if file.read(len(LFS_POINTER)) == LFS_POINTER:
-                return (
-                    f"{path.name} is a Git LFS pointer and not the weights. Run `git lfs pull` in "
-                    "the folder."
-                )
+            start = file.read(len(LFS_POINTER))
+        if start == LFS_POINTER:
+            return (
+                f"{path.name} is a Git LFS pointer and not the weights. Run `git lfs pull` in the "
+                "folder."
+            )
+        if start.startswith(b"PK") and not zipfile.is_zipfile(path):
+            return f"{path.name} is damaged or incomplete. {AGAIN}"
     if not weights:
         return (
             "the folder has no weights, such as model.safetensors. Give a folder written by "
@@ -100,6 +119,8 @@ def _remedy_by_words(said: str) -> str | None:
             "The tokenizer needs SentencePiece (DeBERTa-v3, XLNet, XLM-RoBERTa and others), or its "
             "files are missing: pip install sentencepiece protobuf."
         )
+    if any(words in said for words in DAMAGE) or said == "EOFError":
+        return f"A file is damaged or incomplete. {AGAIN}"
     if "does not recognize this architecture" in said:
         return "Update transformers: pip install --upgrade transformers."
     return None

@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
 from classifier_fixtures import (
     assert_same_predictions,
     dataset,
@@ -226,6 +227,30 @@ def test_load_encoder_folder_of_adapter_names_the_merge(copy_of):
     (folder / "config.json").rename(folder / "adapter_config.json")
     with pytest.raises(ValueError, match=r"holds an adapter \(LoRA\), which .*merge_and_unload"):
         load_encoder(str(folder))
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("start", [b"", b"\xff"])
+def test_load_encoder_truncated_json_names_the_file(file, start, copy_of):
+    path = copy_of() / file
+    content = path.read_bytes()
+    path.write_bytes(start + content[: len(content) // 2])
+    message = rf"could not be loaded: {file} is damaged or incomplete \(.*Copy the folder again"
+    with pytest.raises(ValueError, match=message):
+        load_encoder(str(path.parent))
+
+
+@pytest.mark.parametrize("size", [0, 5, 200, -10])
+@pytest.mark.parametrize("form", ["safetensors", "bin"])
+def test_load_encoder_truncated_weights_names_the_remedy(form, size, copy_of):
+    path = copy_of() / "model.safetensors"
+    if form == "bin":
+        torch.save(load_file(path), path.with_name("pytorch_model.bin"))
+        path.unlink()
+        path = path.with_name("pytorch_model.bin")
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(ValueError, match=r"(A file|bin) is damaged or incomplete\. Copy the"):
+        load_encoder(str(path.parent))
 
 
 def test_load_encoder_parent_of_encoder_names_the_folder_inside(copy_of):
