@@ -21,7 +21,8 @@ class _Lines:
             sys.stderr.write(f"{line}\n")
 
     def flush(self) -> None:
-        sys.stderr.flush()
+        if hasattr(sys.stderr, "flush"):
+            sys.stderr.flush()
 
 
 def progress_bar(
@@ -32,7 +33,7 @@ def progress_bar(
     If standard error is not a terminal, such as a log file, the bar prints a line now and then.
     """
     disable = not verbose or sys.stderr is None
-    if not disable and not _in_notebook() and not sys.stderr.isatty():
+    if not disable and not _in_notebook() and not _in_terminal():
         seconds = {"mininterval": seconds_per_line, "maxinterval": seconds_per_line}
         kwargs |= {"file": _Lines(), "bar_format": LINE, **seconds}
     return tqdm(*args, disable=disable, dynamic_ncols=True, leave=True, **kwargs)
@@ -42,6 +43,11 @@ def show_line(verbose: int, text: str) -> None:
     """Print a line above the bars; none if `verbose` is 0 or there is no standard error."""
     if verbose and sys.stderr is not None:
         tqdm.write(text, file=sys.stderr)
+
+
+def _in_terminal() -> bool:
+    """Whether standard error is a terminal. Objects that replace it may be unable to tell."""
+    return hasattr(sys.stderr, "isatty") and sys.stderr.isatty()
 
 
 def _in_notebook() -> bool:

@@ -55,3 +55,23 @@ def test_progress_bar_verbose_0_prints_nothing(show):
 def test_progress_bar_without_stderr_prints_nothing(show, capsys):
     show(None)
     assert capsys.readouterr().out == ""
+
+
+def test_progress_bar_stderr_that_can_only_write_prints_lines(show):
+    class Sink:
+        """Minimal replacement of standard error, as servers and windows install it."""
+
+        text = ""
+
+        def write(self, text):
+            self.text += text
+
+        def getvalue(self):
+            return self.text
+
+    lines = show(Sink()).splitlines()
+    assert [line.split(" [")[0] for line in lines if line] == [
+        "epoch 1/1: 0/1000",
+        "half of it",
+        "epoch 1/1: 1000/1000",
+    ]
