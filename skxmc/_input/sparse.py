@@ -58,6 +58,11 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
         raise ValueError(
             f"{name} must be an array or lists of equal length, but numpy says: {error}"
         ) from error
+    except (TypeError, RuntimeError) as error:  # tensors of a GPU, sparse ones, bfloat16
+        raise TypeError(
+            f"{name} cannot be converted to a NumPy array ({error}). Convert a tensor by "
+            f"{name}.detach().cpu().to_dense().float().numpy()."
+        ) from error
 
 
 def _to_csr(matrix: Any, dtype: np.dtype[Any]) -> Any:

@@ -8,6 +8,7 @@ from scipy import sparse
 
 from skxmc._input import ranking
 from skxmc._input.ranking import rank_columns, top_k_of_csr
+from skxmc._input.validation import check_labels
 
 # SciPy before 1.13 has no 1-D sparse arrays.
 HAS_1D = pytest.mark.skipif(sparse.coo_array(np.ones(2)).ndim == 2, reason="needs SciPy 1.13")
@@ -193,6 +194,26 @@ def test_rank_columns_wrong_shape_or_k_is_refused(form):
 def test_rank_columns_scores_not_a_matrix_of_numbers_are_refused(y_score, error, message):
     with pytest.raises(error, match=message):
         rank_columns(y_score, 1, 2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda scores: scores.bfloat16(),
+        lambda scores: scores.requires_grad_(),
+        lambda scores: scores.to_sparse(),
+        lambda scores: scores.to("meta"),
+    ],
+    ids=["bfloat16", "gradient", "sparse", "meta"],
+)
+@pytest.mark.parametrize(
+    ("check", "name"), [(lambda t: rank_columns(t, 1, 3), "y_score"), (check_labels, "y")]
+)
+def test_tensor_that_numpy_cannot_read_names_the_conversion(check, name, change):
+    torch = pytest.importorskip("torch")
+    message = rf"^{name} cannot be converted to a NumPy array \(.*by {name}\.detach\(\)\.cpu"
+    with pytest.raises(TypeError, match=message):
+        check(change(torch.eye(3)))
 
 
 def test_rank_columns_broken_sparse_scores_are_refused():
