@@ -159,6 +159,7 @@ ODD = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:The tokenizer of encoder=.* does not know")
 @pytest.mark.parametrize("mode", MODES)
 def test_predict_topk_odd_texts_do_not_depend_on_batch(mode):
     clf = make_classifier(mode).fit(ODD, [[i % 5] for i in range(len(ODD))])
@@ -173,6 +174,7 @@ def test_predict_topk_odd_texts_do_not_depend_on_batch(mode):
     np.testing.assert_allclose(cut.scores[0], best.scores[6], atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:The tokenizer of encoder=.* does not know")
 @pytest.mark.parametrize("texts", [[""], ["", " "], ["?!"], ["a"] * 40], ids=repr)
 def test_fit_texts_without_words_ranks_all_labels(texts):
     clf = make_classifier().fit(texts, [["a", "b", "c", "d", "e"]] * len(texts))
