@@ -22,7 +22,7 @@ from skxmc._inference.explanation import TopKExplanation
 from skxmc._inference.low_precision import serving_copy
 from skxmc._inference.predictor import Predictor, check_scores
 from skxmc._input.per_label import LabelTexts
-from skxmc._input.split import split_texts
+from skxmc._input.split import check_held_out, split_texts
 from skxmc._input.types import LabelsOfTexts, Matrix, RandomState, Texts, ValidationData
 from skxmc._input.validation import check_labels, check_texts, names_labels
 from skxmc._model.device import resolve_device, resolve_precision, with_advice_on_memory
@@ -358,6 +358,8 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         label_texts: LabelTexts | None = None,
         label_features: Matrix | None = None,
         validation_data: ValidationData | None = None,
+        X_val: Texts | None = None,
+        y_val: LabelsOfTexts = None,
     ) -> LightXMLClassifier:
         """Train on texts and their labels.
 
@@ -381,6 +383,9 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         validation_data : tuple (X, y), default=None
             Texts and labels to measure P@5 on after each epoch. Early stopping uses them instead
             of a held-out part of X.
+        X_val, y_val : texts and labels, default=None
+            The same in two arguments. With ``transform_input=["X_val"]``, the steps of a
+            pipeline change these texts too: see :doc:`/guide/searching`.
 
         Returns
         -------
@@ -419,7 +424,8 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
 
         # Hold texts out, add the texts of labels, and resolve the parameters.
         fraction = self.validation_fraction if self.early_stopping else None
-        data = split_texts(texts, labels, label_texts, validation_data, fraction, seed)
+        held_out = check_held_out(validation_data, X_val, y_val, labels.classes)
+        data = split_texts(texts, labels, label_texts, held_out, fraction, seed)
         settings = resolve_settings(params, n_texts=len(data.texts), seed=seed)
 
         # Refuse the checkpoint of another run. Return a run that is done.

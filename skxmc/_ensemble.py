@@ -19,7 +19,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from skxmc._input.sparse import as_array
-from skxmc._input.split import hold_out
+from skxmc._input.split import check_held_out, hold_out
 from skxmc._input.types import LabelsOfTexts, RandomState, Texts, ValidationData
 from skxmc._input.validation import check_labels, check_texts, names_labels
 from skxmc._meta.fit_params import check_fit_params
@@ -178,6 +178,8 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         y: LabelsOfTexts,
         *,
         validation_data: ValidationData | None = None,
+        X_val: Texts | None = None,
+        y_val: LabelsOfTexts = None,
         **fit_params: Any,
     ) -> LightXMLEnsemble:
         """Fit a clone of each member.
@@ -190,6 +192,9 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
             Labels of each text, in any form that all members take: see :doc:`/guide/data`.
         validation_data : tuple (X, y), default=None
             Texts and labels from which ``fusion="learned"`` learns, in place of held-out texts.
+        X_val, y_val : texts and labels, default=None
+            The same in two arguments. With ``transform_input=["X_val"]``, the steps of a
+            pipeline change these texts too: see :doc:`/guide/searching`.
         **fit_params : dict
             Further parameters, such as ``label_names`` or ``label_texts``. A member gets those that
             its `fit` takes, and a pipeline passes them to its last step.
@@ -224,7 +229,8 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         fraction = self.validation_fraction
         fraction = auto_validation_fraction(len(texts)) if fraction == "auto" else float(fraction)
-        train, held_out = hold_out(texts, labels, validation_data, fraction, seed)
+        given = check_held_out(validation_data, X_val, y_val, labels.classes)
+        train, held_out = hold_out(texts, labels, given, fraction, seed)
         assert held_out is not None
         # Members get the names of all labels, because a label may be on held-out texts alone.
         if not np.array_equal(labels.classes, np.arange(len(labels.classes))):

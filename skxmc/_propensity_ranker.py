@@ -109,7 +109,14 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(
-        self, X: Texts, y: LabelsOfTexts, *, label_names: ArrayLike | None = None, **fit_params: Any
+        self,
+        X: Texts,
+        y: LabelsOfTexts,
+        *,
+        label_names: ArrayLike | None = None,
+        X_val: Texts | None = None,
+        y_val: LabelsOfTexts = None,
+        **fit_params: Any,
     ) -> PropensityRanker:
         """Fit the estimator, and count the texts of each label.
 
@@ -121,6 +128,9 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
             Labels of each text, in any form that the estimator takes: see :doc:`/guide/data`.
         label_names : array-like of shape (n_labels,), default=None
             Names of the columns of a matrix, passed on to the estimator.
+        X_val, y_val : texts and labels, default=None
+            Held-out texts and their labels, passed on to the estimator. With
+            ``transform_input=["X_val"]``, the steps of a pipeline change these texts too.
         **fit_params : dict
             Further parameters for the `fit` of the estimator, or of a pipeline's last step.
 
@@ -138,8 +148,8 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         """
         texts = check_texts(X)
         labels = check_labels(y, label_names=label_names, n_texts=len(texts), require_positive=True)
-        if label_names is not None:
-            fit_params["label_names"] = label_names
+        named = {"label_names": label_names, "X_val": X_val, "y_val": y_val}
+        fit_params |= {name: value for name, value in named.items() if value is not None}
         check_fit_params(self._others(), fit_params)
         fitted = fit_with(clone(self.estimator), texts, y, fit_params)
         if not np.array_equal(classes_of("estimator", fitted), labels.classes):

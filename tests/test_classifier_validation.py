@@ -60,6 +60,33 @@ def test_fit_wrong_validation_data_raises_error(data, message):
             clf.fit(X, Y, validation_data=data)
 
 
+def test_fit_x_val_and_y_val_are_measured_as_validation_data():
+    y_val = [list(Y[[row]].indices) for row in range(50, 64)]
+    pair = make_classifier().fit(X[:50], Y[:50], validation_data=(X[50:], y_val))
+    apart = make_classifier().fit(X[:50], Y[:50], X_val=X[50:], y_val=y_val)
+    measured = [epoch["valid_p_at_5"] for epoch in apart.history_]
+    assert measured == [epoch["valid_p_at_5"] for epoch in pair.history_]
+    assert_same_predictions(apart, pair)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"X_val": X, "y_val": Y, "validation_data": (X, Y)}, "validation_data and X_val or y_val"),
+        ({"y_val": Y, "validation_data": (X, Y)}, "validation_data and X_val or y_val are given"),
+        ({"X_val": X}, "X_val is given without y_val. Pass both"),
+        ({"y_val": Y}, "y_val is given without X_val. Pass both"),
+        ({"X_val": X[:3], "y_val": Y[:2]}, "y_val has 2 rows, but there are 3 texts"),
+        ({"X_val": X, "y_val": Y[:, :4]}, "y_val has 4 columns, but there are 30 classes"),
+        ({"X_val": "a text", "y_val": Y[:1]}, r"Iterable over raw text.* X_val=\[text\]"),
+    ],
+    ids=["both", "pair and labels", "no labels", "no texts", "lengths", "columns", "one text"],
+)
+def test_fit_wrong_x_val_and_y_val_raise_error(given, message):
+    with pytest.raises(ValueError, match=message):
+        make_classifier(max_epochs=1).fit(X, Y, **given)
+
+
 def test_fit_early_stopping_stops_without_gain():
     still = {"learning_rate": 0.0, "head_learning_rate": 0.0, "early_stopping": True}
     clf = make_classifier(max_epochs=9, n_iter_no_change=2, batch_size=1, **still).fit(X, Y)

@@ -5,18 +5,21 @@ import pickle
 import numpy as np
 import pytest
 from classifier_fixtures import dataset, make_classifier
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.model_selection import (
     GridSearchCV,
     KFold,
     ShuffleSplit,
     cross_val_score,
+    cross_validate,
     train_test_split,
 )
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 import skxmc
+from skxmc import LightXMLEnsemble, PropensityRanker
 from skxmc.metrics import precision_at_k, precision_at_k_scorer
 
 X, Y = dataset()
@@ -26,6 +29,10 @@ P_AT_5 = precision_at_k_scorer(k=5)
 
 def lowered(texts):
     return [text.lower() for text in texts]
+
+
+def reversed_words(texts):
+    return [" ".join(word[::-1] for word in text.split()) for text in texts]
 
 
 @pytest.fixture(scope="module")
@@ -149,3 +156,101 @@ def test_grid_search_label_features_as_long_as_x_is_an_error():
     search.set_params(error_score="raise")
     with pytest.raises(ValueError, match="label_features has 32 rows, but there are 64 labels"):
         search.fit(X, np.eye(64), label_features=np.eye(64))
+
+
+# ---------------------------------------------------------------- held-out texts in pipelines
+
+
+def asking(estimator):
+    return estimator.set_fit_request(X_val=True, y_val=True)
+
+
+def piped(estimator):
+    steps = [("reverse", FunctionTransformer(reversed_words)), ("clf", estimator)]
+    return Pipeline(steps, transform_input=["X_val"])
+
+
+def measured(clf):
+    return [epoch["valid_p_at_5"] for epoch in clf.history_]
+
+
+REVERSED = reversed_words(X)
+
+
+@pytest.fixture(scope="module")
+def by_hand():
+    clf = make_classifier().fit(X[:40], Y[:40], X_val=X[40:], y_val=Y[40:])
+    unchanged = make_classifier().fit(X[:40], Y[:40], X_val=REVERSED[40:], y_val=Y[40:])
+    assert measured(clf) != measured(unchanged)  # otherwise these tests prove nothing
+    return clf
+
+
+@pytest.mark.parametrize(
+    ("make", "inside"),
+    [
+        (lambda: piped(asking(make_classifier())), lambda model: model[-1]),
+        (
+            lambda: piped(asking(PropensityRanker(make_classifier()))),
+            lambda model: model[-1].estimator_,
+        ),
+        (
+            lambda: PropensityRanker(piped(asking(make_classifier()))),
+            lambda model: model.estimator_[-1],
+        ),
+        (
+            lambda: GridSearchCV(piped(asking(make_classifier())), {}, cv=2, scoring=P_AT_5),
+            lambda model: model.best_estimator_[-1],
+        ),
+    ],
+    ids=["pipeline", "ranker in pipeline", "pipeline in ranker", "search"],
+)
+def test_pipeline_transform_input_changes_x_val_by_its_steps(make, inside, by_hand):
+    with config_context(enable_metadata_routing=True):
+        model = make().fit(REVERSED[:40], Y[:40], X_val=REVERSED[40:], y_val=Y[40:])
+    assert measured(inside(model)) == measured(by_hand)
+
+
+def test_pipeline_transform_input_changes_x_val_of_ensemble(by_hand):
+    def ensemble():
+        members = [("a", make_classifier(max_epochs=1)), ("b", make_classifier(random_state=1))]
+        return LightXMLEnsemble(members, fusion="learned", random_state=0)
+
+    with config_context(enable_metadata_routing=True):
+        model = piped(asking(ensemble()))
+        model.fit(REVERSED[:40], Y[:40], X_val=REVERSED[40:], y_val=Y[40:])
+    given = ensemble().fit(X[:40], Y[:40], validation_data=(X[40:], Y[40:]))
+    unchanged = ensemble().fit(X[:40], Y[:40], validation_data=(REVERSED[40:], Y[40:]))
+    expected = given.decision_function(X)
+    assert (expected != unchanged.decision_function(X)).nnz > 0
+    assert (expected != model.decision_function(REVERSED)).nnz == 0
+
+
+def test_cross_validate_pipeline_measures_changed_x_val_in_each_fold(by_hand):
+    with config_context(enable_metadata_routing=True):
+        found = cross_validate(
+            piped(asking(make_classifier())),
+            REVERSED,
+            Y.toarray(),
+            cv=[(np.arange(40), np.arange(40, 64))],
+            scoring=P_AT_5,
+            params={"X_val": REVERSED[40:], "y_val": Y[40:]},
+            return_estimator=True,
+            error_score="raise",
+        )
+    assert measured(found["estimator"][0][-1]) == measured(by_hand)
+
+
+@pytest.mark.parametrize("wrap", [lambda clf: clf, lambda clf: GridSearchCV(clf, {}, cv=2)])
+def test_ranker_held_out_texts_that_would_skip_steps_raise_error(wrap, by_hand):
+    steps = [("reverse", FunctionTransformer(reversed_words)), ("clf", make_classifier())]
+    ranker = PropensityRanker(wrap(Pipeline(steps)))
+    for given in (
+        {"X_val": REVERSED[40:], "y_val": Y[40:]},
+        {"validation_data": (REVERSED[40:], Y[40:])},
+    ):
+        skips = rf"{next(iter(given))} would reach the last step .* pass them as clf__"
+        with pytest.raises(ValueError, match=skips):
+            ranker.fit(REVERSED[:40], Y[:40], **given)
+    ranker = PropensityRanker(Pipeline(steps))
+    ranker.fit(REVERSED[:40], Y[:40], clf__X_val=X[40:], clf__y_val=Y[40:])
+    assert measured(ranker.estimator_[-1]) == measured(by_hand)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
 
 from skxmc._input.per_label import LabelTexts, check_label_texts
-from skxmc._input.types import ValidationData
+from skxmc._input.types import LabelsOfTexts, Texts, ValidationData
 from skxmc._input.validation import Labels, check_labels, check_texts
+
+HeldOut: TypeAlias = tuple[list[str], Labels]
 
 
 class SplitTexts(NamedTuple):
@@ -20,56 +22,87 @@ class SplitTexts(NamedTuple):
     y: sp.csr_array  # their labels
     classes: np.ndarray  # the label of each column of y
     n_label_texts: int
-    held_out: tuple[list[str], Labels] | None
+    held_out: HeldOut | None
 
 
 def split_texts(
     texts: list[str],
     labels: Labels,
     label_texts: LabelTexts | None,
-    validation_data: ValidationData | None,
+    given: HeldOut | None,
     validation_fraction: float | None,
     seed: int,
 ) -> SplitTexts:
     """Hold texts out with `hold_out`, and add texts of labels to the rest by `add_label_texts`."""
-    train, held_out = hold_out(texts, labels, validation_data, validation_fraction, seed)
+    train, held_out = hold_out(texts, labels, given, validation_fraction, seed)
     all_texts, y = add_label_texts(*train, labels.classes, label_texts)
     return SplitTexts(all_texts, y, labels.classes, len(all_texts) - len(train[0]), held_out)
+
+
+def check_held_out(
+    validation_data: ValidationData | None,
+    X_val: Texts | None,
+    y_val: LabelsOfTexts,
+    classes: np.ndarray,
+) -> HeldOut | None:
+    """Check the held-out texts that the user passed to `fit`, as a pair or one by one.
+
+    Parameters
+    ----------
+    validation_data : tuple (X, y) or None
+        Both in one argument.
+    X_val, y_val
+        Texts and labels, or None.
+    classes : ndarray of shape (n_labels,)
+        Labels of the model.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If both forms are given, or one of X_val and y_val alone, or if they are malformed.
+    """
+    names = "X_val", "y_val"
+    if validation_data is not None:
+        if X_val is not None or y_val is not None:
+            raise ValueError(
+                "validation_data and X_val or y_val are given. Pass either validation_data or "
+                "X_val and y_val."
+            )
+        if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
+            raise ValueError("validation_data must be a pair (X, y) of texts and their labels.")
+        names = "validation_data[0]", "validation_data[1]"
+        X_val, y_val = validation_data
+    elif X_val is None and y_val is None:
+        return None
+    elif X_val is None or y_val is None:
+        given, lacking = names if y_val is None else names[::-1]
+        raise ValueError(f"{given} is given without {lacking}. Pass both.")
+    texts = check_texts(X_val, name=names[0])
+    return texts, check_labels(y_val, name=names[1], classes=classes, n_texts=len(texts))
 
 
 def hold_out(
     texts: list[str],
     labels: Labels,
-    validation_data: ValidationData | None,
+    given: HeldOut | None,
     validation_fraction: float | None,
     seed: int,
-) -> tuple[tuple[list[str], sp.csr_array], tuple[list[str], Labels] | None]:
+) -> tuple[tuple[list[str], sp.csr_array], HeldOut | None]:
     """Split texts and labels into a training set and a held-out set.
 
     Parameters
     ----------
     texts, labels
         Texts and labels that the user passed to `fit`.
-    validation_data : tuple (X, y) or None
-        Validation data of the user. If given, nothing is held out.
+    given : HeldOut or None
+        Held-out set of the user. If given, nothing else is held out.
     validation_fraction : float or None
         Fraction to hold out. None holds nothing out.
     seed : int
         Seed for the choice of held-out texts.
     """
-    if validation_data is not None:
-        if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
-            raise ValueError("validation_data must be a pair (X, y) of texts and their labels.")
-        held_out = check_texts(validation_data[0], name="validation_data[0]")
-        held_out_labels = check_labels(
-            validation_data[1],
-            name="validation_data[1]",
-            classes=labels.classes,
-            n_texts=len(held_out),
-        )
-        return (texts, labels.matrix), (held_out, held_out_labels)
-    if validation_fraction is None:
-        return (texts, labels.matrix), None
+    if given is not None or validation_fraction is None:
+        return (texts, labels.matrix), given
     order = np.random.default_rng(seed).permutation(len(texts))
     # Slightly less, because 2,000 / n times n may round to more than 2,000.
     n_held_out = math.ceil(validation_fraction * len(texts) * (1 - 1e-9))

@@ -40,8 +40,23 @@ def names_taken(estimator: Any, fit_params: Iterable[str]) -> dict[str, str]:
 
 
 def fit_with(estimator: Any, X: Any, y: Any, fit_params: dict[str, Any]) -> Any:
-    """Fit an estimator with the parameters that its `fit` takes."""
+    """Fit an estimator with the parameters that its `fit` takes.
+
+    Raises
+    ------
+    ValueError
+        If held-out texts would reach the last step of a pipeline without the steps before it.
+    """
     names = names_taken(estimator, fit_params)
+    for key in ("X_val", "validation_data"):
+        if names.get(key, key) != key:
+            raise ValueError(
+                f"{key} would reach the last step of the pipeline without the steps before it. "
+                "Call sklearn.set_config(enable_metadata_routing=True), request X_val and y_val "
+                "with set_fit_request on the last step, and give the pipeline "
+                "transform_input=['X_val']. If these texts need no change, pass them as "
+                f"{names[key]}."
+            )
     return estimator.fit(X, y, **{name: fit_params[key] for key, name in names.items()})
 
 
