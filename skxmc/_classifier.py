@@ -21,9 +21,10 @@ from skxmc._inference.explain import explain
 from skxmc._inference.explanation import TopKExplanation
 from skxmc._inference.low_precision import serving_copy
 from skxmc._inference.predictor import Predictor, check_scores
+from skxmc._input.folds import of_labels, warn_if_cut
 from skxmc._input.per_label import LabelTexts
 from skxmc._input.split import check_held_out, split_texts
-from skxmc._input.types import LabelsOfTexts, Matrix, RandomState, Texts, ValidationData
+from skxmc._input.types import LabelsOfTexts, Matrix, PerLabel, RandomState, Texts, ValidationData
 from skxmc._input.validation import check_labels, check_texts, names_labels
 from skxmc._model.device import resolve_device, resolve_precision, with_advice_on_memory
 from skxmc._model.encoder_check import check_length
@@ -31,7 +32,7 @@ from skxmc._model.fitted import Model
 from skxmc._model.seeds import training_mode
 from skxmc._storage.pickling import current_params, network_from_state, network_state
 from skxmc._storage.pretrained import load_model, save_model
-from skxmc._training.build import prepare_model
+from skxmc._training.build import check_label_features, prepare_model
 from skxmc._training.phases import Training
 from skxmc._training.resume import check_warm_start, draw_seed, open_checkpoint
 from skxmc._training.settings import (
@@ -354,9 +355,9 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         X: Texts,
         y: LabelsOfTexts,
         *,
-        label_names: ArrayLike | None = None,
+        label_names: PerLabel | None = None,
         label_texts: LabelTexts | None = None,
-        label_features: Matrix | None = None,
+        label_features: PerLabel | Matrix | None = None,
         validation_data: ValidationData | None = None,
         X_val: Texts | None = None,
         y_val: LabelsOfTexts = None,
@@ -371,15 +372,16 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
             Labels of each text: a sparse or dense 0/1 matrix of shape (n_texts, n_labels), a frame
             of such columns, or collections such as ``[["tax", "law"], []]``. Nested lists are
             always collections. See :doc:`/guide/data`.
-        label_names : array-like of shape (n_labels,), default=None
+        label_names : array-like of shape (n_labels,) or callable, default=None
             Names of the columns of a matrix. They become `classes_`. Without names, `classes_` are
-            the numbers of the columns.
-        label_texts : array-like of shape (n_labels,), Series or dict, of str or None, default=None
+            the numbers of the columns. A function gets these numbers and returns the names.
+        label_texts : array-like of shape (n_labels,), Series, dict or callable, default=None
             A text about each label, such as its name, in the order of `classes_`. None or "" if
-            there is none. A dict, or a Series with labels as index, goes by label. Each text is one
-            more training text with this label only.
-        label_features : sparse or dense matrix of shape (n_labels, d), default=None
-            Features that labels are clustered by, instead of the TF-IDF features of their texts.
+            there is none. A dict, or a Series with labels as index, goes by label. A function gets
+            `classes_` and returns the texts. Each is one more training text with this label only.
+        label_features : matrix of shape (n_labels, d), sparse or dense, or callable, default=None
+            Features that labels are clustered by, instead of the TF-IDF features of their texts. A
+            function gets `classes_` and returns the matrix.
         validation_data : tuple (X, y), default=None
             Texts and labels to measure P@5 on after each epoch. Early stopping uses them instead
             of a held-out part of X.
@@ -417,6 +419,12 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         if previous is not None:
             by_name = label_names is not None or names_labels(y)
             labels = check_warm_start(params, previous, labels, by_name=by_name)
+        held_out = check_held_out(validation_data, X_val, y_val, labels.classes)
+        if names_labels(y):
+            of_fold = {"label_texts": label_texts, "label_features": label_features}
+            warn_if_cut(of_fold, *labels.matrix.shape)
+        label_texts = of_labels(label_texts, labels.classes)
+        label_features = check_label_features(label_features, labels.classes, len(texts))
 
         # Open the run: a checkpoint, or one that keeps nothing.
         checkpoint = open_checkpoint(params)
@@ -424,7 +432,6 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
 
         # Hold texts out, add the texts of labels, and resolve the parameters.
         fraction = self.validation_fraction if self.early_stopping else None
-        held_out = check_held_out(validation_data, X_val, y_val, labels.classes)
         data = split_texts(texts, labels, label_texts, held_out, fraction, seed)
         settings = resolve_settings(params, n_texts=len(data.texts), seed=seed)
 

@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from joblib import effective_n_jobs
-from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
 from sklearn.preprocessing import normalize
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skxmc._base import TextRankerMixin
+from skxmc._input.folds import warn_if_cut
 from skxmc._input.per_label import LabelTexts
 from skxmc._input.split import add_label_texts
 from skxmc._input.tfidf import fit_tfidf
-from skxmc._input.types import LabelsOfTexts, Matrix, Texts
-from skxmc._input.validation import check_labels, check_texts
+from skxmc._input.types import LabelsOfTexts, Matrix, PerLabel, Texts
+from skxmc._input.validation import check_labels, check_texts, names_labels
 from skxmc._omikuji_io import import_omikuji, model_from_files, model_to_files, train_model
 from skxmc._utils.parallel import clip_jobs
 
@@ -166,7 +166,7 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         X: Texts,
         y: LabelsOfTexts,
         *,
-        label_names: ArrayLike | None = None,
+        label_names: PerLabel | None = None,
         label_texts: LabelTexts | None = None,
     ) -> OmikujiClassifier:
         """Train on texts and their labels.
@@ -178,11 +178,13 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         y : sparse matrix, array, frame, or sequence of label collections
             Labels of each text: an indicator of 0 and 1, a frame of such columns, or label
             collections such as ``[["tax", "law"], []]``. See :doc:`/guide/data`.
-        label_names : array-like of shape (n_labels,), default=None
-            Names of the columns of a matrix, which become `classes_`. The default is numbers.
-        label_texts : array-like of shape (n_labels,), of str or None, default=None
+        label_names : array-like of shape (n_labels,) or callable, default=None
+            Names of the columns of a matrix, which become `classes_`. The default is numbers. A
+            function gets these numbers and returns the names.
+        label_texts : array-like of shape (n_labels,), Series, dict or callable, default=None
             Text about each label, in the order of `classes_`. `fit` adds it as a training text with
-            this label alone. None or "" adds nothing.
+            this label alone. None or "" adds nothing. A dict, or a Series with labels as index,
+            goes by label. A function gets `classes_` and returns the texts.
 
         Returns
         -------
@@ -201,6 +203,8 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         omikuji = import_omikuji()
         texts = check_texts(X)
         labels = check_labels(y, label_names=label_names, n_texts=len(texts), require_positive=True)
+        if names_labels(y):
+            warn_if_cut({"label_texts": label_texts}, *labels.matrix.shape)
         texts, y = add_label_texts(texts, labels.matrix, labels.classes, label_texts)
         if self.vectorizer is None:
             vectorizer, features = fit_tfidf(texts)

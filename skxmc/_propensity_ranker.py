@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fit_context, clone
 from sklearn.utils import Tags, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval
 
-from skxmc._input.types import LabelsOfTexts, Texts
+from skxmc._input.types import LabelsOfTexts, PerLabel, Texts
 from skxmc._input.validation import check_labels, check_texts
 from skxmc._meta.fit_params import check_fit_params, fit_with
 from skxmc._meta.rescoring import RescorerMixin, candidate_scores, check_scores_labels, classes_of
@@ -113,7 +112,7 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         X: Texts,
         y: LabelsOfTexts,
         *,
-        label_names: ArrayLike | None = None,
+        label_names: PerLabel | None = None,
         X_val: Texts | None = None,
         y_val: LabelsOfTexts = None,
         **fit_params: Any,
@@ -126,7 +125,7 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
             Raw texts.
         y : sparse matrix, array, frame or sequence of label collections
             Labels of each text, in any form that the estimator takes: see :doc:`/guide/data`.
-        label_names : array-like of shape (n_labels,), default=None
+        label_names : array-like of shape (n_labels,) or callable, default=None
             Names of the columns of a matrix, passed on to the estimator.
         X_val, y_val : texts and labels, default=None
             Held-out texts and their labels, passed on to the estimator. With

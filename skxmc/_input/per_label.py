@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from skxmc._input.folds import hint_on_folds, of_labels
 from skxmc._input.validation import check_texts
 
-LabelTexts = Iterable[str | None] | Mapping[Any, str | None]
+LabelTexts: TypeAlias = (
+    Iterable[str | None]
+    | Mapping[Any, str | None]
+    | Callable[[NDArray[Any]], Iterable[str | None] | Mapping[Any, str | None]]
+)
 
 
-def rows_by_label(values: Any, classes: NDArray[Any], name: str) -> Any:
+def rows_by_label(values: Any, classes: NDArray[Any], name: str, n_texts: int | None = None) -> Any:
     """Put values with an index of labels, such as a pandas Series, in the order of `classes`.
 
     Parameters
@@ -25,6 +30,8 @@ def rows_by_label(values: Any, classes: NDArray[Any], name: str) -> Any:
         Labels.
     name : str
         Name in error messages.
+    n_texts : int, default=None
+        Number of texts, for the error message about values that were cut for a fold.
 
     Returns
     -------
@@ -36,7 +43,8 @@ def rows_by_label(values: Any, classes: NDArray[Any], name: str) -> Any:
     ValueError
         If the index is neither a count nor the labels.
     """
-    order = _order(getattr(values, "index", None), classes, f"the index of {name}", name)
+    axis = getattr(values, "index", None)
+    order = _order(axis, classes, f"the index of {name}", name, n_texts)
     return values if order is None else values.iloc[order]
 
 
@@ -57,16 +65,21 @@ def column_labels(values: Any) -> Any:
     return None if type(columns).__name__ == "RangeIndex" else columns
 
 
-def check_label_texts(label_texts: LabelTexts, classes: NDArray[Any]) -> list[str]:
+def check_label_texts(
+    label_texts: LabelTexts, classes: NDArray[Any], n_texts: int | None = None
+) -> list[str]:
     """Check the text about each label, and return it in the order of `classes`.
 
     Parameters
     ----------
-    label_texts : array-like of shape (n_labels,), Series, or dict
+    label_texts : array-like of shape (n_labels,), Series, dict, or callable
         One text per label, in the order of `classes`. A Series with an index of labels and a dict
-        go by label. None, NaN and missing keys are empty texts.
+        go by label. None, NaN and missing keys are empty texts. A function gets `classes` and
+        returns one of these.
     classes : ndarray of shape (n_labels,)
         Labels.
+    n_texts : int, default=None
+        Number of texts of `fit`, for error messages.
 
     Raises
     ------
@@ -76,6 +89,7 @@ def check_label_texts(label_texts: LabelTexts, classes: NDArray[Any]) -> list[st
         If label_texts is a bare string, has another length than the labels, or names a label that
         is not there.
     """
+    label_texts = of_labels(label_texts, classes)
     if isinstance(label_texts, Mapping):
         known = set(classes.tolist())
         unknown = next((label for label in label_texts if label not in known), None)
@@ -85,17 +99,20 @@ def check_label_texts(label_texts: LabelTexts, classes: NDArray[Any]) -> list[st
                 f"first label is {reprlib.repr(classes.tolist()[0])}. Spell the labels as in y."
             )
         label_texts = [label_texts.get(label) for label in classes.tolist()]
-    label_texts = rows_by_label(label_texts, classes, "label_texts")
+    label_texts = rows_by_label(label_texts, classes, "label_texts", n_texts)
     texts = check_texts(label_texts, name="label_texts", allow_empty=True, allow_missing=True)
     if len(texts) != len(classes):
         raise ValueError(
             f"label_texts has {len(texts)} entries, but there are {len(classes)} labels. Pass one "
             "text per label, in the order of classes_, and None for a label without a text."
+            f"{hint_on_folds('label_texts', len(texts), n_texts)}"
         )
     return texts
 
 
-def _order(axis: Any, classes: NDArray[Any], where: str, name: str) -> NDArray[np.int64] | None:
+def _order(
+    axis: Any, classes: NDArray[Any], where: str, name: str, n_texts: int | None = None
+) -> NDArray[np.int64] | None:
     """Return the place of each label of `classes` on an axis, or None if the axis only counts."""
     if not (hasattr(axis, "tolist") and hasattr(axis, "dtype")):
         return None  # not an axis of pandas or polars: lists have a method of the name "index"
@@ -116,4 +133,5 @@ def _order(axis: Any, classes: NDArray[Any], where: str, name: str) -> NDArray[n
     )
     raise ValueError(
         f"{where} {fault}. Name every label once, or pass {name}.to_numpy() to go by position."
+        f"{hint_on_folds(name, len(found), n_texts)}"
     )

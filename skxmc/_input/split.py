@@ -35,7 +35,7 @@ def split_texts(
 ) -> SplitTexts:
     """Hold texts out with `hold_out`, and add texts of labels to the rest by `add_label_texts`."""
     train, held_out = hold_out(texts, labels, given, validation_fraction, seed)
-    all_texts, y = add_label_texts(*train, labels.classes, label_texts)
+    all_texts, y = add_label_texts(*train, labels.classes, label_texts, len(texts))
     return SplitTexts(all_texts, y, labels.classes, len(all_texts) - len(train[0]), held_out)
 
 
@@ -124,7 +124,11 @@ def hold_out(
 
 
 def add_label_texts(
-    texts: list[str], y: sp.csr_array, classes: np.ndarray, label_texts: LabelTexts | None
+    texts: list[str],
+    y: sp.csr_array,
+    classes: np.ndarray,
+    label_texts: LabelTexts | None,
+    n_texts: int | None = None,
 ) -> tuple[list[str], sp.csr_array]:
     """Append the text about each label as a training text with this label alone.
 
@@ -136,8 +140,10 @@ def add_label_texts(
         Their labels, as `check_labels` returns them.
     classes : ndarray of shape (n_labels,)
         The label of each column of y.
-    label_texts : array-like of shape (n_labels,), Series, dict or None
+    label_texts : array-like of shape (n_labels,), Series, dict, callable or None
         One text per label, see `check_label_texts`. Blank texts add nothing.
+    n_texts : int, default=None
+        Number of texts that the user passed, for error messages. None is that of `texts`.
 
     Returns
     -------
@@ -152,8 +158,9 @@ def add_label_texts(
     """
     if label_texts is None:
         return texts, y
-    of_labels = check_label_texts(label_texts, classes)
-    columns = [column for column, text in enumerate(of_labels) if text.strip()]
+    n_texts = len(texts) if n_texts is None else n_texts
+    about = check_label_texts(label_texts, classes, n_texts)
+    columns = [column for column, text in enumerate(about) if text.strip()]
     rows = sp.csr_array(
         (
             np.ones(len(columns), dtype=y.dtype),
@@ -162,5 +169,5 @@ def add_label_texts(
         ),
         shape=(len(columns), y.shape[1]),
     )
-    added = [of_labels[column] for column in columns]
+    added = [about[column] for column in columns]
     return [*texts, *added], sp.csr_array(sp.vstack([y, rows], format="csr"))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import TypeAlias
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 Matrix: TypeAlias = ArrayLike | sparse.sparray | sparse.spmatrix
@@ -14,6 +14,8 @@ Matrix: TypeAlias = ArrayLike | sparse.sparray | sparse.spmatrix
 Texts: TypeAlias = Iterable[str]
 # A matrix or frame of 0 and 1, or a collection of labels per text.
 LabelsOfTexts: TypeAlias = Matrix | Iterable[Collection[str | int]]
+# One value per label, or a function that gets the labels and returns their values.
+PerLabel: TypeAlias = ArrayLike | Callable[[NDArray[Any]], Any]
 ValidationData: TypeAlias = tuple[Texts, LabelsOfTexts]
 RandomState: TypeAlias = int | np.random.RandomState | None
 # Scores of all labels per text, or a `TopK`: the best labels and their scores.

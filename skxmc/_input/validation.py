@@ -19,8 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.preprocessing import MultiLabelBinarizer
 
+from skxmc._input.folds import hint_on_folds, of_labels
 from skxmc._input.sparse import as_array, checked_csr, narrow_indices, row_of_entry
-from skxmc._input.types import LabelsOfTexts
+from skxmc._input.types import LabelsOfTexts, PerLabel
 from skxmc._utils.warnings import warn_user
 
 MAX_INT64 = np.iinfo(np.int64).max
@@ -106,7 +107,7 @@ def check_labels(
     *,
     name: str = "y",
     classes: ArrayLike | None = None,
-    label_names: ArrayLike | None = None,
+    label_names: PerLabel | None = None,
     n_texts: int | None = None,
     require_positive: bool = False,
 ) -> Labels:
@@ -126,8 +127,9 @@ def check_labels(
     classes : array-like of shape (n_labels,), default=None
         Labels of a fitted model, which become the columns of the result. Matrices must have as
         many columns. Named labels are looked up, and unknown ones are counted.
-    label_names : array-like of shape (n_labels,), default=None
-        Distinct names of the columns of a matrix, if there are no `classes`. None is 0, 1, ...
+    label_names : array-like of shape (n_labels,) or callable, default=None
+        Distinct names of the columns of a matrix, if there are no `classes`. None is 0, 1, ... A
+        function gets the numbers of the columns and returns their names.
     n_texts : int, default=None
         Required number of rows.
     require_positive : bool, default=False
@@ -175,7 +177,7 @@ def check_labels(
     n_unknown = np.zeros(n_rows, dtype=np.int64)
     if names is None:
         columns = classes if classes is not None else label_names
-        names = _column_labels(columns, matrix.shape[1], name, given=classes is not None)
+        names = _column_labels(columns, matrix.shape, name, given=classes is not None)
     elif classes is not None:
         classes = label_array(classes, "classes")
         matrix, n_unknown = _align(matrix, names, classes, name)
@@ -403,16 +405,19 @@ def _check_binary(matrix: sparse.csr_array, name: str, names: NDArray[Any] | Non
     )
 
 
-def _column_labels(labels: Any, n_columns: int, name: str, *, given: bool) -> NDArray[Any]:
+def _column_labels(labels: Any, shape: tuple[int, int], name: str, *, given: bool) -> NDArray[Any]:
     """Return labels of a matrix's columns: the classes (`given`), label_names, or numbers."""
+    n_rows, n_columns = shape
+    numbers = np.arange(n_columns, dtype=np.int64)
     if labels is None:
-        return np.arange(n_columns, dtype=np.int64)
+        return numbers
     source = "classes" if given else "label_names"
-    labels = label_array(labels, source)
+    labels = label_array(of_labels(labels, numbers), source)
     if len(labels) != n_columns:
         raise ValueError(
             f"{name} has {n_columns} columns, but there are {len(labels)} {source}. Pass one "
             f"column for each, in the same order{', or label collections' if given else ''}."
+            f"{'' if given else hint_on_folds(source, len(labels), n_rows)}"
         )
     return labels
 

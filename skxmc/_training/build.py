@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from skxmc._clusterer import check_features
+from skxmc._input.folds import hint_on_folds, of_labels
 from skxmc._input.per_label import rows_by_label
 from skxmc._input.split import SplitTexts
-from skxmc._input.types import Matrix
+from skxmc._input.types import Matrix, PerLabel
 from skxmc._model.encoder import load_encoder
 from skxmc._model.encoder_check import (
     check_ids,
@@ -93,6 +96,34 @@ def prepare_model(
     return model, tokens
 
 
+def check_label_features(
+    label_features: PerLabel | Matrix | None, classes: NDArray[Any], n_texts: int
+) -> Matrix | None:
+    """Check the features of labels, and return them in the order of `classes`.
+
+    Parameters
+    ----------
+    label_features : sparse or dense matrix of shape (n_labels, d), callable or None
+        See `LightXMLClassifier.fit`.
+    classes : ndarray of shape (n_labels,)
+        Labels.
+    n_texts : int
+        Number of texts of `fit`, for error messages.
+    """
+    if label_features is None:
+        return None
+    label_features = of_labels(label_features, classes)
+    label_features = rows_by_label(label_features, classes, "label_features", n_texts)
+    n_rows = check_features(label_features, "label_features").shape[0]
+    if n_rows != len(classes):
+        raise ValueError(
+            f"label_features has {n_rows} rows, but there are {len(classes)} labels. Pass one row "
+            "per label, in the order of classes_."
+            f"{hint_on_folds('label_features', n_rows, n_texts)}"
+        )
+    return label_features
+
+
 def build_model(
     data: SplitTexts,
     label_features: Matrix | None,
@@ -100,14 +131,6 @@ def build_model(
     generator: torch.Generator,
 ) -> Model:
     """Load the encoder, cluster the labels, and build a network of both on the CPU."""
-    if label_features is not None:
-        label_features = rows_by_label(label_features, data.classes, "label_features")
-        n_rows = check_features(label_features, "label_features").shape[0]
-        if n_rows != len(data.classes):
-            raise ValueError(
-                f"label_features has {n_rows} rows, but there are {len(data.classes)} labels. "
-                "Pass one row per label, in the order of classes_."
-            )
     tokenizer, encoder = load_encoder(settings.encoder)
     n_layers = settings.n_feature_layers
     check_states(encoder, n_layers, name=settings.encoder)
