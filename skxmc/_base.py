@@ -7,13 +7,13 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import Tags
-from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 
 from skxmc._input.ranking import check_k
 from skxmc._input.types import LabelsOfTexts, Texts
 from skxmc._input.validation import check_texts
 from skxmc._topk import TopK
+from skxmc._utils.params import check_params
 from skxmc.metrics import precision_at_k
 
 Ranker = TypeVar("Ranker", bound="TextRankerMixin")
@@ -59,13 +59,11 @@ class TextRankerMixin:
         """Return a snapshot that is fitted and has legal parameters of prediction."""
         ready = self._snapshot()
         check_is_fitted(ready)
-        names = self._prediction_params
-        validate_parameter_constraints(
-            {name: self._parameter_constraints[name] for name in names},
-            {name: getattr(ready, name) for name in names},
-            caller_name=type(self).__name__,
-        )
+        check_params(ready, self._prediction_params)
         return ready
+
+    def _validate_params(self) -> None:
+        check_params(self)
 
     def _ready_to_score(self: Ranker) -> Ranker:
         """Return the snapshot that scores for `predict` and `predict_proba`."""

@@ -31,6 +31,8 @@ from skxmc._input.types import LabelsOfTexts, Matrix
 from skxmc._input.validation import check_labels
 from skxmc._label_tree import LabelTree, members_of, split
 from skxmc._utils.parallel import clip_jobs
+from skxmc._utils.params import check_params
+from skxmc._utils.quoting import MAX_ERROR, shortened
 
 # max_cluster_size="auto" is 1 (the direct mode) below MIN_CLUSTERED_LABELS labels. From there on it
 # is MIN_AUTO_CLUSTER_SIZE, or more if that makes more than MAX_AUTO_CLUSTERS clusters. Each cluster
@@ -100,7 +102,7 @@ def check_features(X: Matrix, name: str, check: Callable[..., Features] | None =
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(
             f"{name} must be a sparse or dense matrix of finite numbers, with at least one row and "
-            f"one column: {error}"
+            f"one column: {shortened(str(error), MAX_ERROR)}"
         ) from error
 
 
@@ -239,6 +241,9 @@ class BalancedLabelClusterer(
         self.labels_ = np.arange(n_labels) if size == 1 else self._tree.nodes - n_clusters
         self.n_clusters_ = self._n_features_out = n_clusters
         return self
+
+    def _validate_params(self) -> None:
+        check_params(self)
 
     def _grow(self, depth: int) -> int:
         """Split large nodes one by one, then split each smaller node all the way down."""

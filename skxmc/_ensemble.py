@@ -35,6 +35,7 @@ from skxmc._meta.members import (
 )
 from skxmc._meta.rescoring import RescorerMixin
 from skxmc._utils.parallel import clip_jobs
+from skxmc._utils.quoting import MAX_ERROR, quoted, shortened
 
 # validation_fraction="auto" holds out the share AUTO_HELD_OUT_SHARE. More than MAX_HELD_OUT texts
 # do not improve the fusion. With fewer than MIN_HELD_OUT the mean is better, so small data sets
@@ -312,7 +313,10 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
     def _check_members(self) -> dict[str, Any]:
         """Check estimators and weights, and return members by name, without dropped ones."""
         members = check_members(self.estimators)
-        self._validate_names([name for name, _ in self.estimators])
+        try:
+            self._validate_names([name for name, _ in self.estimators])
+        except ValueError as error:
+            raise ValueError(shortened(str(error), MAX_ERROR)) from None
         self._kept_weights([name in members for name, _ in self.estimators])
         return members
 
@@ -325,7 +329,8 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         weights = as_array(weights, "weights")
         if weights.dtype.kind not in "buif":
             raise TypeError(
-                f"weights is {self.weights!r}, which does not hold numbers. Pass numbers from 0 on."
+                f"weights is {quoted(self.weights)}, which does not hold numbers. Pass numbers "
+                "from 0 on."
             )
         weights = weights.astype(np.float64)
         if weights.shape != (len(kept),):
@@ -335,14 +340,14 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
             )
         if not np.isfinite(weights).all() or (weights < 0).any():
             raise ValueError(
-                f"weights is {self.weights!r}, but weights must not be negative, infinite or NaN. "
-                "Pass finite numbers from 0 on."
+                f"weights is {quoted(self.weights)}, but weights must not be negative, infinite or "
+                "NaN. Pass finite numbers from 0 on."
             )
         weights = weights[kept]
         if not weights.any():
             raise ValueError(
-                f"weights is {self.weights!r}, which is 0 for all members that are not dropped. "
-                "Set at least one of these weights above 0."
+                f"weights is {quoted(self.weights)}, which is 0 for all members that are not "
+                "dropped. Set at least one of these weights above 0."
             )
         weights = weights / weights.max()
         return (weights / weights.sum()).tolist()

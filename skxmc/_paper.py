@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from skxmc._clusterer import BalancedLabelClusterer
+from skxmc._utils.quoting import quoted
 
 # Parameters of all five data sets (section "Experiments" of the paper).
 COMMON: dict[str, Any] = {
@@ -121,7 +122,7 @@ def paper_params(dataset: str) -> dict[str, Any]:
     name = str(dataset).lower()
     if name not in TABLE_1:
         raise ValueError(
-            f"dataset must be one of {', '.join(map(repr, TABLE_1))}, got {dataset!r}."
+            f"dataset must be one of {', '.join(map(repr, TABLE_1))}, got {quoted(dataset)}."
         )
     of_set = dict(TABLE_1[name])
     clusterer = BalancedLabelClusterer(max_cluster_size=of_set.pop("max_cluster_size"))

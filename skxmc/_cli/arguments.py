@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from skxmc import __version__
+from skxmc._utils.quoting import quoted
 
 DESCRIPTION = "Extreme multi-label text classification: train, predict, evaluate, inspect."
 DATA_DIR = "data folder, in any layout that skxmc.datasets.load_xmc reads"
@@ -200,11 +201,13 @@ def _name_and_value(pair: str) -> tuple[str, Any]:
     name, equals, value = pair.partition("=")
     if not (name and equals):
         raise argparse.ArgumentTypeError(
-            f"{pair!r} is not name=value (place other arguments before --param)"
+            f"{quoted(pair)} is not name=value (place other arguments before --param)"
         )
     if value in ("None", "True", "False"):
         json_value = {"None": "null", "True": "true", "False": "false"}[value]
-        raise argparse.ArgumentTypeError(f"{pair!r}: values are JSON. Write {name}={json_value}.")
+        raise argparse.ArgumentTypeError(
+            f"{quoted(pair)}: values are JSON. Write {name}={json_value}."
+        )
     try:
         return name, json.loads(value)
     except ValueError:
@@ -213,7 +216,7 @@ def _name_and_value(pair: str) -> tuple[str, Any]:
 
 def _count(number: str) -> int:
     if not number.isdecimal() or int(number) == 0:
-        raise argparse.ArgumentTypeError(f"{number!r} is not a whole number of at least 1")
+        raise argparse.ArgumentTypeError(f"{quoted(number)} is not a whole number of at least 1")
     return int(number)
 
 
@@ -230,5 +233,5 @@ def _share(number: str) -> float:
     except ValueError:
         share = -1.0
     if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError(f"{number!r} is not a number from 0 to 1")
+        raise argparse.ArgumentTypeError(f"{quoted(number)} is not a number from 0 to 1")
     return share

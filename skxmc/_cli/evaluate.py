@@ -14,6 +14,7 @@ from skxmc._cli.model import choose_k, load_model
 from skxmc._cli.report import count_texts, print_json, print_lines
 from skxmc._input.validation import Labels, align_labels, check_labels, find_columns
 from skxmc._topk import TopK
+from skxmc._utils.quoting import quoted
 from skxmc._utils.warnings import warn_user
 from skxmc.datasets import load_xmc
 from skxmc.metrics import label_propensities, ndcg_at_k, precision_at_k, psp_at_k, recall_at_k
@@ -44,8 +45,9 @@ def run(args: argparse.Namespace) -> None:
     if not is_known.any():
         raise ValueError(
             f"{args.data} and the model have no label in common. The first label of the data is "
-            f"{data.label_names[0]!r}, that of the model is {clf.classes_[0]!r}. Evaluate on the "
-            "data set that the model was trained on, or on one with the same label names."
+            f"{quoted(data.label_names[0])}, that of the model is {quoted(clf.classes_[0])}. "
+            "Evaluate on the data set that the model was trained on, or on one with the same label "
+            "names."
         )
     true = align_labels(Labels(data.y_test, data.label_names, data.n_unknown_test), known)
     true = true._replace(classes=clf.classes_)

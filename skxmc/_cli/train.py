@@ -17,6 +17,7 @@ from skxmc._model.device import resolve_device
 from skxmc._storage.folder import check_target
 from skxmc._storage.pretrained import INDEX
 from skxmc._utils.paths import user_path
+from skxmc._utils.quoting import MAX_QUOTED, shortened
 from skxmc.datasets import load_xmc
 
 # Parameters that --param does not set, and how to set them.
@@ -81,7 +82,9 @@ def make_classifier(encoder: str | None, params: list[tuple[str, Any]]) -> Light
             guess = difflib.get_close_matches(name, known, n=1)
             hint = f"Did you mean {guess[0]}? " if guess else ""
             raise argparse.ArgumentError(
-                None, f"--param {name}: unknown. {hint}Known are {', '.join(known)}"
+                None,
+                f"--param {shortened(name, MAX_QUOTED)}: unknown. {hint}Known are "
+                f"{', '.join(known)}",
             )
     clf = LightXMLClassifier()
     if encoder is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from skxmc._input.folds import hint_on_folds, of_labels
 from skxmc._input.validation import check_texts
+from skxmc._utils.quoting import quoted
 
 LabelTexts: TypeAlias = (
     Iterable[str | None]
@@ -95,8 +95,8 @@ def check_label_texts(
         unknown = next((label for label in label_texts if label not in known), None)
         if unknown is not None:
             raise ValueError(
-                f"label_texts has a text for {reprlib.repr(unknown)}, which is not a label. The "
-                f"first label is {reprlib.repr(classes.tolist()[0])}. Spell the labels as in y."
+                f"label_texts has a text for {quoted(unknown)}, which is not a label. The "
+                f"first label is {quoted(classes.tolist()[0])}. Spell the labels as in y."
             )
         label_texts = [label_texts.get(label) for label in classes.tolist()]
     label_texts = rows_by_label(label_texts, classes, "label_texts", n_texts)
@@ -129,7 +129,7 @@ def _order(
     fault = (
         f"holds {len(found)} of {len(wanted)} labels"
         if strange is None
-        else f"holds {reprlib.repr(strange)}, which is not a label"
+        else f"holds {quoted(strange)}, which is not a label"
     )
     raise ValueError(
         f"{where} {fault}. Name every label once, or pass {name}.to_numpy() to go by position."

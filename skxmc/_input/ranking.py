@@ -11,6 +11,7 @@ from scipy import sparse
 
 from skxmc._input.sparse import as_array, checked_csr
 from skxmc._input.types import Scores
+from skxmc._utils.quoting import quoted, quoted_type
 
 # Rows are ranked in blocks of about this many scores, so the working memory is at most about 40 MB.
 SCORE_BLOCK = 1 << 20
@@ -19,9 +20,11 @@ SCORE_BLOCK = 1 << 20
 def check_k(k: Any, n_labels: int | None = None, name: str = "k") -> int:
     """Check that `k` labels can be predicted, of `n_labels` if known, and return it as an int."""
     if not isinstance(k, Integral) or isinstance(k, bool) or int(k) < 1:
-        raise ValueError(f"{name} is {k!r}, but must be a whole number from 1.")
+        raise ValueError(f"{name} is {quoted(k)}, but must be a whole number from 1.")
     if n_labels is not None and int(k) > n_labels:
-        raise ValueError(f"{name} is {k}, but there are only {n_labels} labels. Lower {name}.")
+        raise ValueError(
+            f"{name} is {quoted(k)}, but there are only {n_labels} labels. Lower {name}."
+        )
     return int(k)
 
 
@@ -193,7 +196,7 @@ def _dense_scores(y_score: Scores) -> NDArray[Any]:
         raise TypeError(
             "y_score must be a matrix of scores, sparse or dense, or the named tuple (labels, "
             f"scores) that predict_topk returns, got {type(y_score).__name__}"
-            f"{'' if scores is None else f' of dtype {scores.dtype}'}."
+            f"{'' if scores is None else f' of dtype {quoted_type(scores.dtype)}'}."
         )
     if scores.ndim != 2:
         raise ValueError(f"y_score must be of shape (n, n_labels), got {scores.shape}.")

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from skxmc._utils.quoting import MAX_ERROR, quoted_type, shortened
+
 
 def checked_csr(matrix: Any, name: str) -> sparse.csr_array:
     """Return a canonical CSR copy of a sparse matrix, after a check that it is not broken."""
@@ -15,8 +17,8 @@ def checked_csr(matrix: Any, name: str) -> sparse.csr_array:
         raise ValueError(f"{name} must be two-dimensional, got a {matrix.ndim}-D sparse array.")
     if matrix.dtype.kind not in "buif":
         raise TypeError(
-            f"{name} has dtype {matrix.dtype}, but must be bool, int or float. Convert it with "
-            f"{name}.astype(np.float32)."
+            f"{name} has dtype {quoted_type(matrix.dtype)}, but must be bool, int or float. "
+            f"Convert it with {name}.astype(np.float32)."
         )
     wide = matrix.dtype
     if wide.kind in "iu":  # sums of many duplicates would overflow small types
@@ -56,7 +58,8 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
         return np.asarray(values)
     except ValueError as error:
         raise ValueError(
-            f"{name} must be an array or lists of equal length, but numpy says: {error}"
+            f"{name} must be an array or lists of equal length, but numpy says: "
+            f"{shortened(str(error), MAX_ERROR)}"
         ) from error
     except (TypeError, RuntimeError) as error:  # tensors of a GPU, sparse ones, bfloat16
         raise TypeError(

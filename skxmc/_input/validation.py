@@ -7,7 +7,6 @@ If scikit-learn has its own wording or choice of error, it is kept.
 from __future__ import annotations
 
 import re
-import reprlib
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from sklearn.preprocessing import MultiLabelBinarizer
 from skxmc._input.folds import hint_on_folds, of_labels
 from skxmc._input.sparse import as_array, checked_csr, narrow_indices, row_of_entry
 from skxmc._input.types import LabelsOfTexts, PerLabel
+from skxmc._utils.quoting import MAX_QUOTED, quoted, quoted_type, shortened
 from skxmc._utils.warnings import warn_user
 
 MAX_INT64 = np.iinfo(np.int64).max
@@ -212,7 +212,7 @@ def label_array(labels: Any, name: str) -> NDArray[Any]:
     values = _plain_labels(_as_list(labels), lambda position: f"position {position} of {name}")
     if len(set(values)) < len(values):
         twice = Counter(values).most_common(1)[0][0]
-        raise ValueError(f"{name} holds {twice!r} more than once. Give each label only once.")
+        raise ValueError(f"{name} holds {quoted(twice)} more than once. Give each label only once.")
     if values and isinstance(values[0], int):
         return np.array(values, dtype=np.int64)
     return np.array(values, dtype=object)
@@ -227,9 +227,9 @@ def find_columns(labels: NDArray[Any], classes: NDArray[Any], name: str) -> NDAr
     known = classes.tolist()
     if values and known and type(values[0]) is not type(known[0]):
         raise ValueError(
-            f"{name} has labels of type {type(values[0]).__name__}, such as {values[0]!r}, but "
-            f"the classes are of type {type(known[0]).__name__}, such as {known[0]!r}. Pass the "
-            "labels as in fit, or a matrix with one column per class."
+            f"{name} has labels of type {type(values[0]).__name__}, such as {quoted(values[0])}, "
+            f"but the classes are of type {type(known[0]).__name__}, such as {quoted(known[0])}. "
+            "Pass the labels as in fit, or a matrix with one column per class."
         )
     column_of = dict(zip(known, range(len(known)), strict=True))
     columns = np.fromiter(map(column_of.get, values, repeat(-1)), np.int64, len(values))
@@ -240,8 +240,8 @@ def _read_dense(y: LabelsOfTexts, name: str) -> sparse.csr_array:
     dense = as_array(y, name)
     if dense.dtype.kind not in "buif":
         raise TypeError(
-            f"{name} is a 2-D array of {dense.dtype}, but an indicator must be bool, int or float. "
-            f"Pass label collections as a list of lists, {name}.tolist()."
+            f"{name} is a 2-D array of {quoted_type(dense.dtype)}, but an indicator must be bool, "
+            f"int or float. Pass label collections as a list of lists, {name}.tolist()."
         )
     rows, columns = np.nonzero(dense)
     values = dense[rows, columns].astype(np.float64)
@@ -259,9 +259,9 @@ def _read_frame(frame: Any, name: str) -> tuple[sparse.csr_array, NDArray[Any]]:
             values = frame[column].to_numpy(np.float64, na_value=np.nan)
         if values.dtype.kind not in "buif":
             raise TypeError(
-                f"column {column!r} of {name} has dtype {values.dtype}, but an indicator must be "
-                f"bool, int or float. Fill missing values with 0 and convert the column. If it "
-                f"holds collections of labels, pass {name}[{column!r}] alone."
+                f"column {quoted(column)} of {name} has dtype {quoted_type(values.dtype)}, but an "
+                "indicator must be bool, int or float. Fill missing values with 0 and convert the "
+                f"column. If it holds collections of labels, pass {name}[{quoted(column)}] alone."
             )
         blocks.append(sparse.csc_array(values.astype(np.float64)[:, np.newaxis]))
     return sparse.csr_array(sparse.hstack(blocks, format="csr")), names
@@ -298,7 +298,7 @@ def _warn_of_indicator(rows: list[list[Any]], labels: set[Any], name: str) -> No
     if len(lengths) == 1 and lengths != {1} and any(len(set(row)) < len(row) for row in rows):
         warn_user(
             f"{name} holds rows of {lengths.pop()} zeros and ones, which are read as the labels "
-            f"{rows[0][0]!r} and the like. If the rows are an indicator, pass "
+            f"{quoted(rows[0][0])} and the like. If the rows are an indicator, pass "
             f"numpy.asarray({name}, dtype=int)."
         )
 
@@ -318,12 +318,15 @@ def _warn_of_likes(names: NDArray[Any], name: str) -> None:
             first, second = sorted((other, label))
             if first.strip() != second.strip():
                 warn_user(
-                    f"{name} holds the labels {first!a} and {second!a}, which differ only in "
-                    "invisible characters or Unicode form. If this is not intended, replace each "
-                    "label by unicodedata.normalize('NFC', label) without zero-width characters."
+                    f"{name} holds the labels {_escaped(first)} and {_escaped(second)}, which "
+                    "differ only in invisible characters or Unicode form. If this is not intended, "
+                    "replace each label by unicodedata.normalize('NFC', label) without zero-width "
+                    "characters."
                 )
                 return
-            fault = f"the labels {first!a} and {second!a}, which differ only in blanks"
+            fault = (
+                f"the labels {_escaped(first)} and {_escaped(second)}, which differ only in blanks"
+            )
         else:
             continue
         warn_user(
@@ -331,6 +334,10 @@ def _warn_of_likes(names: NDArray[Any], name: str) -> None:
             "[tag.strip() for tag in row if tag.strip()]."
         )
         return
+
+
+def _escaped(label: str) -> str:
+    return shortened(ascii(label), MAX_QUOTED)
 
 
 def _as_collection(row: Any, number: int, name: str) -> list[Any]:
@@ -345,7 +352,7 @@ def _as_collection(row: Any, number: int, name: str) -> list[Any]:
     if hasattr(row, "shape") and _ndim(row) == 1:
         return _as_list(row)
     raise ValueError(
-        f"row {number} of {name} is {reprlib.repr(row)}, not a collection of labels. Give every "
+        f"row {number} of {name} is {quoted(row)}, not a collection of labels. Give every "
         "text a list, as in [['tax', 'law'], []], also for one label or none. Pass an indicator "
         "as a 2-D array, a sparse matrix or a frame."
     )
@@ -359,14 +366,14 @@ def _plain_labels(values: list[Any], where: Callable[[int], str]) -> list[Any]:
     if len(kinds) > 1:
         other = next(i for i, value in enumerate(values) if type(value) is not type(values[0]))
         raise ValueError(
-            f"{where(other)} holds the label {values[other]!r}, but {where(0)} holds "
-            f"{values[0]!r}: labels must be all str or all int. Convert them to one type."
+            f"{where(other)} holds the label {quoted(values[other])}, but {where(0)} holds "
+            f"{quoted(values[0])}: labels must be all str or all int. Convert them to one type."
         )
     if kinds == {int} and not (min(values) >= 0 and max(values) <= MAX_INT64):
         wrong = next(i for i, value in enumerate(values) if not 0 <= value <= MAX_INT64)
         raise ValueError(
-            f"{where(wrong)} holds the label {values[wrong]}, but integer labels must be from 0 "
-            "to 2**63 - 1. Pass such labels as str."
+            f"{where(wrong)} holds the label {quoted(values[wrong])}, but integer labels must be "
+            "from 0 to 2**63 - 1. Pass such labels as str."
         )
     return values
 
@@ -377,9 +384,11 @@ def _plain_label(value: Any, position: int, where: Callable[[int], str]) -> str 
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return int(value)
     if _is_missing(value):
-        raise ValueError(f"{where(position)} holds the missing label {value!r}. Leave it out.")
+        raise ValueError(
+            f"{where(position)} holds the missing label {quoted(value)}. Leave it out."
+        )
     raise TypeError(
-        f"{where(position)} holds {reprlib.repr(value)} of type {type(value).__name__}, but labels "
+        f"{where(position)} holds {quoted(value)} of type {type(value).__name__}, but labels "
         "must be str or int. Pass an indicator as a 2-D array, a sparse matrix or a frame."
     )
 
@@ -391,7 +400,7 @@ def _check_binary(matrix: sparse.csr_array, name: str, names: NDArray[Any] | Non
     entry = wrong[0]
     row = np.searchsorted(matrix.indptr, entry, side="right") - 1
     column = matrix.indices[entry]
-    label = column if names is None else repr(names[column])
+    label = column if names is None else quoted(names[column])
     if np.isnan(matrix.data[entry]):
         remedy = f"Replace missing values by 0, with {name}.fillna(0) in pandas."
     else:
@@ -441,12 +450,12 @@ def _as_text(text: Any, row: int, name: str) -> str:
         return str.__str__(text)
     if _is_missing(text):
         raise ValueError(
-            f"{name} holds a missing value ({text!r}) at row {row}. Replace it by an empty text, "
-            f"with {name}.fillna('') in pandas, or drop the row and its labels."
+            f"{name} holds a missing value ({quoted(text)}) at row {row}. Replace it by an empty "
+            f"text, with {name}.fillna('') in pandas, or drop the row and its labels."
         )
     remedy = "Decode it with text.decode()." if isinstance(text, bytes) else "Pass str(text)."
     raise TypeError(
-        f"{name} must hold str only, but row {row} is {reprlib.repr(text)} of type "
+        f"{name} must hold str only, but row {row} is {quoted(text)} of type "
         f"{type(text).__name__}. {remedy}"
     )
 

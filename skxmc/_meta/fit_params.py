@@ -12,6 +12,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import get_routing_for_object
 
 from skxmc._meta.rescoring import RescorerMixin
+from skxmc._utils.quoting import MAX_QUOTED, quoted, shortened
 
 
 def names_taken(estimator: Any, fit_params: Iterable[str]) -> dict[str, str]:
@@ -55,7 +56,7 @@ def fit_with(estimator: Any, X: Any, y: Any, fit_params: dict[str, Any]) -> Any:
                 "Call sklearn.set_config(enable_metadata_routing=True), request X_val and y_val "
                 "with set_fit_request on the last step, and give the pipeline "
                 "transform_input=['X_val']. If these texts need no change, pass them as "
-                f"{names[key]}."
+                f"{shortened(names[key], MAX_QUOTED)}."
             )
     return estimator.fit(X, y, **{name: fit_params[key] for key, name in names.items()})
 
@@ -65,4 +66,4 @@ def check_fit_params(estimators: Iterable[Any], fit_params: Iterable[str]) -> No
     taken = {key for estimator in estimators for key in names_taken(estimator, fit_params)}
     for key in fit_params:
         if key not in taken:
-            raise TypeError(f"No estimator has a fit that takes {key!r}. Leave it out.")
+            raise TypeError(f"No estimator has a fit that takes {quoted(key)}. Leave it out.")

@@ -14,6 +14,7 @@ from skxmc._input.types import LabelsOfTexts
 from skxmc._input.validation import Labels, align_labels
 from skxmc._meta.fit_params import fit_with
 from skxmc._meta.rescoring import candidate_scores, check_scores_labels, classes_of
+from skxmc._utils.quoting import quoted
 
 
 def is_dropped(member: Any) -> bool:
@@ -33,17 +34,19 @@ def check_members(estimators: list[Any]) -> dict[str, Any]:
         raise ValueError("estimators is empty. Pass a list of (name, estimator) pairs.")
     for item in estimators:
         if not (isinstance(item, tuple | list) and len(item) == 2 and isinstance(item[0], str)):
-            raise ValueError(f"estimators holds {item!r}. Pass a list of (name, estimator) pairs.")
+            raise ValueError(
+                f"estimators holds {quoted(item)}. Pass a list of (name, estimator) pairs."
+            )
     members = {name: member for name, member in estimators if not is_dropped(member)}
     if not members:
         raise ValueError("All estimators are dropped. Keep at least one estimator.")
     for name, member in members.items():
         if isinstance(member, type):
             raise TypeError(
-                f"estimators: the member {name!r} is a class. Pass an instance: "
+                f"estimators: the member {quoted(name)} is a class. Pass an instance: "
                 f"{member.__name__}()."
             )
-        check_scores_labels(f"estimators: the member {name!r}", member)
+        check_scores_labels(f"estimators: the member {quoted(name)}", member)
     return members
 
 
@@ -57,12 +60,14 @@ def fit_member(
 
 def common_classes(members: dict[str, Any]) -> np.ndarray:
     """Return the labels of fitted members, and check that they agree and have the same order."""
-    classes = {name: classes_of(f"The member {name!r}", member) for name, member in members.items()}
+    classes = {
+        name: classes_of(f"The member {quoted(name)}", member) for name, member in members.items()
+    }
     first, *others = members
     for name in others:
         if not np.array_equal(classes[name], classes[first]):
             raise ValueError(
-                f"The members {first!r} and {name!r} differ in classes_: "
+                f"The members {quoted(first)} and {quoted(name)} differ in classes_: "
                 f"{_difference(classes[first], classes[name])}. Fit them to the same y."
             )
     return classes[first]
@@ -87,7 +92,7 @@ def scores_of_members(
 ) -> list[sp.csr_matrix]:
     """Score the best labels with each member: one (n_texts, n_labels) matrix per member."""
     return [
-        candidate_scores(f"The member {name!r}", member, texts, n_candidates)
+        candidate_scores(f"The member {quoted(name)}", member, texts, n_candidates)
         for name, member in members.items()
     ]
 
@@ -97,4 +102,4 @@ def _difference(left: np.ndarray, right: np.ndarray) -> str:
         return f"{len(left)} and {len(right)} labels"
     pairs = enumerate(zip(left.tolist(), right.tolist(), strict=True))
     place, (one, other) = next(item for item in pairs if item[1][0] != item[1][1])
-    return f"at position {place} are {one!r} and {other!r}"
+    return f"at position {place} are {quoted(one)} and {quoted(other)}"

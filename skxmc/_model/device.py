@@ -9,6 +9,8 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 import torch
 
+from skxmc._utils.quoting import quoted
+
 Given = ParamSpec("Given")
 Fitted = TypeVar("Fitted")
 
@@ -45,7 +47,8 @@ def resolve_device(device: str) -> torch.device:
         resolved = torch.device(device)
     except RuntimeError as error:
         raise ValueError(
-            f'device={device!r} is not a device name. Use "auto", "cpu", "cuda", "cuda:1" or "mps".'
+            f'device={quoted(device)} is not a device name. Use "auto", "cpu", "cuda", "cuda:1" or '
+            '"mps".'
         ) from error
     n_gpus = torch.cuda.device_count()
     is_there = {
@@ -56,7 +59,8 @@ def resolve_device(device: str) -> torch.device:
     if not is_there.get(resolved.type, False):
         gpus = f"{n_gpus} CUDA device{'' if n_gpus == 1 else 's'}"
         raise ValueError(
-            f'device={device!r} is not available: this machine has {gpus}. Use device="auto" to '
+            f'device={quoted(device)} is not available: this machine has {gpus}. Use device="auto" '
+            "to "
             "choose an available device."
         )
     if resolved.type == "cuda" and resolved.index is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from skxmc._model.device import is_out_of_memory
 from skxmc._model.encoder import cls_states
 from skxmc._model.tokens import TokenStore, tokenize
+from skxmc._utils.quoting import MAX_ERROR, quoted, quoted_path, shortened
 from skxmc._utils.warnings import warn_user
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ def check_states(encoder: PreTrainedModel, n_feature_layers: int, *, name: str) 
     n_states = encoder.config.num_hidden_layers + 1
     if n_feature_layers > n_states:
         raise ValueError(
-            f"n_feature_layers={n_feature_layers}, but encoder={name!r} has only {n_states} hidden "
-            "states. Lower n_feature_layers."
+            f"n_feature_layers={quoted(n_feature_layers)}, but encoder={quoted_path(name)} has "
+            f"only {n_states} hidden states. Lower n_feature_layers."
         )
 
 
@@ -58,8 +58,8 @@ def check_length(
     longest = longest_input(encoder, tokenizer)
     if max_length > longest:
         raise ValueError(
-            f"max_length={max_length}, but encoder={name!r} takes at most {longest} tokens. "
-            "Lower max_length."
+            f"max_length={quoted(max_length)}, but encoder={quoted_path(name)} takes at most "
+            f"{longest} tokens. Lower max_length."
         )
 
 
@@ -79,7 +79,7 @@ def check_ids(
     largest = int(tokens.ids.max(initial=0))
     if n_words is not None and largest >= n_words:
         raise ValueError(
-            f"A text has the token {tokenizer.convert_ids_to_tokens(largest)!r}, number {largest} "
+            f"A text has the token {quoted(tokenizer.convert_ids_to_tokens(largest))}, number {largest} "
             f"of the tokenizer, but the encoder has embeddings of {n_words} tokens only. Call "
             "model.resize_token_embeddings(len(tokenizer)), save both again, and train again."
         )
@@ -107,7 +107,7 @@ def check_words(
     is_case = np.count_nonzero(lowered.ids == tokenizer.unk_token_id) <= counts.sum() / 2
     warn_user(
         f"The tokenizer of encoder={name!r} does not know {unknown.sum() / n_words:.0%} of the "
-        f"words, such as some in {reprlib.repr(texts[rows[0]])}, and takes them all for the same. "
+        f"words, such as some in {quoted(texts[rows[0]])}, and takes them all for the same. "
         + (
             "It knows them in lower case: pass [text.lower() for text in X] to fit and predict."
             if is_case
@@ -132,7 +132,7 @@ def check_representations(
         If the states of a text depend on a longer text in the batch, or if the tokenizer has more
         tokens than the encoder.
     """
-    who = f"encoder={name!r}, {type(encoder).__name__},"
+    who = f"encoder={quoted_path(name)}, {type(encoder).__name__},"
     length = min(MAX_PROBE_LENGTH, longest_input(encoder, tokenizer))
     tokens = tokenize(tokenizer, PROBES, length)
     n_words = getattr(encoder.config, "vocab_size", None)
@@ -152,8 +152,8 @@ def check_representations(
         if is_out_of_memory(error):
             raise
         raise ValueError(
-            f"{who} has no hidden states of a [CLS] token ({type(error).__name__}: {error}). "
-            "Choose an encoder such as BERT."
+            f"{who} has no hidden states of a [CLS] token ({type(error).__name__}: "
+            f"{shortened(str(error), MAX_ERROR)}). Choose an encoder such as BERT."
         ) from error
     width = n_layers * encoder.config.hidden_size
     if both.shape[1] != width:

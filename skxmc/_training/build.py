@@ -36,6 +36,7 @@ from skxmc._training.initialization import (
 )
 from skxmc._training.settings import DEFAULT_BOTTLENECK_DIM, Settings
 from skxmc._utils.progress import progress_bar
+from skxmc._utils.quoting import quoted
 from skxmc._utils.warnings import warn_user
 
 
@@ -151,8 +152,8 @@ def build_model(
         and settings.bottleneck_dim != DEFAULT_BOTTLENECK_DIM
     ):
         warn_user(
-            f"bottleneck_dim={settings.bottleneck_dim} has no effect in the direct mode, in which "
-            "each label is a cluster of its own. For two stages, set "
+            f"bottleneck_dim={quoted(settings.bottleneck_dim)} has no effect in the direct mode, "
+            "in which each label is a cluster of its own. For two stages, set "
             "clusterer=BalancedLabelClusterer(max_cluster_size=16), or another size above 1.",
         )
     if settings.head_init == "random":

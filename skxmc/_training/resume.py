@@ -13,6 +13,7 @@ from skxmc._clusterer import BalancedLabelClusterer
 from skxmc._input.validation import Labels, align_labels
 from skxmc._model.fitted import Model
 from skxmc._storage.checkpoint import Checkpoint, NoCheckpoint
+from skxmc._utils.quoting import quoted
 
 
 def open_checkpoint(params: Mapping[str, Any]) -> Checkpoint | NoCheckpoint:
@@ -64,7 +65,9 @@ def check_warm_start(
     new = [label for label in labels.classes.tolist() if label not in known]
     if by_name and not new:
         return align_labels(labels, classes)
-    fault = f"{new[0]!r} is new" if by_name else f"y has {len(labels.classes)} unnamed columns"
+    fault = (
+        f"{quoted(new[0])} is new" if by_name else f"y has {len(labels.classes)} unnamed columns"
+    )
     raise ValueError(
         f"warm_start=True needs the labels of the previous fit, of which there are {len(classes)}, "
         f"but {fault}. Pass collections of those labels, or a matrix with label_names. Or set "
@@ -88,6 +91,7 @@ def _check_same_network(params: Mapping[str, Any], model: Model) -> None:
     for name, value in now.items():
         if value != before[name]:
             raise ValueError(
-                f"{name} is {value!r}, but warm_start=True continues a model that was built with "
-                f"{before[name]!r}. Set it back, or set warm_start=False to train a new model."
+                f"{name} is {quoted(value)}, but warm_start=True continues a model that was built "
+                f"with {quoted(before[name])}. Set it back, or set warm_start=False to train a new "
+                "model."
             )

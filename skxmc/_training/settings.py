@@ -19,6 +19,7 @@ from skxmc._inference.low_precision import check_int8
 from skxmc._model.device import resolve_device, resolve_precision
 from skxmc._model.layout import LabelLayout
 from skxmc._utils.paths import user_path
+from skxmc._utils.quoting import quoted
 from skxmc._utils.warnings import warn_user
 
 # Default of bottleneck_dim. `fit` warns about any other value if it has no effect.
@@ -116,8 +117,9 @@ def resolve_settings(params: Mapping[str, Any], *, n_texts: int, seed: int) -> S
     max_epochs = auto_epochs(n_texts) if given["max_epochs"] == "auto" else given["max_epochs"]
     if given["swa_start"] is not None and given["swa_start"] >= max_epochs:
         warn_user(
-            f"swa_start={given['swa_start']} is not reached in epochs 0 to {max_epochs - 1}, so no "
-            "weights are averaged. Lower swa_start, or set swa_start=None.",
+            f"swa_start={quoted(given['swa_start'])} is not reached in epochs 0 to "
+            f"{max_epochs - 1}, so no weights are averaged. Lower swa_start, or set "
+            "swa_start=None.",
         )
     memory = given["memory"]
     if isinstance(memory, str | os.PathLike):

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import Bunch, check_random_state
 
+from skxmc._utils.quoting import listed, quoted
 from skxmc.datasets._csr import binary_csr, flatten
 
 _ICD10CM_DESCR = """\
@@ -127,11 +128,13 @@ def _check_chapters(chapters: Iterable[int | str] | None, known: list[str]) -> s
     if chapters is None:
         return set(known)
     if isinstance(chapters, (str, int)):
-        raise ValueError(f"chapters must be a list, got {chapters!r}. Pass [{chapters!r}].")
+        raise ValueError(
+            f"chapters must be a list, got {quoted(chapters)}. Pass [{quoted(chapters)}]."
+        )
     wanted = {str(chapter) for chapter in chapters}
     unknown = sorted(wanted - set(known))
     if unknown or not wanted:
-        what = f"holds {', '.join(unknown)}" if unknown else "is empty"
+        what = f"holds {listed(unknown)}" if unknown else "is empty"
         raise ValueError(f"chapters {what}. Pass a list of numbers from 1 to {len(known)}.")
     return wanted
 

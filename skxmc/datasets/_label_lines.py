@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from skxmc._utils.quoting import quoted
 from skxmc._utils.warnings import warn_user
 
 # Separators that are looked for. Any of them may be part of a name, blanks too.
@@ -50,7 +51,7 @@ def find_separator(lines: Sequence[str], file: Path) -> str | None:
             name = NAMES[separator]
             warn_user(
                 f"{file} has {name} in {len(marked)} of {len(filled)} lines. Labels are read as "
-                f"separated by blanks. Pass label_separator={separator!r} if {name} separate "
+                f"separated by blanks. Pass label_separator={quoted(separator)} if {name} separate "
                 "labels, and label_separator=' ' otherwise."
             )
             return None

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
+from skxmc._utils.quoting import quoted
 from skxmc.datasets._csr import binary_csr, flatten
 from skxmc.datasets._lines import read_lines
 
@@ -18,8 +19,8 @@ def read_pairs(file: Path, encoding: str) -> sparse.csr_array:
     header = next(lines, "").split()
     if len(header) != 2 or not all(number.isdecimal() for number in header):
         raise ValueError(
-            f"{file}, line 1: {' '.join(header)!r} is not a header. Write the numbers of texts and "
-            "of labels."
+            f"{file}, line 1: {quoted(' '.join(header))} is not a header. Write the numbers of "
+            "texts and of labels."
         )
     n_rows, n_columns = map(int, header)
 
@@ -30,8 +31,8 @@ def read_pairs(file: Path, encoding: str) -> sparse.csr_array:
                 column, _, value = pair.partition(":")
                 if not column.isdecimal() or int(column) >= n_columns:
                     raise ValueError(
-                        f"{file}, line {number}: {pair!r} is not a pair column:value with a column "
-                        f"from 0 to {n_columns - 1}. Count the labels from 0."
+                        f"{file}, line {number}: {quoted(pair)} is not a pair column:value with a "
+                        f"column from 0 to {n_columns - 1}. Count the labels from 0."
                     )
                 if not value or float(value) > 0:
                     found.append(int(column))
@@ -54,7 +55,7 @@ def read_filter(file: Path | None, shape: tuple[int, int]) -> sparse.csr_array:
             continue
         if len(parts) != 2 or not all(part.isdecimal() for part in parts):
             raise ValueError(
-                f"{file}, line {number}: {line!r} is not a pair of row and column. Write two "
+                f"{file}, line {number}: {quoted(line)} is not a pair of row and column. Write two "
                 "numbers per line."
             )
         row, column = map(int, parts)

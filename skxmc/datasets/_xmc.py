@@ -16,6 +16,7 @@ from scipy import sparse
 from sklearn.utils import Bunch
 
 from skxmc._utils.paths import user_path
+from skxmc._utils.quoting import listed, quoted
 from skxmc.datasets._csr import Integers, binary_csr, flatten
 from skxmc.datasets._label_lines import find_separator, split_labels
 from skxmc.datasets._lines import read_lines
@@ -394,8 +395,8 @@ def _records(file: Path, encoding: str) -> Iterator[tuple[int, dict[str, Any]]]:
             ) from error
         if not isinstance(record, dict):
             raise ValueError(
-                f"{file}, line {number}: {line[:40]!r} is not a JSON object. Write one object per "
-                "line."
+                f"{file}, line {number}: {quoted(line)} is not a JSON object. Write one "
+                "object per line."
             )
         yield number, record
 
@@ -403,15 +404,15 @@ def _records(file: Path, encoding: str) -> Iterator[tuple[int, dict[str, Any]]]:
 def _text(file: Path, number: int, record: dict[str, Any], fields: tuple[str, ...]) -> str:
     if not any(field in record for field in fields):
         raise ValueError(
-            f"{file}, line {number}: has no {' or '.join(fields)}, only {', '.join(record)}. Pass "
+            f"{file}, line {number}: has no {' or '.join(fields)}, only {listed(record)}. Pass "
             "the fields of a text as fields=, and give each label a title."
         )
     values = [record.get(field) or "" for field in fields]
     for field, value in zip(fields, values, strict=True):
         if not isinstance(value, str):
             raise ValueError(
-                f"{file}, line {number}: {field} must be a string, got {value!r}. Write it in "
-                "quotes."
+                f"{file}, line {number}: {field} must be a string, got {quoted(value)}. Write it "
+                "in quotes."
             )
     return " ".join(filter(None, values))
 
@@ -420,12 +421,13 @@ def _targets(file: Path, number: int, record: dict[str, Any], limit: int) -> lis
     targets = record.get("target_ind")
     if not isinstance(targets, list):
         raise ValueError(
-            f"{file}, line {number}: target_ind must be a list of column numbers, got {targets!r}."
+            f"{file}, line {number}: target_ind must be a list of column numbers, got "
+            f"{quoted(targets)}."
         )
     for target in targets:
         if type(target) is not int or not 0 <= target < limit:
             raise ValueError(
-                f"{file}, line {number}: {target!r} in target_ind is not a column number from 0 to "
-                f"{limit - 1}. Count the lines of the label file from 0."
+                f"{file}, line {number}: {quoted(target)} in target_ind is not a column number "
+                f"from 0 to {limit - 1}. Count the lines of the label file from 0."
             )
     return targets

@@ -16,6 +16,7 @@ from skxmc._input.ranking import top_k_of_csr
 from skxmc._input.sparse import as_array
 from skxmc._input.types import LabelsOfTexts, Propensities, Scores
 from skxmc._input.validation import check_labels, names_labels
+from skxmc._utils.quoting import quoted, quoted_type
 from skxmc.metrics._ranking import count_true, discounts, ideal_dcg, look_up, ranked_columns
 
 
@@ -186,9 +187,13 @@ def label_propensities(
     array([0.68 , 0.391])
     """
     if not (isinstance(a, Real) and isinstance(b, Real)):
-        raise TypeError(f"a must be a number, and b must be a number, got a={a!r}, b={b!r}.")
+        raise TypeError(
+            f"a must be a number, and b must be a number, got a={quoted(a)}, b={quoted(b)}."
+        )
     if not (0 <= a <= float_info.max and 0 < b <= float_info.max):
-        raise ValueError(f"a must be at least 0 and b above 0, both finite, got a={a}, b={b}.")
+        raise ValueError(
+            f"a must be at least 0 and b above 0, both finite, got a={quoted(a)}, b={quoted(b)}."
+        )
     matrix = check_labels(y_train, name="y_train").matrix
     n_texts, n_labels = matrix.shape
     counts = np.bincount(matrix.indices, minlength=n_labels)
@@ -236,7 +241,7 @@ def _inverse(propensities: Propensities, classes: NDArray[Any]) -> NDArray[np.fl
         unknown = [label for label in classes.tolist() if label not in propensities]
         if unknown:
             raise ValueError(
-                f"propensities has no entry for the label {unknown[0]!r}. Pass those of all "
+                f"propensities has no entry for the label {quoted(unknown[0])}. Pass those of all "
                 "training labels, by label_propensities(y_train)."
             )
         propensities = [propensities[label] for label in classes.tolist()]
@@ -244,8 +249,8 @@ def _inverse(propensities: Propensities, classes: NDArray[Any]) -> NDArray[np.fl
     propensities = as_array(propensities, "propensities")
     if propensities.dtype.kind not in "buif":
         raise TypeError(
-            f"propensities must be numbers, got {propensities.dtype}. Compute them with "
-            "label_propensities(y_train)."
+            f"propensities must be numbers, got {quoted_type(propensities.dtype)}. Compute them "
+            "with label_propensities(y_train)."
         )
     propensities = propensities.astype(np.float64)
     if propensities.shape != (n_labels,):

@@ -14,6 +14,7 @@ from skxmc._input.sparse import as_array, row_of_entry
 from skxmc._input.types import LabelsOfTexts, Scores
 from skxmc._input.validation import Labels, check_labels, find_columns, names_labels
 from skxmc._topk import TopK
+from skxmc._utils.quoting import quoted
 from skxmc._utils.warnings import warn_user
 
 
@@ -42,7 +43,7 @@ def ranked_columns(
     if true.n_unknown.any() and true.matrix.nnz == 0:
         warn_user(
             "None of the labels of y_true is among the classes, and all count as missed. The first "
-            f"class is {true.classes.tolist()[0]!r}. Spell the labels of y_true as in fit.",
+            f"class is {quoted(true.classes.tolist()[0])}. Spell the labels of y_true as in fit.",
         )
     if is_top_k:
         may_be_new = classes is None and names_labels(y_true)
@@ -71,16 +72,16 @@ def _columns_of_top_k(
         )
     if k > labels.shape[1]:
         raise ValueError(
-            f"k is {k}, but y_score has {labels.shape[1]} labels per text. Call predict_topk with "
-            f"k={k} or more."
+            f"k is {quoted(k)}, but y_score has {labels.shape[1]} labels per text. Call "
+            f"predict_topk with k={quoted(k)} or more."
         )
     labels = labels[:, :k]
     columns = find_columns(labels, classes, "y_score.labels")
     if not may_be_new and (columns < 0).any():
         row, rank = np.argwhere(columns < 0)[0]
         raise ValueError(
-            f"y_score.labels holds {labels[row, rank]!r} in row {row}, which is not among the "
-            "classes. Pass classes=estimator.classes_ of the estimator that predicted it."
+            f"y_score.labels holds {quoted(labels[row, rank])} in row {row}, which is not among "
+            "the classes. Pass classes=estimator.classes_ of the estimator that predicted it."
         )
     ordered = np.sort(columns, axis=1)
     repeated = ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(axis=1)

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from skxmc._classifier import LightXMLClassifier
 from skxmc._input.types import Texts
 from skxmc._topk import innermost
+from skxmc._utils.quoting import quoted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,7 +54,8 @@ def check_choice(name: str, choices: Collection[str], known: Collection[str]) ->
     """Check that `choices`, the argument `name`, are known and distinct."""
     if not choices or not set(choices) <= set(known) or len(set(choices)) < len(choices):
         raise ValueError(
-            f"{name} is {list(choices)}, but must be one or more of {list(known)}, each once."
+            f"{name} is {quoted(list(choices))}, but must be one or more of {list(known)}, each "
+            "once."
         )
 
 

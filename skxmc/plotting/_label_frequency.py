@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from skxmc._utils.quoting import quoted
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -343,10 +345,11 @@ def _edges(bins: Any, frequency: NDArray[np.int64]) -> NDArray[np.int64]:
     edges = np.asarray(bins)
     if edges.ndim != 1 or len(edges) < 2 or edges.dtype.kind not in "iu" or edges[0] < 0:
         raise ValueError(
-            f'bins must be "auto" or two or more ascending whole numbers from 0, got {bins!r}.'
+            'bins must be "auto" or two or more ascending whole numbers from 0, got '
+            f"{quoted(bins)}."
         )
     if (np.diff(edges) <= 0).any():
-        raise ValueError(f"bins must ascend, got {bins!r}. Pass np.unique(bins).")
+        raise ValueError(f"bins must ascend, got {quoted(bins)}. Pass np.unique(bins).")
     return edges.astype(np.int64)
 
 
