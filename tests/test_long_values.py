@@ -202,30 +202,32 @@ def test_wrong_parameter_that_is_short_has_message_of_scikit_learn():
         LightXMLClassifier(threshold="2").fit(X, Y)
 
 
+PAIRS = {"trn_X.txt": "a\n", "tst_X.txt": "a\n", "tst_X_Y.txt": "1 1\n0:1\n", "Y.txt": "a\n"}
+JSON = {"tst.json": "{}\n", "lbl.json": '{"title": "a"}\n'}
+
+
 @pytest.mark.parametrize(
-    ("files", "options"),
+    "files",
     [
-        ({"train.txt": LONG + "\n", "train_labels.txt": "1\n"}, {}),
-        ({"train.txt": f"{LONG} 1\na b\n"}, {}),
-        ({"train.txt": f"1 1 1\n{LONG} 0:1\n"}, {}),
-        ({"trn.json": LONG + "\n", "lbl.json": "{}\n"}, {}),
-        ({"trn.json": f'["{LONG}"]\n', "lbl.json": "{}\n"}, {}),
-        ({"trn.json": f'{{"title": ["{LONG}"]}}\n', "lbl.json": '{"title": "a"}\n'}, {}),
-        ({"trn.json": f'{{"{LONG}": "a"}}\n', "lbl.json": '{"title": "a"}\n'}, {}),
-        (
-            {
-                "trn.json": f'{{"title": "a", "target_ind": "{LONG}"}}\n',
-                "tst.json": '{"title": "a", "target_ind": []}\n',
-                "lbl.json": '{"title": "a"}\n',
-            },
-            {},
-        ),
+        {**PAIRS, "trn_X_Y.txt": f"1 {LONG}\n0:1\n"},
+        {**PAIRS, "trn_X_Y.txt": f"1 1\n{LONG}:1\n"},
+        {**PAIRS, "trn_X_Y.txt": f"1 1\n0:1{LONG}\n"},
+        {**PAIRS, "trn_X_Y.txt": f"1 1\n{'1' * 5000}:1\n"},
+        {**PAIRS, "trn_X_Y.txt": "1 1\n0:1\n", "filter_labels_test.txt": f"{LONG} 1\n"},
+        {**JSON, "trn.json": f'["{LONG}"]\n'},
+        {**JSON, "trn.json": f'{{"{LONG}": "a"}}\n'},
+        {**JSON, "trn.json": f'{{"title": ["{LONG}"]}}\n'},
+        {**JSON, "trn.json": f'{{"title": "a", "target_ind": "{LONG}"}}\n'},
+        {**JSON, "trn.json": f'{{"title": "a", "target_ind": ["{LONG}"]}}\n'},
     ],
-)
-def test_load_xmc_long_line_in_message_is_cut(files, options, tmp_path):
+    ids=["header", "column", "value", "digits", "filter", "no object", "keys", "title", "targets",
+         "target"],
+)  # fmt: skip
+def test_load_xmc_long_line_in_message_is_cut(files, tmp_path):
     for name, content in files.items():
         (tmp_path / name).write_text(content)
-    check_short(lambda: load_xmc(tmp_path, **options))
+    check_short(lambda: load_xmc(tmp_path))
+    assert ", line " in messages(lambda: load_xmc(tmp_path))[0]
 
 
 @pytest.mark.parametrize(

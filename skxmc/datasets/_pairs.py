@@ -29,12 +29,17 @@ def read_pairs(file: Path, encoding: str) -> sparse.csr_array:
             found = []
             for pair in line.split():
                 column, _, value = pair.partition(":")
-                if not column.isdecimal() or int(column) >= n_columns:
+                try:
+                    is_pair = column.isdecimal() and int(column) < n_columns
+                    weight = float(value or 1)
+                except ValueError:  # no number, or one of too many digits
+                    is_pair = False
+                if not is_pair:
                     raise ValueError(
                         f"{file}, line {number}: {quoted(pair)} is not a pair column:value with a "
                         f"column from 0 to {n_columns - 1}. Count the labels from 0."
                     )
-                if not value or float(value) > 0:
+                if weight > 0:
                     found.append(int(column))
             yield found
 
