@@ -78,9 +78,10 @@ def check_ids(
     n_words = getattr(encoder.config, "vocab_size", None)
     largest = int(tokens.ids.max(initial=0))
     if n_words is not None and largest >= n_words:
+        word = quoted(tokenizer.convert_ids_to_tokens(largest))
         raise ValueError(
-            f"A text has the token {quoted(tokenizer.convert_ids_to_tokens(largest))}, number {largest} "
-            f"of the tokenizer, but the encoder has embeddings of {n_words} tokens only. Call "
+            f"A text has the token {word}, number {largest} of the tokenizer, but the encoder has "
+            f"embeddings of {n_words} tokens only. Call "
             "model.resize_token_embeddings(len(tokenizer)), save both again, and train again."
         )
 
