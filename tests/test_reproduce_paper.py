@@ -8,6 +8,8 @@ import pytest
 from classifier_fixtures import encoder_path
 from dataset_files import WRITERS, write_lightxml, write_pecos
 
+# One of the few texts is Japanese.
+pytestmark = pytest.mark.filterwarnings("ignore:The tokenizer of encoder=.* does not know")
 SCRIPT = Path(__file__).parent.parent / "examples" / "reproduce_paper.py"
 SMALL = [
     "max_epochs=1",

@@ -107,8 +107,9 @@ def check_words(
     lowered = tokenize(tokenizer, [texts[row].lower() for row in rows], int(tokens.lengths.max()))
     is_case = np.count_nonzero(lowered.ids == tokenizer.unk_token_id) <= counts.sum() / 2
     warn_user(
-        f"The tokenizer of encoder={name!r} does not know {unknown.sum() / n_words:.0%} of the "
-        f"words, such as some in {quoted(texts[rows[0]])}, and takes them all for the same. "
+        f"The tokenizer of encoder={quoted_path(name)} does not know "
+        f"{unknown.sum() / n_words:.0%} of the words, such as some in {quoted(texts[rows[0]])}, "
+        "and takes them all for the same. "
         + (
             "It knows them in lower case: pass [text.lower() for text in X] to fit and predict."
             if is_case

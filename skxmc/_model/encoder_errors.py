@@ -138,8 +138,8 @@ def check_no_adapter(file: str | None, *, name: str) -> None:
     """
     if file is not None:
         raise ValueError(
-            f"encoder={name!r} has an adapter (LoRA), which skxmc does not load, so the encoder "
-            f"would lack what the adapter has learned. {MERGE}"
+            f"encoder={quoted_path(name)} has an adapter (LoRA), which skxmc does not load, so "
+            f"the encoder would lack what the adapter has learned. {MERGE}"
         )
 
 
@@ -217,8 +217,8 @@ def check_shapes(mismatched: Collection[tuple[str, Any, Any]], *, name: str) -> 
     if wrong:
         weight, found, expected = min(wrong)
         raise ValueError(
-            f"encoder={name!r} has weights that do not fit config.json: {weight!r} is of shape "
-            f"{tuple(found)} in the file, but must be of shape {tuple(expected)}. Correct "
+            f"encoder={quoted_path(name)} has weights that do not fit config.json: "
+            f"{quoted(weight)} is of shape {tuple(found)} in the file, but must be of shape {tuple(expected)}. Correct "
             "config.json, or download the encoder again."
         )
 
@@ -234,7 +234,7 @@ def check_finite(model: PreTrainedModel, *, name: str) -> None:
     for weight, values in model.named_parameters():
         if not bool(values.isfinite().all()):
             raise ValueError(
-                f"encoder={name!r} has NaN or infinite values in the weight {weight!r}, so all "
+                f"encoder={quoted_path(name)} has NaN or infinite values in the weight {quoted(weight)}, so all "
                 "scores would be NaN. Download the encoder again, or save it before its training "
                 "diverges."
             )
