@@ -218,8 +218,8 @@ def check_shapes(mismatched: Collection[tuple[str, Any, Any]], *, name: str) -> 
         weight, found, expected = min(wrong)
         raise ValueError(
             f"encoder={quoted_path(name)} has weights that do not fit config.json: "
-            f"{quoted(weight)} is of shape {tuple(found)} in the file, but must be of shape {tuple(expected)}. Correct "
-            "config.json, or download the encoder again."
+            f"{quoted(weight)} is of shape {tuple(found)} in the file, but must be of shape "
+            f"{tuple(expected)}. Correct config.json, or download the encoder again."
         )
 
 
@@ -234,9 +234,9 @@ def check_finite(model: PreTrainedModel, *, name: str) -> None:
     for weight, values in model.named_parameters():
         if not bool(values.isfinite().all()):
             raise ValueError(
-                f"encoder={quoted_path(name)} has NaN or infinite values in the weight {quoted(weight)}, so all "
-                "scores would be NaN. Download the encoder again, or save it before its training "
-                "diverges."
+                f"encoder={quoted_path(name)} has NaN or infinite values in the weight "
+                f"{quoted(weight)}, so all scores would be NaN. Download the encoder again, or "
+                "save it before its training diverges."
             )
 
 
