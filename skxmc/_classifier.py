@@ -29,6 +29,7 @@ from skxmc._input.validation import check_labels, check_texts, names_labels
 from skxmc._model.device import resolve_device, resolve_precision, with_advice_on_memory
 from skxmc._model.encoder_check import check_length
 from skxmc._model.fitted import Model
+from skxmc._model.pooling import POOLINGS
 from skxmc._model.seeds import training_mode
 from skxmc._storage.pickling import current_params, network_from_state, network_state
 from skxmc._storage.pretrained import load_model, save_model
@@ -36,7 +37,6 @@ from skxmc._training.build import check_label_features, prepare_model
 from skxmc._training.phases import Training
 from skxmc._training.resume import check_warm_start, draw_seed, open_checkpoint
 from skxmc._training.settings import (
-    DEFAULT_BOTTLENECK_DIM,
     resolve_candidate_clusters,
     resolve_settings,
 )
@@ -62,7 +62,11 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     max_length : int, default=128
         Maximum number of tokens per text, special tokens included. Longer texts are truncated.
     n_feature_layers : int, default=5
-        Number of last hidden layers whose [CLS] states form the representation e.
+        Number of last hidden layers whose states form the representation e.
+    pooling : {"auto", "cls", "mean"}, default="auto"
+        State of a text in a layer: that of its [CLS] token, as in the paper, or the mean over its
+        tokens. "auto" is what the encoder was trained for, if it has a file of
+        sentence-transformers that says so. Otherwise it is "cls".
     dropout : float or "auto", default="auto"
         Share of e that is dropped in training. "auto" is 0.5 (the paper's rate) for five or more
         epochs. With fewer epochs it is 0.3, because slow learning costs more than overfitting.
@@ -72,21 +76,29 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     clusterer : BalancedLabelClusterer, default=None
         Clusterer of the labels. None takes one with default parameters. To search over
         ``clusterer__max_cluster_size``, pass ``BalancedLabelClusterer()``. If every cluster has one
-        label (the direct mode), the recall head scores labels and nothing is reranked.
+        label (the direct mode), every label is ranked and there is no recall head.
     n_candidate_clusters : int or "auto", default="auto"
         Number of clusters recalled per text (*b* in the paper). Only labels in these clusters are
         ranked. "auto" recalls about 2,000 labels. A number above that of all clusters recalls all.
-    bottleneck_dim : int, default=256
-        Dimension of the label embeddings. It has no effect in the direct mode.
-    negative_sampling : {"dynamic", "static", "static-separate"}, default="dynamic"
-        Negatives of the ranking head. It has no effect in the direct mode.
+    bottleneck_dim : int or None, default=256
+        Dimension of the label embeddings. None leaves out the bottleneck, so that labels have
+        embeddings of the dimension of e. In the direct mode this is the dense head of the paper.
+    negative_sampling : {"auto", "none", "dynamic", "static", "static-separate"}, default="auto"
+        Negatives of the ranking head.
 
+        - "auto": "none" in the direct mode, else "dynamic". On a GPU, "none" unless `clusterer` has
+          a `max_cluster_size`. No GPU was at hand to measure this, so it is an estimate.
+        - "none": every label is ranked at every step. Nothing is clustered or recalled. In the
+          direct mode, all values mean this.
         - "dynamic": the labels that the current recall head finds. Both heads are trained together.
         - "static" (S in table 5 of the paper): the recall head is trained for `max_epochs` epochs,
           then the ranking head for as many, against what the trained recall head finds once. Then
           the recall head follows the encoder, which stays as it is.
         - "static-separate" (BS in table 5): the first two phases. The ranking head gets its own
           copy of the encoder, so prediction takes twice the time.
+    freeze_encoder : bool, default=False
+        Whether to train the heads alone. Each text is represented only once, so `fit` takes little
+        longer than one pass over the texts. Representations take 4 bytes per entry of e and text.
     head_init : {"centroids", "priors", "random"}, default="centroids"
         Initial weights of the heads. "centroids": the centroids of each label's texts, represented
         by the untrained encoder in one more forward pass. Biases are log priors. "priors": random
@@ -191,7 +203,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     -----
     The recall head (the paper's generator) scores the cluster k(l) of a label l. The ranking head
     (its discriminator) scores the label itself. The score of the label is their product. In the
-    direct mode it is the score of the recall head alone:
+    direct mode it is the score of the ranking head alone:
 
     .. math::
         \hat y_l = \sigma(W_g e' + b_g)_{k(l)} \; \sigma(E_l \cdot (W_h e' + b_h) + c_l)
@@ -228,8 +240,10 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         "encoder_dropout": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="left"), None],
         "clusterer": [BalancedLabelClusterer, None],
         "n_candidate_clusters": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "bottleneck_dim": [Interval(Integral, 1, None, closed="left")],
-        "negative_sampling": [StrOptions({"dynamic", "static", "static-separate"})],
+        "pooling": [StrOptions({"auto", *POOLINGS})],
+        "bottleneck_dim": [Interval(Integral, 1, None, closed="left"), None],
+        "negative_sampling": [StrOptions({"auto", "none", "dynamic", "static", "static-separate"})],
+        "freeze_encoder": ["boolean"],
         "head_init": [StrOptions({"centroids", "priors", "random"})],
         "max_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
@@ -279,12 +293,14 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         *,
         max_length: int = 128,
         n_feature_layers: int = 5,
+        pooling: str = "auto",
         dropout: float | str = "auto",
         encoder_dropout: float | str | None = "auto",
         clusterer: BalancedLabelClusterer | None = None,
         n_candidate_clusters: int | str = "auto",
-        bottleneck_dim: int = DEFAULT_BOTTLENECK_DIM,
-        negative_sampling: str = "dynamic",
+        bottleneck_dim: int | None = 256,
+        negative_sampling: str = "auto",
+        freeze_encoder: bool = False,
         head_init: str = "centroids",
         max_epochs: int | str = "auto",
         batch_size: int = 32,
@@ -314,12 +330,14 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         self.encoder = encoder
         self.max_length = max_length
         self.n_feature_layers = n_feature_layers
+        self.pooling = pooling
         self.dropout = dropout
         self.encoder_dropout = encoder_dropout
         self.clusterer = clusterer
         self.n_candidate_clusters = n_candidate_clusters
         self.bottleneck_dim = bottleneck_dim
         self.negative_sampling = negative_sampling
+        self.freeze_encoder = freeze_encoder
         self.head_init = head_init
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -433,7 +451,8 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         # Hold texts out, add the texts of labels, and resolve the parameters.
         fraction = self.validation_fraction if self.early_stopping else None
         data = split_texts(texts, labels, label_texts, held_out, fraction, seed)
-        settings = resolve_settings(params, n_texts=len(data.texts), seed=seed)
+        n_texts, n_labels = len(data.texts), len(data.classes)
+        settings = resolve_settings(params, n_texts=n_texts, n_labels=n_labels, seed=seed)
 
         # Refuse the checkpoint of another run. Return a run that is done.
         given: dict[str, object] = {
@@ -495,7 +514,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         return self._predictor().scores(texts, top_k=top_k, min_score=min_score)
 
     def encode(self, X: Texts) -> np.ndarray:
-        """Represent texts by e, the [CLS] states of the last layers, the last layer first.
+        """Represent texts by e, the pooled states of the last layers, the last layer first.
 
         Parameters
         ----------

@@ -20,6 +20,7 @@ COMMON: dict[str, Any] = {
     "weight_decay": 0.01,
     "warmup_fraction": 0.0,
     "lr_schedule": "constant",
+    "pooling": "cls",
 }
 # Parameters of table 1. No table has swa_start, swa_every and n_candidate_clusters. They come from
 # the command lines that the authors published.
@@ -28,6 +29,7 @@ TABLE_1: dict[str, dict[str, Any]] = {
         "max_epochs": 20,
         "batch_size": 16,
         "max_length": 512,
+        "bottleneck_dim": None,
         "max_cluster_size": 1,
         "swa_start": 10,
         "swa_every": 200,
@@ -36,6 +38,7 @@ TABLE_1: dict[str, dict[str, Any]] = {
         "max_epochs": 5,
         "batch_size": 16,
         "max_length": 512,
+        "bottleneck_dim": None,
         "max_cluster_size": 1,
         "swa_start": 2,
         "swa_every": 10_000,
@@ -44,6 +47,7 @@ TABLE_1: dict[str, dict[str, Any]] = {
         "max_epochs": 30,
         "batch_size": 16,
         "max_length": 512,
+        "bottleneck_dim": None,
         "max_cluster_size": 1,
         "swa_start": 10,
         "swa_every": 300,

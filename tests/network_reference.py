@@ -33,12 +33,12 @@ def make_network(cluster_of=CLUSTER_OF, dropout=0.0, seed=0):
         network = LightXMLNetwork(
             StubEncoder(), cluster_of, n_feature_layers=2, bottleneck_dim=4, dropout=dropout
         )
-        torch.nn.init.normal_(network.recall_head.weight)
-        torch.nn.init.normal_(network.feature_mean)
         if not network.direct:
-            torch.nn.init.normal_(network.bottleneck.weight)
-            torch.nn.init.normal_(network.label_table.weight, std=0.5)
-            torch.nn.init.normal_(network.label_table.bias)
+            torch.nn.init.normal_(network.recall_head.weight)
+        torch.nn.init.normal_(network.feature_mean)
+        torch.nn.init.normal_(network.bottleneck.weight)
+        torch.nn.init.normal_(network.label_table.weight, std=0.5)
+        torch.nn.init.normal_(network.label_table.bias)
     return network
 
 
@@ -90,6 +90,16 @@ def label_logit(network, e, label):
     return float(table.by_cluster()[place].double() @ z + table.bias[place].double())
 
 
+def every_label_loss(network, features, labels_of_texts):
+    """Compute the cross-entropy of all labels, per text."""
+    total = sum(
+        cross_entropy(label_logit(network, e, label), label in labels)
+        for e, labels in zip(features, labels_of_texts, strict=True)
+        for label in range(network.layout.n_labels)
+    )
+    return total / len(features)
+
+
 def clusters_to_rank(logits, positive, n):
     return sorted(range(len(logits)), key=lambda c: -sigmoid(logits[c]) - (c in positive))[:n]
 
@@ -112,9 +122,8 @@ def losses_in_python(network, features, labels_of_texts, n_candidate_clusters, c
         candidates.append(
             {label for label, c in enumerate(cluster_of) if c in clusters} | set(labels)
         )
-        if not network.direct:
-            rank += sum(
-                cross_entropy(label_logit(network, e, label), label in labels)
-                for label in candidates[-1]
-            )
+        rank += sum(
+            cross_entropy(label_logit(network, e, label), label in labels)
+            for label in candidates[-1]
+        )
     return recall / len(features), rank / len(features), candidates

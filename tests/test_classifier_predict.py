@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from classifier_fixtures import MODES, dataset, fitted, make_classifier
 from scipy import sparse
 
@@ -77,11 +78,12 @@ def test_decision_function_is_product_of_recall_and_rank():
     np.testing.assert_allclose(clf.decision_function(X[:5]).toarray(), scores, atol=1e-5)
 
 
-def test_decision_function_direct_mode_is_recall_score():
+def test_decision_function_direct_mode_is_rank_score():
     clf = fitted("direct")
-    weight, bias = (p.detach().numpy() for p in clf.network_.recall_head.parameters())
-    features = clf.encode(X[:5]) - clf.network_.feature_mean.numpy()
-    expected = 1 / (1 + np.exp(-(features @ weight.T + bias)))
+    weight, bias = (p.numpy() for p in clf.network_.label_table.by_label())
+    features = torch.from_numpy(clf.encode(X[:5])) - clf.network_.feature_mean
+    z = clf.network_.bottleneck(features).detach().numpy()
+    expected = 1 / (1 + np.exp(-(z @ weight.T + bias)))
     scores = clf.decision_function(X[:5]).toarray()
     np.testing.assert_allclose(scores[:, np.arange(30)], expected, atol=1e-5)
 

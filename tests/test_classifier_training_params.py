@@ -16,7 +16,7 @@ from classifier_fixtures import (
 from sklearn.base import clone
 from tiny_encoders import save_tiny_encoder
 
-from skxmc import LightXMLClassifier
+from skxmc import BalancedLabelClusterer, LightXMLClassifier
 from skxmc._model.encoder import dropout_rates
 from skxmc._training import settings
 
@@ -91,14 +91,16 @@ def test_fit_auto_dropout_is_higher_with_many_epochs(max_epochs, dropout, of_enc
 @pytest.mark.parametrize("mode", MODES)
 def test_warm_start_other_model_parameters_raise_error(mode):
     clf = copy.deepcopy(fitted(mode)).set_params(warm_start=True)
-    size = clf.clusterer.max_cluster_size
+    size, dim = clf.clusterer.max_cluster_size, clf.bottleneck_dim
     for params, message in (
         ({"n_feature_layers": 1}, "n_feature_layers is 1, .* was built with 2. Set it back, or"),
-        ({"bottleneck_dim": 9}, "bottleneck_dim is 9, .* was built with 8"),
-        ({"clusterer": None}, f"clusterer__max_cluster_size is 'auto', .* was built with {size}"),
+        ({"bottleneck_dim": 9}, f"bottleneck_dim is 9, .* was built with {dim}"),
+        ({"pooling": "mean"}, "pooling is 'mean', .* was built with 'cls'"),
+        (
+            {"clusterer": BalancedLabelClusterer(max_cluster_size=9)},
+            f"clusterer__max_cluster_size is 9, .* was built with {size}",
+        ),
     ):
-        if mode == "direct" and "bottleneck_dim" in params:
-            continue  # it has no bottleneck
         with pytest.raises(ValueError, match=message):
             copy.deepcopy(clf).set_params(**params).fit(X, Y)
     assert differ(copy.deepcopy(clf).set_params(clusterer__n_jobs=1).fit(X, Y), clf)

@@ -223,7 +223,7 @@ def test_fit_bad_texts_or_labels_raise_error(texts, y, error, message):
         ({"encoder": None}, "'encoder' parameter"),
         ({"clusterer": "kmeans"}, "'clusterer' parameter"),
         ({"clusterer": BalancedLabelClusterer(max_cluster_size=0)}, "'max_cluster_size' param"),
-        ({"negative_sampling": "none"}, "'negative_sampling' parameter"),
+        ({"negative_sampling": "all"}, "'negative_sampling' parameter"),
         ({"n_candidate_clusters": 0}, "'n_candidate_clusters' parameter"),
         ({"precision": "fp8"}, "'precision' parameter"),
     ],

@@ -113,7 +113,6 @@ def test_grid_search_of_pipeline_in_parallel_can_be_pickled():
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
 
 
-@pytest.mark.filterwarnings("ignore:bottleneck_dim=")  # also warns in the direct mode
 def test_grid_search_over_cluster_size_gives_different_scores():
     search = GridSearchCV(
         make_classifier(max_epochs=1, n_candidate_clusters=2),

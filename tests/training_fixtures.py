@@ -62,7 +62,7 @@ def make_trainer_with(
         **changes,
         "device": str(device),
     }
-    settings = resolve_settings(params, n_texts=N_TEXTS, seed=seed)
+    settings = resolve_settings(params, n_texts=N_TEXTS, n_labels=N_LABELS, seed=seed)
     _, encoder = load_encoder(folder)
     use_fast_attention(encoder, device)
     if sparse_words:
@@ -75,8 +75,7 @@ def make_trainer_with(
             bottleneck_dim=8,
             dropout=0.1,
         )
-        if not direct:
-            torch.nn.init.normal_(network.label_table.weight, std=0.35)
+        torch.nn.init.normal_(network.label_table.weight, std=0.35)
     network.to(device)
     data = TrainingSet(*tokens_and_labels(folder), device)
     rng = np.random.default_rng(seed)

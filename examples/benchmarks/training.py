@@ -43,7 +43,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="bf16")
     parser.add_argument("--labels", type=int, default=500_000)
-    parser.add_argument("--clusters", type=int, default=8192)
+    parser.add_argument("--clusters", type=int, default=8192, help="0: rank every label")
     parser.add_argument("--dim", type=int, default=400, help="size of the label embeddings")
     parser.add_argument("--label-moments", choices=LABEL_MOMENTS, default="auto")
     parser.add_argument("--batch", type=int, default=16)
@@ -68,7 +68,7 @@ class Step:
     def __init__(self, arguments: argparse.Namespace, encoder: torch.nn.Module, n_labels: int):
         rng = np.random.default_rng(0)
         self.device = resolve_device(arguments.device)
-        n_clusters = arguments.clusters
+        n_clusters = arguments.clusters or n_labels
         network = random_network(
             copy.deepcopy(encoder), n_labels, n_clusters, arguments.dim, self.device
         )
@@ -87,7 +87,7 @@ class Step:
             "precision": arguments.precision,
         }
         use_label_moments(arguments.label_moments)
-        settings = resolve_settings(params, n_texts=n_texts, seed=0)
+        settings = resolve_settings(params, n_texts=n_texts, n_labels=n_labels, seed=0)
         self.trainer = Trainer(network, data, settings, rng)
         network.train()
         self.batches = np.arange(n_texts).reshape(-1, arguments.batch)
@@ -132,7 +132,10 @@ def print_profile(step: Step, n_steps: int) -> None:
         "backward": (torch.Tensor, "backward"),
         "AdamW": (trainer.optimizers[0], "step"),
         "RowAdamW: label table, words": (trainer.optimizers[1], "step"),
+        "TableAdamW, in the losses": (trainer.table_optimizer, "update"),
     }
+    if trainer.table_optimizer is None:
+        del parts["TableAdamW, in the losses"]
     times: dict[str, list[float]] = {name: [] for name in parts}
     with contextlib.ExitStack() as stack:
         for name, (owner, method) in parts.items():
@@ -147,7 +150,8 @@ def print_profile(step: Step, n_steps: int) -> None:
             stack.enter_context(mock.patch.object(owner, method, timed))
         whole = [seconds(step, step.device) for _ in range(n_steps + 2)][2:]
     for name, of_part in times.items():
-        print(f"{name:<30} {spread(np.array(of_part[2:]), ' ms', 1000)}")
+        by_step = np.array(of_part).reshape(n_steps + 2, -1).sum(axis=1)  # of all chunks
+        print(f"{name:<30} {spread(by_step[2:], ' ms', 1000)}")
     print(f"{'whole step':<30} {spread(np.array(whole), ' ms', 1000)}")
 
 
@@ -163,7 +167,7 @@ def main() -> None:
     print(describe_machine(step.device, step.trainer.settings.dtype))
     print(
         f"{arguments.encoder}, L = {arguments.labels:,}, C = {arguments.clusters:,}, "
-        f"b = {step.trainer.settings.n_candidate_clusters}, d = {arguments.dim}, "
+        f"b = {step.trainer.n_candidate_clusters}, d = {arguments.dim}, "
         f"batch {arguments.batch} x {arguments.tokens} tokens, {arguments.pairs} pairs"
     )
     if arguments.profile:

@@ -118,7 +118,9 @@ def describe_model(folder: Path) -> dict[str, Any]:
         config = json.loads((content / ENCODER / "config.json").read_text(encoding="utf-8"))
         with open_weights(content) as weights:
             n_labels = weights.get_slice("clusters").get_shape()[0]
-            dtype = weights.get_slice("recall_head.weight").get_dtype()
+            is_old = "label_table.weight" not in set(weights.keys())
+            table = "recall_head.weight" if is_old else "label_table.weight"
+            dtype = weights.get_slice(table).get_dtype()
     n_clusters = description["clusterer"]["fitted"]["n_clusters_"]
     classes = description["classes"]
     return {

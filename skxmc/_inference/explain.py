@@ -87,7 +87,7 @@ def _check_corpus(
     if representations is None:
         return _Corpus(texts, labels, clf.encode(texts))
     vectors = as_array(representations, "representations")
-    expected = (len(texts), clf.network_.recall_head.in_features)
+    expected = (len(texts), clf.network_.n_features)
     if vectors.shape != expected or vectors.dtype.kind != "f":
         raise ValueError(
             f"representations must be floats of shape {expected}, one row per text, but has dtype "
@@ -115,8 +115,8 @@ def _explain_labels(
         label = ExplainedLabel(
             label=names[0],
             score=float(scored.scores[place, slot]),
-            recall_score=float(scored.recall[place]),
-            rank_score=None,
+            recall_score=None,
+            rank_score=float(scored.rank[place, slot]),
             cluster=None,
             cluster_place=None,
             cluster_size=None,
@@ -125,7 +125,7 @@ def _explain_labels(
         if clf.network_.direct:
             return label
         return label._replace(
-            rank_score=float(scored.rank[place, slot]),
+            recall_score=float(scored.recall[place]),
             cluster=int(cluster),
             cluster_place=int(place) + 1,
             cluster_size=int((layout.labels_of[cluster] >= 0).sum()),
@@ -139,7 +139,7 @@ def _nearest_labels(network: LightXMLNetwork, column: int, n: int) -> tuple[np.n
     layout = network.layout
     cluster = layout.cluster_of[column]
     if network.direct:
-        labels, embeddings = layout.labels_of[:-1, 0], network.recall_head.weight
+        labels, embeddings = layout.labels_of[:-1, 0], network.label_table.by_label()[0]
     else:
         is_label = layout.labels_of[cluster] >= 0
         labels = layout.labels_of[cluster][is_label]

@@ -62,7 +62,7 @@ class NeighborText(NamedTuple):
 
 
 class ExplainedLabel(NamedTuple):
-    """A predicted label. In the direct mode, its rank score and cluster fields are None.
+    """A predicted label. In the direct mode, its recall score and cluster fields are None.
 
     Read more in the user guide: :doc:`/guide/understanding`.
 
@@ -72,10 +72,10 @@ class ExplainedLabel(NamedTuple):
         An entry of ``classes_``.
     score : float
         The score of ``predict_topk``: recall_score * rank_score, in (0, 1].
-    recall_score : float
-        Score of its cluster by the recall head. In the direct mode, score of the label itself.
-    rank_score : float or None
-        Score of the label by the ranking head.
+    recall_score : float or None
+        Score of its cluster by the recall head.
+    rank_score : float
+        Score of the label by the ranking head. In the direct mode, this is `score`.
     cluster : int or None
         Its cluster, an entry of ``clusterer_.labels_``.
     cluster_place : int or None
@@ -88,8 +88,8 @@ class ExplainedLabel(NamedTuple):
 
     label: str | int
     score: float
-    recall_score: float
-    rank_score: float | None
+    recall_score: float | None
+    rank_score: float
     cluster: int | None
     cluster_place: int | None
     cluster_size: int | None
@@ -187,7 +187,7 @@ class TopKExplanation:
                 "tokenizer cut the rest."
             )
         if self.n_recalled is None:
-            return [title, read, "score = recall of the label, by the recall head (direct mode)"]
+            return [title, read, "score = rank of the label, by the ranking head (direct mode)"]
         factors = "recall of the cluster, by the recall head, x rank of the label, by the"
         return [title, read, f"score = {factors} ranking head"]
 

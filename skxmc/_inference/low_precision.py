@@ -35,8 +35,8 @@ def serving_copy(
     """Copy a network in evaluation mode, or return the last copy if no weight has changed.
 
     The copy has weights of linear layers in `dtype`. Autocast would convert them at every call,
-    which takes longer than a short text itself. The copy shares all other weights with the
-    network, including the label table.
+    which takes longer than a short text itself. The same holds for the label table in the direct
+    mode. The copy shares all other weights with the network.
 
     Parameters
     ----------
@@ -67,15 +67,22 @@ def serving_copy(
 def _converted(
     network: LightXMLNetwork, dtype: torch.dtype, tensors: list[torch.Tensor]
 ) -> LightXMLNetwork:
+    of_products = [
+        weight
+        for module in network.modules()
+        if isinstance(module, nn.Linear) and dtype != torch.int8
+        for weight in module.parameters(recurse=False)
+    ]
+    float_dtype = torch.float32 if dtype == torch.int8 else dtype
+    if network.direct:  # which multiplies by the whole table
+        of_products.append(network.label_table.weight)
     with torch.no_grad():
-        linear = {
-            id(weight): nn.Parameter(weight.to(dtype), requires_grad=False)
-            for module in network.modules()
-            if isinstance(module, nn.Linear) and dtype != torch.int8
-            for weight in module.parameters(recurse=False)
+        converted = {
+            id(weight): nn.Parameter(weight.to(float_dtype), requires_grad=False)
+            for weight in of_products
         }
     shared = {id(tensor): tensor for tensor in tensors}
-    copied = copy.deepcopy(network, {**shared, **linear}).eval()
+    copied = copy.deepcopy(network, {**shared, **converted}).eval()
     if dtype == torch.int8:
         _quantize(copied)
     return copied
@@ -99,7 +106,7 @@ def check_int8(device: torch.device) -> None:
 
 def _quantize(network: LightXMLNetwork) -> None:
     """Quantize linear layers: weights per output channel, inputs per batch when they arrive."""
-    check_int8(network.recall_head.weight.device)
+    check_int8(network.feature_mean.device)
     try:
         from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
     except ImportError as error:

@@ -98,7 +98,7 @@ class Predictor:
         The result holds only scores of at least `min_score`, and only those of the `top_k` best
         labels of each text if it is given.
         """
-        n_clusters = self._clusters_for(top_k or 1)
+        n_clusters = self._clusters_for(top_k)
 
         def candidates(batch: TokenBatch) -> tuple[torch.Tensor, torch.Tensor]:
             labels, values = self.network.scores(self.network.represent(batch), n_clusters)
@@ -127,7 +127,7 @@ class Predictor:
     def scored_text(self, text: str, k: int) -> ScoredText:
         """Split the scores of the k best labels of one text, as `top_k` finds them, by head."""
         n_recalled = self._clusters_for(k)
-        # In the direct mode, every cluster has a score already, so all labels are returned.
+        # In the direct mode, every label has a score, so all labels are returned.
         n_scored = self.network.layout.n_clusters if self.network.direct else n_recalled
 
         def compute(batch: TokenBatch) -> tuple[torch.Tensor, ...]:
@@ -136,7 +136,7 @@ class Predictor:
             scores = parts.scores()
             labels = parts.labels[:, :n_recalled].flatten(1)
             columns, _ = best_first(labels, scores[:, :n_recalled].flatten(1), k)
-            features = features[:, : self._feature_dim]
+            features = features[:, : self.network.n_features]
             return features, columns, parts.clusters, parts.recall[:, :, 0], parts.rank, scores
 
         tokens = self._tokenize([text])
@@ -149,9 +149,9 @@ class Predictor:
 
         `progress` is called with the number of texts in each finished batch.
         """
-        features = np.empty((len(texts), self._feature_dim), dtype=np.float32)
+        features = np.empty((len(texts), self.network.n_features), dtype=np.float32)
         for rows, (found,) in self.results(texts, lambda b: (self.network.represent(b),)):
-            features[rows] = found[:, : self._feature_dim]
+            features[rows] = found[:, : self.network.n_features]
             if progress is not None:
                 progress(len(rows))
         return features
@@ -185,15 +185,15 @@ class Predictor:
             counts += np.bincount(found, minlength=layout.n_clusters)
         return counts
 
-    @property
-    def _feature_dim(self) -> int:
-        """Number of columns of e, without those of a second encoder, which follow."""
-        return int(self.network.recall_head.in_features)
+    def _clusters_for(self, k: int | None) -> int:
+        """Return the number of clusters to recall: b, or more if k labels need more.
 
-    def _clusters_for(self, k: int) -> int:
-        """Return the number of clusters to recall: b, or more if k labels need more."""
+        In the direct mode, k labels are k clusters. More would change nothing.
+        """
         layout = self.network.layout
-        needed = -(-k // layout.min_size)
+        if self.network.direct and k is not None:
+            return k
+        needed = -(-(k or 1) // layout.min_size)
         return min(max(self.n_candidate_clusters, needed), layout.n_clusters)
 
     def results(

@@ -22,6 +22,7 @@ from skxmc._model.encoder_errors import (
     check_weights,
     not_loaded_message,
 )
+from skxmc._model.pooling import pool
 from skxmc._model.tokens import TokenBatch
 from skxmc._utils.parallel import ProcessLock
 
@@ -60,6 +61,13 @@ def embedded_path(name: str) -> Path | None:
     return Path(spec.origin).parent / folder
 
 
+def encoder_source(name: str) -> str:
+    """Return the local folder or hub id that transformers loads for `name`."""
+    folder = os.path.expanduser(name)
+    embedded = None if os.path.isdir(folder) else embedded_path(name)
+    return str(embedded or folder)
+
+
 def load_encoder(name: str) -> Encoder:
     """Load the tokenizer and the float32 weights of an encoder.
 
@@ -74,11 +82,8 @@ def load_encoder(name: str) -> Encoder:
     ValueError
         If the encoder cannot be found or loaded.
     """
-    folder = os.path.expanduser(name)
-    embedded = None if os.path.isdir(folder) else embedded_path(name)
-    source = str(embedded or folder)
     try:
-        encoder, info = _load(source)
+        encoder, info = _load(encoder_source(name))
     except Exception as error:  # damaged files raise errors of any kind
         if is_out_of_memory(error):
             raise
@@ -163,14 +168,15 @@ def without_pooler(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-def cls_states(encoder: PreTrainedModel, batch: TokenBatch, n_layers: int) -> torch.Tensor:
-    """Compute [CLS] states, the last layer first: (n_texts, n_layers * hidden)."""
+def text_states(
+    encoder: PreTrainedModel, batch: TokenBatch, n_layers: int, pooling: str
+) -> torch.Tensor:
+    """Compute pooled states, the last layer first: (n_texts, n_layers * hidden)."""
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
     if batch.token_type_ids is not None:
         inputs["token_type_ids"] = batch.token_type_ids
-    rows = torch.arange(len(batch.cls_position), device=batch.cls_position.device)
     layers = encoder(**inputs, output_hidden_states=True).hidden_states[: -n_layers - 1 : -1]
-    return torch.cat([layer[rows, batch.cls_position] for layer in layers], dim=1)
+    return torch.cat([pool(layer, batch, pooling) for layer in layers], dim=1)
 
 
 def dropout_rates(encoder: PreTrainedModel) -> dict[tuple[str, str], float]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from skxmc._model.device import is_out_of_memory
-from skxmc._model.encoder import cls_states
+from skxmc._model.encoder import text_states
 from skxmc._model.tokens import TokenStore, tokenize
 from skxmc._utils.quoting import MAX_ERROR, quoted, quoted_path, shortened
 from skxmc._utils.warnings import warn_user
@@ -119,9 +119,14 @@ def check_words(
 
 
 def check_representations(
-    encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, n_layers: int, *, name: str
+    encoder: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    n_layers: int,
+    pooling: str,
+    *,
+    name: str,
 ) -> None:
-    """Check on two texts that the [CLS] states of an encoder in evaluation mode are usable.
+    """Check on two texts that the pooled states of an encoder in evaluation mode are usable.
 
     Raises
     ------
@@ -148,8 +153,8 @@ def check_representations(
     try:
         encoder.get_input_embeddings()  # raises an error if there are none
         with torch.no_grad():
-            both = cls_states(encoder, tokens.batch(np.arange(2)), n_layers)
-            alone = cls_states(encoder, tokens.batch(np.arange(1)), n_layers)
+            both = text_states(encoder, tokens.batch(np.arange(2)), n_layers, pooling)
+            alone = text_states(encoder, tokens.batch(np.arange(1)), n_layers, pooling)
     except Exception as error:  # models raise errors of any type
         if is_out_of_memory(error):
             raise

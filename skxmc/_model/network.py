@@ -1,4 +1,7 @@
-"""The network of LightXML: an encoder, a recall head and a ranking head."""
+"""The network of LightXML: an encoder, a recall head and a ranking head.
+
+In the direct mode there is no recall head, and the ranking head scores every label.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from skxmc._model.encoder import (
-    cls_states,
     dropout_rates,
     set_dropout,
+    text_states,
     use_fast_attention,
     use_sparse_embedding,
 )
+from skxmc._model.full_label import Update, best_labels, full_label_loss
 from skxmc._model.layout import (
     Candidates,
     LabelLayout,
@@ -42,12 +46,15 @@ class Losses(NamedTuple):
 
 
 class ScoreParts(NamedTuple):
-    """The labels of the candidate clusters, and the two factors of their scores."""
+    """The labels of the candidate clusters, and the two factors of their scores.
+
+    In the direct mode, each candidate is a cluster of its own, and has no score by a recall head.
+    """
 
     clusters: torch.Tensor  # (B, b) int64, the best first
     labels: torch.Tensor  # (B, b, s) int64, -1 in slots without a label
-    recall: torch.Tensor  # (B, b, 1) float32, sigmoid(g_cluster(l))
-    rank: torch.Tensor  # (B, b, s) float32, sigmoid(E_l . z); 1 in the direct mode
+    recall: torch.Tensor  # (B, b, 1) float32, sigmoid(g_cluster(l)); 1 in the direct mode
+    rank: torch.Tensor  # (B, b, s) float32, sigmoid(E_l . z)
 
     def scores(self) -> torch.Tensor:
         """Multiply the factors: (B, b, s) float32, positive, and 0 in slots without a label."""
@@ -81,6 +88,10 @@ class LabelTable(nn.Module):
         bias = F.embedding(clusters, self.bias, sparse=True)
         return weight.unflatten(1, (-1, self.dim)), bias
 
+    def by_label(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return embeddings (L, d) and biases (L,) of clusters of one label, without a copy."""
+        return self.weight.detach()[:-1], self.bias.detach()[:-1, 0]
+
     def by_cluster(self) -> torch.Tensor:
         """Return all embeddings, (C + 1, s, d), in the memory of the table."""
         return self.weight.detach().unflatten(1, (-1, self.dim))
@@ -96,14 +107,17 @@ class LightXMLNetwork(nn.Module):
     encoder : PreTrainedModel
         A Hugging Face encoder.
     cluster_of : ndarray of shape (n_labels,)
-        Cluster of each label. If each label is a cluster of its own (the direct mode), the recall
-        head scores labels and there is no ranking head.
+        Cluster of each label. If each label is a cluster of its own (the direct mode), there is no
+        recall head, and the ranking head scores every label.
     n_feature_layers : int
-        Number of last hidden layers whose [CLS] states are concatenated.
-    bottleneck_dim : int
-        Dimension d of the label embeddings.
+        Number of last hidden layers whose states are concatenated.
+    bottleneck_dim : int or None
+        Dimension d of the label embeddings. None has no bottleneck: labels have embeddings of the
+        dimension of e.
     dropout : float
         Dropout rate of the concatenated states.
+    pooling : {"cls", "mean"}, default="cls"
+        State of a text in a layer: that of the [CLS] token, as in the paper, or the mean.
     separate_encoders : bool, default=False
         Whether the ranking head has its own copy of the encoder.
     """
@@ -116,8 +130,9 @@ class LightXMLNetwork(nn.Module):
         cluster_of: np.ndarray,
         *,
         n_feature_layers: int,
-        bottleneck_dim: int,
+        bottleneck_dim: int | None,
         dropout: float,
+        pooling: str = "cls",
         separate_encoders: bool = False,
     ) -> None:
         super().__init__()
@@ -127,6 +142,7 @@ class LightXMLNetwork(nn.Module):
         if separate_encoders:
             self.separate_encoders()
         self.n_feature_layers = n_feature_layers
+        self.pooling = pooling
         self.bottleneck_dim = bottleneck_dim
         self.dropout = nn.Dropout(dropout)
         self.layout = LabelLayout(cluster_of)
@@ -134,13 +150,15 @@ class LightXMLNetwork(nn.Module):
         # Subtracted from e before the dropout, which would otherwise turn the part that all texts
         # share into noise. It is zero if the heads start at random, as in the paper.
         self.register_buffer("feature_mean", torch.zeros(dim))
-        self.recall_head = nn.Linear(dim, self.layout.n_clusters)
         self.direct = self.layout.max_size == 1
         if not self.direct:
+            self.recall_head = nn.Linear(dim, self.layout.n_clusters)
+        self.bottleneck: nn.Module = nn.Identity()
+        if bottleneck_dim is not None:
             self.bottleneck = nn.Linear(dim, bottleneck_dim)
-            self.label_table = LabelTable(
-                self.layout.n_clusters, self.layout.max_size, bottleneck_dim
-            )
+        self.label_table = LabelTable(
+            self.layout.n_clusters, self.layout.max_size, bottleneck_dim or dim
+        )
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -149,8 +167,14 @@ class LightXMLNetwork(nn.Module):
             "n_feature_layers": self.n_feature_layers,
             "bottleneck_dim": self.bottleneck_dim,
             "dropout": self.dropout.p,
+            "pooling": self.pooling,
             "separate_encoders": self.rank_encoder is not None,
         }
+
+    @property
+    def n_features(self) -> int:
+        """Number of entries of e."""
+        return len(self.feature_mean)
 
     @property
     def encoders(self) -> list[PreTrainedModel]:
@@ -176,11 +200,14 @@ class LightXMLNetwork(nn.Module):
         return self.to(device)
 
     def represent(self, batch: TokenBatch) -> torch.Tensor:
-        """Represent texts by e = [e_1, ..., e_5], e_i the [CLS] state of the i-th last layer.
+        """Represent texts by e = [e_1, ..., e_5], e_i the pooled state of the i-th last layer.
 
         If the ranking head has its own encoder, its e follows the e of the recall head.
         """
-        states = [cls_states(encoder, batch, self.n_feature_layers) for encoder in self.encoders]
+        states = [
+            text_states(encoder, batch, self.n_feature_layers, self.pooling)
+            for encoder in self.encoders
+        ]
         return torch.cat(states, dim=1) if len(states) > 1 else states[0]
 
     def losses(
@@ -191,8 +218,11 @@ class LightXMLNetwork(nn.Module):
         *,
         chosen: torch.Tensor | None = None,
         objective: str = "both",
+        update: Update | None = None,
     ) -> Losses:
         """Compute eq. 1 and eq. 5: sums over clusters and candidates, means over the texts.
+
+        In the direct mode, the candidates are all labels, and there is no eq. 1.
 
         Parameters
         ----------
@@ -206,9 +236,15 @@ class LightXMLNetwork(nn.Module):
             Candidate clusters. By default the recall head chooses them (dynamic negatives).
         objective : {"both", "recall", "rank"}, default="both"
             Losses to compute.
+        update : callable, optional
+            Function that updates the label table in the direct mode, see `full_label_loss`.
         """
         recall_features, rank_features = self._head_inputs(features)
         no_loss = features.new_zeros((), dtype=torch.float32)
+        if self.direct:
+            z, (weight, bias) = self.bottleneck(rank_features), self.label_table.by_label()
+            places = Positives(positives.rows, self.layout.cluster_of[positives.labels])
+            return Losses(no_loss, full_label_loss(z, weight, bias, places, update))
         cluster_targets = self.layout.cluster_targets(positives, len(features))
         recall_loss, rank_loss = no_loss, no_loss
         if objective != "rank" or chosen is None:
@@ -217,7 +253,7 @@ class LightXMLNetwork(nn.Module):
             recall_loss = F.binary_cross_entropy_with_logits(
                 recall_logits, cluster_targets, reduction="sum"
             ) / len(features)
-        if objective != "recall" and not self.direct:
+        if objective != "recall":
             if chosen is None:
                 chosen = dynamic_clusters(recall_logits, cluster_targets, n_candidate_clusters)
             rank_loss = self._rank_loss(rank_features, positives, chosen) / len(features)
@@ -296,12 +332,15 @@ class LightXMLNetwork(nn.Module):
     def score_parts(self, features: torch.Tensor, n_candidate_clusters: int) -> ScoreParts:
         """Score the best clusters by the recall head, and their labels by the ranking head."""
         recall_features, rank_features = self._head_inputs(features)
+        if self.direct:
+            z, (weight, bias) = self.bottleneck(rank_features), self.label_table.by_label()
+            chosen, logits = best_labels(z, weight, bias, n_candidate_clusters)
+            rank = logits[:, :, None].sigmoid()
+            labels = self.layout.labels_of[chosen]
+            return ScoreParts(chosen, labels, torch.ones_like(rank), rank)
         recall_logits = self.recall_head(recall_features).float()
         chosen = top_clusters(recall_logits, n_candidate_clusters)
         recall = recall_logits.gather(1, chosen).sigmoid()[:, :, None]
-        if self.direct:
-            rank = torch.ones_like(recall)
-        else:
-            candidates = gather_candidates(chosen, self.layout.n_clusters)
-            rank = self._rank(rank_features, candidates)[2].sigmoid()
+        candidates = gather_candidates(chosen, self.layout.n_clusters)
+        rank = self._rank(rank_features, candidates)[2].sigmoid()
         return ScoreParts(chosen, self.layout.labels_of[chosen], recall, rank)

@@ -69,13 +69,14 @@ def cached_clusters(
     clusterer: BalancedLabelClusterer,
 ) -> BalancedLabelClusterer:
     """Fit the clusterer, or return the fitted clusterer that an earlier fit stored."""
+    is_plain = type(clusterer) is BalancedLabelClusterer
+    if is_plain and largest_cluster(clusterer.max_cluster_size, y.shape[1]) == 1:
+        # A cluster per label, which the features do not decide.
+        return clusterer.fit(sp.csr_array((y.shape[1], 1))).labels_only()
     if not _keeps(memory):
         return _cluster(texts, y, features, clusterer, None)
-    clusterer._validate_params()
     params = clusterer.get_params()
     decisive = {name: value for name, value in params.items() if name != "n_jobs"}
-    if largest_cluster(clusterer.max_cluster_size, y.shape[1]) == 1:
-        del decisive["random_state"]  # no effect in the direct mode
     kind = f"{type(clusterer).__module__}.{type(clusterer).__qualname__}"
     key = joblib_hash((texts, y, features, kind, decisive, sklearn.__version__, __version__))
     cached = memory.cache(_cluster, ignore=["texts", "y", "features", "clusterer"])

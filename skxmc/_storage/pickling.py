@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 # Models written before 0.1.0 use old names of parameters, and have parameters that are gone.
 RENAMED_PARAMS = {"head_start": "head_init"}
 DROPPED_PARAMS = ("prediction_precision", "loss_reduction", "label_moments")
+# Parameters that they lack, with the values that do what they did.
+ADDED_PARAMS = {"pooling": "cls", "freeze_encoder": False}
 
 
 def current_params(params: dict[str, Any]) -> dict[str, Any]:
     """Convert the parameters of a model that an earlier version wrote to the current ones."""
-    params = {RENAMED_PARAMS.get(name, name): value for name, value in params.items()}
+    named = {RENAMED_PARAMS.get(name, name): value for name, value in params.items()}
+    params = {**ADDED_PARAMS, **named}
     if params.get("prediction_precision") is not None:
         params["precision"] = params["prediction_precision"]
     return {name: value for name, value in params.items() if name not in DROPPED_PARAMS}
@@ -59,8 +62,24 @@ def build_network(
     weights: dict[str, torch.Tensor],
 ) -> LightXMLNetwork:
     """Build a network around weights, on the CPU, in evaluation mode."""
+    if len(cluster_of) == cluster_of.max() + 1 and "label_table.weight" not in weights:
+        settings, weights = _current_direct_mode(settings, weights)
     # The weights drawn here are replaced below, and must not advance the global generator.
     with local_seed(0, torch.device("cpu")):
         network = LightXMLNetwork(build_encoder(config), cluster_of, **settings)
     network.load_state_dict(weights, assign=True)
     return network.place_on(torch.device("cpu")).eval()
+
+
+def _current_direct_mode(
+    settings: dict[str, Any], weights: dict[str, torch.Tensor]
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Convert a network in the direct mode of before 0.1.0, in which a recall head scored labels.
+
+    It had no bottleneck. The rows of the recall head are the label embeddings.
+    """
+    weights = dict(weights)
+    rows, biases = weights.pop("recall_head.weight"), weights.pop("recall_head.bias")
+    weights["label_table.weight"] = torch.cat([rows, torch.zeros_like(rows[:1])])
+    weights["label_table.bias"] = torch.cat([biases, torch.zeros_like(biases[:1])])[:, None]
+    return {**settings, "bottleneck_dim": None}, weights

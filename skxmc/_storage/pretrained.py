@@ -29,7 +29,7 @@ from skxmc._version import __version__
 if TYPE_CHECKING:
     from skxmc._classifier import LightXMLClassifier
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 INDEX = "skxmc.json"
 DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"

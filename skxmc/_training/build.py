@@ -14,7 +14,7 @@ from skxmc._input.folds import hint_on_folds, of_labels
 from skxmc._input.per_label import rows_by_label
 from skxmc._input.split import SplitTexts
 from skxmc._input.types import Matrix, PerLabel
-from skxmc._model.encoder import load_encoder
+from skxmc._model.encoder import encoder_source, load_encoder
 from skxmc._model.encoder_check import (
     check_ids,
     check_length,
@@ -24,9 +24,11 @@ from skxmc._model.encoder_check import (
 )
 from skxmc._model.fitted import Model
 from skxmc._model.network import LightXMLNetwork
+from skxmc._model.pooling import trained_pooling
 from skxmc._model.tokens import TokenStore
 from skxmc._storage.cache import cached_clusters, cached_tokens
 from skxmc._storage.checkpoint import Found
+from skxmc._training.calibration import calibrate, noisy_texts
 from skxmc._training.evaluation import fit_predictor
 from skxmc._training.initialization import (
     MAX_TEXTS,
@@ -34,10 +36,9 @@ from skxmc._training.initialization import (
     start_at_priors,
     start_at_random,
 )
-from skxmc._training.settings import DEFAULT_BOTTLENECK_DIM, Settings
+from skxmc._training.settings import Settings
+from skxmc._training.trainer import TrainingSet
 from skxmc._utils.progress import progress_bar
-from skxmc._utils.quoting import quoted
-from skxmc._utils.warnings import warn_user
 
 
 def prepare_model(
@@ -84,7 +85,11 @@ def prepare_model(
     check_ids(tokens, model.tokenizer, network.encoder)
     check_words(tokens, model.tokenizer, data.texts, name=settings.encoder)
     if is_new and settings.head_init == "centroids":
+        batches = noisy_texts(network, TrainingSet(tokens, data.y, settings.device), settings)
         predictor = fit_predictor(model, settings, settings.dtype)
+        rows = np.concatenate([batch.rows for batch in batches])
+        noise = torch.cat([batch.features for batch in batches]).cpu().numpy()
+        noise -= predictor.features(tokens.subset(rows))
         n_encoded = min(len(data.texts) - data.n_label_texts, MAX_TEXTS) + data.n_label_texts
         with progress_bar(settings.verbose, desc="encoding texts", total=n_encoded) as bar:
             start_at_centroids(
@@ -93,7 +98,9 @@ def prepare_model(
                 lambda rows: predictor.features(tokens.subset(rows), bar.update),
                 np.random.default_rng(settings.seed),
                 data.n_label_texts,
+                noise=noise,
             )
+        calibrate(network, batches, settings)
     return model, tokens
 
 
@@ -133,9 +140,11 @@ def build_model(
 ) -> Model:
     """Load the encoder, cluster the labels, and build a network of both on the CPU."""
     tokenizer, encoder = load_encoder(settings.encoder)
-    n_layers = settings.n_feature_layers
+    n_layers, pooling = settings.n_feature_layers, settings.pooling
+    if pooling == "auto":
+        pooling = trained_pooling(encoder_source(settings.encoder))
     check_states(encoder, n_layers, name=settings.encoder)
-    check_representations(encoder.eval(), tokenizer, n_layers, name=settings.encoder)
+    check_representations(encoder.eval(), tokenizer, n_layers, pooling, name=settings.encoder)
     clusterer = cached_clusters(
         settings.memory, data.texts, data.y, label_features, settings.clusterer
     )
@@ -145,17 +154,8 @@ def build_model(
         n_feature_layers=n_layers,
         bottleneck_dim=settings.bottleneck_dim,
         dropout=settings.dropout,
+        pooling=pooling,
     )
-    if (
-        network.direct
-        and len(data.classes) > 1
-        and settings.bottleneck_dim != DEFAULT_BOTTLENECK_DIM
-    ):
-        warn_user(
-            f"bottleneck_dim={quoted(settings.bottleneck_dim)} has no effect in the direct mode, "
-            "in which each label is a cluster of its own. For two stages, set "
-            "clusterer=BalancedLabelClusterer(max_cluster_size=16), or another size above 1.",
-        )
     if settings.head_init == "random":
         start_at_random(network, generator)
     else:

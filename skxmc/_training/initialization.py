@@ -23,8 +23,10 @@ from skxmc._model.network import LightXMLNetwork
 MAX_TEXTS = 200_000
 # Maximum number of texts for the mean and the covariance of the representations.
 MAX_TEXTS_FOR_COVARIANCE = 20_000
-# Number of principal components in the direct mode. Otherwise it is the bottleneck's size.
-DIRECT_COMPONENTS = 256
+# Number of principal components without a bottleneck. Otherwise it is the bottleneck's size.
+MAX_COMPONENTS = 256
+# Standard deviation of random weights that multiply the representation itself.
+HEAD_STD = 0.01
 # Texts to encode, and labels to initialize, at once.
 ROWS_BLOCK = 8192
 # Added to the variances, as a fraction of their mean, to avoid amplifying noise.
@@ -50,15 +52,17 @@ Represent = Callable[[np.ndarray], np.ndarray]
 def start_at_random(network: LightXMLNetwork, generator: torch.Generator | None = None) -> None:
     """Draw the weights of the heads, and set their biases to 0."""
     with torch.no_grad():
-        nn.init.normal_(network.recall_head.weight, std=0.01, generator=generator)
-        network.recall_head.bias.zero_()
         if not network.direct:
-            bottleneck, table = network.bottleneck, network.label_table
+            nn.init.normal_(network.recall_head.weight, std=HEAD_STD, generator=generator)
+            network.recall_head.bias.zero_()
+        bottleneck, table, std = network.bottleneck, network.label_table, HEAD_STD
+        if isinstance(bottleneck, nn.Linear):
+            std = 1 / math.sqrt(table.dim)
             bound = 1 / math.sqrt(bottleneck.in_features)
             nn.init.uniform_(bottleneck.weight, -bound, bound, generator=generator)
             bottleneck.bias.zero_()
-            nn.init.normal_(table.weight, std=1 / math.sqrt(table.dim), generator=generator)
-            table.bias.zero_()
+        nn.init.normal_(table.weight, std=std, generator=generator)
+        table.bias.zero_()
 
 
 def start_at_priors(
@@ -70,16 +74,13 @@ def start_at_priors(
     labels that the network ranks are in wrongly recalled clusters.
     """
     start_at_random(network, generator)
-    n_texts = y.shape[0]
-    cluster_bias = _log_odds(_cluster_matrix(network, y).sum(axis=0), n_texts)
+    n_texts, layout, table = y.shape[0], network.layout, network.label_table
     with torch.no_grad():
-        network.recall_head.bias.copy_(torch.from_numpy(cluster_bias))
         if not network.direct:
-            table = network.label_table
-            label_bias = _log_odds(y.sum(axis=0), n_texts)
-            table.bias[network.layout.cluster_of, network.layout.slot_of] = torch.from_numpy(
-                label_bias
-            ).to(table.bias.device)
+            cluster_bias = _log_odds(_cluster_matrix(network, y).sum(axis=0), n_texts)
+            network.recall_head.bias.copy_(torch.from_numpy(cluster_bias))
+        label_bias = torch.from_numpy(_log_odds(y.sum(axis=0), n_texts))
+        table.bias[layout.cluster_of, layout.slot_of] = label_bias.to(table.bias.device)
 
 
 def start_at_centroids(
@@ -88,6 +89,7 @@ def start_at_centroids(
     represent: Represent,
     rng: np.random.Generator,
     n_label_texts: int = 0,
+    noise: np.ndarray | None = None,
 ) -> None:
     """Set the weights of the heads to the centroids of the labels' and clusters' texts.
 
@@ -106,14 +108,17 @@ def start_at_centroids(
         Generator that draws the texts to encode if there are more than `MAX_TEXTS`.
     n_label_texts : int, default=0
         Number of texts about labels. They are the last rows, and are all encoded.
+    noise : ndarray of shape (n, n_feature_layers * hidden), optional
+        What the encoder's dropout adds to the representations of some texts.
     """
     rows = rng.permutation(y.shape[0])
     is_text = rows < len(rows) - n_label_texts
     rows = rows[~is_text | (is_text.cumsum() <= MAX_TEXTS)]
     sample = rows[:MAX_TEXTS_FOR_COVARIANCE]
-    n_components = DIRECT_COMPONENTS if network.direct else network.bottleneck.out_features
+    has_bottleneck = isinstance(network.bottleneck, nn.Linear)
+    n_components = network.label_table.dim if has_bottleneck else MAX_COMPONENTS
     features = represent(sample)
-    mean, components = _whitening(features, n_components)
+    mean, components = _whitening(features, n_components, noise)
     projected = np.empty((len(rows), len(components)), np.float32)
     projected[: len(sample)] = (features - mean) @ components.T
     for start in range(len(sample), len(rows), ROWS_BLOCK):
@@ -121,41 +126,53 @@ def start_at_centroids(
         projected[part] = (represent(rows[part]) - mean) @ components.T
     mean_norm = float(np.linalg.norm(projected, axis=1).mean())
     norm = max(mean_norm, MIN_NORM * math.sqrt(min(projected.shape)))
-    clusters = _directions(_cluster_matrix(network, y[rows]), projected, mean_norm)
-    device = network.feature_mean.device
+    scale = CENTROID_LOGIT / norm
+    layout, device = network.layout, network.feature_mean.device
     projection = torch.from_numpy(components).to(device)
+
+    def weights(directions: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(directions * scale).float().to(device)
+
     with torch.no_grad():
         network.feature_mean.copy_(torch.from_numpy(mean))
-        directions = torch.from_numpy(clusters * (CENTROID_LOGIT / norm)).float().to(device)
-        network.recall_head.weight.copy_(directions @ projection)
-        network.recall_head.bias.add_(CENTROID_SHIFT)
         if not network.direct:
-            n = len(components)
-            network.bottleneck.weight[:n] = projection
+            clusters = _directions(_cluster_matrix(network, y[rows]), projected, mean_norm)
+            network.recall_head.weight.copy_(weights(clusters) @ projection)
+            network.recall_head.bias.add_(CENTROID_SHIFT)
+        if isinstance(network.bottleneck, nn.Linear):
+            network.bottleneck.weight[: len(components)] = projection
             network.bottleneck.bias.zero_()
-            table = network.label_table.by_cluster()
-            table.zero_()
-            y_by_label = y[rows].tocsc()
-            for start in range(0, network.layout.n_labels, ROWS_BLOCK):
-                part = slice(start, start + ROWS_BLOCK)
-                cluster_of, slot_of = network.layout.cluster_of[part], network.layout.slot_of[part]
-                labels = _directions(y_by_label[:, part], projected, mean_norm)
+            projection = torch.eye(len(components), network.label_table.dim, device=device)
+        table = network.label_table.by_cluster().zero_()
+        y_by_label = y[rows].tocsc()
+        for start in range(0, layout.n_labels, ROWS_BLOCK):
+            part = slice(start, start + ROWS_BLOCK)
+            labels = _directions(y_by_label[:, part], projected, mean_norm)
+            if not network.direct:
                 unseen = ~labels.any(axis=1)
-                labels[unseen] = clusters[cluster_of.cpu().numpy()[unseen]]
-                embeddings = torch.from_numpy(labels * (CENTROID_LOGIT / norm)).float().to(device)
-                table[cluster_of, slot_of, :n] = embeddings
-            network.label_table.bias.add_(CENTROID_SHIFT)
+                labels[unseen] = clusters[layout.cluster_of[part].cpu().numpy()[unseen]]
+            place = layout.cluster_of[part], layout.slot_of[part]
+            table[place] = weights(labels) @ projection
+        network.label_table.bias.add_(CENTROID_SHIFT)
 
 
-def _whitening(features: np.ndarray, n_components: int) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the mean, and whitened principal components as rows by decreasing variance."""
+def _whitening(
+    features: np.ndarray, n_components: int, noise: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the mean, and whitened principal components as rows by decreasing variance.
+
+    The variance of the noise along a component counts too, because training will see it.
+    """
     mean = features.mean(axis=0, dtype=np.float64)
     centered = features - mean
     variances, axes = np.linalg.eigh(centered.T @ centered / len(features))
     keep = np.argsort(-variances, kind="stable")[:n_components]
     level = float(np.einsum("ij,ij->", features, features, dtype=np.float64) / features.size)
     floor = SHRINKAGE * float(variances.mean()) + MIN_VARIANCE * level + 1e-12
-    components = axes[:, keep] / np.sqrt(np.maximum(variances[keep], 0) + floor)
+    variances = np.maximum(variances[keep], 0) + floor
+    if noise is not None:
+        variances += np.square(noise @ axes[:, keep]).mean(axis=0)
+    components = axes[:, keep] / np.sqrt(variances)
     return mean.astype(np.float32), components.T.astype(np.float32)
 
 

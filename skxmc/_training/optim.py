@@ -1,4 +1,4 @@
-"""AdamW for dense weights, AdamW by rows for tables with sparse gradients, and schedules."""
+"""Optimizers of a network, the schedule of their rates, and the clipping of gradients."""
 
 from __future__ import annotations
 
@@ -6,20 +6,14 @@ import math
 from typing import Any
 
 import torch
-from torch.optim.adamw import adamw
 
 from skxmc._model.encoder import sparse_embedding
 from skxmc._model.network import LightXMLNetwork
+from skxmc._training.adamw import BETAS, EPS, RowAdamW, TableAdamW
 
-BETAS = (0.9, 0.999)
-EPS = 1e-8
 # Maximum number of entries of a label table with full moments, which then take 0.8 GB. Larger
 # tables have compact moments, which take a quarter of that.
 MAX_FULL_ENTRIES = 100_000_000
-# Minimum number of entries per row to update each row as a tensor of its own on a CPU.
-MIN_LONG_ROW = 4096
-# Entries to update at once on a CPU. They take 2 MB, so intermediate results stay in the cache.
-ENTRIES_BLOCK = 1 << 19
 
 
 def build_optimizers(
@@ -31,11 +25,14 @@ def build_optimizers(
 ) -> list[torch.optim.Optimizer]:
     """Build the optimizers of all weights, with a separate learning rate for the heads.
 
+    The last is a `TableAdamW` in the direct mode.
+
     Weight decay applies to all weights except biases and layer norms (the paper's sentence states
     the opposite). These have one dimension, except some biases of XLNet.
     """
     row_groups = _row_groups(network, learning_rate, head_learning_rate, weight_decay)
-    by_rows = {id(p) for group in row_groups for p in group["params"]}
+    elsewhere = {id(p) for group in row_groups for p in group["params"]}
+    elsewhere |= {id(p) for p in network.label_table.parameters()}
     dense_groups = []
     for is_encoder, rate in ((True, learning_rate), (False, head_learning_rate)):
         for decays in (True, False):
@@ -43,18 +40,28 @@ def build_optimizers(
                 parameter
                 for name, parameter in network.named_parameters()
                 if parameter.requires_grad
-                and id(parameter) not in by_rows
+                and id(parameter) not in elsewhere
                 and name.startswith(("encoder.", "rank_encoder.")) == is_encoder
                 and (parameter.ndim > 1 and not name.endswith("bias")) == decays
             ]
             decay = weight_decay if decays else 0.0
             dense_groups.append({"params": weights, "lr": rate, "weight_decay": decay})
     dense_groups = [group for group in dense_groups if group["params"]]
-    optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(dense_groups, betas=BETAS, eps=EPS, fused=True)
-    ]
+    optimizers: list[torch.optim.Optimizer] = []
+    if dense_groups:
+        optimizers.append(torch.optim.AdamW(dense_groups, betas=BETAS, eps=EPS, fused=True))
     if row_groups:
         optimizers.append(RowAdamW(row_groups))
+    if network.direct:
+        table = network.label_table
+        optimizers.append(
+            TableAdamW(
+                table,
+                lr=head_learning_rate,
+                weight_decay=weight_decay,
+                is_compact=table.weight.numel() > MAX_FULL_ENTRIES,
+            )
+        )
     return optimizers
 
 
@@ -70,8 +77,8 @@ def _row_groups(
     trained = [table.weight for table in words if table is not None and table.weight.requires_grad]
     if trained:
         groups.append({"params": trained, "lr": learning_rate, "weight_decay": weight_decay})
-    if not network.direct and network.label_table.weight.requires_grad:
-        table = network.label_table
+    table = network.label_table
+    if not network.direct and table.weight.requires_grad:
         is_compact = table.weight.numel() > MAX_FULL_ENTRIES
         of_table = {"lr": head_learning_rate, "rows_are_distinct": True}
         groups += [
@@ -84,131 +91,6 @@ def _row_groups(
             {"params": [table.bias], "weight_decay": 0.0, **of_table},
         ]
     return groups
-
-
-class RowAdamW(torch.optim.Optimizer):
-    """AdamW for tables with sparse gradients, which updates only rows that have a gradient.
-
-    A row with a gradient in every step is updated as in AdamW. Between its gradients, a rarer row
-    neither moves nor decays, and its first moment stays as it is. Its second moment decays in every
-    step, as in AdamW, so rare rows take longer steps.
-
-    Parameters
-    ----------
-    params : iterable of dict
-        Groups of tables, each of shape (n_rows, n_columns), with these options:
-
-        lr, weight_decay : float
-            As in AdamW.
-        rows_are_distinct : bool, default=False
-            Whether no row is twice in a gradient, except rows of zeros. If so, the optimizer does
-            not sum gradients of the same row.
-        compact_dim : int or None, default=None
-            Number of neighboring entries that share a second moment, that of their mean square.
-            The first moment is then in bfloat16. Moments take 2 bytes per entry instead of 8.
-    """
-
-    def __init__(self, params: list[dict[str, Any]]) -> None:
-        super().__init__(
-            params, {"weight_decay": 0.0, "rows_are_distinct": False, "compact_dim": None}
-        )
-        self.views: dict[torch.Tensor, list[tuple[torch.Tensor, ...]]] = {}
-        for group in self.param_groups:
-            for table in group["params"]:
-                dim = group["compact_dim"]
-                dtype = torch.float32 if dim is None else torch.bfloat16
-                n_rows, n_columns = table.shape
-                self.state[table] = {
-                    "first": torch.zeros_like(table, dtype=dtype, requires_grad=False),
-                    "second": table.new_zeros(n_rows, n_columns // (dim or 1)),
-                    "last_step": table.new_zeros(n_rows),
-                    "n_steps": 0,
-                }
-
-    def coalesce(self) -> None:
-        """Sum gradients of the same row, as scaling and clipping require."""
-        for group in self.param_groups:
-            for table in group["params"]:
-                if table.grad is not None and not group["rows_are_distinct"]:
-                    table.grad = table.grad.coalesce()
-
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Update the rows with a gradient, their moments and their step counts."""
-        for group in self.param_groups:
-            for table in group["params"]:
-                if table.grad is None:
-                    continue
-                gradient = table.grad if group["rows_are_distinct"] else table.grad.coalesce()
-                rows, gradients = gradient._indices()[0], gradient._values()
-                self.state[table]["n_steps"] += 1
-                if not len(rows):
-                    continue
-                is_cpu = table.device.type == "cpu"
-                if is_cpu and group["compact_dim"] is None and table.shape[1] >= MIN_LONG_ROW:
-                    self._update_in_place(table, group, rows, gradients)
-                    continue
-                # In parts on a CPU, so that intermediate results stay in the cache.
-                part = max(1, ENTRIES_BLOCK // table.shape[1]) if is_cpu else len(rows)
-                for of_part in zip(rows.split(part), gradients.split(part), strict=True):
-                    self._update(table, group, *of_part)
-
-    def _update(
-        self, table: torch.Tensor, group: dict[str, Any], rows: torch.Tensor, gradient: torch.Tensor
-    ) -> None:
-        """Gather rows, update them, and write them back."""
-        beta1, beta2 = BETAS
-        state = self.state[table]
-        fading = self._fading(state, rows)[:, None]
-        mean = state["first"][rows].float().lerp_(gradient, 1 - beta1)
-        square = gradient.square()
-        if group["compact_dim"] is not None:
-            square = square.unflatten(1, (-1, group["compact_dim"])).mean(2)
-        square = state["second"][rows].mul_(fading).lerp_(square, 1 - beta2)
-        state["first"].index_copy_(0, rows, mean.to(state["first"].dtype))
-        state["second"].index_copy_(0, rows, square)
-        root_correction = math.sqrt(1 - beta2 ** state["n_steps"])
-        step_size = group["lr"] / (1 - beta1 ** state["n_steps"])
-        scale = step_size / (square.sqrt_().div_(root_correction).add_(EPS))
-        mean.unflatten(1, (scale.shape[1], -1)).mul_(scale[:, :, None])
-        weights = table[rows].mul_(1 - group["lr"] * group["weight_decay"]).sub_(mean)
-        table.index_copy_(0, rows, weights)
-
-    @staticmethod
-    def _fading(state: dict[str, Any], rows: torch.Tensor) -> torch.Tensor:
-        """Compute the decay of the second moments since the last steps of the rows."""
-        missed = state["n_steps"] - 1 - state["last_step"][rows]
-        state["last_step"][rows] = float(state["n_steps"])
-        return BETAS[1] ** missed
-
-    def _update_in_place(
-        self, table: torch.Tensor, group: dict[str, Any], rows: torch.Tensor, gradient: torch.Tensor
-    ) -> None:
-        """Update long rows in place, each as a tensor of its own, with PyTorch's AdamW."""
-        state = self.state[table]
-        if table not in self.views:
-            tensors = (table.detach(), state["first"], state["second"])
-            self.views[table] = [tensor.unbind(0) for tensor in tensors]
-        taken = rows.tolist()
-        weights, first, second = ([v[row] for row in taken] for v in self.views[table])
-        torch._foreach_mul_(second, self._fading(state, rows).tolist())
-        n_steps = list(torch.full((len(taken),), state["n_steps"] - 1.0).unbind(0))
-        adamw(
-            weights,
-            list(gradient.unbind(0)),
-            first,
-            second,
-            [],
-            n_steps,
-            fused=True,
-            amsgrad=False,
-            beta1=BETAS[0],
-            beta2=BETAS[1],
-            lr=group["lr"],
-            weight_decay=group["weight_decay"],
-            eps=EPS,
-            maximize=False,
-        )
 
 
 def schedule_factor(schedule: str, step: int, n_steps: int, warmup_fraction: float) -> float:

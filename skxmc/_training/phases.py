@@ -18,6 +18,7 @@ from skxmc._storage.checkpoint import Checkpoint, NoCheckpoint
 from skxmc._training.evaluation import fit_predictor, make_validator
 from skxmc._training.settings import Settings
 from skxmc._training.trainer import Trainer, TrainingSet
+from skxmc._utils.progress import progress_bar
 from skxmc._utils.warnings import warn_user
 
 
@@ -26,6 +27,7 @@ class Training:
 
     The phases depend on ``negative_sampling``:
 
+    - "none" has one phase. It trains the ranking head on all labels. There is no recall head.
     - "dynamic" has one phase. It trains both heads together, against negatives from the current
       recall head (eq. 6).
     - "static" (S in table 5) has three. The first trains the recall head and the encoder. The
@@ -75,7 +77,7 @@ class Training:
             save=self.save,
         )
         self.separates = settings.negative_sampling == "static-separate"
-        if settings.negative_sampling == "dynamic" or self.network.direct:
+        if settings.negative_sampling in ("none", "dynamic") or self.network.direct:
             self.objectives = ["both"]
         elif self.separates:
             self.objectives = ["recall", "rank"]
@@ -108,6 +110,8 @@ class Training:
             If training was interrupted.
         """
         try:
+            if self.settings.freeze_encoder:
+                self.data.features = self._represent()
             while self.stage < len(self.objectives):
                 if self.trainer is None:
                     self._prepare_stage()
@@ -134,6 +138,22 @@ class Training:
         """Write the current state of the run to the checkpoint."""
         self.checkpoint.save(self.model, self.history, self.state_dict())
 
+    def _represent(self) -> np.ndarray:
+        """Represent all texts once, by all encoders, for heads on a frozen encoder."""
+        network, data = self.network, self.data
+        predictor = fit_predictor(self.model, self.settings, self.settings.dtype)
+        shape = (len(data), len(network.encoders) * network.n_features)
+        features = np.empty(shape, dtype=np.float32)
+
+        def represent(batch: TokenBatch) -> tuple[torch.Tensor]:
+            return (predictor.network.represent(batch),)
+
+        with progress_bar(self.settings.verbose, desc="encoding texts", total=len(data)) as bar:
+            for rows, (found,) in predictor.results(data.tokens, represent):
+                features[rows] = found
+                bar.update(len(rows))
+        return features
+
     def _prepare_stage(self) -> None:
         """Before the ranking head trains, choose its clusters, and copy the encoder if needed."""
         if self.stage == 1:
@@ -151,14 +171,15 @@ class Training:
         return self.new_trainer(validate=validate, objective=objective)
 
     def _frozen(self, objective: str) -> list[nn.Module]:
-        """Return the modules that a phase does not train: the other head, and its own encoder."""
+        """Return the modules that a phase does not train, such as the other head."""
         network = self.network
+        frozen: list[nn.Module] = [*network.encoders] if self.settings.freeze_encoder else []
         if objective == "rank":
-            return [network.recall_head, *network.encoders[:-1]]
+            return [*frozen, network.recall_head, *network.encoders[:-1]]
         if objective == "recall":
             encoders = network.encoders if self.stage == 2 else network.encoders[1:]
-            return [network.bottleneck, network.label_table, *encoders]
-        return []
+            return [*frozen, network.bottleneck, network.label_table, *encoders]
+        return frozen
 
     def _history_of(self, trainer: Trainer) -> list[dict[str, Any]]:
         return [{**epoch, "objective": trainer.objective} for epoch in trainer.history]

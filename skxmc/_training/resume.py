@@ -78,14 +78,20 @@ def check_warm_start(
 def _check_same_network(params: Mapping[str, Any], model: Model) -> None:
     """Check that a warm start keeps the parameters of the built model."""
     settings, clusterer = model.network.settings, model.clusterer
-    now = {"n_feature_layers": params["n_feature_layers"]}
-    before = {"n_feature_layers": settings["n_feature_layers"]}
-    if not model.network.direct:
-        now["bottleneck_dim"] = params["bottleneck_dim"]
-        before["bottleneck_dim"] = settings["bottleneck_dim"]
+    before = {name: settings[name] for name in ("n_feature_layers", "bottleneck_dim")}
+    now = {name: params[name] for name in before}
+    if params["pooling"] != "auto":
+        now["pooling"], before["pooling"] = params["pooling"], settings["pooling"]
+    if not model.network.direct and params["negative_sampling"] == "none":
+        now["negative_sampling"], before["negative_sampling"] = "none", "dynamic"
     asked = params["clusterer"] or BalancedLabelClusterer()
+    free = {"n_jobs", "random_state"}
+    if model.network.direct and (
+        params["negative_sampling"] == "none" or asked.max_cluster_size == "auto"
+    ):
+        free.add("max_cluster_size")  # "auto" may be another size on another device
     for name, value in asked.get_params().items():
-        if name not in ("n_jobs", "random_state"):
+        if name not in free:
             now[f"clusterer__{name}"] = value
             before[f"clusterer__{name}"] = getattr(clusterer, name)
     for name, value in now.items():

@@ -14,7 +14,7 @@ from joblib import Memory
 from sklearn.base import clone
 from sklearn.utils.validation import check_memory
 
-from skxmc._clusterer import BalancedLabelClusterer
+from skxmc._clusterer import BalancedLabelClusterer, largest_cluster
 from skxmc._inference.low_precision import check_int8
 from skxmc._model.device import resolve_device, resolve_precision
 from skxmc._model.layout import LabelLayout
@@ -22,8 +22,6 @@ from skxmc._utils.paths import user_path
 from skxmc._utils.quoting import quoted
 from skxmc._utils.warnings import warn_user
 
-# Default of bottleneck_dim. `fit` warns about any other value if it has no effect.
-DEFAULT_BOTTLENECK_DIM = 256
 # n_candidate_clusters="auto" recalls clusters until they hold about this many labels.
 AUTO_CANDIDATE_LABELS = 2000
 # learning_rate="auto" is this number divided by the width of the encoder.
@@ -45,8 +43,9 @@ class Settings:
     # The model.
     encoder: str
     n_feature_layers: int
+    pooling: str
     clusterer: BalancedLabelClusterer  # a copy with a seed, not fitted
-    bottleneck_dim: int
+    bottleneck_dim: int | None
     head_init: str
     memory: Memory
     # Training.
@@ -55,6 +54,7 @@ class Settings:
     encoder_dropout: float | None  # None: the rates of the encoder's configuration
     n_candidate_clusters: int | str
     negative_sampling: str
+    freeze_encoder: bool
     max_epochs: int
     batch_size: int
     learning_rate: float | str
@@ -87,7 +87,9 @@ class Settings:
         return resolve_candidate_clusters(self.n_candidate_clusters, layout)
 
 
-def resolve_settings(params: Mapping[str, Any], *, n_texts: int, seed: int) -> Settings:
+def resolve_settings(
+    params: Mapping[str, Any], *, n_texts: int, n_labels: int, seed: int
+) -> Settings:
     """Replace every "auto" by a value.
 
     Parameters
@@ -96,6 +98,7 @@ def resolve_settings(params: Mapping[str, Any], *, n_texts: int, seed: int) -> S
         Parameters of `LightXMLClassifier`, from ``get_params(deep=False)``.
     n_texts : int
         Number of training texts, including texts about labels.
+    n_labels : int
     seed : int
         Seed of this fit. It also seeds the clusterer if that has no `random_state`.
 
@@ -128,10 +131,22 @@ def resolve_settings(params: Mapping[str, Any], *, n_texts: int, seed: int) -> S
     many = max_epochs >= MIN_HIGH_DROPOUT_EPOCHS
     if dropout == "auto":
         dropout = 0.5 if many else 0.3
-    if encoder_dropout == "auto":
+    if given["freeze_encoder"]:
+        encoder_dropout = 0.0
+        if given["negative_sampling"] == "static-separate":
+            raise ValueError(
+                "negative_sampling='static-separate' trains two encoders, but "
+                "freeze_encoder=True trains none. Set negative_sampling='static'."
+            )
+    elif encoder_dropout == "auto":
         encoder_dropout = None if many else 0.0
+    clusterer = seeded_clusterer(given["clusterer"], seed, given["n_jobs"])
+    negative_sampling = resolve_sampling(given["negative_sampling"], clusterer, n_labels, device)
+    if negative_sampling == "none":
+        clusterer = BalancedLabelClusterer(max_cluster_size=1, random_state=seed)
     given |= {
-        "clusterer": seeded_clusterer(given["clusterer"], seed, given["n_jobs"]),
+        "clusterer": clusterer,
+        "negative_sampling": negative_sampling,
         "encoder": os.fspath(given["encoder"]),
         "memory": check_memory(memory),
         "max_epochs": max_epochs,
@@ -165,6 +180,22 @@ def resolve_candidate_clusters(wanted: int | str, layout: LabelLayout) -> int:
     return min(int(wanted), layout.n_clusters)
 
 
+def resolve_sampling(
+    wanted: str, clusterer: BalancedLabelClusterer, n_labels: int, device: torch.device
+) -> str:
+    """Choose the negatives. "auto" is "none" in the direct mode, and "dynamic" with clusters.
+
+    On a GPU, "auto" is "none" for any number of labels, unless the user has chosen the clusters.
+    """
+    if wanted != "auto":
+        return wanted
+    if type(clusterer) is not BalancedLabelClusterer:  # it may make any clusters
+        return "dynamic"
+    size = clusterer.max_cluster_size
+    is_direct = largest_cluster(size, n_labels) == 1
+    return "none" if is_direct or (device.type == "cuda" and size == "auto") else "dynamic"
+
+
 def seeded_clusterer(
     clusterer: BalancedLabelClusterer | None, seed: int, n_jobs: int | None
 ) -> BalancedLabelClusterer:
@@ -174,4 +205,5 @@ def seeded_clusterer(
         copied.random_state = seed
     if copied.n_jobs is None:
         copied.n_jobs = n_jobs
+    copied._validate_params()
     return copied

@@ -15,8 +15,9 @@ from skxmc._model.device import autocast
 from skxmc._model.layout import Positives
 from skxmc._model.network import LightXMLNetwork, Losses
 from skxmc._model.tokens import TokenBatch, TokenStore, ranges, training_batches
+from skxmc._training.adamw import RowAdamW, TableAdamW
 from skxmc._training.dropout import fast_dropout
-from skxmc._training.optim import RowAdamW, build_optimizers, clip_gradients, schedule_factor
+from skxmc._training.optim import build_optimizers, clip_gradients, schedule_factor
 from skxmc._training.settings import Settings
 from skxmc._utils.progress import progress_bar, show_line
 
@@ -47,6 +48,8 @@ class TrainingSet:
         self.device = device
         # Clusters to rank, (n_texts, n_candidate_clusters), if negatives are static.
         self.chosen: np.ndarray | None = None
+        # Representations, (n_texts, n_feature_layers * hidden), if the encoder is frozen.
+        self.features: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -59,17 +62,26 @@ class TrainingSet:
         text_of = np.repeat(np.arange(len(rows)), n_labels)
         return Positives(torch.from_numpy(text_of), torch.from_numpy(labels))
 
-    def batch(self, rows: np.ndarray) -> tuple[TokenBatch, Positives, torch.Tensor | None]:
-        """Move tokens, positive labels and chosen clusters of the texts `rows` to the device."""
-        tokens = self.tokens.batch(rows)
+    def batch(
+        self, rows: np.ndarray
+    ) -> tuple[TokenBatch | torch.Tensor, Positives, torch.Tensor | None]:
+        """Move tokens, positive labels and chosen clusters of the texts `rows` to the device.
+
+        If the encoder is frozen, representations are moved instead of tokens.
+        """
+        inputs: TokenBatch | torch.Tensor
+        if self.features is None:
+            inputs = self.tokens.batch(rows)
+        else:
+            inputs = torch.from_numpy(self.features[rows])
         positives = self.positives(rows)
         if self.device.type == "cuda":
-            tokens = tokens.pin()
+            inputs = inputs.pin() if isinstance(inputs, TokenBatch) else inputs.pin_memory()
             positives = Positives(*(t.pin_memory() for t in positives))
         chosen = None
         if self.chosen is not None:
             chosen = torch.from_numpy(self.chosen[rows]).to(self.device).long()
-        return tokens.to(self.device), positives.to(self.device), chosen
+        return inputs.to(self.device), positives.to(self.device), chosen
 
 
 class Trainer:
@@ -122,6 +134,9 @@ class Trainer:
             head_learning_rate=head_rate,
             weight_decay=settings.weight_decay,
         )
+        # In the direct mode the loss itself updates the label table, chunk by chunk.
+        *_, last = self.optimizers
+        self.table_optimizer = last if isinstance(last, TableAdamW) else None
         self.base_rates = [[g["lr"] for g in o.param_groups] for o in self.optimizers]
         self.scaler = torch.amp.GradScaler(
             data.device.type, enabled=settings.dtype == torch.float16
@@ -218,33 +233,39 @@ class Trainer:
         for optimizer, rates in zip(self.optimizers, self.base_rates, strict=True):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
-        tokens, positives, chosen = self.data.batch(rows)
+        inputs, positives, chosen = self.data.batch(rows)
         device = self.data.device
         with autocast(device, self.settings.dtype), fast_dropout(device, self.generator):
             losses = self.network.losses(
-                self.network.represent(tokens),
+                self.network.represent(inputs) if isinstance(inputs, TokenBatch) else inputs,
                 positives,
                 self.n_candidate_clusters,
                 chosen=chosen,
                 objective=self.objective,
+                update=None if self.table_optimizer is None else self.table_optimizer.update,
             )
         # Casts of weights are kept until the outermost autocast ends, which is that around `fit`.
         torch.clear_autocast_cache()
-        self.scaler.scale(losses.recall + losses.rank).backward()
-        for optimizer in self.optimizers:
+        loss = losses.recall + losses.rank
+        if loss.requires_grad:  # not if the label table is all that trains, which has its gradient
+            self.scaler.scale(loss).backward()
+        with_gradients = [o for o in self.optimizers if o is not self.table_optimizer]
+        for optimizer in with_gradients:
             if isinstance(optimizer, RowAdamW):
                 optimizer.coalesce()
             self.scaler.unscale_(optimizer)
         overflows = False
         if self.settings.max_grad_norm is not None:
-            norm = clip_gradients(self.optimizers, self.settings.max_grad_norm)
+            norm = clip_gradients(with_gradients, self.settings.max_grad_norm)
             # The scaler would skip only the optimizer whose own gradients overflowed, but clipping
             # has spoiled the gradients of the other one too.
             overflows = self.scaler.is_enabled() and not bool(norm.isfinite())
-        for optimizer in self.optimizers:
+        for optimizer in with_gradients:
             if not overflows:
                 self.scaler.step(optimizer)
             optimizer.zero_grad()
+        if self.table_optimizer is not None:
+            self.table_optimizer.step()
         self.scaler.update()
         return losses
 

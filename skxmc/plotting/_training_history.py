@@ -75,7 +75,7 @@ class TrainingHistoryDisplay:
     ...     "sentence-transformers/all-MiniLM-L6-v2", max_epochs=2, random_state=0
     ... )
     >>> display = TrainingHistoryDisplay.from_estimator(clf.fit(texts, tags))
-    >>> display.lines_["recall_loss"].get_xdata()
+    >>> display.lines_["rank_loss"].get_xdata()
     array([1., 2.])
     """
 

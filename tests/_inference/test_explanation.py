@@ -103,17 +103,16 @@ def test_explain_topk_describes_clusters_of_labels(kind):
 
 
 @pytest.mark.parametrize("kind", ["direct", "narrow direct"])
-def test_explain_topk_direct_mode_has_recall_score_only(kind):
+def test_explain_topk_direct_mode_has_rank_score_only(kind):
     clf = classifier(kind)
-    expected = recall_scores(clf, TEXT)
+    expected = copy.deepcopy(clf).set_params(n_candidate_clusters=30).decision_function([TEXT])
     explanation = clf.explain_topk(TEXT, 4)
     assert explanation.n_recalled is None
     for label in explanation.labels:
-        assert label.score == label.recall_score
-        cluster = clf.clusterer_.labels_[label.label]
-        assert label.score == pytest.approx(expected[cluster], abs=1e-6)
-        about_ranking = (label.rank_score, label.cluster, label.cluster_place, label.cluster_size)
-        assert about_ranking == (None,) * 4
+        assert label.score == label.rank_score
+        assert label.score == pytest.approx(expected[0, label.label], abs=1e-6)
+        about_recall = (label.recall_score, label.cluster, label.cluster_place, label.cluster_size)
+        assert about_recall == (None,) * 4
 
 
 def test_explain_topk_uses_names_of_labels():
@@ -136,7 +135,7 @@ def test_explain_topk_finds_nearest_labels_by_embedding(kind):
     clf = classifier(kind)
     network, clusters = clf.network_, clf.clusterer_.labels_
     if network.direct:
-        vectors = network.recall_head.weight.detach().numpy()[clusters]
+        vectors = network.label_table.by_label()[0].numpy()[clusters]
         others = np.zeros_like(clusters)
     else:
         slots = network.layout.slot_of.numpy()

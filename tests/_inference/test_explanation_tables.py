@@ -57,7 +57,7 @@ Nearest texts
 
 def test_explanation_direct_mode_prints_no_ranking_columns():
     lines = str(fitted("direct").explain_topk(TEXT, 2, n_neighbors=1)).split("\n")
-    assert lines[2] == "score = recall of the label, by the recall head (direct mode)"
+    assert lines[2] == "score = rank of the label, by the ranking head (direct mode)"
     assert lines[3] == "#  score  cosine  label"
     assert len(lines) == 4 + 2 * 2
     assert "None" not in "\n".join(lines)

@@ -48,7 +48,9 @@ def test_serving_copy_converts_linear_layers_and_shares_the_rest(clf):
         if isinstance(module, torch.nn.Linear)
         for part in ("weight", "bias")
     }
-    assert "recall_head.weight" in linear
+    assert "bottleneck.weight" in linear
+    if network.direct:  # which multiplies by the whole table
+        linear.add("label_table.weight")
     originals = dict(network.state_dict(keep_vars=True))
     for name, tensor in copied.state_dict(keep_vars=True).items():
         if name in linear:
@@ -73,10 +75,10 @@ def test_serving_copy_is_renewed_if_dtype_or_weights_change(clf):
     assert serving_copy(network, torch.float32) is not first
     first = serving_copy(network, torch.bfloat16)
     with torch.no_grad():
-        network.recall_head.bias[0] += 1
+        network.bottleneck.bias[0] += 1
     second = serving_copy(network, torch.bfloat16)
     assert second is not first
-    assert second.recall_head.bias[0] == network.recall_head.bias[0].bfloat16()
+    assert second.bottleneck.bias[0] == network.bottleneck.bias[0].bfloat16()
     state = {name: tensor + 1 for name, tensor in network.state_dict().items()}
     network.load_state_dict(state)
     assert serving_copy(network, torch.bfloat16) is not second
@@ -88,14 +90,14 @@ def test_serving_copy_is_renewed_if_weights_change_during_copy(clf, monkeypatch)
     def converting(*args):
         copied = converted(*args)
         with torch.no_grad():  # as another thread might
-            network.recall_head.bias[0] += 1
+            network.bottleneck.bias[0] += 1
         return copied
 
     with monkeypatch.context() as patch:
         patch.setattr(low_precision, "_converted", converting)
         serving_copy(network, torch.bfloat16)
     copied = serving_copy(network, torch.bfloat16)
-    assert copied.recall_head.bias[0] == network.recall_head.bias[0].bfloat16()
+    assert copied.bottleneck.bias[0] == network.bottleneck.bias[0].bfloat16()
 
 
 def test_serving_copy_of_model_loaded_in_inference_mode_predicts(tmp_path):
@@ -132,7 +134,7 @@ def test_set_params_precision_after_fit_changes_prediction_only(clf):
     assert likeness(in_bf16, in_fp32) > 0.99
     clf.set_params(precision="fp32")
     np.testing.assert_array_equal(clf.decision_function(X).toarray(), in_fp32)
-    assert clf.network_.recall_head.weight.dtype == torch.float32
+    assert clf.network_.bottleneck.weight.dtype == torch.float32
 
 
 def test_int8_scores_correlate_with_fp32(clf):
@@ -144,11 +146,11 @@ def test_int8_scores_correlate_with_fp32(clf):
     quantized = serving_copy(clf.network_, torch.int8)
     kept = [type(m) for m in quantized.modules() if type(m) is torch.nn.Linear]
     assert not kept
-    assert clf.network_.recall_head.weight.dtype == torch.float32  # the original is unchanged
+    assert clf.network_.bottleneck.weight.dtype == torch.float32  # the original is unchanged
 
 
 def test_int8_copy_has_a_scale_per_label():
-    network = copy.deepcopy(fitted("direct").network_)
+    network = copy.deepcopy(fitted().network_)
     with torch.no_grad():
         network.recall_head.weight[0] *= 1000
     weight = network.recall_head.weight.detach()

@@ -185,7 +185,7 @@ def test_fit_encoder_that_sees_padding_warns(tmp_path):
 
 def test_check_representations_sound_encoder_does_not_warn():
     clf = fitted()
-    check_representations(clf.network_.encoder, clf.tokenizer_, 2, name="mine")
+    check_representations(clf.network_.encoder, clf.tokenizer_, 2, "cls", name="mine")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from network_reference import (
     as_positives,
     cluster_logits,
     clusters_to_rank,
+    every_label_loss,
     label_logit,
     losses_in_python,
     make_features,
@@ -238,19 +239,19 @@ def test_scores_of_text_alone_equal_scores_in_batch(path):
 # ---------------------------------------------------------------- direct mode
 
 
-def test_network_direct_mode_has_recall_head_only():
+def test_network_direct_mode_ranks_every_label():
     network, features = make_network(np.array([2, 0, 3, 1])).eval(), make_features(3)
     assert network.direct
     names = {name.split(".")[0] for name in network.state_dict()}
-    assert names == {"feature_mean", "recall_head"}  # no ranking head
+    assert names == {"feature_mean", "bottleneck", "label_table"}  # no recall head
     positives = as_positives([[0, 3], [], [2]])
     losses = network.losses(features, positives, 2)
-    recall, _, _ = losses_in_python(network, features, [[0, 3], [], [2]], 2)
-    assert losses.recall.item() == pytest.approx(recall, rel=1e-5)
-    assert losses.rank.item() == 0
+    rank = every_label_loss(network, features, [[0, 3], [], [2]])
+    assert losses.rank.item() == pytest.approx(rank, rel=1e-5)
+    assert losses.recall.item() == 0
     labels, scores = network.scores(features, 4)
     for e, row, of_row in zip(features, labels.tolist(), scores.tolist(), strict=True):
-        of_label = {i: sigmoid(cluster_logits(network, e)[c]) for i, c in enumerate([2, 0, 3, 1])}
+        of_label = {label: sigmoid(label_logit(network, e, label)) for label in range(4)}
         assert dict(zip(row, of_row, strict=True)) == pytest.approx(of_label, rel=1e-5)
         assert of_row == sorted(of_row, reverse=True)
 

@@ -26,7 +26,7 @@ from classifier_fixtures import (
 from sklearn.base import clone
 
 from skxmc import LightXMLClassifier
-from skxmc._storage.pickling import current_params, network_state
+from skxmc._storage.pickling import ADDED_PARAMS, current_params, network_state
 
 X, Y = dataset()
 
@@ -216,4 +216,23 @@ def test_current_params_of_earlier_version_drop_removed_parameters():
     gone = {"loss_reduction": "mean", "label_moments": "full"}
     for old, precision in ((None, "bf16"), ("int8", "int8")):
         params = current_params({**given, **gone, "prediction_precision": old})
-        assert params == {**given, "precision": precision}
+        assert params == {**given, "precision": precision, **ADDED_PARAMS}
+
+
+def test_unpickled_direct_model_of_earlier_version_predicts_the_same():
+    """Its recall head scored the labels, without a bottleneck, and was given bottleneck_dim=256."""
+    clf = make_classifier("direct", bottleneck_dim=None).fit(X, Y)
+    state = clf.__getstate__()
+    network = state["network_"]
+    weights = dict(network["weights"])
+    weights["recall_head.weight"] = weights.pop("label_table.weight")[:-1]
+    weights["recall_head.bias"] = weights.pop("label_table.bias")[:-1, 0]
+    settings = {**network["settings"], "bottleneck_dim": 256}
+    del settings["pooling"]
+    for name in ("pooling", "freeze_encoder"):
+        del state[name]
+    state["network_"] = {**network, "weights": weights, "settings": settings}
+    old = LightXMLClassifier.__new__(LightXMLClassifier)
+    old.__setstate__(state)
+    assert_same_predictions(old, clf)
+    assert_same_predictions(pickle.loads(pickle.dumps(old)), clf)

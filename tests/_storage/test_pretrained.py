@@ -60,8 +60,8 @@ def test_from_pretrained_smaller_dtype_predicts_alike(mode, dtype, tolerance, tm
     assert np.abs(found - expected).max() > 0
     np.testing.assert_allclose(found, expected, atol=tolerance)
     stored = load_file(content(tmp_path) / "weights.safetensors")
-    assert stored["recall_head.bias"].dtype == torch.float16
-    heads = ["recall_head.weight"] + ["label_table.weight"] * (mode == "two-stage")
+    assert stored["bottleneck.bias"].dtype == torch.float16
+    heads = ["label_table.weight"] + ["recall_head.weight"] * (mode == "two-stage")
     for name in heads:
         assert stored[name].dtype == getattr(torch, dtype), name
     for name, weight in twin.network_.state_dict().items():

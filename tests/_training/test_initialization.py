@@ -114,8 +114,8 @@ def test_start_at_random_does_not_depend_on_labels(y):
 def test_start_at_priors_direct_mode_biases_are_log_odds(y):
     network = make_network(cluster_of=np.array([7, 6, 5, 4, 3, 2, 1, 0]))
     start_at_priors(network, y)
-    recall = network.recall_head.bias.detach().sigmoid().numpy()
-    np.testing.assert_allclose(recall[::-1], y.toarray().mean(axis=0), atol=0.004)
+    odds = network.label_table.by_label()[1].sigmoid().numpy()
+    np.testing.assert_allclose(odds[::-1], y.toarray().mean(axis=0), atol=0.004)
 
 
 # ---------------------------------------------------------------- centroids
@@ -237,18 +237,24 @@ def test_start_at_centroids_wide_bottleneck_gives_same_scores(features, y):
 
 def test_start_at_centroids_direct_mode_ranks_labels(features, y):
     network = start(features, y, cluster_of=np.array([7, 6, 5, 4, 3, 2, 1, 0]))
-    recall = torch.from_numpy(features) - network.feature_mean
-    recall = network.recall_head(recall).detach().numpy()
+    weight, bias = network.label_table.by_label()
+    z = network.bottleneck(torch.from_numpy(features) - network.feature_mean)
+    logits = (z @ weight.T + bias).detach().numpy()
     for label in (1, 2, 3):
         has_it = y.toarray()[:, label] > 0
-        assert recall[has_it, 7 - label].mean() > recall[~has_it, 7 - label].mean() + 1
-    assert not network.recall_head.weight[[0, 1, 2]].any()  # labels without a text
+        assert logits[has_it, 7 - label].mean() > logits[~has_it, 7 - label].mean() + 1
+    assert not weight[[0, 1, 2]].any()  # labels without a text
 
 
-def test_start_at_centroids_direct_mode_uses_direct_components(features, y, monkeypatch):
-    monkeypatch.setattr(initialization, "DIRECT_COMPONENTS", 3)
-    network = start(features, y, cluster_of=np.arange(8))
-    assert torch.linalg.matrix_rank(network.recall_head.weight.detach()) == 3
+def test_start_at_centroids_without_bottleneck_gives_same_scores(features, y, monkeypatch):
+    """The rows of the dense head are the embeddings times the bottleneck."""
+    monkeypatch.setattr(initialization, "MAX_COMPONENTS", 3)
+    dense = start(features, y, cluster_of=np.arange(8), bottleneck_dim=None)
+    low = start(features, y, cluster_of=np.arange(8), bottleneck_dim=3)
+    assert torch.linalg.matrix_rank(dense.label_table.weight.detach()) == 3
+    with torch.no_grad():
+        scores = [network.scores(torch.from_numpy(features), 8) for network in (dense, low)]
+    torch.testing.assert_close(*scores, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("difference", [0, 1e-7, 1e-5, 1e-3])
@@ -282,8 +288,7 @@ def test_start_at_centroids_one_text_gives_finite_weights():
 def test_start_at_centroids_same_seed_gives_same_weights(features, y, monkeypatch):
     first, again = start(features, y), start(features, y)
     for name, value in first.state_dict().items():
-        if name != "recall_head.weight" or not first.direct:
-            assert torch.equal(value, again.state_dict()[name]), name
+        assert torch.equal(value, again.state_dict()[name]), name
     monkeypatch.setattr(initialization, "MAX_TEXTS", 100)
     first, again, other = (start(features, y, seed=seed) for seed in (0, 0, 1))
     assert torch.equal(first.label_table.weight, again.label_table.weight)

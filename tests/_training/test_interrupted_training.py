@@ -120,10 +120,17 @@ def test_fit_ctrl_c_before_training_leaves_estimator_unchanged(monkeypatch):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals need POSIX")
-def test_fit_real_ctrl_c_leaves_a_fitted_classifier():
+def test_fit_real_ctrl_c_leaves_a_fitted_classifier(monkeypatch):
     clf = make_classifier(max_epochs=10_000)
-    timer = threading.Timer(1.0, signal.raise_signal, [signal.SIGINT])
-    timer.start()
+    timer = threading.Timer(0.5, signal.raise_signal, [signal.SIGINT])
+    train_step = trainer.Trainer.train_step
+
+    def step(self, rows, factor):
+        if self.step == 0:
+            timer.start()
+        return train_step(self, rows, factor)
+
+    monkeypatch.setattr(trainer.Trainer, "train_step", step)
     with pytest.warns(UserWarning, match="interrupted after"):
         clf.fit(X, Y)
     timer.join()

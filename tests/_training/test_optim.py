@@ -10,7 +10,8 @@ from training_fixtures import CPU, WORDS, sparse_rows
 from skxmc._model.encoder import load_encoder, use_sparse_embedding
 from skxmc._model.network import LightXMLNetwork
 from skxmc._training import optim
-from skxmc._training.optim import RowAdamW, build_optimizers, clip_gradients, schedule_factor
+from skxmc._training.adamw import RowAdamW, TableAdamW
+from skxmc._training.optim import build_optimizers, clip_gradients, schedule_factor
 
 # ---------------------------------------------------------------- groups
 
@@ -69,12 +70,17 @@ def test_build_optimizers_weights_have_their_decay_and_rate(tiny_encoder, family
 
 
 @pytest.mark.parametrize("sparse_words", [False, True])
-def test_build_optimizers_direct_mode_has_no_label_table(tiny_encoder, sparse_words):
+def test_build_optimizers_direct_mode_has_optimizer_of_table(tiny_encoder, sparse_words):
     network = make_network(tiny_encoder(), cluster_of=(0, 1, 2), sparse_words=sparse_words)
-    dense, *by_rows = build_optimizers(network, **RATES)
+    dense, *by_rows, of_table = build_optimizers(network, **RATES)
     found = groups_by_name(network, dense)
-    assert found["recall_head.weight"] == (1e-3, 0.3)
-    assert found["recall_head.bias"] == (1e-3, 0.0)
+    assert found["bottleneck.weight"] == (1e-3, 0.3)
+    assert found["bottleneck.bias"] == (1e-3, 0.0)
+    assert isinstance(of_table, TableAdamW)
+    assert groups_by_name(network, of_table) == {
+        "label_table.weight": (1e-3, 0.3),
+        "label_table.bias": (1e-3, 0.0),
+    }
     assert len(by_rows) == sparse_words
     for optimizer in by_rows:
         assert groups_by_name(network, optimizer) == {WORDS: (1e-4, 0.3)}

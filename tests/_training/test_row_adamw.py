@@ -7,8 +7,8 @@ import pytest
 import torch
 from training_fixtures import sparse_rows
 
-from skxmc._training import optim
-from skxmc._training.optim import RowAdamW
+from skxmc._training import adamw as adamw_module
+from skxmc._training.adamw import RowAdamW
 
 LR, DECAY = 0.01, 0.1
 N_ROWS, N_COLUMNS, DIM = 6, 12, 4
@@ -19,9 +19,9 @@ WAYS = ["by index", "in parts", "in place", "compact", "compact in parts"]
 def way(request, monkeypatch):
     """Set up each way to update: all rows at once, two at a time, in place, compact moments."""
     if request.param.endswith("in parts"):
-        monkeypatch.setattr(optim, "ENTRIES_BLOCK", 2 * N_COLUMNS)
+        monkeypatch.setattr(adamw_module, "ENTRIES_BLOCK", 2 * N_COLUMNS)
     elif request.param == "in place":
-        monkeypatch.setattr(optim, "MIN_LONG_ROW", 1)
+        monkeypatch.setattr(adamw_module, "MIN_LONG_ROW", 1)
     return request.param
 
 
@@ -251,7 +251,7 @@ def test_row_adamw_only_long_rows_update_in_place(monkeypatch, n_columns, compac
 
 @pytest.mark.parametrize(("entries", "sizes"), [(24, [2, 2, 1]), (35, [2, 2, 1]), (5, [1] * 5)])
 def test_row_adamw_blocks_have_as_many_rows_as_fit_cache(monkeypatch, tables, entries, sizes):
-    monkeypatch.setattr(optim, "ENTRIES_BLOCK", entries)
+    monkeypatch.setattr(adamw_module, "ENTRIES_BLOCK", entries)
     optimizer = make_optimizer(tables)
     parts = []
     monkeypatch.setattr(optimizer, "_update", lambda *args: parts.append(args))

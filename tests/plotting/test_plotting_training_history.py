@@ -62,10 +62,10 @@ def test_history_display_without_validation_draws_two_panels():
         display.plot(panels=["valid_p_at_5"])
 
 
-def test_history_display_direct_mode_draws_recall_loss_alone():
+def test_history_display_direct_mode_draws_rank_loss_alone():
     display = TrainingHistoryDisplay.from_estimator(fitted("direct"))
-    assert list(display.lines_) == ["recall_loss", "learning_rate"]
-    assert shown(display, "recall_loss") == [e["loss"] for e in fitted("direct").history_]
+    assert list(display.lines_) == ["rank_loss", "learning_rate"]
+    assert shown(display, "rank_loss") == [e["loss"] for e in fitted("direct").history_]
 
 
 def test_history_display_static_negatives_names_stages():

@@ -1,0 +1,122 @@
+"""Scores of every label: the loss of the direct mode, and the best labels of a text.
+
+Autograd would keep tensors of shape (texts, labels). Here the labels are scored chunk by chunk. The
+gradient of a chunk is computed by hand, passed on and forgotten, so the memory that it takes does
+not depend on the number of labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from skxmc._model.layout import Positives
+
+# Maximum number of logits of a chunk in training. With 32 texts, these are 8,192 labels.
+TRAINING_BLOCK = 1 << 18
+# Maximum number of logits of a chunk in prediction, where nothing else is computed from them.
+PREDICTION_BLOCK = 1 << 22
+
+# Takes the labels of a chunk, and the gradients of their embeddings (n, d) and biases (n,).
+Update = Callable[[slice, torch.Tensor, torch.Tensor], object]
+
+
+def full_label_loss(
+    z: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    positives: Positives,
+    update: Update | None = None,
+) -> torch.Tensor:
+    """Compute the binary cross-entropy of all labels: the sum over labels, the mean over texts.
+
+    Parameters
+    ----------
+    z : Tensor of shape (B, d)
+        Bottleneck states. They get a gradient from autograd.
+    weight, bias : Tensor of shape (L, d) and (L,)
+        Embeddings and biases. They get no gradient from autograd.
+    positives : Positives
+        The positive labels.
+    update : callable, optional
+        Function that takes the gradients of a chunk of labels. It may change the chunk of `weight`
+        and `bias` in place, because no later chunk depends on it.
+
+    Returns
+    -------
+    Tensor of shape ()
+        In float32, or float64 if z is in float64.
+    """
+    loss: torch.Tensor = _FullLabelLoss.apply(z, weight, bias, positives, update)
+    return loss
+
+
+class _FullLabelLoss(torch.autograd.Function):
+    """The loss, whose gradient by a logit is (sigmoid(logit) - target) / B."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        z: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        positives: Positives,
+        update: Update | None,
+    ) -> torch.Tensor:
+        precise = torch.promote_types(z.dtype, torch.float32)
+        z_gradient = torch.zeros_like(z, dtype=precise)
+        loss = z_gradient.new_zeros(())
+        for labels in _chunks(len(bias), len(z), TRAINING_BLOCK):
+            embeddings, biases = weight[labels].to(z.dtype), bias[labels]
+            logits = (z @ embeddings.T).to(precise).add_(biases)
+            place = positives.labels - labels.start
+            is_inside = (place >= 0) & (place < len(biases))
+            entry = positives.rows, place.clamp(0, len(biases) - 1)
+            loss += F.softplus(logits).sum() - (logits[entry] * is_inside).sum()
+            gradient = logits.sigmoid_().index_put_(entry, -is_inside.to(precise), accumulate=True)
+            gradient /= len(z)
+            z_gradient += gradient.to(z.dtype) @ embeddings
+            if update is not None:
+                of_weight = (gradient.T.to(z.dtype) @ z).to(precise)
+                update(labels, of_weight, gradient.sum(0))
+        ctx.save_for_backward(z_gradient.to(z.dtype))
+        return loss / len(z)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (z_gradient,) = ctx.saved_tensors
+        return z_gradient * gradients[0].to(z_gradient.dtype), None, None, None, None
+
+
+def best_labels(
+    z: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, k: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Find the k labels with the highest logits.
+
+    Returns
+    -------
+    labels : Tensor of shape (B, k), int64
+        The best first.
+    logits : Tensor of shape (B, k), float32
+    """
+    best: tuple[torch.Tensor, torch.Tensor] | None = None
+    for labels in _chunks(len(bias), len(z), PREDICTION_BLOCK):
+        logits = (z @ weight[labels].to(z.dtype).T).float() + bias[labels]
+        logits, found = logits.topk(min(k, logits.shape[1]), dim=1)
+        found += labels.start
+        if best is not None:
+            logits, found = torch.cat([best[0], logits], dim=1), torch.cat([best[1], found], dim=1)
+            logits, place = logits.topk(min(k, logits.shape[1]), dim=1)
+            found = found.gather(1, place)
+        best = logits, found
+    assert best is not None
+    return best[1], best[0]
+
+
+def _chunks(n_labels: int, n_texts: int, max_logits: int) -> Iterator[slice]:
+    """Cut the labels into chunks of at most `max_logits` logits."""
+    size = max(1, max_logits // max(1, n_texts))
+    return (slice(start, min(start + size, n_labels)) for start in range(0, n_labels, size))
