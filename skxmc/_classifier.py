@@ -123,8 +123,9 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     lr_schedule : {"linear", "cosine", "constant"}, default="linear"
         Fall of the learning rates to 0 after the warm-up. "constant" keeps them.
     max_grad_norm : float or None, default=None
-        Maximum norm of the gradient of all weights together. Losses are sums over labels, so norms
-        of hundreds are usual. Adam does not need clipping.
+        Maximum norm of the gradient of all weights together, except the label embeddings in the
+        direct mode. Losses are sums over labels, so norms of hundreds are usual. Adam does not need
+        clipping.
     swa_start : int or None, default=None
         Epoch, counted from 0, from which weights are averaged (stochastic weight averaging). Use it
         with ``lr_schedule="constant"``: falling rates have the same effect. None does not average.

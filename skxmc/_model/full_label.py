@@ -15,8 +15,10 @@ import torch.nn.functional as F
 
 from skxmc._model.layout import Positives
 
-# Maximum number of logits of a chunk in training. With 32 texts, these are 8,192 labels.
+# Maximum number of logits of a chunk in training, on a CPU and elsewhere. With 32 texts, the first
+# are 8,192 labels, which stay in the cache. A GPU has no use for small chunks.
 TRAINING_BLOCK = 1 << 18
+GPU_BLOCK = 1 << 24
 # Maximum number of logits of a chunk in prediction, where nothing else is computed from them.
 PREDICTION_BLOCK = 1 << 22
 
@@ -69,7 +71,8 @@ class _FullLabelLoss(torch.autograd.Function):
         precise = torch.promote_types(z.dtype, torch.float32)
         z_gradient = torch.zeros_like(z, dtype=precise)
         loss = z_gradient.new_zeros(())
-        for labels in _chunks(len(bias), len(z), TRAINING_BLOCK):
+        block = TRAINING_BLOCK if z.device.type == "cpu" else GPU_BLOCK
+        for labels in _chunks(len(bias), len(z), block):
             embeddings, biases = weight[labels].to(z.dtype), bias[labels]
             logits = (z @ embeddings.T).to(precise).add_(biases)
             place = positives.labels - labels.start

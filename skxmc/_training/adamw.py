@@ -189,7 +189,7 @@ class TableAdamW(torch.optim.Optimizer):
                     [first],
                     [second],
                     [],
-                    [torch.tensor(float(state["n_steps"]), device=parameter.device)],
+                    [torch.full((), float(state["n_steps"]), device=parameter.device)],
                     fused=True,
                     amsgrad=False,
                     beta1=BETAS[0],
