@@ -2,8 +2,8 @@
 How large should the bottleneck be?
 ===================================
 
-With two stages, each label has an embedding of ``bottleneck_dim`` numbers. These embeddings decide
-the size of the model. ``GridSearchCV`` searches for a good value.
+Each label has an embedding of ``bottleneck_dim`` numbers. These embeddings decide the size of the
+model. ``GridSearchCV`` searches for a good value.
 """
 
 # %%
