@@ -37,6 +37,14 @@ def test_fit_frozen_encoder_keeps_its_weights_and_trains_heads(mode):
     assert all(p.requires_grad for p in clf.network_.parameters())
 
 
+def test_fit_frozen_encoder_has_no_moments_of_its_weights(trainers):
+    make_classifier("direct", freeze_encoder=True, max_epochs=1).fit(X, Y)
+    (trainer,) = trainers
+    trained = {id(p) for o in trainer.optimizers for g in o.param_groups for p in g["params"]}
+    names = {name for name, p in trainer.network.named_parameters() if id(p) in trained}
+    assert {name.split(".")[0] for name in names} == {"bottleneck", "label_table"}
+
+
 @pytest.mark.parametrize("epochs", [1, 5])
 def test_fit_frozen_encoder_trains_on_representations_computed_once(monkeypatch, epochs):
     rows = []
