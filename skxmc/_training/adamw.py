@@ -18,6 +18,27 @@ MIN_LONG_ROW = 4096
 ENTRIES_BLOCK = 1 << 19
 
 
+def _fused_adamw(group: dict[str, Any], *tensors: list[torch.Tensor]) -> None:
+    """Update tensors in place: weights, gradients, both moments and the numbers of steps before."""
+    weights, gradients, first, second, n_steps = tensors
+    adamw(
+        weights,
+        gradients,
+        first,
+        second,
+        [],
+        n_steps,
+        fused=True,
+        amsgrad=False,
+        beta1=BETAS[0],
+        beta2=BETAS[1],
+        lr=group["lr"],
+        weight_decay=group["weight_decay"],
+        eps=EPS,
+        maximize=False,
+    )
+
+
 class RowAdamW(torch.optim.Optimizer):
     """AdamW for tables with sparse gradients, which updates only rows that have a gradient.
 
@@ -125,22 +146,7 @@ class RowAdamW(torch.optim.Optimizer):
         weights, first, second = ([v[row] for row in taken] for v in self.views[table])
         torch._foreach_mul_(second, self._fading(state, rows).tolist())
         n_steps = list(torch.full((len(taken),), state["n_steps"] - 1.0).unbind(0))
-        adamw(
-            weights,
-            list(gradient.unbind(0)),
-            first,
-            second,
-            [],
-            n_steps,
-            fused=True,
-            amsgrad=False,
-            beta1=BETAS[0],
-            beta2=BETAS[1],
-            lr=group["lr"],
-            weight_decay=group["weight_decay"],
-            eps=EPS,
-            maximize=False,
-        )
+        _fused_adamw(group, weights, list(gradient.unbind(0)), first, second, n_steps)
 
 
 class TableAdamW(torch.optim.Optimizer):
@@ -183,29 +189,15 @@ class TableAdamW(torch.optim.Optimizer):
             state = self.state[parameter]
             first, second = state["first"][labels], state["second"][labels]
             if first.dtype == torch.float32:
-                adamw(
-                    [parameter[labels]],
-                    [gradient],
-                    [first],
-                    [second],
-                    [],
-                    [torch.full((), float(state["n_steps"]), device=parameter.device)],
-                    fused=True,
-                    amsgrad=False,
-                    beta1=BETAS[0],
-                    beta2=BETAS[1],
-                    lr=group["lr"],
-                    weight_decay=group["weight_decay"],
-                    eps=EPS,
-                    maximize=False,
-                )
+                n_steps = torch.full((), float(state["n_steps"]), device=parameter.device)
+                _fused_adamw(group, [parameter[labels]], [gradient], [first], [second], [n_steps])
                 continue
-            n_steps = state["n_steps"] + 1
+            step = state["n_steps"] + 1
             mean = first.float().lerp_(gradient, 1 - BETAS[0])
             first.copy_(mean)
             second.lerp_(gradient.square().mean(1, keepdim=True), 1 - BETAS[1])
-            root = second.sqrt().div_(math.sqrt(1 - BETAS[1] ** n_steps)).add_(EPS)
-            step_size = group["lr"] / (1 - BETAS[0] ** n_steps)
+            root = second.sqrt().div_(math.sqrt(1 - BETAS[1] ** step)).add_(EPS)
+            step_size = group["lr"] / (1 - BETAS[0] ** step)
             parameter[labels].mul_(1 - group["lr"] * group["weight_decay"]).addcdiv_(
                 mean, root.expand_as(mean), value=-step_size
             )
