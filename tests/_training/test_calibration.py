@@ -93,6 +93,14 @@ def test_calibrate_heads_of_other_labels_become_priors(started):
     assert mean_loss(network, batches, settings) == pytest.approx(priors)
 
 
+@pytest.mark.parametrize(("max_logits", "expected"), [(1 << 24, 120), (300, 10), (1, 1)])
+def test_noisy_texts_many_labels_take_fewer_texts(make_trainer, monkeypatch, max_logits, expected):
+    monkeypatch.setattr(calibration, "MAX_LOGITS", max_logits)
+    trainer = make_trainer(direct=True)  # 30 labels
+    batches = noisy_texts(trainer.network, trainer.data, trainer.settings)
+    assert sum(len(batch.rows) for batch in batches) == expected
+
+
 def test_mean_loss_is_the_same_at_each_call_and_leaves_generators(started):
     network, batches, settings = started
     before = torch.get_rng_state()

@@ -224,6 +224,21 @@ def test_start_at_priors_bottleneck_is_as_small_as_linear_layer(y):
     assert 0.8 < largest * DIM**0.5 <= 1
 
 
+def test_start_at_centroids_noise_adds_to_variance_of_components(features, y):
+    clean = start(features, y).bottleneck.weight.detach().numpy()
+    noise = 3 * np.random.default_rng(1).normal(size=(50, DIM)).astype(np.float32)
+    network = make_network()
+    start_at_priors(network, y)
+    start_at_centroids(
+        network, y, lambda rows: features[rows], np.random.default_rng(0), noise=noise
+    )
+    noisy = network.bottleneck.weight.detach().numpy()
+    np.testing.assert_allclose(np.abs(cosines(noisy, clean)), 1, atol=1e-4)  # the same axes
+    axes = clean / np.linalg.norm(clean, axis=1, keepdims=True)
+    variance = np.linalg.norm(clean, axis=1) ** -2.0 + np.square(noise @ axes.T).mean(axis=0)
+    np.testing.assert_allclose(np.linalg.norm(noisy, axis=1), variance**-0.5, rtol=1e-3)
+
+
 def test_start_at_centroids_wide_bottleneck_gives_same_scores(features, y):
     network, exact = start(features, y, bottleneck_dim=25), start(features, y, bottleneck_dim=DIM)
     assert label_rows(network).shape == (8, 25)
