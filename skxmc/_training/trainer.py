@@ -255,7 +255,7 @@ class Trainer:
                 optimizer.coalesce()
             self.scaler.unscale_(optimizer)
         overflows = False
-        if self.settings.max_grad_norm is not None:
+        if with_gradients and self.settings.max_grad_norm is not None:
             norm = clip_gradients(with_gradients, self.settings.max_grad_norm)
             # The scaler would skip only the optimizer whose own gradients overflowed, but clipping
             # has spoiled the gradients of the other one too.
@@ -266,7 +266,8 @@ class Trainer:
             optimizer.zero_grad()
         if self.table_optimizer is not None:
             self.table_optimizer.step()
-        self.scaler.update()
+        if with_gradients:
+            self.scaler.update()
         return losses
 
     def _average_weights(self) -> None:

@@ -90,8 +90,11 @@ def test_fit_frozen_encoder_lowers_the_loss(sampling):
     assert ranking[-1]["loss"] < 0.98 * ranking[0]["loss"]
 
 
-def test_fit_frozen_encoder_without_bottleneck_trains_table_alone():
-    clf = make_classifier("direct", freeze_encoder=True, bottleneck_dim=None).fit(X, Y)
+@pytest.mark.parametrize("max_grad_norm", [None, 1.0])
+def test_fit_frozen_encoder_without_bottleneck_trains_table_alone(max_grad_norm):
+    """No gradient is left to clip then, because the loss itself updates the table."""
+    params = {"bottleneck_dim": None, "max_grad_norm": max_grad_norm}
+    clf = make_classifier("direct", freeze_encoder=True, **params).fit(X, Y)
     assert clf.history_[1]["loss"] < clf.history_[0]["loss"]
 
 
