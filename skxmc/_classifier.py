@@ -21,6 +21,7 @@ from skxmc._inference.explain import explain
 from skxmc._inference.explanation import TopKExplanation
 from skxmc._inference.low_precision import serving_copy
 from skxmc._inference.predictor import Predictor, check_scores
+from skxmc._inference.short_list import short_list
 from skxmc._input.folds import of_labels, warn_if_cut
 from skxmc._input.per_label import LabelTexts
 from skxmc._input.split import check_held_out, split_texts
@@ -29,6 +30,7 @@ from skxmc._input.validation import check_labels, check_texts, names_labels
 from skxmc._model.device import resolve_device, resolve_precision, with_advice_on_memory
 from skxmc._model.encoder_check import check_length
 from skxmc._model.fitted import Model
+from skxmc._model.full_label import best_labels
 from skxmc._model.pooling import POOLINGS
 from skxmc._model.seeds import training_mode
 from skxmc._storage.pickling import current_params, network_from_state, network_state
@@ -147,6 +149,10 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         then depend a little on the other texts of the batch.
     device : str, default="auto"
         Device such as "cuda", "cuda:1", "mps" or "cpu". "auto" is a GPU if there is one.
+    label_search : {"exact", "approximate"}, default="exact"
+        Search of the best labels in the direct mode on a CPU. "approximate" scores only labels with
+        embeddings near the best ones, which pays from about a million labels. The first prediction
+        clusters the embeddings. See :doc:`/guide/large_label_sets`.
     threshold : float, default=0.5
         Lowest score of a label that `predict` returns.
     memory : str, path, joblib.Memory or None, default=None
@@ -262,6 +268,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "precision": [StrOptions({"auto", "fp32", "bf16", "fp16", "int8"})],
         "device": [str],
+        "label_search": [StrOptions({"exact", "approximate"})],
         "threshold": [Interval(Real, 0, 1, closed="both")],
         "memory": [str, os.PathLike, HasMethods(["cache"]), None],
         "checkpoint_dir": [str, os.PathLike, None],
@@ -282,6 +289,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         "prediction_batch_size",
         "precision",
         "device",
+        "label_search",
         "threshold",
     )
 
@@ -319,6 +327,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         n_iter_no_change: int = 3,
         precision: str = "auto",
         device: str = "auto",
+        label_search: str = "exact",
         threshold: float = 0.5,
         memory: str | os.PathLike[str] | Memory | None = None,
         checkpoint_dir: str | os.PathLike[str] | None = None,
@@ -356,6 +365,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         self.n_iter_no_change = n_iter_no_change
         self.precision = precision
         self.device = device
+        self.label_search = label_search
         self.threshold = threshold
         self.memory = memory
         self.checkpoint_dir = checkpoint_dir
@@ -633,8 +643,10 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         check_length(
             model.network.encoder, model.tokenizer, self.max_length, name=os.fspath(self.encoder)
         )
+        network = serving_copy(model.network, dtype, device)
+        exact = self.label_search == "exact" or device.type != "cpu" or not network.direct
         return Predictor(
-            network=serving_copy(model.network, dtype, device),
+            network=network,
             tokenizer=model.tokenizer,
             max_length=int(self.max_length),
             n_candidate_clusters=resolve_candidate_clusters(
@@ -643,6 +655,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
             batch_size=int(self.prediction_batch_size),
             device=device,
             dtype=dtype,
+            search=best_labels if exact else short_list(network).best_labels,
         )
 
     def _prediction_device(self) -> torch.device:

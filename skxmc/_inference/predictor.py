@@ -14,6 +14,7 @@ from skxmc._input.sparse import row_of_entry
 from skxmc._model.defaults import torch_defaults
 from skxmc._model.device import autocast, is_out_of_memory
 from skxmc._model.encoder_check import check_ids
+from skxmc._model.full_label import LabelSearch, best_labels
 from skxmc._model.network import LightXMLNetwork
 from skxmc._model.tokens import TokenBatch, TokenStore, prediction_batches, ranges, tokenize
 from skxmc._utils.warnings import warn_user
@@ -62,6 +63,8 @@ class Predictor:
     device : torch.device
     dtype : torch.dtype
         Precision of matrix products, int8 if linear layers are quantized.
+    search : callable, default=best_labels
+        Function that finds the best labels in the direct mode.
     """
 
     network: LightXMLNetwork
@@ -71,6 +74,7 @@ class Predictor:
     batch_size: int
     device: torch.device
     dtype: torch.dtype
+    search: LabelSearch = best_labels
 
     def top_k(self, texts: Texts, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return columns (n, k) int64 and scores (n, k) float32 of the k best labels, best first.
@@ -83,8 +87,7 @@ class Predictor:
         scores = np.empty((len(texts), k), dtype=np.float32)
 
         def best(batch: TokenBatch) -> tuple[torch.Tensor, torch.Tensor]:
-            labels, values = self.network.scores(self.network.represent(batch), n_clusters)
-            return best_first(labels, values, k)
+            return best_first(*self._candidates(batch, n_clusters), k)
 
         for rows, (labels, values) in self.results(texts, best):
             columns[rows], scores[rows] = labels, values
@@ -101,7 +104,7 @@ class Predictor:
         n_clusters = self._clusters_for(top_k)
 
         def candidates(batch: TokenBatch) -> tuple[torch.Tensor, torch.Tensor]:
-            labels, values = self.network.scores(self.network.represent(batch), n_clusters)
+            labels, values = self._candidates(batch, n_clusters)
             if top_k is not None:
                 labels, values = best_first(labels, values, top_k)
             by_label = labels.argsort(dim=1)
@@ -184,6 +187,10 @@ class Predictor:
             found = rank_of[text_of, cluster_of[true.indices]]
             counts += np.bincount(found, minlength=layout.n_clusters)
         return counts
+
+    def _candidates(self, batch: TokenBatch, n_clusters: int) -> tuple[torch.Tensor, torch.Tensor]:
+        features = self.network.represent(batch)
+        return self.network.scores(features, n_clusters, self.search)
 
     def _clusters_for(self, k: int | None) -> int:
         """Return the number of clusters to recall: b, or more if k labels need more.

@@ -24,6 +24,10 @@ PREDICTION_BLOCK = 1 << 22
 
 # Takes the labels of a chunk, and the gradients of their embeddings (n, d) and biases (n,).
 Update = Callable[[slice, torch.Tensor, torch.Tensor], object]
+# Finds the best labels, with the arguments and results of `best_labels`.
+LabelSearch = Callable[
+    [torch.Tensor, torch.Tensor, torch.Tensor, int], tuple[torch.Tensor, torch.Tensor]
+]
 
 
 def full_label_loss(

@@ -20,7 +20,7 @@ from skxmc._model.encoder import (
     use_fast_attention,
     use_sparse_embedding,
 )
-from skxmc._model.full_label import Update, best_labels, full_label_loss
+from skxmc._model.full_label import LabelSearch, Update, best_labels, full_label_loss
 from skxmc._model.layout import (
     Candidates,
     LabelLayout,
@@ -315,9 +315,14 @@ class LightXMLNetwork(nn.Module):
         return of_listed, bias, of_chosen
 
     def scores(
-        self, features: torch.Tensor, n_candidate_clusters: int
+        self,
+        features: torch.Tensor,
+        n_candidate_clusters: int,
+        search: LabelSearch = best_labels,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Score the labels of the best clusters: sigmoid(E_l . z) * sigmoid(g_cluster(l)).
+
+        In the direct mode, `search` finds the best labels.
 
         Returns
         -------
@@ -326,15 +331,20 @@ class LightXMLNetwork(nn.Module):
         scores : Tensor of shape (B, m), float32
             Positive scores, 0 in slots without a label.
         """
-        parts = self.score_parts(features, n_candidate_clusters)
+        parts = self.score_parts(features, n_candidate_clusters, search)
         return parts.labels.flatten(1), parts.scores().flatten(1)
 
-    def score_parts(self, features: torch.Tensor, n_candidate_clusters: int) -> ScoreParts:
+    def score_parts(
+        self,
+        features: torch.Tensor,
+        n_candidate_clusters: int,
+        search: LabelSearch = best_labels,
+    ) -> ScoreParts:
         """Score the best clusters by the recall head, and their labels by the ranking head."""
         recall_features, rank_features = self._head_inputs(features)
         if self.direct:
             z, (weight, bias) = self.bottleneck(rank_features), self.label_table.by_label()
-            chosen, logits = best_labels(z, weight, bias, n_candidate_clusters)
+            chosen, logits = search(z, weight, bias, n_candidate_clusters)
             rank = logits[:, :, None].sigmoid()
             labels = self.layout.labels_of[chosen]
             return ScoreParts(chosen, labels, torch.ones_like(rank), rank)

@@ -229,7 +229,7 @@ def test_unpickled_direct_model_of_earlier_version_predicts_the_same():
     weights["recall_head.bias"] = weights.pop("label_table.bias")[:-1, 0]
     settings = {**network["settings"], "bottleneck_dim": 256}
     del settings["pooling"]
-    for name in ("pooling", "freeze_encoder"):
+    for name in ADDED_PARAMS:
         del state[name]
     state["network_"] = {**network, "weights": weights, "settings": settings}
     old = LightXMLClassifier.__new__(LightXMLClassifier)
