@@ -165,9 +165,9 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         returns it at once.
     checkpoint_every : int, default=1000
         Number of steps between two checkpoints. There is one after each epoch too. A checkpoint
-        takes the disk space of three models, because it holds the moments of AdamW. Above 100
-        million entries of label embeddings it takes half of this. Averaging and early stopping add
-        one model each.
+        takes the disk space of three models, because it holds the moments of AdamW. Label
+        embeddings have fewer moments in the direct mode, and above 100 million entries. Averaging
+        and early stopping add one model each.
     warm_start : bool, default=False
         Whether to go on from the weights of the previous fit. Training has a copy of them, so
         memory holds both until `fit` returns, and predictions use the old ones. Other

@@ -132,10 +132,10 @@ def print_profile(step: Step, n_steps: int) -> None:
         "backward": (torch.Tensor, "backward"),
         "AdamW": (trainer.optimizers[0], "step"),
         "RowAdamW: label table, words": (trainer.optimizers[1], "step"),
-        "TableAdamW, in the losses": (trainer.table_optimizer, "update"),
+        "TableRMSprop, in the losses": (trainer.table_optimizer, "update"),
     }
     if trainer.table_optimizer is None:
-        del parts["TableAdamW, in the losses"]
+        del parts["TableRMSprop, in the losses"]
     times: dict[str, list[float]] = {name: [] for name in parts}
     with contextlib.ExitStack() as stack:
         for name, (owner, method) in parts.items():

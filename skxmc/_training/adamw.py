@@ -1,4 +1,4 @@
-"""AdamW for tables: by rows with sparse gradients, or by chunks of labels."""
+"""AdamW for tables with sparse gradients."""
 
 from __future__ import annotations
 
@@ -8,35 +8,12 @@ from typing import Any
 import torch
 from torch.optim.adamw import adamw
 
-from skxmc._model.network import LabelTable
-
 BETAS = (0.9, 0.999)
 EPS = 1e-8
 # Minimum number of entries per row to update each row as a tensor of its own on a CPU.
 MIN_LONG_ROW = 4096
 # Entries to update at once on a CPU. They take 2 MB, so intermediate results stay in the cache.
 ENTRIES_BLOCK = 1 << 19
-
-
-def _fused_adamw(group: dict[str, Any], *tensors: list[torch.Tensor]) -> None:
-    """Update tensors in place: weights, gradients, both moments and the numbers of steps before."""
-    weights, gradients, first, second, n_steps = tensors
-    adamw(
-        weights,
-        gradients,
-        first,
-        second,
-        [],
-        n_steps,
-        fused=True,
-        amsgrad=False,
-        beta1=BETAS[0],
-        beta2=BETAS[1],
-        lr=group["lr"],
-        weight_decay=group["weight_decay"],
-        eps=EPS,
-        maximize=False,
-    )
 
 
 class RowAdamW(torch.optim.Optimizer):
@@ -146,63 +123,19 @@ class RowAdamW(torch.optim.Optimizer):
         weights, first, second = ([v[row] for row in taken] for v in self.views[table])
         torch._foreach_mul_(second, self._fading(state, rows).tolist())
         n_steps = list(torch.full((len(taken),), state["n_steps"] - 1.0).unbind(0))
-        _fused_adamw(group, weights, list(gradient.unbind(0)), first, second, n_steps)
-
-
-class TableAdamW(torch.optim.Optimizer):
-    """AdamW that updates the labels of a chunk in place as soon as their gradient is known.
-
-    Parameters
-    ----------
-    table : LabelTable
-        Table with one label per cluster.
-    lr, weight_decay : float
-        As in AdamW. Biases do not decay.
-    is_compact : bool
-        Whether the moments of the embeddings take 2 bytes per entry instead of 8. Then the first
-        moment is in bfloat16, and a label has one second moment, that of its entries' mean square.
-    """
-
-    def __init__(
-        self, table: LabelTable, *, lr: float, weight_decay: float, is_compact: bool
-    ) -> None:
-        groups = [
-            {"params": [table.weight], "weight_decay": weight_decay},
-            {"params": [table.bias], "weight_decay": 0.0},
-        ]
-        super().__init__(groups, {"lr": lr})
-        for parameter in (table.weight, table.bias):
-            is_embedding = is_compact and parameter is table.weight
-            dtype = torch.bfloat16 if is_embedding else torch.float32
-            n_rows, n_columns = parameter.shape
-            self.state[parameter] = {
-                "first": torch.zeros_like(parameter, dtype=dtype, requires_grad=False),
-                "second": parameter.new_zeros(n_rows, 1 if is_embedding else n_columns),
-                "n_steps": 0,
-            }
-
-    @torch.no_grad()
-    def update(self, labels: slice, of_weight: torch.Tensor, of_bias: torch.Tensor) -> None:
-        """Update embeddings and biases of `labels` by their gradients of the current step."""
-        for group, gradient in zip(self.param_groups, (of_weight, of_bias[:, None]), strict=True):
-            (parameter,) = group["params"]
-            state = self.state[parameter]
-            first, second = state["first"][labels], state["second"][labels]
-            if first.dtype == torch.float32:
-                n_steps = torch.full((), float(state["n_steps"]), device=parameter.device)
-                _fused_adamw(group, [parameter[labels]], [gradient], [first], [second], [n_steps])
-                continue
-            step = state["n_steps"] + 1
-            mean = first.float().lerp_(gradient, 1 - BETAS[0])
-            first.copy_(mean)
-            second.lerp_(gradient.square().mean(1, keepdim=True), 1 - BETAS[1])
-            root = second.sqrt().div_(math.sqrt(1 - BETAS[1] ** step)).add_(EPS)
-            step_size = group["lr"] / (1 - BETAS[0] ** step)
-            parameter[labels].mul_(1 - group["lr"] * group["weight_decay"]).addcdiv_(
-                mean, root.expand_as(mean), value=-step_size
-            )
-
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """End a step, in which `update` has updated all labels."""
-        for state in self.state.values():
-            state["n_steps"] += 1
+        adamw(
+            weights,
+            list(gradient.unbind(0)),
+            first,
+            second,
+            [],
+            n_steps,
+            fused=True,
+            amsgrad=False,
+            beta1=BETAS[0],
+            beta2=BETAS[1],
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=EPS,
+            maximize=False,
+        )

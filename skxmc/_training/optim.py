@@ -9,10 +9,11 @@ import torch
 
 from skxmc._model.encoder import sparse_embedding
 from skxmc._model.network import LightXMLNetwork
-from skxmc._training.adamw import BETAS, EPS, RowAdamW, TableAdamW
+from skxmc._training.adamw import BETAS, EPS, RowAdamW
+from skxmc._training.table_rmsprop import TableRMSprop
 
-# Maximum number of entries of a label table with full moments, which then take 0.8 GB. Larger
-# tables have compact moments, which take a quarter of that.
+# Maximum number of entries of a label table with full moments, which then take 0.8 GB, in the
+# two-stage mode. Larger tables have compact moments, which take a quarter of that.
 MAX_FULL_ENTRIES = 100_000_000
 
 
@@ -25,7 +26,7 @@ def build_optimizers(
 ) -> list[torch.optim.Optimizer]:
     """Build the optimizers of all weights, with a separate learning rate for the heads.
 
-    The last is a `TableAdamW` in the direct mode.
+    In the direct mode, the last is a `TableRMSprop`.
 
     Weight decay applies to all weights except biases and layer norms (the paper's sentence states
     the opposite). These have one dimension, except some biases of XLNet.
@@ -53,14 +54,8 @@ def build_optimizers(
     if row_groups:
         optimizers.append(RowAdamW(row_groups))
     if network.direct:
-        table = network.label_table
         optimizers.append(
-            TableAdamW(
-                table,
-                lr=head_learning_rate,
-                weight_decay=weight_decay,
-                is_compact=table.weight.numel() > MAX_FULL_ENTRIES,
-            )
+            TableRMSprop(network.label_table, lr=head_learning_rate, weight_decay=weight_decay)
         )
     return optimizers
 

@@ -15,10 +15,11 @@ from skxmc._model.device import autocast
 from skxmc._model.layout import Positives
 from skxmc._model.network import LightXMLNetwork, Losses
 from skxmc._model.tokens import TokenBatch, TokenStore, ranges, training_batches
-from skxmc._training.adamw import RowAdamW, TableAdamW
+from skxmc._training.adamw import RowAdamW
 from skxmc._training.dropout import fast_dropout
 from skxmc._training.optim import build_optimizers, clip_gradients, schedule_factor
 from skxmc._training.settings import Settings
+from skxmc._training.table_rmsprop import TableRMSprop
 from skxmc._utils.progress import progress_bar, show_line
 
 # Reading the loss waits for the GPU, so the progress bar shows it only after so many steps.
@@ -136,7 +137,7 @@ class Trainer:
         )
         # In the direct mode the loss itself updates the label table, chunk by chunk.
         *_, last = self.optimizers
-        self.table_optimizer = last if isinstance(last, TableAdamW) else None
+        self.table_optimizer = last if isinstance(last, TableRMSprop) else None
         self.base_rates = [[g["lr"] for g in o.param_groups] for o in self.optimizers]
         self.scaler = torch.amp.GradScaler(
             data.device.type, enabled=settings.dtype == torch.float16

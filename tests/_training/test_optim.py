@@ -10,8 +10,9 @@ from training_fixtures import CPU, WORDS, sparse_rows
 from skxmc._model.encoder import load_encoder, use_sparse_embedding
 from skxmc._model.network import LightXMLNetwork
 from skxmc._training import optim
-from skxmc._training.adamw import RowAdamW, TableAdamW
+from skxmc._training.adamw import RowAdamW
 from skxmc._training.optim import build_optimizers, clip_gradients, schedule_factor
+from skxmc._training.table_rmsprop import TableRMSprop
 
 # ---------------------------------------------------------------- groups
 
@@ -76,7 +77,7 @@ def test_build_optimizers_direct_mode_has_optimizer_of_table(tiny_encoder, spars
     found = groups_by_name(network, dense)
     assert found["bottleneck.weight"] == (1e-3, 0.3)
     assert found["bottleneck.bias"] == (1e-3, 0.0)
-    assert isinstance(of_table, TableAdamW)
+    assert isinstance(of_table, TableRMSprop)
     assert groups_by_name(network, of_table) == {
         "label_table.weight": (1e-3, 0.3),
         "label_table.bias": (1e-3, 0.0),
