@@ -147,6 +147,10 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         it fast, else fp32. You can set another precision for prediction after `fit`. "int8"
         quantizes the linear layers in prediction, on a CPU only, and trains like "auto". Scores
         then depend a little on the other texts of the batch.
+    label_precision : {"fp32", "bf16"}, default="fp32"
+        Precision in which the direct mode keeps the label embeddings while it trains. "bf16" halves
+        their memory, and rounds at random so that small updates count on average. It does not go
+        with `swa_start`. The fitted embeddings are in fp32.
     device : str, default="auto"
         Device such as "cuda", "cuda:1", "mps" or "cpu". "auto" is a GPU if there is one.
     label_search : {"exact", "approximate"}, default="exact"
@@ -267,6 +271,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "precision": [StrOptions({"auto", "fp32", "bf16", "fp16", "int8"})],
+        "label_precision": [StrOptions({"fp32", "bf16"})],
         "device": [str],
         "label_search": [StrOptions({"exact", "approximate"})],
         "threshold": [Interval(Real, 0, 1, closed="both")],
@@ -326,6 +331,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 3,
         precision: str = "auto",
+        label_precision: str = "fp32",
         device: str = "auto",
         label_search: str = "exact",
         threshold: float = 0.5,
@@ -364,6 +370,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.precision = precision
+        self.label_precision = label_precision
         self.device = device
         self.label_search = label_search
         self.threshold = threshold

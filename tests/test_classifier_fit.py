@@ -309,6 +309,7 @@ def test_classifier_defaults_have_documented_values():
         "pooling": "auto",
         "negative_sampling": "auto",
         "freeze_encoder": False,
+        "label_precision": "fp32",
         "label_search": "exact",
         "dropout": "auto",
         "encoder_dropout": "auto",

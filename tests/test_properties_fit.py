@@ -59,6 +59,7 @@ WRONG = {
         "pooling": NAMED,
         "bottleneck_dim": wrong_int(1, None),
         "freeze_encoder": FLAG,
+        "label_precision": NAMED,
         "label_search": NAMED,
         "negative_sampling": NAMED,
         "head_init": NAMED,
@@ -266,6 +267,7 @@ LEGAL = {
     "bottleneck_dim": whole(1, 20) | st.just(True) | st.none(),
     "negative_sampling": st.sampled_from(["auto", "none", "dynamic", "static"]),
     "freeze_encoder": st.booleans(),
+    "label_precision": st.sampled_from(["fp32", "bf16"]),
     "label_search": st.sampled_from(["exact", "approximate"]),
     "batch_size": whole(1, 20) | st.just(10**30),
     "prediction_batch_size": whole(1, 20) | st.just(10**30),
@@ -294,6 +296,8 @@ LEGAL = {
 def test_fit_any_legal_parameters_give_sound_model(mode, params, drawn):
     texts, y = dataset()
     assert set(params) <= set(WRONG[LightXMLClassifier])
+    if params["swa_start"] is not None:
+        params["label_precision"] = "fp32"  # they exclude each other
     clf = make_classifier(mode, max_epochs=1, **params).fit(texts[:6], y[:6])
     assert_sound_predictions(clf, drawn[0], 5)
 

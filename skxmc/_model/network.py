@@ -88,6 +88,10 @@ class LabelTable(nn.Module):
         bias = F.embedding(clusters, self.bias, sparse=True)
         return weight.unflatten(1, (-1, self.dim)), bias
 
+    def convert(self, dtype: torch.dtype) -> None:
+        """Convert the embeddings to `dtype`. Biases stay in float32."""
+        self.weight.data = self.weight.data.to(dtype)
+
     def by_label(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return embeddings (L, d) and biases (L,) of clusters of one label, without a copy."""
         return self.weight.detach()[:-1], self.bias.detach()[:-1, 0]

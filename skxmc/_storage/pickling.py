@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 RENAMED_PARAMS = {"head_start": "head_init"}
 DROPPED_PARAMS = ("prediction_precision", "loss_reduction", "label_moments")
 # Parameters that they lack, with the values that do what they did.
-ADDED_PARAMS = {"pooling": "cls", "freeze_encoder": False, "label_search": "exact"}
+ADDED_PARAMS = {
+    "pooling": "cls",
+    "freeze_encoder": False,
+    "label_precision": "fp32",
+    "label_search": "exact",
+}
 
 
 def current_params(params: dict[str, Any]) -> dict[str, Any]:

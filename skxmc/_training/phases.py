@@ -65,6 +65,8 @@ class Training:
         self.network = model.network
         self.data = TrainingSet(tokens, data.y, settings.device)
         self.settings = settings
+        if self.network.direct:
+            self.network.label_table.convert(settings.label_dtype)
         self.validate = make_validator(model, data.held_out, settings)
         self.checkpoint = checkpoint
         self.new_trainer = functools.partial(
@@ -120,6 +122,7 @@ class Training:
                 self.finished += self._history_of(self.trainer)
                 self.trainer = None
                 self.stage += 1
+            self.network.label_table.convert(torch.float32)
             self.checkpoint.save(self.model, self.history, None)
         except KeyboardInterrupt:
             if self.trainer is not None:
@@ -130,6 +133,7 @@ class Training:
             )
             return False
         finally:
+            self.network.label_table.convert(torch.float32)
             self.network.requires_grad_(True)
             self.network.eval()
         return True

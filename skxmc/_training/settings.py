@@ -70,6 +70,7 @@ class Settings:
     # Computation.
     device: torch.device
     dtype: torch.dtype
+    label_dtype: torch.dtype  # of the embeddings of labels, while the direct mode trains
     prediction_batch_size: int
     prediction_dtype: torch.dtype
     seed: int
@@ -105,7 +106,8 @@ def resolve_settings(
     Raises
     ------
     ValueError
-        If this machine does not have the device, or the device cannot compute in the precision.
+        If this machine does not have the device, or the device cannot compute in the precision,
+        or if parameters exclude each other.
 
     Warns
     -----
@@ -123,6 +125,11 @@ def resolve_settings(
             f"swa_start={quoted(given['swa_start'])} is not reached in epochs 0 to "
             f"{max_epochs - 1}, so no weights are averaged. Lower swa_start, or set "
             "swa_start=None.",
+        )
+    if given["swa_start"] is not None and given["label_precision"] == "bf16":
+        raise ValueError(
+            "swa_start averages weights over steps, and label_precision='bf16' would round the "
+            "averages. Set label_precision='fp32' or swa_start=None."
         )
     memory = given["memory"]
     if isinstance(memory, str | os.PathLike):
@@ -155,6 +162,7 @@ def resolve_settings(
         "n_iter_no_change": given["n_iter_no_change"] if given["early_stopping"] else None,
         "device": device,
         "dtype": resolve_precision("auto" if precision == "int8" else precision, device),
+        "label_dtype": torch.bfloat16 if given["label_precision"] == "bf16" else torch.float32,
         "prediction_dtype": resolve_precision(precision, device),
         "seed": seed,
     }

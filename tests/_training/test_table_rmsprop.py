@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from skxmc._model.network import LabelTable
-from skxmc._training.table_rmsprop import TableRMSprop
+from skxmc._training.table_rmsprop import TableRMSprop, round_at_random
 
 N_LABELS, DIM, N_STEPS = 11, 6, 5
 RATE, DECAY = 0.05, 0.3
@@ -86,3 +86,43 @@ def test_table_rmsprop_leaves_the_row_without_labels():
     before = table.weight[-1].clone()
     train(table)
     assert torch.equal(table.weight[-1], before)
+
+
+# ---------------------------------------------------------------- bfloat16
+
+
+def test_round_at_random_gives_neighbors_and_is_right_on_average():
+    exact = torch.randn(200, generator=torch.Generator().manual_seed(0))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        rounded = round_at_random(exact.repeat(4000, 1)).float()
+    low, high = rounded.amin(0), rounded.amax(0)
+    assert ((low <= exact) & (exact <= high)).all()
+    assert ((rounded == low) | (rounded == high)).all()
+    assert (high - low <= exact.abs() / 64).all()  # bfloat16 has 7 bits after the first
+    assert ((rounded.mean(0) - exact).abs() <= 0.05 * (high - low)).all()
+
+
+def test_round_at_random_keeps_numbers_that_bfloat16_has():
+    exact = torch.tensor([0.0, 1.0, -2.5, 3e38, -1e-38])
+    rounded = exact.bfloat16()
+    assert torch.equal(round_at_random(rounded.float()), rounded)
+
+
+def test_table_rmsprop_bfloat16_small_steps_count_on_average():
+    """Each step is a hundredth of the distance of two numbers, which rounding would lose."""
+    table = LabelTable(400, 1, 50)
+    torch.nn.init.ones_(table.weight)
+    table.convert(torch.bfloat16)
+    optimizer = TableRMSprop(table, lr=1e-4, weight_decay=0.0)
+    ones = torch.ones(400, 50), torch.ones(400)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for _ in range(100):
+            optimizer.update(slice(0, 400), *ones)
+            optimizer.step()
+    weight, _ = table.by_label()
+    assert weight.dtype == torch.bfloat16
+    assert optimizer.state[table.weight]["second"].dtype == torch.float32
+    assert float(weight.float().mean()) == pytest.approx(0.99, abs=3e-4)
+    assert table.bias.dtype == torch.float32
