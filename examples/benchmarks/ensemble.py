@@ -24,6 +24,7 @@ from skxmc.datasets import load_icd10cm
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--encoder", default=MINILM)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--single", type=int, default=200, help="texts to predict one at a time")
     parser.add_argument("--texts", type=int, default=3000, help="texts to train language on")
@@ -37,7 +38,7 @@ def main() -> None:
     data = load_icd10cm(chapters=arguments.chapters)
     X, y = data.X_train, data.y_train
     few = slice(arguments.texts)
-    language = LightXMLClassifier(MINILM, max_epochs=1, random_state=0, device="cpu")
+    language = LightXMLClassifier(arguments.encoder, max_epochs=1, random_state=0, device="cpu")
     members = {"words": OmikujiClassifier().fit(X, y), "language": language.fit(X[few], y[few])}
     frozen = [(name, FrozenEstimator(member)) for name, member in members.items()]
     learned = LightXMLEnsemble(frozen, fusion="learned", random_state=0)

@@ -41,13 +41,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--bare", choices=["converted", "autocast"], default="converted")
     parser.add_argument("--pairs", type=int, default=30)
+    parser.add_argument("--single", type=int, default=400, help="texts to predict one at a time")
     parser.add_argument("--quick", action="store_true")
     return parser.parse_args()
 
 
 def main() -> None:
     arguments = parse()
-    n_pairs, n_single = (5, 50) if arguments.quick else (arguments.pairs, 400)
+    if arguments.quick:
+        arguments.pairs, arguments.single = 5, 50
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     device = resolve_device(arguments.device)
@@ -80,16 +82,16 @@ def main() -> None:
     batch = tokens.batch(np.arange(arguments.batch)).to(device)
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
     times = time_in_turn(
-        lambda: encode(inputs), lambda: predictor.top_k(tokens, 5), n_pairs, device
+        lambda: encode(inputs), lambda: predictor.top_k(tokens, 5), arguments.pairs, device
     )
-    print(f"\nbatch {arguments.batch} x {arguments.tokens} tokens, {n_pairs} pairs")
+    print(f"\nbatch {arguments.batch} x {arguments.tokens} tokens, {arguments.pairs} pairs")
     report(times, "throughput, fraction of the bare encoder's:", times[:, 0] / times[:, 1])
 
     texts = load_icd10cm().X_test
     for n_joined in (1, 16):  # short texts, and texts of maximum length
         joined = [" ".join(texts[i : i + n_joined]) for i in range(0, len(texts), n_joined)]
         lengths = [len(ids) for ids in tokenizer(joined, truncation=True)["input_ids"]]
-        one_at_a_time(clf, encode, tokenizer, joined, n_single, device)
+        one_at_a_time(clf, encode, tokenizer, joined, arguments.single, device)
         print(f"texts of {np.median(np.minimum(lengths, arguments.tokens)):.0f} tokens (median)")
 
 
