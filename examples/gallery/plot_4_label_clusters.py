@@ -27,6 +27,7 @@ for label in (clusterer.labels_ == clusterer.n_clusters_ - 1).nonzero()[0]:
 # %%
 # In a classifier
 # ---------------
+# Only the heads are trained here, which takes seconds.
 
 from skxmc.plotting import LabelClustersDisplay, RecallCeilingDisplay
 
@@ -35,7 +36,8 @@ clf = LightXMLClassifier(
     clusterer=BalancedLabelClusterer(max_cluster_size=16),
     n_candidate_clusters=16,
     max_length=32,
-    max_epochs=2,
+    freeze_encoder=True,
+    max_epochs=4,
     random_state=0,
 )
 clf.fit(data.X_train, data.y_train)
