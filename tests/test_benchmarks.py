@@ -133,6 +133,14 @@ def names_of_rows(shown):
     return [line.split("|")[1].strip() for line in shown.splitlines() if line.startswith("| ")]
 
 
+def test_training_benchmark_times_texts_of_data_set(data_set, run):
+    options = ["--clusters", "0", "--growth", "0", "0", "--precision", "fp32", "--pairs", "2"]
+    shown = run(["training.py", "--data", data_set, *options, "--batch", "2", "--tokens", "16"])
+    assert "L = 12, C = 0" in shown
+    assert "(mean) tokens" in shown
+    assert "throughput, fraction of the bare encoder's:" in shown
+
+
 @pytest.mark.filterwarnings("ignore:Too few held-out texts")
 def test_accuracy_benchmark_prints_words_language_and_both(data_set, run):
     shown = run(["accuracy.py", data_set, *SETTINGS, "--exponents", "0.5"])

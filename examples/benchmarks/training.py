@@ -2,7 +2,8 @@
 
 python examples/benchmarks/training.py [--quick] [--device cuda --encoder bert-base ...]
 
-"Bare" is the same encoder alone on the same batches, with forward, backward and AdamW steps.
+"Bare" is the same encoder alone on the same batches, with forward, backward and AdamW steps. Texts
+and labels are random, with texts of the same length. With `--data`, they are those of a data set.
 """
 
 import argparse
@@ -13,9 +14,11 @@ import gc
 from unittest import mock
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from _common import (
     LABEL_MOMENTS,
+    MINILM,
     describe_machine,
     load_shape,
     memory_of,
@@ -30,9 +33,11 @@ from _common import (
 
 from skxmc import LightXMLClassifier
 from skxmc._model.device import autocast, resolve_device
-from skxmc._model.encoder import dropout_rates, set_dropout
+from skxmc._model.encoder import dropout_rates, load_encoder, set_dropout
+from skxmc._model.tokens import TokenStore, tokenize, training_batches
 from skxmc._training.settings import resolve_settings
 from skxmc._training.trainer import Trainer, TrainingSet
+from skxmc.datasets import load_icd10cm, load_xmc
 
 CANDIDATE_LABELS = 1984  # 32 clusters of 62
 
@@ -42,6 +47,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--encoder", choices=["minilm", "bert-base"], default="minilm")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="bf16")
+    parser.add_argument("--data", help="a folder that load_xmc reads, or icd10cm, for MiniLM")
     parser.add_argument("--labels", type=int, default=500_000)
     parser.add_argument("--clusters", type=int, default=8192, help="0: rank every label")
     parser.add_argument("--dim", type=int, default=400, help="size of the label embeddings")
@@ -62,23 +68,34 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def load_texts(data: str, n_tokens: int) -> tuple[TokenStore, sp.csr_array]:
+    """Tokenize the training texts of a data set for MiniLM, with their labels."""
+    found = load_icd10cm() if data == "icd10cm" else load_xmc(data)
+    tokens = tokenize(load_encoder(MINILM).tokenizer, list(found.X_train), n_tokens)
+    return tokens, sp.csr_array(found.y_train)
+
+
 class Step:
     """Training step of LightXML, which takes the next batch at each call."""
 
-    def __init__(self, arguments: argparse.Namespace, encoder: torch.nn.Module, n_labels: int):
+    def __init__(
+        self,
+        arguments: argparse.Namespace,
+        encoder: torch.nn.Module,
+        n_labels: int,
+        texts: tuple[TokenStore, sp.csr_array] | None = None,
+    ):
         rng = np.random.default_rng(0)
         self.device = resolve_device(arguments.device)
         n_clusters = arguments.clusters or n_labels
         network = random_network(
             copy.deepcopy(encoder), n_labels, n_clusters, arguments.dim, self.device
         )
-        n_texts = 64 * arguments.batch
-        vocab = encoder.config.vocab_size
-        data = TrainingSet(
-            random_texts(n_texts, arguments.tokens, vocab, rng),
-            random_labels(n_texts, n_labels, 5, rng),
-            self.device,
-        )
+        if texts is None:
+            n_texts, vocab = 64 * arguments.batch, encoder.config.vocab_size
+            tokens = random_texts(n_texts, arguments.tokens, vocab, rng)
+            texts = tokens, random_labels(n_texts, n_labels, 5, rng)
+        data = TrainingSet(*texts, self.device)
         params = {
             **LightXMLClassifier().get_params(deep=False),
             "batch_size": arguments.batch,
@@ -87,10 +104,10 @@ class Step:
             "precision": arguments.precision,
         }
         use_label_moments(arguments.label_moments)
-        settings = resolve_settings(params, n_texts=n_texts, n_labels=n_labels, seed=0)
+        settings = resolve_settings(params, n_texts=len(data), n_labels=n_labels, seed=0)
         self.trainer = Trainer(network, data, settings, rng)
         network.train()
-        self.batches = np.arange(n_texts).reshape(-1, arguments.batch)
+        self.batches = training_batches(data.tokens.lengths, arguments.batch, rng)
         self.n_done = 0
 
     def __call__(self) -> None:
@@ -163,12 +180,17 @@ def main() -> None:
     encoder = load_shape(arguments.encoder)
     if arguments.encoder_dropout is not None:
         set_dropout(encoder, dict.fromkeys(dropout_rates(encoder), arguments.encoder_dropout))
-    step = Step(arguments, encoder, arguments.labels)
+    texts, n_tokens = None, str(arguments.tokens)
+    if arguments.data:
+        texts = load_texts(arguments.data, arguments.tokens)
+        arguments.labels = texts[1].shape[1]
+        n_tokens = f"{texts[0].lengths.mean():.1f} (mean)"
+    step = Step(arguments, encoder, arguments.labels, texts)
     print(describe_machine(step.device, step.trainer.settings.dtype))
     print(
         f"{arguments.encoder}, L = {arguments.labels:,}, C = {arguments.clusters:,}, "
         f"b = {step.trainer.n_candidate_clusters}, d = {arguments.dim}, "
-        f"batch {arguments.batch} x {arguments.tokens} tokens, {arguments.pairs} pairs"
+        f"batch {arguments.batch} x {n_tokens} tokens, {arguments.pairs} pairs"
     )
     if arguments.profile:
         print_profile(step, arguments.pairs)
