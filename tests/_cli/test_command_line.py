@@ -326,28 +326,26 @@ def test_command_help_imports_nothing_slow():
 # ---------------------------------------------------------------------- processes
 
 
-def test_processes_train_predict_evaluate_agree_on_text_files(tmp_path):
+def test_process_trains_what_predict_and_evaluate_read_from_text_files(tmp_path, capsys):
     """They run on the simplest of the layouts."""
     texts, y = make_xmc(48, 10, random_state=0)
     rows = [" ".join(f"tag{label}" for label in y[[row]].indices) for row in range(48)]
     for part, of_part in (("train", slice(40)), ("test", slice(40, 48))):
         write(tmp_path / f"{part}_texts.txt", lines(texts[of_part]))
         write(tmp_path / f"{part}_labels.txt", lines(rows[of_part]))
-    reports = []
-    for arguments in (
-        train_arguments(tmp_path, tmp_path / "model", "--json"),
-        ["predict", tmp_path / "model", tmp_path / "test_texts.txt", "--json", "-k", 3],
-        ["evaluate", tmp_path / "model", tmp_path, "--json"],
-    ):
-        with process(*arguments) as command:
-            out, err = command.communicate()
-            assert command.returncode == 0, err
-            reports.append(out)
-    assert json.loads(reports[0])["texts"] == 40
-    found = [json.loads(line)["labels"] for line in reports[1].splitlines()]
+    model, test_texts = tmp_path / "model", tmp_path / "test_texts.txt"
+    with process(*train_arguments(tmp_path, model, "--json")) as command:
+        out, err = command.communicate()
+        assert command.returncode == 0, err
+    assert json.loads(out)["texts"] == 40
+    code, out, err = run_main(capsys, "predict", model, test_texts, "--json", "-k", 3)
+    assert code == 0, err
+    found = [json.loads(line)["labels"] for line in out.splitlines()]
     truth = [row.split() for row in rows[40:]]
     hits = [np.isin(*pair).mean() for pair in zip(found, truth, strict=True)]
-    assert json.loads(reports[2])["P@3"] == pytest.approx(np.mean(hits))
+    code, out, err = run_main(capsys, "evaluate", model, tmp_path, "--json")
+    assert code == 0, err
+    assert json.loads(out)["P@3"] == pytest.approx(np.mean(hits))
 
 
 def test_predict_chunk_size_1_answers_each_line_until_ctrl_c(model):
