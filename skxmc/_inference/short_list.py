@@ -20,11 +20,8 @@ from skxmc._model.full_label import best_labels
 from skxmc._model.network import LightXMLNetwork
 from skxmc._model.tokens import ranges
 
-# Mean number of labels per cluster. Larger clusters have fewer centers to read, but more labels
-# that do not score high.
-CLUSTER_SIZE = 32
 # Number of clusters whose labels are scored per text.
-N_PROBED = 512
+N_PROBED = 256
 # Rows per center that a k-means is fitted to.
 ROWS_PER_CENTER = 16
 # Labels to assign to centers at once.
@@ -38,24 +35,18 @@ class ShortList:
     ----------
     weight, bias : Tensor of shape (L, d) and (L,)
         Embeddings and biases of the labels, on a CPU.
-    cluster_size : int, default=CLUSTER_SIZE
-        Mean number of labels per cluster. No cluster has more than twice as many.
     n_probed : int, default=N_PROBED
-        Number of clusters whose labels are scored per text.
+        Number of clusters whose labels are scored per text. Clusters have such a size that a text
+        reads about as many centers as labels.
     """
 
     def __init__(
-        self,
-        weight: torch.Tensor,
-        bias: torch.Tensor,
-        *,
-        cluster_size: int = CLUSTER_SIZE,
-        n_probed: int = N_PROBED,
+        self, weight: torch.Tensor, bias: torch.Tensor, *, n_probed: int = N_PROBED
     ) -> None:
         self.n_probed = n_probed
         vectors = np.empty((len(bias), weight.shape[1] + 1), dtype=np.float32)
         vectors[:, :-1], vectors[:, -1] = weight.float(), bias
-        cluster_of = _cluster(vectors, cluster_size)
+        cluster_of = _cluster(vectors, max(1, round(math.sqrt(len(vectors) / n_probed))))
         by_cluster = np.argsort(cluster_of, kind="stable")
         self.sizes = np.bincount(cluster_of)
         self.starts = np.cumsum(self.sizes) - self.sizes

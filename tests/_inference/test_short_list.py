@@ -14,7 +14,7 @@ from skxmc._model.full_label import best_labels
 
 X, Y = dataset()
 N_GROUPS, DIM = 200, 8
-SIZES = {"cluster_size": 16, "n_probed": 64}
+N_PROBED = 64  # clusters of 14 labels on average
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +36,13 @@ def states():
 
 @pytest.fixture(scope="module")
 def clusters(table):
-    return ShortList(*table, **SIZES)
+    return ShortList(*table, n_probed=N_PROBED)
 
 
 def test_short_list_every_label_is_in_one_cluster_of_limited_size(table, clusters):
     assert sorted(clusters.by_cluster.tolist()) == list(range(len(table[1])))
     assert clusters.sizes.min() > 0
-    assert clusters.sizes.max() <= 2 * SIZES["cluster_size"]
+    assert clusters.sizes.max() <= 2 * 14
     assert clusters.sizes.sum() == len(table[1])
 
 
@@ -68,7 +68,7 @@ def test_short_list_finds_nearly_all_of_the_best_labels(table, clusters, states)
 
 
 def test_short_list_reads_a_fraction_of_the_labels(table, clusters):
-    most = np.sort(clusters.sizes)[-SIZES["n_probed"] :].sum()
+    most = np.sort(clusters.sizes)[-N_PROBED:].sum()
     assert most < len(table[1]) / 4
 
 
@@ -80,16 +80,16 @@ def test_short_list_many_labels_are_found_exactly(table, clusters, states, k):
 
 
 def test_short_list_few_clusters_are_searched_exactly(table, states):
-    few = table[0][:200], table[1][:200]
+    few = table[0][:50], table[1][:50]
     expected = best_labels(states, *few, 5)
     for found, wanted in zip(
-        ShortList(*few, **SIZES).best_labels(states, *few, 5), expected, strict=True
+        ShortList(*few, n_probed=N_PROBED).best_labels(states, *few, 5), expected, strict=True
     ):
         assert torch.equal(found, wanted)
 
 
 def test_short_list_is_the_same_every_time(table, clusters):
-    assert torch.equal(ShortList(*table, **SIZES).by_cluster, clusters.by_cluster)
+    assert torch.equal(ShortList(*table, n_probed=N_PROBED).by_cluster, clusters.by_cluster)
 
 
 def test_short_list_half_precision_embeddings_score_in_the_precision_of_states(
@@ -102,7 +102,7 @@ def test_short_list_half_precision_embeddings_score_in_the_precision_of_states(
 
 
 def test_predict_topk_approximate_uses_short_list_of_current_weights(monkeypatch):
-    tiny = functools.partial(ShortList, cluster_size=1, n_probed=3)
+    tiny = functools.partial(ShortList, n_probed=3)
     monkeypatch.setattr(module, "ShortList", tiny)
     clf = make_classifier("direct", label_search="approximate").fit(X, Y)
     copied = serving_copy(clf.network_, torch.float32)
