@@ -154,9 +154,9 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     device : str, default="auto"
         Device such as "cuda", "cuda:1", "mps" or "cpu". "auto" is a GPU if there is one.
     label_search : {"exact", "approximate"}, default="exact"
-        Search of the best labels in the direct mode on a CPU. "approximate" scores only labels with
-        embeddings near the best ones, which pays from about a million labels. The first prediction
-        clusters the embeddings. See :doc:`/guide/large_label_sets`.
+        Search of the best labels in the direct mode on a CPU. "approximate" scores only clusters of
+        labels that look best, which pays from some 500,000 labels. The first prediction makes the
+        clusters. See :doc:`/guide/large_label_sets`.
     threshold : float, default=0.5
         Lowest score of a label that `predict` returns.
     memory : str, path, joblib.Memory or None, default=None
