@@ -27,7 +27,7 @@ from skxmc._input.per_label import LabelTexts
 from skxmc._input.split import check_held_out, split_texts
 from skxmc._input.types import LabelsOfTexts, Matrix, PerLabel, RandomState, Texts, ValidationData
 from skxmc._input.validation import check_labels, check_texts, names_labels
-from skxmc._model.device import resolve_device, resolve_precision, with_advice_on_memory
+from skxmc._model.device import prediction_device, resolve_precision, with_advice_on_memory
 from skxmc._model.encoder_check import check_length
 from skxmc._model.fitted import Model
 from skxmc._model.full_label import best_labels
@@ -42,7 +42,6 @@ from skxmc._training.settings import (
     resolve_candidate_clusters,
     resolve_settings,
 )
-from skxmc._utils.warnings import warn_user
 
 
 class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
@@ -645,7 +644,7 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         )
 
     def _predictor(self) -> Predictor:
-        model, device = self._model, self._prediction_device()
+        model, device = self._model, prediction_device(self.device)
         dtype = resolve_precision(self.precision, device)
         check_length(
             model.network.encoder, model.tokenizer, self.max_length, name=os.fspath(self.encoder)
@@ -664,14 +663,6 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
             dtype=dtype,
             search=best_labels if exact else short_list(network).best_labels,
         )
-
-    def _prediction_device(self) -> torch.device:
-        """Return `device`, or the CPU if this machine lacks the GPU of a loaded model."""
-        try:
-            return resolve_device(self.device)
-        except ValueError as error:
-            warn_user(f"{error} Using the CPU.", RuntimeWarning)
-            return torch.device("cpu")
 
     # ------------------------------------------------------------------ files
 

@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 import skxmc
-from skxmc._inference import predictor
+from skxmc._inference import extractor, predictor
 from skxmc._model.network import LightXMLNetwork
 from skxmc._topk import TopK
 from skxmc.metrics import precision_at_k_scorer
@@ -169,14 +169,14 @@ def test_predict_topk_other_order_or_neighbors_returns_the_same(clf):
 def test_predictions_in_small_chunks_are_the_same(clf, monkeypatch):
     whole = clf.predict_topk(X, 5), clf.decision_function(X), clf.encode(X)
     sizes = []
-    tokenize = predictor.tokenize
+    tokenize = extractor.tokenize
 
     def counting(tokenizer, texts, max_length):
         sizes.append(len(texts))
         return tokenize(tokenizer, texts, max_length)
 
-    monkeypatch.setattr(predictor, "TEXTS_BLOCK", 10)
-    monkeypatch.setattr(predictor, "tokenize", counting)
+    monkeypatch.setattr(extractor, "TEXTS_BLOCK", 10)
+    monkeypatch.setattr(extractor, "tokenize", counting)
     best = clf.predict_topk(X, 5)
     assert sizes == [10] * 6 + [4]
     np.testing.assert_array_equal(best.labels, whole[0].labels)

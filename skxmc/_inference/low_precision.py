@@ -4,34 +4,34 @@ from __future__ import annotations
 
 import copy
 import warnings
-from typing import NamedTuple
+from typing import NamedTuple, cast
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 
 from skxmc._model.defaults import torch_defaults
-from skxmc._model.network import LightXMLNetwork
+from skxmc._model.network import Network, TextNetwork
 from skxmc._utils.parallel import ProcessLock
 
 
 class _Copy(NamedTuple):
     """A copy, and the tensors of the original with their versions."""
 
-    network: LightXMLNetwork
+    network: TextNetwork
     dtype: torch.dtype
     tensors: list[torch.Tensor]
     versions: list[tuple[int, int]]
 
 
 _copying = ProcessLock()
-_copies: WeakKeyDictionary[LightXMLNetwork, _Copy] = WeakKeyDictionary()
+_copies: WeakKeyDictionary[TextNetwork, _Copy] = WeakKeyDictionary()
 
 
 @torch_defaults()
 def serving_copy(
-    network: LightXMLNetwork, dtype: torch.dtype, device: torch.device | None = None
-) -> LightXMLNetwork:
+    network: Network, dtype: torch.dtype, device: torch.device | None = None
+) -> Network:
     """Copy a network in evaluation mode, or return the last copy if no weight has changed.
 
     The copy has weights of linear layers in `dtype`. Autocast would convert them at every call,
@@ -40,7 +40,7 @@ def serving_copy(
 
     Parameters
     ----------
-    network : LightXMLNetwork
+    network : TextNetwork
     dtype : torch.dtype
         float32, bfloat16 or float16, or int8 for dynamic quantization.
     device : torch.device, optional
@@ -52,11 +52,11 @@ def serving_copy(
         If dtype is int8, and the network is not on a CPU or torch cannot quantize.
     """
     with _copying:
-        if device is not None and network.feature_mean.device != device:
+        if device is not None and network.encoder.device != device:
             network.place_on(device)
         known = _copies.get(network)
         if known and known.dtype == dtype and known.versions == _versions(known.tensors):
-            return known.network
+            return cast(Network, known.network)
         tensors = [*network.parameters(), *network.buffers()]
         versions = _versions(tensors)  # before the copy, so that a write during the copy is noticed
         copied = _converted(network, dtype, tensors)
@@ -64,22 +64,12 @@ def serving_copy(
         return copied
 
 
-def _converted(
-    network: LightXMLNetwork, dtype: torch.dtype, tensors: list[torch.Tensor]
-) -> LightXMLNetwork:
-    of_products = [
-        weight
-        for module in network.modules()
-        if isinstance(module, nn.Linear) and dtype != torch.int8
-        for weight in module.parameters(recurse=False)
-    ]
+def _converted(network: Network, dtype: torch.dtype, tensors: list[torch.Tensor]) -> Network:
     float_dtype = torch.float32 if dtype == torch.int8 else dtype
-    if network.direct:  # which multiplies by the whole table
-        of_products.append(network.label_table.weight)
     with torch.no_grad():
         converted = {
             id(weight): nn.Parameter(weight.to(float_dtype), requires_grad=False)
-            for weight in of_products
+            for weight in network.product_weights
         }
     shared = {id(tensor): tensor for tensor in tensors}
     copied = copy.deepcopy(network, {**shared, **converted}).eval()
@@ -104,9 +94,9 @@ def check_int8(device: torch.device) -> None:
         raise ValueError('precision="int8" is for CPUs. Use "bf16" or "fp16" on a GPU.')
 
 
-def _quantize(network: LightXMLNetwork) -> None:
+def _quantize(network: TextNetwork) -> None:
     """Quantize linear layers: weights per output channel, inputs per batch when they arrive."""
-    check_int8(network.feature_mean.device)
+    check_int8(network.encoder.device)
     try:
         from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
     except ImportError as error:

@@ -1,32 +1,20 @@
-"""Batched prediction of top k labels, sparse score matrices and representations of texts."""
+"""Batched prediction of top k labels and sparse score matrices."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 
+from skxmc._inference.extractor import FeatureExtractor, Texts
 from skxmc._input.sparse import row_of_entry
-from skxmc._model.defaults import torch_defaults
-from skxmc._model.device import autocast, is_out_of_memory
-from skxmc._model.encoder_check import check_ids
 from skxmc._model.full_label import LabelSearch, best_labels
 from skxmc._model.network import LightXMLNetwork
-from skxmc._model.tokens import TokenBatch, TokenStore, prediction_batches, ranges, tokenize
-from skxmc._utils.warnings import warn_user
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-# Texts tokenized at once, so that tokens take bounded memory.
-TEXTS_BLOCK = 65_536
-
-# Raw or tokenized texts.
-Texts = Sequence[str] | TokenStore
+from skxmc._model.tokens import TokenBatch, ranges
 
 
 class ScoredText(NamedTuple):
@@ -46,35 +34,24 @@ class ScoredText(NamedTuple):
 
 
 @dataclass
-class Predictor:
+class Predictor(FeatureExtractor):
     """A trained network, its tokenizer, and the settings of prediction.
 
     Parameters
     ----------
-    network : LightXMLNetwork
-        Network in evaluation mode on `device`: a `serving_copy` of the trained network.
-    tokenizer : Hugging Face tokenizer
-    max_length : int
-        Maximum number of tokens per text.
+    network, tokenizer, max_length, batch_size, device, dtype
+        See `FeatureExtractor`.
     n_candidate_clusters : int
         Number of candidate clusters b per text.
-    batch_size : int
-        Number of texts scored at once. It is halved when the device runs out of memory.
-    device : torch.device
-    dtype : torch.dtype
-        Precision of matrix products, int8 if linear layers are quantized.
     search : callable, default=best_labels
         Function that finds the best labels in the direct mode.
     """
 
     network: LightXMLNetwork
-    tokenizer: PreTrainedTokenizerBase
-    max_length: int
     n_candidate_clusters: int
-    batch_size: int
-    device: torch.device
-    dtype: torch.dtype
     search: LabelSearch = best_labels
+
+    batch_size_param = "prediction_batch_size"
 
     def top_k(self, texts: Texts, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return columns (n, k) int64 and scores (n, k) float32 of the k best labels, best first.
@@ -147,18 +124,6 @@ class Predictor:
         representation, columns, *parts = (array[0] for array in arrays)
         return ScoredText(tokens.ids, representation, columns, n_recalled, *parts)
 
-    def features(self, texts: Texts, progress: Callable[[int], object] | None = None) -> np.ndarray:
-        """Return representations e, (n, n_feature_layers * hidden) float32.
-
-        `progress` is called with the number of texts in each finished batch.
-        """
-        features = np.empty((len(texts), self.network.n_features), dtype=np.float32)
-        for rows, (found,) in self.results(texts, lambda b: (self.network.represent(b),)):
-            features[rows] = found[:, : self.network.n_features]
-            if progress is not None:
-                progress(len(rows))
-        return features
-
     def true_labels_by_rank(self, texts: Sequence[str], y: sp.csr_array) -> np.ndarray:
         """Count the true labels in the cluster that the recall head ranks first, second and so on.
 
@@ -202,61 +167,6 @@ class Predictor:
             return k
         needed = -(-(k or 1) // layout.min_size)
         return min(max(self.n_candidate_clusters, needed), layout.n_clusters)
-
-    def results(
-        self, texts: Texts, compute: Callable[[TokenBatch], tuple[torch.Tensor, ...]]
-    ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
-        """Yield the rows of each batch, and the results of `compute` as arrays."""
-        if isinstance(texts, TokenStore):
-            yield from self._results(texts, compute)
-            return
-        for start in range(0, len(texts), TEXTS_BLOCK):
-            tokens = self._tokenize(texts[start : start + TEXTS_BLOCK])
-            for rows, arrays in self._results(tokens, compute):
-                yield start + rows, arrays
-
-    def _tokenize(self, texts: Sequence[str]) -> TokenStore:
-        tokens = tokenize(self.tokenizer, texts, self.max_length)
-        check_ids(tokens, self.tokenizer, self.network.encoder)
-        return tokens
-
-    def _results(
-        self, tokens: TokenStore, compute: Callable[[TokenBatch], tuple[torch.Tensor, ...]]
-    ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
-        for wanted in prediction_batches(tokens.lengths, self.batch_size):
-            done = 0
-            while done < len(wanted):
-                rows = wanted[done : done + self.batch_size]
-                try:
-                    with (
-                        torch_defaults(),
-                        torch.inference_mode(),
-                        autocast(self.device, self.dtype),
-                    ):
-                        results = compute(tokens.batch(rows).to(self.device))
-                        arrays = [
-                            result.cpu().float().numpy()
-                            if result.is_floating_point()
-                            else result.cpu().numpy()
-                            for result in results
-                        ]
-                except (RuntimeError, MemoryError) as error:
-                    if self.batch_size == 1 or not is_out_of_memory(error):
-                        raise
-                    self._halve_batch_size()
-                    continue
-                yield rows, arrays
-                done += len(rows)
-
-    def _halve_batch_size(self) -> None:
-        self.batch_size //= 2
-        torch.cuda.empty_cache()
-        warn_user(
-            f"The device ran out of memory in prediction. Continuing with batches of "
-            f"{self.batch_size} texts. Set prediction_batch_size={self.batch_size} to avoid "
-            "this warning.",
-            RuntimeWarning,
-        )
 
 
 def check_scores(scores: np.ndarray) -> None:

@@ -10,6 +10,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 import torch
 
 from skxmc._utils.quoting import quoted
+from skxmc._utils.warnings import warn_user
 
 Given = ParamSpec("Given")
 Fitted = TypeVar("Fitted")
@@ -66,6 +67,21 @@ def resolve_device(device: str) -> torch.device:
     if resolved.type == "cuda" and resolved.index is None:
         return torch.device("cuda", torch.cuda.current_device())
     return {"cpu": torch.device("cpu"), "mps": torch.device("mps", 0)}.get(resolved.type, resolved)
+
+
+def prediction_device(device: str) -> torch.device:
+    """Resolve `device`, or return the CPU if this machine lacks the GPU of a loaded model.
+
+    Warns
+    -----
+    RuntimeWarning
+        If the device is not there.
+    """
+    try:
+        return resolve_device(device)
+    except ValueError as error:
+        warn_user(f"{error} Using the CPU.", RuntimeWarning)
+        return torch.device("cpu")
 
 
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:

@@ -1,12 +1,13 @@
 """The network of LightXML: an encoder, a recall head and a ranking head.
 
-In the direct mode there is no recall head, and the ranking head scores every label.
+In the direct mode there is no recall head, and the ranking head scores every label. `TextNetwork`
+is the encoder alone.
 """
 
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +34,8 @@ from skxmc._model.tokens import TokenBatch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+Network = TypeVar("Network", bound="TextNetwork")
 
 # Scores are positive, so that an absent entry of a sparse score matrix ranks below all of them.
 MIN_SCORE = torch.finfo(torch.float32).tiny
@@ -101,7 +104,70 @@ class LabelTable(nn.Module):
         return self.weight.detach().unflatten(1, (-1, self.dim))
 
 
-class LightXMLNetwork(nn.Module):
+class TextNetwork(nn.Module):
+    """An encoder that represents texts by the pooled states of its last hidden layers.
+
+    Parameters
+    ----------
+    encoder : PreTrainedModel
+        A Hugging Face encoder.
+    n_feature_layers : int
+        Number of last hidden layers whose states are concatenated.
+    pooling : {"cls", "mean"}
+        State of a text in a layer: that of the [CLS] token, as in the paper, or the mean.
+    """
+
+    def __init__(self, encoder: PreTrainedModel, *, n_feature_layers: int, pooling: str) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.n_feature_layers = n_feature_layers
+        self.pooling = pooling
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Arguments that make an equal network, besides the encoder."""
+        return {"n_feature_layers": self.n_feature_layers, "pooling": self.pooling}
+
+    @property
+    def n_features(self) -> int:
+        """Number of entries of e."""
+        return self.n_feature_layers * int(self.encoder.config.hidden_size)
+
+    @property
+    def encoders(self) -> list[PreTrainedModel]:
+        """The encoders of the network."""
+        return [self.encoder]
+
+    @property
+    def product_weights(self) -> list[nn.Parameter]:
+        """Weights and biases of matrix products, which prediction may hold in low precision."""
+        return [
+            weight
+            for module in self.modules()
+            if isinstance(module, nn.Linear)
+            for weight in module.parameters(recurse=False)
+        ]
+
+    def place_on(self: Network, device: torch.device) -> Network:
+        """Move to `device`, and choose the fastest computation there."""
+        for encoder in self.encoders:
+            use_fast_attention(encoder, device)
+            use_sparse_embedding(encoder, device)
+        return self.to(device)
+
+    def represent(self, batch: TokenBatch) -> torch.Tensor:
+        """Represent texts by e = [e_1, ..., e_5], e_i the pooled state of the i-th last layer.
+
+        If there are two encoders, the e of the second follows that of the first.
+        """
+        states = [
+            text_states(encoder, batch, self.n_feature_layers, self.pooling)
+            for encoder in self.encoders
+        ]
+        return torch.cat(states, dim=1) if len(states) > 1 else states[0]
+
+
+class LightXMLNetwork(TextNetwork):
     """Encoder, recall head and ranking head, trained together.
 
     The paper calls the recall head "generator" and the ranking head "discriminator".
@@ -139,14 +205,11 @@ class LightXMLNetwork(nn.Module):
         pooling: str = "cls",
         separate_encoders: bool = False,
     ) -> None:
-        super().__init__()
-        self.encoder = encoder
+        super().__init__(encoder, n_feature_layers=n_feature_layers, pooling=pooling)
         self.own_dropout_rates = dropout_rates(encoder)
         self.rank_encoder: PreTrainedModel | None = None
         if separate_encoders:
             self.separate_encoders()
-        self.n_feature_layers = n_feature_layers
-        self.pooling = pooling
         self.bottleneck_dim = bottleneck_dim
         self.dropout = nn.Dropout(dropout)
         self.layout = LabelLayout(cluster_of)
@@ -168,22 +231,22 @@ class LightXMLNetwork(nn.Module):
     def settings(self) -> dict[str, Any]:
         """Arguments that make an equal network, besides the encoder and the clusters."""
         return {
-            "n_feature_layers": self.n_feature_layers,
+            **super().settings,
             "bottleneck_dim": self.bottleneck_dim,
             "dropout": self.dropout.p,
-            "pooling": self.pooling,
             "separate_encoders": self.rank_encoder is not None,
         }
-
-    @property
-    def n_features(self) -> int:
-        """Number of entries of e."""
-        return len(self.feature_mean)
 
     @property
     def encoders(self) -> list[PreTrainedModel]:
         """The encoder, and the copy of the ranking head if there is one."""
         return [self.encoder] if self.rank_encoder is None else [self.encoder, self.rank_encoder]
+
+    @property
+    def product_weights(self) -> list[nn.Parameter]:
+        """Weights of matrix products: in the direct mode, also the whole label table."""
+        weights = super().product_weights
+        return [*weights, self.label_table.weight] if self.direct else weights
 
     def separate_encoders(self) -> None:
         """Give the ranking head its own copy of the encoder (BS of table 5)."""
@@ -195,24 +258,6 @@ class LightXMLNetwork(nn.Module):
         rates = self.own_dropout_rates
         for encoder in self.encoders:
             set_dropout(encoder, rates if of_encoder is None else dict.fromkeys(rates, of_encoder))
-
-    def place_on(self, device: torch.device) -> LightXMLNetwork:
-        """Move to `device`, and choose the fastest computation there."""
-        for encoder in self.encoders:
-            use_fast_attention(encoder, device)
-            use_sparse_embedding(encoder, device)
-        return self.to(device)
-
-    def represent(self, batch: TokenBatch) -> torch.Tensor:
-        """Represent texts by e = [e_1, ..., e_5], e_i the pooled state of the i-th last layer.
-
-        If the ranking head has its own encoder, its e follows the e of the recall head.
-        """
-        states = [
-            text_states(encoder, batch, self.n_feature_layers, self.pooling)
-            for encoder in self.encoders
-        ]
-        return torch.cat(states, dim=1) if len(states) > 1 else states[0]
 
     def losses(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,11 +11,11 @@ import torch
 
 from skxmc._model.defaults import torch_defaults
 from skxmc._model.encoder import build_encoder
-from skxmc._model.network import LightXMLNetwork
+from skxmc._model.network import LightXMLNetwork, Network, TextNetwork
 from skxmc._model.seeds import local_seed
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+    from transformers import PretrainedConfig, PreTrainedModel
 
 # Models written before 0.1.0 use old names of parameters, and have parameters that are gone.
 RENAMED_PARAMS = {"head_start": "head_init"}
@@ -36,14 +38,17 @@ def current_params(params: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in params.items() if name not in DROPPED_PARAMS}
 
 
-def network_state(network: LightXMLNetwork) -> dict[str, Any]:
+def network_state(network: TextNetwork) -> dict[str, Any]:
     """Collect the state of a network: plain values, the encoder's configuration, NumPy arrays.
 
     Unlike tensors, arrays have no device, and joblib can compress them and map them into memory.
     """
+    clusters = {}
+    if isinstance(network, LightXMLNetwork):
+        clusters["cluster_of"] = network.layout.cluster_of.cpu().numpy()
     return {
         "config": network.encoder.config,
-        "cluster_of": network.layout.cluster_of.cpu().numpy(),
+        **clusters,
         "settings": network.settings,
         "weights": {
             name: tensor.detach().cpu().numpy() for name, tensor in network.state_dict().items()
@@ -52,10 +57,12 @@ def network_state(network: LightXMLNetwork) -> dict[str, Any]:
 
 
 @torch_defaults()
-def network_from_state(state: dict[str, Any]) -> LightXMLNetwork:
+def network_from_state(state: dict[str, Any]) -> TextNetwork:
     """Rebuild a network from the result of `network_state`."""
     # Copied, because arrays that joblib maps into memory may be read-only.
     weights = {name: torch.tensor(array) for name, array in state["weights"].items()}
+    if "cluster_of" not in state:
+        return _filled(partial(TextNetwork, **state["settings"]), state["config"], weights)
     return build_network(state["config"], state["cluster_of"], state["settings"], weights)
 
 
@@ -69,9 +76,18 @@ def build_network(
     """Build a network around weights, on the CPU, in evaluation mode."""
     if len(cluster_of) == cluster_of.max() + 1 and "label_table.weight" not in weights:
         settings, weights = _current_direct_mode(settings, weights)
+    make = partial(LightXMLNetwork, cluster_of=cluster_of, **settings)
+    return _filled(make, config, weights)
+
+
+def _filled(
+    make: Callable[[PreTrainedModel], Network],
+    config: PretrainedConfig,
+    weights: dict[str, torch.Tensor],
+) -> Network:
     # The weights drawn here are replaced below, and must not advance the global generator.
     with local_seed(0, torch.device("cpu")):
-        network = LightXMLNetwork(build_encoder(config), cluster_of, **settings)
+        network = make(build_encoder(config))
     network.load_state_dict(weights, assign=True)
     return network.place_on(torch.device("cpu")).eval()
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from classifier_fixtures import dataset, fitted, make_classifier
 
-from skxmc._inference import predictor
+from skxmc._inference import extractor
 from skxmc.plotting import RecallCeilingDisplay
 
 plt = pytest.importorskip("matplotlib.pyplot")
@@ -68,7 +68,7 @@ def test_recall_display_all_clusters_in_use_marks_the_last():
 
 def test_recall_display_small_chunks_give_same_recall(monkeypatch):
     expected = draw(fitted(), X, Y).recall
-    monkeypatch.setattr(predictor, "TEXTS_BLOCK", 10)
+    monkeypatch.setattr(extractor, "TEXTS_BLOCK", 10)
     np.testing.assert_array_equal(draw(fitted(), X, Y).recall, expected)
     one_by_one = copy.deepcopy(fitted()).set_params(prediction_batch_size=1)
     np.testing.assert_allclose(draw(one_by_one, X, Y).recall, expected, atol=0.01)

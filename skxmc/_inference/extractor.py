@@ -1,0 +1,122 @@
+"""Batched representation of texts by an encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import torch
+
+from skxmc._model.defaults import torch_defaults
+from skxmc._model.device import autocast, is_out_of_memory
+from skxmc._model.encoder_check import check_ids
+from skxmc._model.network import TextNetwork
+from skxmc._model.tokens import TokenBatch, TokenStore, prediction_batches, tokenize
+from skxmc._utils.warnings import warn_user
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# Texts tokenized at once, so that tokens take bounded memory.
+TEXTS_BLOCK = 65_536
+
+# Raw or tokenized texts.
+Texts = Sequence[str] | TokenStore
+
+
+@dataclass
+class FeatureExtractor:
+    """A network, its tokenizer, and the settings of computation in batches.
+
+    Parameters
+    ----------
+    network : TextNetwork
+        Network in evaluation mode on `device`: a `serving_copy`.
+    tokenizer : Hugging Face tokenizer
+    max_length : int
+        Maximum number of tokens per text.
+    batch_size : int
+        Number of texts at once. It is halved when the device runs out of memory.
+    device : torch.device
+    dtype : torch.dtype
+        Precision of matrix products, int8 if linear layers are quantized.
+    """
+
+    network: TextNetwork
+    tokenizer: PreTrainedTokenizerBase
+    max_length: int
+    batch_size: int
+    device: torch.device
+    dtype: torch.dtype
+
+    # The parameter of the estimator that sets `batch_size`, for a warning.
+    batch_size_param: ClassVar[str] = "batch_size"
+
+    def features(self, texts: Texts, progress: Callable[[int], object] | None = None) -> np.ndarray:
+        """Return representations e, (n, n_feature_layers * hidden) float32.
+
+        `progress` is called with the number of texts in each finished batch.
+        """
+        features = np.empty((len(texts), self.network.n_features), dtype=np.float32)
+        for rows, (found,) in self.results(texts, lambda b: (self.network.represent(b),)):
+            features[rows] = found[:, : self.network.n_features]
+            if progress is not None:
+                progress(len(rows))
+        return features
+
+    def results(
+        self, texts: Texts, compute: Callable[[TokenBatch], tuple[torch.Tensor, ...]]
+    ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+        """Yield the rows of each batch, and the results of `compute` as arrays."""
+        if isinstance(texts, TokenStore):
+            yield from self._results(texts, compute)
+            return
+        for start in range(0, len(texts), TEXTS_BLOCK):
+            tokens = self._tokenize(texts[start : start + TEXTS_BLOCK])
+            for rows, arrays in self._results(tokens, compute):
+                yield start + rows, arrays
+
+    def _tokenize(self, texts: Sequence[str]) -> TokenStore:
+        tokens = tokenize(self.tokenizer, texts, self.max_length)
+        check_ids(tokens, self.tokenizer, self.network.encoder)
+        return tokens
+
+    def _results(
+        self, tokens: TokenStore, compute: Callable[[TokenBatch], tuple[torch.Tensor, ...]]
+    ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+        for wanted in prediction_batches(tokens.lengths, self.batch_size):
+            done = 0
+            while done < len(wanted):
+                rows = wanted[done : done + self.batch_size]
+                try:
+                    with (
+                        torch_defaults(),
+                        torch.inference_mode(),
+                        autocast(self.device, self.dtype),
+                    ):
+                        results = compute(tokens.batch(rows).to(self.device))
+                        arrays = [
+                            result.cpu().float().numpy()
+                            if result.is_floating_point()
+                            else result.cpu().numpy()
+                            for result in results
+                        ]
+                except (RuntimeError, MemoryError) as error:
+                    if self.batch_size == 1 or not is_out_of_memory(error):
+                        raise
+                    self._halve_batch_size()
+                    continue
+                yield rows, arrays
+                done += len(rows)
+
+    def _halve_batch_size(self) -> None:
+        self.batch_size //= 2
+        torch.cuda.empty_cache()
+        warn_user(
+            f"The device ran out of memory in prediction. Continuing with batches of "
+            f"{self.batch_size} texts. Set {self.batch_size_param}={self.batch_size} to avoid "
+            "this warning.",
+            RuntimeWarning,
+        )
