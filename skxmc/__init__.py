@@ -15,9 +15,11 @@ if TYPE_CHECKING:
         NeighborText,
         TopKExplanation,
     )
+    from skxmc._neighbors import NeighborsClassifier
     from skxmc._omikuji import OmikujiClassifier
     from skxmc._paper import paper_params
     from skxmc._propensity_ranker import PropensityRanker
+    from skxmc._text_encoder import TextEncoder
     from skxmc._topk import TopK, predict_topk
     from skxmc._utils.versions import show_versions
 
@@ -28,8 +30,10 @@ __all__ = [
     "LightXMLEnsemble",
     "NeighborLabel",
     "NeighborText",
+    "NeighborsClassifier",
     "OmikujiClassifier",
     "PropensityRanker",
+    "TextEncoder",
     "TopK",
     "TopKExplanation",
     "__version__",
@@ -47,8 +51,10 @@ _MODULES = {
     "LightXMLEnsemble": "_ensemble",
     "NeighborLabel": "_inference.explanation",
     "NeighborText": "_inference.explanation",
+    "NeighborsClassifier": "_neighbors",
     "OmikujiClassifier": "_omikuji",
     "PropensityRanker": "_propensity_ranker",
+    "TextEncoder": "_text_encoder",
     "TopK": "_topk",
     "TopKExplanation": "_inference.explanation",
     "label_features": "_clusterer",

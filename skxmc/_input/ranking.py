@@ -156,7 +156,7 @@ def top_k_of_csr(matrix: Any, k: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
         filled = slots < n_stored[rows, np.newaxis]
         entries = np.where(filled, matrix.indptr[rows, np.newaxis] + slots, 0)
         block = np.where(filled, data[entries], -np.inf)
-        best = _best_positions(block, min(k, width))
+        best = best_positions(block, min(k, width))
         found = np.take_along_axis(filled, best, axis=1)
         entries = np.take_along_axis(entries, best, axis=1)
         columns[rows, : best.shape[1]] = np.where(found, matrix.indices[entries], -1)
@@ -170,7 +170,7 @@ def _top_k_of_dense(scores: NDArray[Any], k: int) -> NDArray[np.int64]:
     step = max(1, SCORE_BLOCK // n_columns)
     for start in range(0, n_rows, step):
         rows = slice(start, start + step)
-        columns[rows] = _best_positions(_as_float(scores[rows]), k)
+        columns[rows] = best_positions(_as_float(scores[rows]), k)
     return columns
 
 
@@ -203,7 +203,7 @@ def _dense_scores(y_score: Scores) -> NDArray[Any]:
     return scores
 
 
-def _best_positions(block: NDArray[Any], k: int) -> NDArray[np.int64]:
+def best_positions(block: NDArray[Any], k: int) -> NDArray[np.int64]:
     """Return positions of the k highest floats of each row, best first, and ties by position."""
     n_rows, width = block.shape
     if k == width:

@@ -1,0 +1,450 @@
+"""NeighborsClassifier: the nearest training texts vote for their labels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from numbers import Integral, Real
+from typing import Any, cast
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
+from sklearn.utils import gen_batches
+from sklearn.utils._param_validation import HasMethods, Interval
+
+from skxmc._base import TextRankerMixin, from_score_on
+from skxmc._input.folds import warn_if_cut
+from skxmc._input.per_label import LabelTexts
+from skxmc._input.ranking import all_finite, best_positions, top_k_of_csr
+from skxmc._input.sparse import as_array, narrow_indices
+from skxmc._input.split import add_label_texts
+from skxmc._input.types import LabelsOfTexts, PerLabel, Texts
+from skxmc._input.validation import (
+    Labels,
+    align_labels,
+    check_labels,
+    check_texts,
+    find_columns,
+    names_labels,
+)
+from skxmc._utils.parallel import ProcessLock
+
+# Stored votes are at least this. Labels without a vote that fill up `predict_topk` have less.
+MIN_VOTE = 1e-30
+MIN_SCORE = float(np.finfo(np.float32).tiny)
+# Texts are represented in blocks, and compared with keys in blocks, which bounds the memory.
+TEXT_BLOCK = 8192
+QUERY_BLOCK, KEY_BLOCK = 256, 8192
+# Rows are scaled in blocks, because they are float64 meanwhile.
+ROW_BLOCK = 4096
+# Texts are added by one thread at a time, because copies of a classifier share room for keys.
+_adding = ProcessLock()
+
+
+class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
+    """Extreme multi-label text classifier: the nearest training texts vote for their labels.
+
+    Each text becomes a vector. To predict, the `n_neighbors` training texts with the highest
+    cosines vote, each for all its labels. Nothing is trained, so `fit` takes as long as the
+    representation of the texts, and `partial_fit` adds texts and new labels at once. Neighbors are
+    good at rare labels. They are a good member of a `LightXMLEnsemble`.
+
+    Read more in the user guide: :doc:`/guide/neighbors`.
+
+    Parameters
+    ----------
+    encoder : transformer of texts, str, path or None, default=None
+        Transformer of raw texts to dense rows, of which `fit` fits a clone. None is
+        ``TextEncoder()``. The name or folder of an encoder is ``TextEncoder(encoder)``. A
+        `LightXMLClassifier` is trained on the texts and their labels. Wrap a fitted one in
+        ``FrozenEstimator`` to use it as it is.
+    n_neighbors : int, default=20
+        Number of texts that vote. A number above that of the texts takes all. It can be set after
+        `fit`.
+    temperature : float, default=0.05
+        Votes are weighted by softmax(cosine / temperature) over the neighbors. A low temperature
+        trusts the nearest most, and a high one trusts all alike. It can be set after `fit`.
+    threshold : float, default=0.5
+        Minimum score of the labels that `predict` returns.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_labels,)
+        Name or number of each label. `partial_fit` appends new labels.
+    n_labels_ : int
+        Number of labels.
+    encoder_ : transformer
+        The fitted encoder.
+    n_samples_fit_ : int
+        Number of texts that can vote.
+
+    See Also
+    --------
+    TextEncoder : A pretrained encoder as a transformer.
+    LightXMLEnsemble : Combines neighbors, words and language.
+
+    Notes
+    -----
+    The score of a label is the sum of the weights of the neighbors that have it. Cosines are those
+    of the vectors minus their mean over the texts of `fit`, because pooled states have a large
+    part in common. `partial_fit` keeps this mean. Of texts with equal cosines, the first is nearer.
+
+    The search is exact. Memory holds one float32 vector per text: 4 bytes times the width, such as
+    1.5 GB for a million texts and 384 entries. To take less, shorten the vectors:
+    ``encoder=make_pipeline(TextEncoder(), PCA(128))``.
+
+    Examples
+    --------
+    >>> from skxmc import NeighborsClassifier
+    >>> texts = ["the cat sat on the mat", "stocks fell again", "a cat bond fell"]
+    >>> tags = [["animals"], ["finance"], ["finance", "insurance"]]
+    >>> clf = NeighborsClassifier().fit(texts, tags)
+    >>> clf.predict_topk(["shares and bonds"], k=1).labels
+    array([['finance']], dtype=object)
+    >>> clf.partial_fit(["heavy rain in the north"], [["weather"]])
+    NeighborsClassifier()
+    >>> clf.predict_topk(["storms and showers"], k=1).labels
+    array([['weather']], dtype=object)
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "encoder": [str, os.PathLike, HasMethods(["fit", "transform"]), None],
+        "n_neighbors": [Interval(Integral, 1, None, closed="left")],
+        "temperature": [Interval(Real, 0, None, closed="neither")],
+        "threshold": [Interval(Real, 0, 1, closed="both")],
+    }
+
+    _prediction_params = ("n_neighbors", "temperature", "threshold")
+
+    def __init__(
+        self,
+        encoder: Any = None,
+        *,
+        n_neighbors: int = 20,
+        temperature: float = 0.05,
+        threshold: float = 0.5,
+    ) -> None:
+        self.encoder = encoder
+        self.n_neighbors = n_neighbors
+        self.temperature = temperature
+        self.threshold = threshold
+
+    # ------------------------------------------------------------------ fit
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(
+        self,
+        X: Texts,
+        y: LabelsOfTexts,
+        *,
+        label_names: PerLabel | None = None,
+        label_texts: LabelTexts | None = None,
+    ) -> NeighborsClassifier:
+        """Represent texts, and keep them with their labels.
+
+        Parameters
+        ----------
+        X : list, array or column of str, of length n_texts
+            Raw texts, which may be empty.
+        y : matrix, frame or list of label collections, of length n_texts
+            Labels of each text: an indicator of 0 and 1, a frame of such columns, or label
+            collections such as ``[["tax", "law"], []]``. See :doc:`/guide/data`.
+        label_names : array-like of shape (n_labels,) or callable, default=None
+            Names of the columns of a matrix, which become `classes_`. The default is numbers. A
+            function gets these numbers and returns the names.
+        label_texts : array-like of shape (n_labels,), Series, dict or callable, default=None
+            Text about each label, in the order of `classes_`. It votes for this label alone. None
+            or "" adds nothing. A dict, or a Series with labels as index, goes by label. A function
+            gets `classes_` and returns the texts.
+
+        Returns
+        -------
+        NeighborsClassifier
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If texts or labels are malformed, if lengths differ, if a parameter is out of range, or
+            if the encoder returns other than finite rows.
+        TypeError
+            If texts or labels have a wrong type, or if the encoder returns a sparse matrix.
+        """
+        texts = check_texts(X)
+        labels = check_labels(y, label_names=label_names, n_texts=len(texts), require_positive=True)
+        if names_labels(y):
+            warn_if_cut({"label_texts": label_texts}, *labels.matrix.shape)
+        texts, matrix = add_label_texts(texts, labels.matrix, labels.classes, label_texts)
+        encoder = _new_encoder(self.encoder).fit(texts, matrix)
+        vectors = _check_vectors(encoder.transform(texts), len(texts))
+        mean = vectors.mean(axis=0, dtype=np.float64)
+        keys = _Keys(unit_rows(vectors, mean))
+        self._become({"encoder_": encoder, "_mean": mean, **_fitted(keys, matrix, labels.classes)})
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def partial_fit(
+        self, X: Texts, y: LabelsOfTexts, *, label_names: PerLabel | None = None
+    ) -> NeighborsClassifier:
+        """Add texts, and the labels that are new. Without a fit before, it is `fit`.
+
+        Parameters
+        ----------
+        X : list, array or column of str, of length n_texts
+            Raw texts. To add a label that has no text, pass a text about the label.
+        y : matrix, frame or list of label collections, of length n_texts
+            Labels of each text, in any form that `fit` takes. Collections, frames and matrices
+            with `label_names` may have new labels. Other matrices have the columns of `classes_`.
+        label_names : array-like of shape (n_labels,) or callable, default=None
+            Names of the columns of a matrix.
+
+        Returns
+        -------
+        NeighborsClassifier
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For the same reasons as in `fit`. The classifier is unchanged.
+
+        Notes
+        -----
+        The encoder and the mean are those of `fit`. So begin with a `fit` on some hundreds of
+        texts, and call it again if the texts have changed much.
+        """
+        if not hasattr(self, "classes_"):
+            return self.fit(X, y, label_names=label_names)
+        texts, before = check_texts(X), self._snapshot()
+        by_name = label_names is not None or names_labels(y)
+        labels = check_labels(
+            y,
+            classes=None if by_name else before.classes_,
+            label_names=label_names,
+            n_texts=len(texts),
+        )
+        rows = before._represent(texts)
+        with _adding:
+            now = self._snapshot()
+            if now._mean is not before._mean:  # another thread has called fit
+                rows = now._represent(texts)
+            classes, matrix = now.classes_, labels.matrix
+            if by_name:
+                classes, matrix = _with_new_labels(labels, classes)
+            known = sp.csr_array(
+                (now._y.data, now._y.indices, now._y.indptr), shape=(len(now._keys), len(classes))
+            )
+            y = sp.csr_array(sp.vstack([known, matrix], format="csr"))
+            self._become(_fitted(now._keys.with_rows(rows), y, classes))
+        return self
+
+    def _represent(self, texts: list[str]) -> np.ndarray:
+        """Return vectors of length 1, minus the mean of `fit`."""
+        vectors = _check_vectors(self.encoder_.transform(texts), len(texts), len(self._mean))
+        return unit_rows(vectors, self._mean)
+
+    # ------------------------------------------------------------------ predict
+
+    def _top_k(self, texts: list[str], k: int) -> tuple[np.ndarray, np.ndarray]:
+        columns = [np.empty((0, k), dtype=np.int64)]
+        scores = [np.empty((0, k), dtype=np.float32)]
+        for votes in self._votes(texts):
+            best, values = top_k_of_csr(self._filled_up(votes, k), k)
+            columns.append(best)
+            scores.append(values)
+        return np.concatenate(columns), np.concatenate(scores)
+
+    def _scores(
+        self, texts: list[str], *, top_k: int | None = None, min_score: float = 0.0
+    ) -> sp.csr_matrix:
+        if top_k is not None:
+            columns, scores = self._top_k(texts, top_k)
+            starts = np.arange(0, len(texts) * top_k + 1, top_k)
+            shape = (len(texts), self.n_labels_)
+            votes = sp.csr_matrix((scores.ravel(), columns.ravel(), starts), shape=shape)
+            votes.sort_indices()
+            return from_score_on(votes, min_score)
+        blocks = [sp.csr_matrix((0, self.n_labels_), dtype=np.float32)]
+        blocks += [from_score_on(sp.csr_matrix(v), min_score) for v in self._votes(texts)]
+        return cast(sp.csr_matrix, sp.vstack(blocks, format="csr"))
+
+    def _votes(self, texts: list[str]) -> Iterator[sp.csr_array]:
+        """Yield the sums of the weights of neighbors, block by block: CSR (block, n_labels)."""
+        keys, n = self._keys.rows, int(min(self.n_neighbors, len(self._keys)))
+        for part in gen_batches(len(texts), TEXT_BLOCK):
+            rows, cosines = nearest(self._represent(texts[part]), keys, n)
+            weights = _softmax(cosines, float(self.temperature))
+            starts = np.arange(0, rows.size + 1, n)
+            by_row = (weights.ravel(), rows.ravel(), starts)
+            votes = sp.csr_array(by_row, shape=(len(rows), len(keys))) @ self._y
+            votes.sort_indices()
+            np.clip(votes.data, MIN_VOTE, 1, out=votes.data)
+            yield votes
+
+    def _filled_up(self, votes: sp.csr_array, k: int) -> sp.csr_array:
+        """Add labels without a vote, frequent ones first, if a text has fewer than k labels."""
+        if len(votes.indptr) == 1 or np.diff(votes.indptr).min() >= k:
+            return votes
+        # If k labels are at hand, those without a vote are enough for each text.
+        share = self._n_texts / len(self._keys)
+        columns = np.sort(best_positions(share[np.newaxis], k)[0])
+        scores = np.maximum(MIN_VOTE * share[columns], MIN_SCORE).astype(np.float32)
+        n = votes.shape[0]
+        others = sp.csr_array(
+            (np.tile(scores, n), np.tile(columns, n), np.arange(0, n * k + 1, k)), votes.shape
+        )
+        filled = sp.csr_array(votes.maximum(others))
+        filled.sort_indices()
+        return filled
+
+
+class _Keys:
+    """Unit vectors of texts, one per row, with room for more.
+
+    Copies share the room, and the first that adds rows gets it. No vector changes once it is there.
+    """
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self.rows = rows
+        self._room = rows
+        self._n_used = [len(rows)]  # of the room, by all that share it
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def with_rows(self, rows: np.ndarray) -> _Keys:
+        """Return these rows and more. A copy is made only if there is no room."""
+        n, end = len(self), len(self) + len(rows)
+        room, n_used = self._room, self._n_used
+        if end > len(room) or n_used[0] != n:
+            room, n_used = np.empty((end + end // 2, rows.shape[1]), dtype=np.float32), [n]
+            room[:n] = self.rows
+        room[n:end] = rows
+        n_used[0] = end
+        keys = _Keys(room[:end])
+        keys._room, keys._n_used = room, n_used
+        return keys
+
+    def __reduce__(self) -> tuple[type[_Keys], tuple[np.ndarray]]:
+        return _Keys, (self.rows,)
+
+
+def unit_rows(vectors: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Subtract the mean, and scale rows to length 1 (n, d) float32. Rows of 0 stay 0."""
+    units = np.empty(vectors.shape, dtype=np.float32)
+    with np.errstate(under="ignore"):
+        for part in gen_batches(len(vectors), ROW_BLOCK):
+            rows = vectors[part] - mean
+            rows /= _divisors(np.abs(rows).max(axis=1))  # because squares may overflow
+            units[part] = rows / _divisors(np.linalg.norm(rows, axis=1))
+    return units
+
+
+def _divisors(scales: np.ndarray) -> np.ndarray:
+    return np.where(scales > 0, scales, 1)[:, np.newaxis]
+
+
+def nearest(
+    queries: np.ndarray,
+    keys: np.ndarray,
+    n: int,
+    *,
+    query_block: int = QUERY_BLOCK,
+    key_block: int = KEY_BLOCK,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the n keys with the highest products with each query, the nearest first.
+
+    Parameters
+    ----------
+    queries : ndarray of shape (n_queries, d), float32
+    keys : ndarray of shape (n_keys, d), float32
+    n : int
+        Number of keys per query, at most all.
+    query_block, key_block : int
+        Numbers of rows that are compared at once.
+
+    Returns
+    -------
+    rows : ndarray of shape (n_queries, n), int64
+        Rows of the keys. On ties, the lower row wins.
+    products : ndarray of shape (n_queries, n), float32
+    """
+    found = np.empty((len(queries), n), dtype=np.int64)
+    products = np.empty((len(queries), n), dtype=np.float32)
+    for of_queries in gen_batches(len(queries), query_block):
+        block = queries[of_queries]
+        best = np.empty((len(block), 0), dtype=np.float32)
+        rows = np.empty((len(block), 0), dtype=np.int64)
+        for of_keys in gen_batches(len(keys), key_block):
+            here = block @ keys[of_keys].T
+            places = best_positions(here, min(n, here.shape[1]))
+            best = np.hstack([best, np.take_along_axis(here, places, axis=1)])
+            rows = np.hstack([rows, places + of_keys.start])
+            if best.shape[1] > n:
+                places = best_positions(best, n)
+                best = np.take_along_axis(best, places, axis=1)
+                rows = np.take_along_axis(rows, places, axis=1)
+        found[of_queries], products[of_queries] = rows, best
+    return found, products
+
+
+def _softmax(cosines: np.ndarray, temperature: float) -> np.ndarray:
+    """Return weights of neighbors, the nearest first: positive, with a sum of 1 per row."""
+    with np.errstate(under="ignore", over="ignore"):
+        weights = np.exp((cosines - cosines[:, :1]).astype(np.float64) / temperature)
+        weights /= weights.sum(axis=1, keepdims=True)
+        return np.maximum(weights, MIN_VOTE).astype(np.float32)
+
+
+def _new_encoder(encoder: Any) -> Any:
+    """Return an encoder that `fit` may fit."""
+    if encoder is None or isinstance(encoder, str | os.PathLike):
+        from skxmc._text_encoder import TextEncoder  # loads torch: only where needed
+
+        return TextEncoder() if encoder is None else TextEncoder(encoder)
+    return clone(encoder)
+
+
+def _check_vectors(vectors: Any, n_texts: int, width: int | None = None) -> np.ndarray:
+    """Check the output of an encoder: one finite vector per text, of the width of `fit`."""
+    if sp.issparse(vectors):
+        raise TypeError(
+            "encoder gives a sparse matrix, but neighbors need dense vectors. Add a step: "
+            "make_pipeline(encoder, TruncatedSVD(128))."
+        )
+    vectors = as_array(vectors, "encoder.transform(X)")
+    is_number = vectors.dtype.kind in "fiu"
+    if vectors.ndim != 2 or len(vectors) != n_texts or vectors.shape[1] == 0 or not is_number:
+        raise ValueError(
+            f"encoder gives an array of shape {vectors.shape} and dtype {vectors.dtype} for "
+            f"{n_texts} texts. Use an encoder that gives one vector of numbers per text."
+        )
+    if width is not None and vectors.shape[1] != width:
+        raise ValueError(
+            f"encoder gives vectors of width {vectors.shape[1]} now, and gave {width} in fit. Use "
+            "one that gives the same width for all texts."
+        )
+    if not all_finite(vectors):
+        raise ValueError("encoder gives vectors that are NaN or infinite. Use another encoder.")
+    return vectors
+
+
+def _with_new_labels(labels: Labels, classes: np.ndarray) -> tuple[np.ndarray, sp.csr_array]:
+    """Append the labels that are new to `classes`, and move all to their columns."""
+    is_new = find_columns(labels.classes, classes, "y") < 0
+    classes = np.concatenate([classes, labels.classes[is_new]])
+    return classes, align_labels(labels, classes).matrix
+
+
+def _fitted(keys: _Keys, y: sp.csr_array, classes: np.ndarray) -> dict[str, Any]:
+    """Return the fitted attributes that `partial_fit` changes."""
+    narrow_indices(y)
+    return {
+        "classes_": classes,
+        "n_labels_": len(classes),
+        "n_samples_fit_": len(keys),
+        "_keys": keys,
+        "_y": y,
+        "_n_texts": np.bincount(y.indices, minlength=len(classes)),
+    }

@@ -1,0 +1,233 @@
+"""TextEncoder: a pretrained encoder as a transformer of raw texts."""
+
+from __future__ import annotations
+
+import os
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.utils import Tags
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from skxmc._inference.extractor import FeatureExtractor
+from skxmc._inference.low_precision import serving_copy
+from skxmc._input.types import Texts
+from skxmc._input.validation import check_texts
+from skxmc._model.defaults import torch_defaults
+from skxmc._model.device import prediction_device, resolve_device, resolve_precision
+from skxmc._model.encoder import encoder_source, load_encoder
+from skxmc._model.encoder_check import check_length, check_representations, check_words
+from skxmc._model.network import TextNetwork
+from skxmc._model.pooling import POOLINGS, trained_pooling
+from skxmc._model.tokens import tokenize
+from skxmc._storage.pickling import network_from_state, network_state
+from skxmc._utils.params import check_params
+from skxmc._utils.progress import progress_bar
+
+# `fit` checks that the tokenizer knows the words of so many texts.
+MAX_CHECKED_TEXTS = 1000
+
+
+class TextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Transformer of raw texts to dense vectors, by a pretrained encoder as it comes.
+
+    A text becomes the state of the encoder's last layer, pooled as the encoder was trained. Nothing
+    is trained here. Sentence encoders, such as the default, put texts of similar meaning near each
+    other, which `NeighborsClassifier` needs. For a representation that is trained on your labels,
+    use the ``transform`` of a fitted `LightXMLClassifier`.
+
+    Read more in the user guide: :doc:`/guide/neighbors`.
+
+    Parameters
+    ----------
+    encoder : str or path, default="sentence-transformers/all-MiniLM-L6-v2"
+        Hub id or local directory of a Hugging Face encoder with a [CLS] token. With the extra
+        ``[demo]``, the default needs no network.
+    max_length : int, default=128
+        Maximum number of tokens per text, special tokens included. Longer texts are truncated.
+    pooling : {"auto", "cls", "mean"}, default="auto"
+        State of a text: that of its [CLS] token, or the mean over its tokens. "auto" is what the
+        encoder was trained for, if it has a file of sentence-transformers that says so. Otherwise
+        it is "cls".
+    batch_size : int, default=64
+        Number of texts that the encoder reads at once. The result does not depend on it.
+    precision : {"auto", "fp32", "bf16", "fp16", "int8"}, default="auto"
+        Precision of matrix products. "auto" is bf16 if the device computes it fast, else fp32.
+        "int8" is for CPUs. It can be set after `fit`.
+    device : str, default="auto"
+        Device such as "cuda", "cuda:1", "mps" or "cpu". "auto" is a GPU if there is one.
+    verbose : int, default=0
+        1 shows a progress bar in `transform`.
+
+    Attributes
+    ----------
+    network_ : torch.nn.Module
+        The encoder.
+    tokenizer_ : tokenizer
+        Tokenizer of the encoder.
+
+    See Also
+    --------
+    NeighborsClassifier : Lets the nearest texts vote for their labels.
+    LightXMLClassifier : Trains an encoder. Its ``transform`` is a representation too.
+
+    Examples
+    --------
+    >>> from skxmc import TextEncoder
+    >>> TextEncoder().fit_transform(["stocks fell again", "a cat bond fell"]).shape
+    (2, 384)
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "encoder": [str, os.PathLike],
+        "max_length": [Interval(Integral, 2, None, closed="left")],
+        "pooling": [StrOptions({"auto", *POOLINGS})],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "precision": [StrOptions({"auto", "fp32", "bf16", "fp16", "int8"})],
+        "device": [str],
+        "verbose": ["verbose"],
+    }
+
+    # They may be set after `fit`.
+    _transform_params = ("max_length", "batch_size", "precision", "device", "verbose")
+
+    def __init__(
+        self,
+        encoder: str | os.PathLike[str] = "sentence-transformers/all-MiniLM-L6-v2",
+        *,
+        max_length: int = 128,
+        pooling: str = "auto",
+        batch_size: int = 64,
+        precision: str = "auto",
+        device: str = "auto",
+        verbose: int = 0,
+    ) -> None:
+        self.encoder = encoder
+        self.max_length = max_length
+        self.pooling = pooling
+        self.batch_size = batch_size
+        self.precision = precision
+        self.device = device
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    @torch_defaults()
+    def fit(self, X: Texts, y: Any = None) -> TextEncoder:
+        """Load the encoder. Nothing is learned from the texts.
+
+        Parameters
+        ----------
+        X : list, array or column of str, of length n_texts
+            Raw texts.
+        y : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        TextEncoder
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, or if the encoder or the device is missing. The message
+            says what to do.
+        TypeError
+            If X holds no texts.
+
+        Warns
+        -----
+        UserWarning
+            If the tokenizer does not know the words of the first 1,000 texts.
+        """
+        texts = check_texts(X)
+        name, max_length = os.fspath(self.encoder), int(self.max_length)
+        resolve_device(self.device)
+        tokenizer, encoder = load_encoder(name)
+        pooling = self.pooling
+        if pooling == "auto":
+            pooling = trained_pooling(encoder_source(name))
+        check_representations(encoder.eval(), tokenizer, 1, pooling, name=name)
+        check_length(encoder, tokenizer, max_length, name=name)
+        some = texts[:MAX_CHECKED_TEXTS]
+        check_words(tokenize(tokenizer, some, max_length), tokenizer, some, name=name)
+        network = TextNetwork(encoder, n_feature_layers=1, pooling=pooling)
+        self.network_, self.tokenizer_ = network.eval(), tokenizer
+        return self
+
+    def transform(self, X: Texts) -> np.ndarray:
+        """Represent texts by vectors.
+
+        Parameters
+        ----------
+        X : list, array or column of str, of length n_texts
+            Raw texts.
+
+        Returns
+        -------
+        ndarray of shape (n_texts, hidden), float32
+            One vector per text.
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` was not called.
+        TypeError, ValueError
+            If X holds no texts, or a parameter that was set after `fit` is out of range.
+
+        Warns
+        -----
+        RuntimeWarning
+            If the device runs out of memory. The batch is halved.
+        """
+        check_is_fitted(self)
+        check_params(self, self._transform_params)
+        texts = check_texts(X, allow_empty=True)
+        network, device = self.network_, prediction_device(self.device)
+        dtype = resolve_precision(self.precision, device)
+        max_length = int(self.max_length)
+        check_length(network.encoder, self.tokenizer_, max_length, name=os.fspath(self.encoder))
+        extractor = FeatureExtractor(
+            network=serving_copy(network, dtype, device),
+            tokenizer=self.tokenizer_,
+            max_length=max_length,
+            batch_size=int(self.batch_size),
+            device=device,
+            dtype=dtype,
+        )
+        with progress_bar(self.verbose, desc="encoding texts", total=len(texts)) as bar:
+            return extractor.features(texts, bar.update)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.network_.n_features
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "network_")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.one_d_array = True
+        tags.input_tags.two_d_array = False
+        tags.requires_fit = True
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        if "network_" in state:
+            state["network_"] = network_state(state["network_"])
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "network_" in state:
+            state = {**state, "network_": network_from_state(state["network_"])}
+        super().__setstate__(state)
