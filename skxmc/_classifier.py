@@ -11,7 +11,13 @@ import scipy.sparse as sp
 import torch
 from joblib import Memory
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    _fit_context,
+)
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -44,7 +50,13 @@ from skxmc._training.settings import (
 )
 
 
-class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
+class LightXMLClassifier(
+    TextRankerMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    ClassifierMixin,
+    BaseEstimator,
+):
     r"""Classifier that assigns labels to raw texts, chosen from thousands to millions.
 
     It trains LightXML [1]_. A transformer represents the text, a recall head finds clusters of
@@ -564,6 +576,35 @@ class LightXMLClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         ready = self._ready()
         texts = check_texts(X, allow_empty=True)
         return ready._predictor().features(texts)
+
+    def transform(self, X: Texts) -> np.ndarray:
+        """Represent texts as `encode` does, so that the classifier is a transformer too.
+
+        With ``FrozenEstimator``, a fitted classifier represents texts for `NeighborsClassifier`, or
+        in a ``FeatureUnion``.
+
+        Parameters
+        ----------
+        X : list, array or column of str, of length n_texts
+            Raw texts.
+
+        Returns
+        -------
+        ndarray of shape (n_texts, n_feature_layers * hidden), float32
+            See `encode`.
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` was not called.
+        TypeError, ValueError
+            If X holds no texts.
+        """
+        return self.encode(X)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.network_.n_features
 
     def explain_topk(
         self,

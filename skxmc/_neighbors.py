@@ -32,6 +32,8 @@ from skxmc._utils.parallel import ProcessLock
 
 # Stored votes are at least this. Labels without a vote that fill up `predict_topk` have less.
 MIN_VOTE = 1e-30
+# Cosines differ by at most 2, so all neighbors have the same weight from here on.
+MAX_TEMPERATURE = 1e6
 MIN_SCORE = float(np.finfo(np.float32).tiny)
 # Texts are represented in blocks, and compared with keys in blocks, which bounds the memory.
 TEXT_BLOCK = 8192
@@ -272,9 +274,10 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     def _votes(self, texts: list[str]) -> Iterator[sp.csr_array]:
         """Yield the sums of the weights of neighbors, block by block: CSR (block, n_labels)."""
         keys, n = self._keys.rows, int(min(self.n_neighbors, len(self._keys)))
-        for part in gen_batches(len(texts), TEXT_BLOCK):
-            rows, cosines = nearest(self._represent(texts[part]), keys, n)
-            weights = _softmax(cosines, float(self.temperature))
+        for start in range(0, len(texts), TEXT_BLOCK):
+            queries = self._represent(texts[start : start + TEXT_BLOCK])
+            rows, cosines = nearest(queries, keys, n)
+            weights = _softmax(cosines, float(min(self.temperature, MAX_TEMPERATURE)))
             starts = np.arange(0, rows.size + 1, n)
             by_row = (weights.ravel(), rows.ravel(), starts)
             votes = sp.csr_array(by_row, shape=(len(rows), len(keys))) @ self._y
@@ -381,10 +384,9 @@ def nearest(
             places = best_positions(here, min(n, here.shape[1]))
             best = np.hstack([best, np.take_along_axis(here, places, axis=1)])
             rows = np.hstack([rows, places + of_keys.start])
-            if best.shape[1] > n:
-                places = best_positions(best, n)
-                best = np.take_along_axis(best, places, axis=1)
-                rows = np.take_along_axis(rows, places, axis=1)
+            places = best_positions(best, min(n, best.shape[1]))
+            best = np.take_along_axis(best, places, axis=1)
+            rows = np.take_along_axis(rows, places, axis=1)
         found[of_queries], products[of_queries] = rows, best
     return found, products
 
