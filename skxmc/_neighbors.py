@@ -17,12 +17,11 @@ from skxmc._base import TextRankerMixin, from_score_on
 from skxmc._input.folds import warn_if_cut
 from skxmc._input.per_label import LabelTexts
 from skxmc._input.ranking import all_finite, best_positions, top_k_of_csr
-from skxmc._input.sparse import as_array, narrow_indices
+from skxmc._input.sparse import as_array, ranges
 from skxmc._input.split import add_label_texts
 from skxmc._input.types import LabelsOfTexts, PerLabel, Texts
 from skxmc._input.validation import (
     Labels,
-    align_labels,
     check_labels,
     check_texts,
     find_columns,
@@ -32,12 +31,12 @@ from skxmc._utils.parallel import ProcessLock
 
 # Stored votes are at least this. Labels without a vote that fill up `predict_topk` have less.
 MIN_VOTE = 1e-30
-# Cosines differ by at most 2, so all neighbors have the same weight from here on.
+# Cosines differ by at most 2, so from here on all neighbors have the same weight.
 MAX_TEMPERATURE = 1e6
 MIN_SCORE = float(np.finfo(np.float32).tiny)
 # Texts are represented in blocks, and compared with keys in blocks, which bounds the memory.
 TEXT_BLOCK = 8192
-QUERY_BLOCK, KEY_BLOCK = 256, 8192
+QUERY_BLOCK, KEY_BLOCK = 256, 4096
 # Rows are scaled in blocks, because they are float64 meanwhile.
 ROW_BLOCK = 4096
 # Texts are added by one thread at a time, because copies of a classifier share room for keys.
@@ -181,8 +180,19 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         encoder = _new_encoder(self.encoder).fit(texts, matrix)
         vectors = _check_vectors(encoder.transform(texts), len(texts))
         mean = vectors.mean(axis=0, dtype=np.float64)
-        keys = _Keys(unit_rows(vectors, mean))
-        self._become({"encoder_": encoder, "_mean": mean, **_fitted(keys, matrix, labels.classes)})
+        self._become(
+            {
+                "encoder_": encoder,
+                "_mean": mean,
+                "_keys": GrowingArray(unit_rows(vectors, mean)),
+                "_columns": GrowingArray(matrix.indices),
+                "_ends": GrowingArray(matrix.indptr[1:].astype(np.int64)),
+                "_counts": np.bincount(matrix.indices, minlength=len(labels.classes)),
+                "classes_": labels.classes,
+                "n_labels_": len(labels.classes),
+                "n_samples_fit_": len(texts),
+            }
+        )
         return self
 
     @_fit_context(prefer_skip_nested_validation=False)
@@ -231,14 +241,23 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
             now = self._snapshot()
             if now._mean is not before._mean:  # another thread has called fit
                 rows = now._represent(texts)
-            classes, matrix = now.classes_, labels.matrix
+            classes, columns = now.classes_, labels.matrix.indices
             if by_name:
-                classes, matrix = _with_new_labels(labels, classes)
-            known = sp.csr_array(
-                (now._y.data, now._y.indices, now._y.indptr), shape=(len(now._keys), len(classes))
+                classes, columns = _with_new_labels(labels, classes)
+            counts = np.bincount(columns, minlength=len(classes))
+            counts[: now.n_labels_] += now._counts
+            ends = labels.matrix.indptr[1:].astype(np.int64) + len(now._columns.values)
+            self._become(
+                {
+                    "_keys": now._keys.extended(rows),
+                    "_columns": now._columns.extended(columns),
+                    "_ends": now._ends.extended(ends),
+                    "_counts": counts,
+                    "classes_": classes,
+                    "n_labels_": len(classes),
+                    "n_samples_fit_": now.n_samples_fit_ + len(texts),
+                }
             )
-            y = sp.csr_array(sp.vstack([known, matrix], format="csr"))
-            self._become(_fitted(now._keys.with_rows(rows), y, classes))
         return self
 
     def _represent(self, texts: list[str]) -> np.ndarray:
@@ -273,24 +292,33 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
 
     def _votes(self, texts: list[str]) -> Iterator[sp.csr_array]:
         """Yield the sums of the weights of neighbors, block by block: CSR (block, n_labels)."""
-        keys, n = self._keys.rows, int(min(self.n_neighbors, len(self._keys)))
+        n = min(self.n_neighbors, self.n_samples_fit_)
+        temperature = min(self.temperature, MAX_TEMPERATURE)
         for start in range(0, len(texts), TEXT_BLOCK):
             queries = self._represent(texts[start : start + TEXT_BLOCK])
-            rows, cosines = nearest(queries, keys, n)
-            weights = _softmax(cosines, float(min(self.temperature, MAX_TEMPERATURE)))
-            starts = np.arange(0, rows.size + 1, n)
-            by_row = (weights.ravel(), rows.ravel(), starts)
-            votes = sp.csr_array(by_row, shape=(len(rows), len(keys))) @ self._y
-            votes.sort_indices()
-            np.clip(votes.data, MIN_VOTE, 1, out=votes.data)
-            yield votes
+            rows, cosines = nearest(queries, self._keys.values, int(n))
+            weights = _softmax(cosines, float(temperature))
+            yield self._sums_by_label(rows, weights)
+
+    def _sums_by_label(self, rows: np.ndarray, weights: np.ndarray) -> sp.csr_array:
+        """Sum the weights (B, n) of the texts `rows` (B, n) by their labels: CSR (B, n_labels)."""
+        ends = self._ends.values
+        starts = np.where(rows > 0, ends[rows - 1], 0)
+        lengths = ends[rows] - starts
+        columns = self._columns.values[ranges(starts.ravel(), lengths.ravel())]
+        bounds = np.concatenate([[0], np.cumsum(lengths.sum(axis=1))])
+        votes = np.repeat(weights.ravel(), lengths.ravel())
+        sums = sp.csr_array((votes, columns, bounds), shape=(len(rows), self.n_labels_))
+        sums.sum_duplicates()
+        np.clip(sums.data, MIN_VOTE, 1, out=sums.data)
+        return sums
 
     def _filled_up(self, votes: sp.csr_array, k: int) -> sp.csr_array:
         """Add labels without a vote, frequent ones first, if a text has fewer than k labels."""
-        if len(votes.indptr) == 1 or np.diff(votes.indptr).min() >= k:
+        if np.diff(votes.indptr).min() >= k:
             return votes
         # If k labels are at hand, those without a vote are enough for each text.
-        share = self._n_texts / len(self._keys)
+        share = self._counts / self.n_samples_fit_
         columns = np.sort(best_positions(share[np.newaxis], k)[0])
         scores = np.maximum(MIN_VOTE * share[columns], MIN_SCORE).astype(np.float32)
         n = votes.shape[0]
@@ -302,35 +330,38 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         return filled
 
 
-class _Keys:
-    """Unit vectors of texts, one per row, with room for more.
+class GrowingArray:
+    """An array with room for more rows, which costs less than a copy for each addition.
 
-    Copies share the room, and the first that adds rows gets it. No vector changes once it is there.
+    Copies share the room, and the first that adds rows gets it. No row changes once it is there.
+
+    Parameters
+    ----------
+    values : ndarray
+        The rows.
     """
 
-    def __init__(self, rows: np.ndarray) -> None:
-        self.rows = rows
-        self._room = rows
-        self._n_used = [len(rows)]  # of the room, by all that share it
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+        self._room = values
+        self._n_used = [len(values)]  # of the room, by all that share it
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def with_rows(self, rows: np.ndarray) -> _Keys:
-        """Return these rows and more. A copy is made only if there is no room."""
-        n, end = len(self), len(self) + len(rows)
+    def extended(self, rows: np.ndarray) -> GrowingArray:
+        """Return these rows and more, of the same type. Only if there is no room, it copies."""
+        n, end = len(self.values), len(self.values) + len(rows)
         room, n_used = self._room, self._n_used
         if end > len(room) or n_used[0] != n:
-            room, n_used = np.empty((end + end // 2, rows.shape[1]), dtype=np.float32), [n]
-            room[:n] = self.rows
+            room = np.empty((end + end // 2, *rows.shape[1:]), dtype=self.values.dtype)
+            room[:n] = self.values
+            n_used = [n]
         room[n:end] = rows
         n_used[0] = end
-        keys = _Keys(room[:end])
-        keys._room, keys._n_used = room, n_used
-        return keys
+        extended = GrowingArray(room[:end])
+        extended._room, extended._n_used = room, n_used
+        return extended
 
-    def __reduce__(self) -> tuple[type[_Keys], tuple[np.ndarray]]:
-        return _Keys, (self.rows,)
+    def __reduce__(self) -> tuple[type[GrowingArray], tuple[np.ndarray]]:
+        return GrowingArray, (self.values,)
 
 
 def unit_rows(vectors: np.ndarray, mean: np.ndarray) -> np.ndarray:
@@ -381,12 +412,15 @@ def nearest(
         rows = np.empty((len(block), 0), dtype=np.int64)
         for of_keys in gen_batches(len(keys), key_block):
             here = block @ keys[of_keys].T
+            columns = np.arange(here.shape[1])
+            if best.shape[1] == n:  # most keys are nearer to no text of the block
+                columns = np.flatnonzero((here > best[:, -1:]).any(axis=0))
+                here = np.take(here, columns, axis=1)
+            here = np.hstack([best, here])
+            columns = np.broadcast_to(columns + of_keys.start, (len(block), len(columns)))
             places = best_positions(here, min(n, here.shape[1]))
-            best = np.hstack([best, np.take_along_axis(here, places, axis=1)])
-            rows = np.hstack([rows, places + of_keys.start])
-            places = best_positions(best, min(n, best.shape[1]))
-            best = np.take_along_axis(best, places, axis=1)
-            rows = np.take_along_axis(rows, places, axis=1)
+            best = np.take_along_axis(here, places, axis=1)
+            rows = np.take_along_axis(np.hstack([rows, columns]), places, axis=1)
         found[of_queries], products[of_queries] = rows, best
     return found, products
 
@@ -432,21 +466,11 @@ def _check_vectors(vectors: Any, n_texts: int, width: int | None = None) -> np.n
     return vectors
 
 
-def _with_new_labels(labels: Labels, classes: np.ndarray) -> tuple[np.ndarray, sp.csr_array]:
-    """Append the labels that are new to `classes`, and move all to their columns."""
-    is_new = find_columns(labels.classes, classes, "y") < 0
-    classes = np.concatenate([classes, labels.classes[is_new]])
-    return classes, align_labels(labels, classes).matrix
-
-
-def _fitted(keys: _Keys, y: sp.csr_array, classes: np.ndarray) -> dict[str, Any]:
-    """Return the fitted attributes that `partial_fit` changes."""
-    narrow_indices(y)
-    return {
-        "classes_": classes,
-        "n_labels_": len(classes),
-        "n_samples_fit_": len(keys),
-        "_keys": keys,
-        "_y": y,
-        "_n_texts": np.bincount(y.indices, minlength=len(classes)),
-    }
+def _with_new_labels(labels: Labels, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Append the labels that are new to `classes`, and return the columns of all entries too."""
+    columns = find_columns(labels.classes, classes, "y")
+    is_new = columns < 0
+    columns[is_new] = len(classes) + np.arange(np.count_nonzero(is_new))
+    if is_new.any():
+        classes = np.concatenate([classes, labels.classes[is_new]])
+    return classes, columns[labels.matrix.indices]

@@ -150,7 +150,7 @@ class TextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """
         texts = check_texts(X)
         name, max_length = os.fspath(self.encoder), int(self.max_length)
-        resolve_device(self.device)
+        device = resolve_device(self.device)
         tokenizer, encoder = load_encoder(name)
         pooling = self.pooling
         if pooling == "auto":
@@ -160,7 +160,7 @@ class TextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         some = texts[:MAX_CHECKED_TEXTS]
         check_words(tokenize(tokenizer, some, max_length), tokenizer, some, name=name)
         network = TextNetwork(encoder, n_feature_layers=1, pooling=pooling)
-        self.network_, self.tokenizer_ = network.eval(), tokenizer
+        self.network_, self.tokenizer_ = network.place_on(device).eval(), tokenizer
         return self
 
     def transform(self, X: Texts) -> np.ndarray:
@@ -219,6 +219,8 @@ class TextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         tags.input_tags.one_d_array = True
         tags.input_tags.two_d_array = False
         tags.requires_fit = True
+        assert tags.transformer_tags is not None
+        tags.transformer_tags.preserves_dtype = []  # texts have none
         return tags
 
     def __getstate__(self) -> dict[str, Any]:

@@ -23,8 +23,10 @@ from skxmc import (
     BalancedLabelClusterer,
     LightXMLClassifier,
     LightXMLEnsemble,
+    NeighborsClassifier,
     OmikujiClassifier,
     PropensityRanker,
+    TextEncoder,
 )
 from skxmc._input.validation import check_labels
 
@@ -96,7 +98,33 @@ def as_sentences(X):
 
 
 class NumberLightXML(NumberMixin, LightXMLClassifier):
-    pass
+    def transform(self, X):
+        return super().transform(self._sentences(X))
+
+
+class NumberNeighbors(NumberMixin, NeighborsClassifier):
+    def partial_fit(self, X, y, classes=None):
+        """Fit anew, because the adapter has a code for each class."""
+        if hasattr(self, "n_features_in_"):
+            validate_data(self, X, reset=False)
+        return self.fit(X, y)
+
+
+class NumberTextEncoder(TextEncoder):
+    """Adapter of a transformer."""
+
+    def fit(self, X, y=None):
+        return super().fit(as_sentences(validate_data(self, X)))
+
+    def transform(self, X):
+        check_is_fitted(self)
+        return super().transform(as_sentences(validate_data(self, X, reset=False)))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = tags.input_tags.one_d_array = False
+        tags.input_tags.two_d_array = True
+        return tags
 
 
 class NumberOmikuji(NumberMixin, OmikujiClassifier):
@@ -124,7 +152,13 @@ def number_ensemble(**params):
     return NumberEnsemble([("one", small_classifier()), ("other", other)], **params)
 
 
+def text_encoder(kind):
+    return kind(encoder_path(), max_length=32, precision="fp32", device="cpu")
+
+
 ESTIMATORS = [
+    text_encoder(NumberTextEncoder),
+    NumberNeighbors(text_encoder(TextEncoder)),
     number_classifier("direct"),
     number_classifier("two-stage"),
     NumberOmikuji(),
@@ -141,6 +175,7 @@ ROUNDING = {
 }
 EXPECTED_FAILURES = {
     NumberLightXML: ROUNDING,
+    NumberNeighbors: ROUNDING,
     NumberOmikuji: {
         "check_classifiers_multilabel_representation_invariance": (
             "fits three times and compares the predictions, but omikuji has no seed"

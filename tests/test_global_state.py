@@ -13,6 +13,7 @@ import torch
 from classifier_fixtures import (
     assert_same_predictions,
     dataset,
+    encoder_path,
     fitted,
     make_classifier,
 )
@@ -21,6 +22,8 @@ from skxmc import (
     BalancedLabelClusterer,
     LightXMLClassifier,
     LightXMLEnsemble,
+    NeighborsClassifier,
+    TextEncoder,
     label_features,
     predict_topk,
 )
@@ -151,6 +154,9 @@ def test_other_entry_points_in_any_state_of_the_process_work(state):
         ensemble = LightXMLEnsemble(members, fusion="mean").fit(X, Y)
         top = predict_topk(ensemble, X, k=3)
         precision_at_k(Y, top, k=3)
+        near = NeighborsClassifier(TextEncoder(encoder_path(), max_length=32)).fit(X[:40], Y[:40])
+        pickle.loads(pickle.dumps(near)).partial_fit(X[40:], Y[40:]).predict_topk(X, k=3)
+        near.set_params(temperature=1e-6).predict(X[:3])
         BalancedLabelClusterer(4).fit(label_features(Y, np.random.default_rng(0).random((64, 5))))
 
 

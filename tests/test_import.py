@@ -38,5 +38,6 @@ def test_import_skxmc_loads_no_torch_sklearn_or_numpy():
 
 def test_import_estimators_without_network_loads_no_torch():
     names = "OmikujiClassifier, BalancedLabelClusterer, LightXMLEnsemble, PropensityRanker"
+    names += ", NeighborsClassifier"
     script = f"import sys; from skxmc import {names}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)

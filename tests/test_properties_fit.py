@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from classifier_fixtures import assert_same_predictions, dataset, make_classifier
+from classifier_fixtures import assert_same_predictions, dataset, encoder_path, make_classifier
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -28,8 +28,10 @@ from skxmc import (
     BalancedLabelClusterer,
     LightXMLClassifier,
     LightXMLEnsemble,
+    NeighborsClassifier,
     OmikujiClassifier,
     PropensityRanker,
+    TextEncoder,
     label_features,
 )
 
@@ -101,6 +103,12 @@ WRONG = {
         "n_jobs": JOBS,
         "verbose": LEVEL,
     },
+    NeighborsClassifier: {
+        "encoder": st.sampled_from([3, b"bert", ["a"], "", "no/such"]),
+        "n_neighbors": wrong_int(1),
+        "temperature": wrong_real(0, open_low=True),
+        "threshold": wrong_real(0, 1),
+    },
     LightXMLEnsemble: {
         "estimators": st.sampled_from(
             [None, 3, "ab", (), [], [3], ["words"], [("a", 3)], [("words", "drop")], [(1, 2)]]
@@ -138,6 +146,9 @@ def make(kind, **params):
         return make_classifier(**{"max_epochs": 1, **params})
     if kind is LightXMLEnsemble:
         return kind(params.pop("estimators", [("words", OmikujiClassifier())]), **params)
+    if kind is NeighborsClassifier:
+        encoder = params.pop("encoder", TextEncoder(encoder_path(), max_length=32))
+        return kind(encoder, **params)
     if kind is PropensityRanker:
         return kind(params.pop("estimator", OmikujiClassifier()), **params)
     return kind(**params)
@@ -208,7 +219,7 @@ def test_fit_wrong_texts_or_labels_raise_error(texts, y):
     with refused("validation_data"):
         clf.fit(X, Y, validation_data=Y)
     if texts is not None:
-        for kind in (LightXMLClassifier, OmikujiClassifier):
+        for kind in (LightXMLClassifier, OmikujiClassifier, NeighborsClassifier):
             with refused("label_texts"):
                 make(kind).fit(X, Y, label_texts=texts)
 
@@ -322,6 +333,19 @@ def test_fit_any_legal_parameters_give_sound_model(mode, params, drawn):
 def test_fit_linear_any_legal_parameters_give_sound_model(params):
     texts, y = dataset()
     assert_sound_predictions(OmikujiClassifier(**params).fit(texts[:9], y[:9]), texts[:3], 5)
+
+
+@cases(4)
+@given(
+    whole(1, 9) | st.just(10**30),
+    st.floats(0, exclude_min=True, allow_infinity=False) | st.just(10**400),
+    columns_of_text(min_size=0),
+)
+def test_fit_neighbors_any_legal_parameters_give_sound_model(n_neighbors, temperature, drawn):
+    texts, y = dataset()
+    clf = make(NeighborsClassifier, n_neighbors=n_neighbors, temperature=temperature)
+    clf.fit(texts[:9], y[:9])
+    assert_sound_predictions(clf.partial_fit(texts[9:11], y[9:11]), drawn[0], 5)
 
 
 # ---------------------------------------------------------------- clusters

@@ -25,9 +25,9 @@ from strategies import (
     wrong_real,
 )
 
-from skxmc import LightXMLEnsemble, OmikujiClassifier, PropensityRanker
+from skxmc import LightXMLEnsemble, NeighborsClassifier, OmikujiClassifier, PropensityRanker
 
-RANKERS = ("direct", "two-stage", "linear", "ensemble", "learned", "propensity")
+RANKERS = ("direct", "two-stage", "linear", "neighbors", "ensemble", "learned", "propensity")
 # Wrong values of the parameters that may be set after fit.
 LANGUAGE = {
     "threshold": wrong_real(0, 1),
@@ -42,12 +42,18 @@ LINEAR = {
     "beam_size": wrong_int(1),
     "n_jobs": st.sampled_from([0, "all", 1.5, [1]]),
 }
+NEAR = {
+    "threshold": wrong_real(0, 1),
+    "n_neighbors": wrong_int(1),
+    "temperature": wrong_real(0, open_low=True),
+}
 LEARNED = {"threshold": wrong_real(0, 1), "n_candidates": wrong_int(1)}
 WEIGHTS = st.sampled_from([[1], "ab", [1, "b"], [1, -1], [0, 0], [1, np.nan], [[1], [1, 2]]])
 SETTABLE = {
     "direct": LANGUAGE,
     "two-stage": LANGUAGE,
     "linear": LINEAR,
+    "neighbors": NEAR,
     "ensemble": {**LEARNED, "weights": WEIGHTS},
     "learned": LEARNED,
     "propensity": {**LEARNED, "exponent": wrong_real(0)},
@@ -62,6 +68,8 @@ def ranker(kind):
         return fitted(kind)
     if kind == "linear":
         return OmikujiClassifier().fit(X, y)
+    if kind == "neighbors":
+        return NeighborsClassifier(FrozenEstimator(fitted("direct")), n_neighbors=5).fit(X, y)
     members = [
         ("language", FrozenEstimator(fitted())),
         ("words", FrozenEstimator(ranker("linear"))),
@@ -102,7 +110,7 @@ def test_predict_topk_any_k_recalls_enough_clusters(kind):
         assert_sound_predictions(clf, ["a text", ""], k)
 
 
-@pytest.mark.parametrize("kind", ["direct", "two-stage", "linear", "ensemble"])
+@pytest.mark.parametrize("kind", ["direct", "two-stage", "linear", "neighbors", "ensemble"])
 @cases(4)
 @given(st.data(), st.lists(text(), min_size=1, max_size=8), st.integers(1, 9))
 def test_predict_topk_any_order_and_batch_gives_same_scores(kind, data, texts, batch_size):

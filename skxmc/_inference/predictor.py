@@ -11,10 +11,10 @@ import scipy.sparse as sp
 import torch
 
 from skxmc._inference.extractor import FeatureExtractor, Texts
-from skxmc._input.sparse import row_of_entry
+from skxmc._input.sparse import ranges, row_of_entry
 from skxmc._model.full_label import LabelSearch, best_labels
 from skxmc._model.network import LightXMLNetwork
-from skxmc._model.tokens import TokenBatch, ranges
+from skxmc._model.tokens import TokenBatch
 
 
 class ScoredText(NamedTuple):

@@ -16,9 +16,9 @@ import torch
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.utils import gen_batches
 
+from skxmc._input.sparse import ranges
 from skxmc._model.full_label import best_labels
 from skxmc._model.network import LightXMLNetwork
-from skxmc._model.tokens import ranges
 
 # Number of clusters whose labels are scored per text.
 N_PROBED = 256

@@ -50,6 +50,11 @@ def row_of_entry(csr: sparse.csr_array | sparse.csr_matrix) -> NDArray[np.int64]
     return np.repeat(np.arange(csr.shape[0]), np.diff(csr.indptr))
 
 
+def ranges(starts: NDArray[Any], lengths: NDArray[Any]) -> NDArray[np.int64]:
+    """Concatenate the ranges of `lengths[i]` consecutive integers from `starts[i]` on."""
+    return np.arange(lengths.sum()) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
+
+
 def as_array(values: Any, name: str) -> NDArray[Any]:
     """Convert values to an array, and refuse those that are masked or not rectangular."""
     if np.ma.is_masked(values):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
+from skxmc._input.sparse import ranges
 from skxmc._utils.parallel import ProcessLock
 
 if TYPE_CHECKING:
@@ -128,11 +129,6 @@ class TokenStore:
             torch.from_numpy(cls_position),
             token_type_ids,
         )
-
-
-def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Concatenate the ranges of `lengths[i]` consecutive integers from `starts[i]` on."""
-    return np.arange(lengths.sum()) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
 
 
 def tokenize(

@@ -11,10 +11,11 @@ import scipy.sparse as sp
 import torch
 from torch.optim.swa_utils import AveragedModel
 
+from skxmc._input.sparse import ranges
 from skxmc._model.device import autocast
 from skxmc._model.layout import Positives
 from skxmc._model.network import LightXMLNetwork, Losses
-from skxmc._model.tokens import TokenBatch, TokenStore, ranges, training_batches
+from skxmc._model.tokens import TokenBatch, TokenStore, training_batches
 from skxmc._training.adamw import RowAdamW
 from skxmc._training.dropout import fast_dropout
 from skxmc._training.optim import build_optimizers, clip_gradients, schedule_factor

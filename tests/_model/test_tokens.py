@@ -5,8 +5,9 @@ import pytest
 import torch
 from tiny_encoders import tiny_tokenizer
 
+from skxmc._input.sparse import ranges
 from skxmc._model import tokens
-from skxmc._model.tokens import TokenStore, prediction_batches, ranges, tokenize, training_batches
+from skxmc._model.tokens import TokenStore, prediction_batches, tokenize, training_batches
 
 TEXTS = ["tax law", "", "something longer than the rest of it", "x", "Ünïcode: 漢字 🙂", "  \n "]
 
