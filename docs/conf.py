@@ -67,8 +67,9 @@ PAGES = {
         "reliability architecture contributing changelog"
     ),
     "guide/index": (
-        "data training encoders large_label_sets ensembles searching metrics saving_and_serving "
-        "understanding long_texts languages reproducibility gpu command_line troubleshooting"
+        "data training encoders large_label_sets ensembles neighbors searching metrics "
+        "saving_and_serving understanding long_texts languages reproducibility gpu command_line "
+        "troubleshooting"
     ),
 }
 
