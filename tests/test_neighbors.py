@@ -179,6 +179,9 @@ def test_partial_fit_same_keys_give_same_scores_to_the_bit():
     whole._keys = GrowingArray(unit_rows(read(X), parts._mean))
     difference = parts.decision_function(NEW) != whole.decision_function(NEW)
     assert difference.nnz == 0
+    filled, expected = (c.set_params(n_neighbors=1).predict_topk(NEW, 12) for c in (parts, whole))
+    np.testing.assert_array_equal(filled.labels, expected.labels)
+    np.testing.assert_array_equal(filled.scores, expected.scores)
 
 
 def test_partial_fit_new_labels_are_predicted_at_once():
