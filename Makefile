@@ -26,8 +26,8 @@ test-all:
 	$(PYTEST) $(BROAD)
 	$(PYTEST) tests $(addprefix --ignore=, $(BROAD)) --cov --cov-fail-under=90
 
-docs:
-	sphinx-build -W --keep-going -b html docs docs/_build/html
+docs: # two examples of the gallery at a time, with one thread each
+	OMP_NUM_THREADS=1 sphinx-build -W --keep-going -b html docs docs/_build/html
 
 docs-quick:
 	sphinx-build -W --keep-going -b html -D plot_gallery=0 docs docs/_build/html

@@ -51,6 +51,7 @@ sphinx_gallery_conf = {
     "filename_pattern": "plot_",
     "within_subsection_order": "FileNameSortKey",
     "abort_on_example_error": True,
+    "parallel": 2,
     "show_memory": False,
     "ignore_repr_types": r"skxmc\.plotting",  # the pictures are shown
     "download_all_examples": False,
