@@ -8,7 +8,6 @@ the embeddings of the clusters whose labels may score highest.
 from __future__ import annotations
 
 import math
-import threading
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -19,6 +18,7 @@ from sklearn.utils import gen_batches
 from skxmc._input.sparse import ranges
 from skxmc._model.full_label import best_labels
 from skxmc._model.network import LightXMLNetwork
+from skxmc._utils.parallel import ProcessLock
 
 # Number of clusters whose labels are scored per text.
 N_PROBED = 256
@@ -46,7 +46,10 @@ class ShortList:
         self.n_probed = n_probed
         vectors = np.empty((len(bias), weight.shape[1] + 1), dtype=np.float32)
         vectors[:, :-1], vectors[:, -1] = weight.float(), bias
-        cluster_of = _cluster(vectors, max(1, round(math.sqrt(len(vectors) / n_probed))))
+        if np.isfinite(vectors).all():
+            cluster_of = _cluster(vectors, max(1, round(math.sqrt(len(vectors) / n_probed))))
+        else:  # a single cluster is searched exactly, and finds the NaN
+            cluster_of = np.zeros(len(vectors), dtype=np.int64)
         by_cluster = np.argsort(cluster_of, kind="stable")
         self.sizes = np.bincount(cluster_of)
         self.starts = np.cumsum(self.sizes) - self.sizes
@@ -134,7 +137,7 @@ def _k_means(vectors: np.ndarray, n_clusters: int, rng: np.random.Generator) -> 
     return np.concatenate([k_means.predict(vectors[part]) for part in parts]).astype(np.int64)
 
 
-_building = threading.Lock()
+_building = ProcessLock()
 _built: WeakKeyDictionary[LightXMLNetwork, ShortList] = WeakKeyDictionary()
 
 

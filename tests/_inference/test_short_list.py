@@ -118,6 +118,14 @@ def test_predict_topk_approximate_uses_short_list_of_current_weights(monkeypatch
     assert short_list(serving_copy(clf.network_, torch.float32)) is not module._built[copied]
 
 
+def test_predict_topk_approximate_diverged_model_raises_value_error():
+    clf = make_classifier("direct", label_search="approximate", max_epochs=1).fit(X, Y)
+    with torch.no_grad():
+        clf.network_.label_table.weight[0] = torch.nan
+    with pytest.raises(ValueError, match="The scores are NaN: training has diverged"):
+        clf.predict_topk(X, k=3)
+
+
 @pytest.mark.parametrize("mode", ["two-stage", "direct"])
 def test_predict_topk_approximate_without_need_equals_exact(mode):
     """Two stages have clusters of their own, and few labels are searched exactly."""
