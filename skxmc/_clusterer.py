@@ -138,7 +138,7 @@ class BalancedLabelClusterer(
     ----------
     max_cluster_size : int or "auto", default="auto"
         Maximum number of labels per cluster. 1 is the direct mode: each label is a cluster of its
-        own. `LightXMLClassifier` then has no ranking head, and ``bottleneck_dim`` has no effect.
+        own. `LightXMLClassifier` then ranks every label, and has no recall head.
         "auto" is 1 below 32,768 labels, and 64 up to 524,288. With more labels, it is the size
         that makes 8,192 clusters.
     max_iter : int, default=20
