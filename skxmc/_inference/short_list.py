@@ -62,13 +62,19 @@ class ShortList:
         self.by_cluster = torch.from_numpy(by_cluster)
         self.centers, self.spreads = torch.from_numpy(centers), torch.from_numpy(spreads)
 
+    def promise(self, z: torch.Tensor) -> torch.Tensor:
+        """Estimate the highest logit of a cluster: (B, C) float32.
+
+        It is the logit of the center, plus twice the standard deviation of its labels' logits if
+        their embeddings scattered equally in all directions.
+        """
+        length = torch.linalg.vector_norm(z, dim=1, keepdim=True)
+        return z @ self.centers[:, :-1].T + self.centers[:, -1] + 2 * length * self.spreads
+
     def best_labels(
         self, z: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, k: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Find the k labels with the highest logits in the most promising clusters.
-
-        A cluster is as promising as the logit of its center, plus twice the standard deviation
-        of its labels' logits if their embeddings scattered equally in all directions.
 
         Parameters
         ----------
@@ -86,10 +92,7 @@ class ShortList:
         """
         if k > self.n_probed or len(self.sizes) <= self.n_probed:
             return best_labels(z, weight, bias, k)
-        length = torch.linalg.vector_norm(z.float(), dim=1, keepdim=True)
-        promise = z.float() @ self.centers[:, :-1].T + self.centers[:, -1]
-        promise += 2 * length * self.spreads
-        probed = promise.topk(self.n_probed, dim=1, sorted=False).indices.numpy()
+        probed = self.promise(z.float()).topk(self.n_probed, dim=1, sorted=False).indices.numpy()
         labels = torch.empty((len(z), k), dtype=torch.int64)
         logits = torch.empty((len(z), k))
         for row, clusters in enumerate(probed):

@@ -56,6 +56,15 @@ def test_short_list_centers_and_spreads_are_those_of_the_members(table, clusters
         np.testing.assert_allclose(clusters.spreads[cluster], spread, atol=1e-5)
 
 
+def test_short_list_promise_is_logit_of_center_and_two_deviations(clusters, states):
+    promise = clusters.promise(states)
+    for row, cluster in ((0, 0), (3, 7), (39, len(clusters.sizes) - 1)):
+        *center, bias = clusters.centers[cluster].double().tolist()
+        z = states[row].double().numpy()
+        expected = z @ center + bias + 2 * np.linalg.norm(z) * float(clusters.spreads[cluster])
+        assert float(promise[row, cluster]) == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
 def test_short_list_finds_nearly_all_of_the_best_labels(table, clusters, states):
     expected, of_expected = best_labels(states, *table, 5)
     found, logits = clusters.best_labels(states, *table, 5)
@@ -108,14 +117,15 @@ def test_predict_topk_approximate_uses_short_list_of_current_weights(monkeypatch
     copied = serving_copy(clf.network_, torch.float32)
     assert copied not in module._built
     labels, scores = clf.predict_topk(X, k=3)
-    assert short_list(copied) is module._built[copied]
+    built = module._built[copied]
+    assert short_list(copied) is built
     everything = clf.set_params(label_search="exact").decision_function(X).toarray()
     np.testing.assert_allclose(scores, np.take_along_axis(everything, labels, 1), atol=1e-6)
     assert (scores[:, 0] <= everything.max(axis=1) + 1e-6).all()
     with torch.no_grad():
         clf.network_.label_table.weight.mul_(2)
     clf.set_params(label_search="approximate").predict_topk(X, k=3)
-    assert short_list(serving_copy(clf.network_, torch.float32)) is not module._built[copied]
+    assert short_list(serving_copy(clf.network_, torch.float32)) is not built
 
 
 def test_predict_topk_approximate_diverged_model_raises_value_error():
