@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from itertools import compress
 from numbers import Integral, Real
 from typing import Any
@@ -10,12 +11,11 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
-from sklearn.base import ClassifierMixin, _fit_context, clone
+from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.ensemble import VotingClassifier
 from sklearn.utils import Bunch, Tags, check_random_state, get_tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import _BaseComposition
-from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from skxmc._input.sparse import as_array
@@ -27,7 +27,7 @@ from skxmc._meta.fusion import LearnedFusion
 from skxmc._meta.members import (
     check_members,
     common_classes,
-    fit_member,
+    fit_members,
     is_dropped,
     is_frozen,
     labels_of_members,
@@ -66,7 +66,8 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
     estimators : list of (str, estimator)
         Names and members. Members are classifiers of this package, or any that take texts and have
         ``predict_proba``, such as a ``Pipeline`` that starts with a vectorizer. ``"drop"`` in place
-        of a member leaves it out. A ``FrozenEstimator`` is not fitted again.
+        of a member leaves it out. A ``FrozenEstimator`` is not fitted again. The encoder of a
+        `NeighborsClassifier` may be the name of another member, which then reads each text once.
     weights : array-like of shape (n_estimators,), default=None
         One weight per member, also for dropped ones. None gives all the same weight. Weights can
         be set after `fit` and have no effect with ``fusion="learned"``.
@@ -216,8 +217,9 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         members = self._check_members()
         check_fit_params(members.values(), fit_params)
         texts = check_texts(X)
+        fit_on = partial(fit_members, n_jobs=clip_jobs(self.n_jobs), verbose=self.verbose)
         if self.fusion == "mean" or len(members) == 1:
-            fitted = self._fitted_by(self._fit_members(members, texts, y, fit_params))
+            fitted = self._fitted_by(fit_on(members, texts, y, fit_params))
             self._become({**fitted, "_fusion": None})
             return self
         label_names = fit_params.get("label_names")
@@ -236,7 +238,7 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         # Members get the names of all labels, because a label may be on held-out texts alone.
         if not np.array_equal(labels.classes, np.arange(len(labels.classes))):
             fit_params["label_names"] = labels.classes
-        members = self._fit_members(members, *train, fit_params)
+        members = fit_on(members, *train, fit_params)
         fitted = self._fitted_by(members)
         labels_of_members(labels, fitted["classes_"], by_name=False)  # raises if they differ
         n_labels = fitted["n_labels_"]
@@ -245,25 +247,6 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         fusion = LearnedFusion(counts, seed).fit(scores, held_out[1].matrix)
         self._become({**fitted, "_fusion": fusion})
         return self
-
-    def _fit_members(
-        self,
-        members: dict[str, Any],
-        texts: list[str],
-        y: LabelsOfTexts,
-        fit_params: dict[str, Any],
-    ) -> dict[str, Any]:
-        fitted = Parallel(n_jobs=clip_jobs(self.n_jobs))(
-            delayed(fit_member)(
-                clone(member),
-                texts,
-                y,
-                fit_params,
-                f"({number} of {len(members)}) Fitting {name}" if self.verbose else None,
-            )
-            for number, (name, member) in enumerate(members.items(), start=1)
-        )
-        return dict(zip(members, fitted, strict=True))
 
     @classmethod
     def from_fitted(

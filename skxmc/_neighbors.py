@@ -56,7 +56,8 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         Transformer of raw texts to dense rows, of which `fit` fits a clone. None is
         ``TextEncoder()``. The name or folder of an encoder is ``TextEncoder(encoder)``. A
         `LightXMLClassifier` is trained on the texts and their labels. Wrap a fitted one in
-        ``FrozenEstimator`` to use it as it is.
+        ``FrozenEstimator`` to use it as it is. In a `LightXMLEnsemble`, the name of another member
+        is this member after its fit.
     n_neighbors : int, default=20
         Number of texts that vote. A number above that of the texts takes all. It can be set after
         `fit`.
@@ -114,6 +115,7 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     }
 
     _prediction_params = ("n_neighbors", "temperature", "threshold")
+    _encoder_may_be_member = True
 
     def __init__(
         self,

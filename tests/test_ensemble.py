@@ -24,7 +24,8 @@ from sklearn.utils import Bunch, get_tags
 from sklearn.utils.parallel import Parallel
 
 import skxmc
-from skxmc import BalancedLabelClusterer, LightXMLEnsemble, OmikujiClassifier, _ensemble
+from skxmc import BalancedLabelClusterer, LightXMLEnsemble, OmikujiClassifier
+from skxmc._meta import members as _members
 from skxmc._meta import rescoring
 from skxmc._topk import TopK
 from skxmc.metrics import precision_at_k, precision_at_k_scorer
@@ -285,7 +286,7 @@ def test_fit_n_jobs_is_passed_to_joblib_up_to_number_of_cpus(monkeypatch):
         asked.append(n_jobs)
         return Parallel()
 
-    monkeypatch.setattr(_ensemble, "Parallel", parallel)
+    monkeypatch.setattr(_members, "Parallel", parallel)
     for n_jobs in (None, 1, -1, 10**6):
         fit(n_jobs=n_jobs)
     assert asked == [None, 1, -1, os.cpu_count()]

@@ -13,7 +13,8 @@ from skxmc._model.defaults import torch_defaults
 from skxmc._model.device import autocast, is_out_of_memory
 from skxmc._model.encoder_check import check_ids
 from skxmc._model.network import TextNetwork
-from skxmc._model.tokens import TokenBatch, TokenStore, prediction_batches, tokenize
+from skxmc._model.tokens import TokenStore, prediction_batches, tokenize
+from skxmc._utils.encode_once import shared_representations
 from skxmc._utils.warnings import warn_user
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ TEXTS_BLOCK = 65_536
 
 # Raw or tokenized texts.
 Texts = Sequence[str] | TokenStore
+# Rows of a batch, and their e or all tokens.
+Batch = tuple[np.ndarray, torch.Tensor | TokenStore]
 
 
 @dataclass
@@ -60,23 +63,45 @@ class FeatureExtractor:
         `progress` is called with the number of texts in each finished batch.
         """
         features = np.empty((len(texts), self.network.n_features), dtype=np.float32)
-        for rows, (found,) in self.results(texts, lambda b: (self.network.represent(b),)):
+        for rows, (found,) in self.results(texts, lambda e: (e,)):
             features[rows] = found[:, : self.network.n_features]
             if progress is not None:
                 progress(len(rows))
         return features
 
     def results(
-        self, texts: Texts, compute: Callable[[TokenBatch], tuple[torch.Tensor, ...]]
+        self, texts: Texts, compute: Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
     ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
-        """Yield the rows of each batch, and the results of `compute` as arrays."""
+        """Yield the rows of each batch, and what `compute` makes of their e, as arrays."""
         if isinstance(texts, TokenStore):
-            yield from self._results(texts, compute)
+            yield from self._results(self._batches(texts), compute)
             return
         for start in range(0, len(texts), TEXTS_BLOCK):
-            tokens = self._tokenize(texts[start : start + TEXTS_BLOCK])
-            for rows, arrays in self._results(tokens, compute):
+            batches = self._batches_of_texts(texts[start : start + TEXTS_BLOCK])
+            for rows, arrays in self._results(batches, compute):
                 yield start + rows, arrays
+
+    def _batches_of_texts(self, texts: Sequence[str]) -> Iterator[Batch]:
+        """Yield batches of raw texts, whose e may be known by `encode_once`."""
+        shared = shared_representations()
+        if shared is None:
+            yield from self._batches(self._tokenize(texts))
+            return
+        key = id(self.network), self.max_length, tuple(texts)
+        if key not in shared:
+            found = self._results(self._batches(self._tokenize(texts)), lambda e: (e,))
+            shared[key] = self.network, [(rows, torch.from_numpy(e)) for rows, (e,) in found]
+        yield from shared[key][1]
+
+    def _batches(self, tokens: TokenStore) -> Iterator[Batch]:
+        for rows in prediction_batches(tokens.lengths, self.batch_size):
+            yield rows, tokens
+
+    def _represent(self, batch: Batch, part: slice) -> torch.Tensor:
+        rows, source = batch
+        if isinstance(source, torch.Tensor):
+            return source[part].to(self.device)
+        return self.network.represent(source.batch(rows[part]).to(self.device))
 
     def _tokenize(self, texts: Sequence[str]) -> TokenStore:
         tokens = tokenize(self.tokenizer, texts, self.max_length)
@@ -84,32 +109,33 @@ class FeatureExtractor:
         return tokens
 
     def _results(
-        self, tokens: TokenStore, compute: Callable[[TokenBatch], tuple[torch.Tensor, ...]]
+        self,
+        batches: Iterator[Batch],
+        compute: Callable[[torch.Tensor], tuple[torch.Tensor, ...]],
     ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
-        for wanted in prediction_batches(tokens.lengths, self.batch_size):
-            done = 0
+        for batch in batches:
+            wanted, done = batch[0], 0
             while done < len(wanted):
-                rows = wanted[done : done + self.batch_size]
+                part = slice(done, done + self.batch_size)
                 try:
                     with (
                         torch_defaults(),
                         torch.inference_mode(),
                         autocast(self.device, self.dtype),
                     ):
-                        results = compute(tokens.batch(rows).to(self.device))
                         arrays = [
                             result.cpu().float().numpy()
                             if result.is_floating_point()
                             else result.cpu().numpy()
-                            for result in results
+                            for result in compute(self._represent(batch, part))
                         ]
                 except (RuntimeError, MemoryError) as error:
                     if self.batch_size == 1 or not is_out_of_memory(error):
                         raise
                     self._halve_batch_size()
                     continue
-                yield rows, arrays
-                done += len(rows)
+                yield wanted[part], arrays
+                done += len(wanted[part])
 
     def _halve_batch_size(self) -> None:
         self.batch_size //= 2

@@ -14,7 +14,6 @@ from skxmc._inference.extractor import FeatureExtractor, Texts
 from skxmc._input.sparse import ranges, row_of_entry
 from skxmc._model.full_label import LabelSearch, best_labels
 from skxmc._model.network import LightXMLNetwork
-from skxmc._model.tokens import TokenBatch
 
 
 class ScoredText(NamedTuple):
@@ -63,8 +62,8 @@ class Predictor(FeatureExtractor):
         columns = np.empty((len(texts), k), dtype=np.int64)
         scores = np.empty((len(texts), k), dtype=np.float32)
 
-        def best(batch: TokenBatch) -> tuple[torch.Tensor, torch.Tensor]:
-            return best_first(*self._candidates(batch, n_clusters), k)
+        def best(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return best_first(*self.network.scores(features, n_clusters, self.search), k)
 
         for rows, (labels, values) in self.results(texts, best):
             columns[rows], scores[rows] = labels, values
@@ -80,8 +79,8 @@ class Predictor(FeatureExtractor):
         """
         n_clusters = self._clusters_for(top_k)
 
-        def candidates(batch: TokenBatch) -> tuple[torch.Tensor, torch.Tensor]:
-            labels, values = self._candidates(batch, n_clusters)
+        def candidates(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            labels, values = self.network.scores(features, n_clusters, self.search)
             if top_k is not None:
                 labels, values = best_first(labels, values, top_k)
             by_label = labels.argsort(dim=1)
@@ -110,8 +109,7 @@ class Predictor(FeatureExtractor):
         # In the direct mode, every label has a score, so all labels are returned.
         n_scored = self.network.layout.n_clusters if self.network.direct else n_recalled
 
-        def compute(batch: TokenBatch) -> tuple[torch.Tensor, ...]:
-            features = self.network.represent(batch)
+        def compute(features: torch.Tensor) -> tuple[torch.Tensor, ...]:
             parts = self.network.score_parts(features, n_scored)
             scores = parts.scores()
             labels = parts.labels[:, :n_recalled].flatten(1)
@@ -142,8 +140,8 @@ class Predictor(FeatureExtractor):
         cluster_of = layout.cluster_of.cpu().numpy()
         counts = np.zeros(layout.n_clusters, dtype=np.int64)
 
-        def ranks(batch: TokenBatch) -> tuple[torch.Tensor]:
-            logits = self.network.recall_logits(self.network.represent(batch))
+        def ranks(features: torch.Tensor) -> tuple[torch.Tensor]:
+            logits = self.network.recall_logits(features)
             return (logits.argsort(dim=1, descending=True, stable=True).argsort(dim=1),)
 
         for rows, (rank_of,) in self.results(texts, ranks):
@@ -152,10 +150,6 @@ class Predictor(FeatureExtractor):
             found = rank_of[text_of, cluster_of[true.indices]]
             counts += np.bincount(found, minlength=layout.n_clusters)
         return counts
-
-    def _candidates(self, batch: TokenBatch, n_clusters: int) -> tuple[torch.Tensor, torch.Tensor]:
-        features = self.network.represent(batch)
-        return self.network.scores(features, n_clusters, self.search)
 
     def _clusters_for(self, k: int | None) -> int:
         """Return the number of clusters to recall: b, or more if k labels need more.

@@ -6,14 +6,22 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils._user_interface import _print_elapsed_time
+from sklearn.utils.parallel import Parallel, delayed
 
 from skxmc._input.types import LabelsOfTexts
 from skxmc._input.validation import Labels, align_labels
 from skxmc._meta.fit_params import fit_with
-from skxmc._meta.rescoring import candidate_scores, check_scores_labels, classes_of
+from skxmc._meta.rescoring import (
+    TEXT_BLOCK,
+    candidate_scores,
+    check_scores_labels,
+    classes_of,
+)
+from skxmc._utils.encode_once import encode_once
 from skxmc._utils.quoting import quoted
 
 
@@ -47,10 +55,60 @@ def check_members(estimators: list[Any]) -> dict[str, Any]:
                 f"{member.__name__}()."
             )
         check_scores_labels(f"estimators: the member {quoted(name)}", member)
+    for name, encoder in encoders_of(dict(estimators)).items():
+        other = members.get(encoder)
+        if not hasattr(other, "transform"):
+            lack = "is dropped" if other is None else f"has no transform: {type(other).__name__}"
+            raise ValueError(
+                f"estimators: the encoder of the member {quoted(name)} is the member "
+                f"{quoted(encoder)}, which {lack}. Name a LightXMLClassifier."
+            )
     return members
 
 
-def fit_member(
+def encoders_of(members: dict[str, Any]) -> dict[str, str]:
+    """Return the names of members whose encoder is the name of another one, and of this one."""
+    return {
+        name: member.encoder
+        for name, member in members.items()
+        if getattr(member, "_encoder_may_be_member", False)
+        and isinstance(member.encoder, str)
+        and member.encoder in members.keys() - {name}
+    }
+
+
+def fit_members(
+    members: dict[str, Any],
+    texts: list[str],
+    y: LabelsOfTexts,
+    fit_params: dict[str, Any],
+    *,
+    n_jobs: int | None,
+    verbose: bool,
+) -> dict[str, Any]:
+    """Fit clones of members. Those that take another member as their encoder are fitted last."""
+    members = {name: clone(member) for name, member in members.items()}
+    jobs = {
+        name: delayed(_fit_member)(
+            member,
+            texts,
+            y,
+            fit_params,
+            f"({number} of {len(members)}) Fitting {name}" if verbose else None,
+        )
+        for number, (name, member) in enumerate(members.items(), start=1)
+    }
+    parallel = Parallel(n_jobs=n_jobs)
+    encoders = encoders_of(members)
+    first = [name for name in members if name not in encoders]
+    fitted = dict(zip(first, parallel(jobs[name] for name in first), strict=True))
+    for name, encoder in encoders.items():
+        members[name].encoder = FrozenEstimator(fitted[encoder])
+    fitted |= zip(encoders, parallel(jobs[name] for name in encoders), strict=True)
+    return {name: fitted[name] for name in members}
+
+
+def _fit_member(
     member: Any, texts: list[str], y: LabelsOfTexts, fit_params: dict[str, Any], message: str | None
 ) -> Any:
     """Fit a member with the parameters that its `fit` takes, and print how long it took."""
@@ -91,10 +149,17 @@ def scores_of_members(
     members: dict[str, Any], texts: list[str], n_candidates: int
 ) -> list[sp.csr_matrix]:
     """Score the best labels with each member: one (n_texts, n_labels) matrix per member."""
-    return [
-        candidate_scores(f"The member {quoted(name)}", member, texts, n_candidates)
-        for name, member in members.items()
-    ]
+    blocks = []
+    for start in range(0, max(len(texts), 1), TEXT_BLOCK):
+        block = texts[start : start + TEXT_BLOCK]
+        with encode_once():
+            blocks.append(
+                [
+                    candidate_scores(f"The member {quoted(name)}", member, block, n_candidates)
+                    for name, member in members.items()
+                ]
+            )
+    return [sp.vstack(of_member, format="csr") for of_member in zip(*blocks, strict=True)]
 
 
 def _difference(left: np.ndarray, right: np.ndarray) -> str:

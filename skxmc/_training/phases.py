@@ -13,7 +13,7 @@ from skxmc._inference.predictor import Predictor
 from skxmc._input.split import SplitTexts
 from skxmc._model.fitted import Model
 from skxmc._model.layout import LabelLayout, dynamic_clusters
-from skxmc._model.tokens import TokenBatch, TokenStore
+from skxmc._model.tokens import TokenStore
 from skxmc._storage.checkpoint import Checkpoint, NoCheckpoint
 from skxmc._training.evaluation import fit_predictor, make_validator
 from skxmc._training.settings import Settings
@@ -149,11 +149,8 @@ class Training:
         shape = (len(data), len(network.encoders) * network.n_features)
         features = np.empty(shape, dtype=np.float32)
 
-        def represent(batch: TokenBatch) -> tuple[torch.Tensor]:
-            return (predictor.network.represent(batch),)
-
         with progress_bar(self.settings.verbose, desc="encoding texts", total=len(data)) as bar:
-            for rows, (found,) in predictor.results(data.tokens, represent):
+            for rows, (found,) in predictor.results(data.tokens, lambda e: (e,)):
                 features[rows] = found
                 bar.update(len(rows))
         return features
@@ -219,10 +216,7 @@ def static_clusters(predictor: Predictor, data: TrainingSet) -> np.ndarray:
     layout = LabelLayout(network.layout.cluster_of.cpu().numpy())  # on the CPU
     chosen = np.empty((len(data), n_clusters), dtype=np.int32)
 
-    def recall(batch: TokenBatch) -> tuple[torch.Tensor]:
-        return (network.recall_logits(network.represent(batch)),)
-
-    for rows, (logits,) in predictor.results(data.tokens, recall):
+    for rows, (logits,) in predictor.results(data.tokens, lambda e: (network.recall_logits(e),)):
         targets = layout.cluster_targets(data.positives(rows), len(rows))
         chosen[rows] = dynamic_clusters(torch.from_numpy(logits), targets, n_clusters).numpy()
     return chosen
