@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         NeighborText,
         TopKExplanation,
     )
+    from skxmc._make_classifier import make_classifier
     from skxmc._neighbors import NeighborsClassifier
     from skxmc._omikuji import OmikujiClassifier
     from skxmc._paper import paper_params
@@ -38,6 +39,7 @@ __all__ = [
     "TopKExplanation",
     "__version__",
     "label_features",
+    "make_classifier",
     "paper_params",
     "predict_topk",
     "show_versions",
@@ -58,6 +60,7 @@ _MODULES = {
     "TopK": "_topk",
     "TopKExplanation": "_inference.explanation",
     "label_features": "_clusterer",
+    "make_classifier": "_make_classifier",
     "paper_params": "_paper",
     "predict_topk": "_topk",
     "show_versions": "_utils.versions",

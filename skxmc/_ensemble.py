@@ -42,6 +42,8 @@ from skxmc._utils.quoting import MAX_ERROR, quoted, shortened
 # hold out a larger share, up to MAX_HELD_OUT_SHARE.
 AUTO_HELD_OUT_SHARE, MAX_HELD_OUT_SHARE = 0.05, 0.2
 MIN_HELD_OUT, MAX_HELD_OUT = 200, 2000
+# fusion="auto" learns the fusion from so many texts on.
+MIN_LEARNED = 1000
 
 
 def auto_validation_fraction(n_texts: int) -> float:
@@ -71,12 +73,13 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
     weights : array-like of shape (n_estimators,), default=None
         One weight per member, also for dropped ones. None gives all the same weight. Weights can
         be set after `fit` and have no effect with ``fusion="learned"``.
-    fusion : {"mean", "learned"}, default="mean"
+    fusion : {"mean", "learned", "auto"}, default="mean"
         "mean" is the weighted mean of the members' scores, in which an absent score counts as 0.
         "learned" is the probability that a label is true, given all scores and the label's number
         of texts. Gradient-boosted trees learn it from the members' scores of held-out texts. It
-        helps most on rare labels, and if members differ in kind. If only one member is not
-        dropped, both return its own scores.
+        helps most on rare labels, and if members differ in kind. "auto" is "learned" from 1,000
+        texts on, and with held-out texts that are passed to `fit`. If only one member is not
+        dropped, all return its own scores.
     validation_fraction : float or "auto", default="auto"
         Share of texts that ``fusion="learned"`` holds out from the members' training. "auto" is
         0.05, with at least 200 texts but no more than a fifth of all, and at most 2,000.
@@ -133,7 +136,7 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
     _parameter_constraints: dict[str, list[Any]] = {
         "estimators": [list],
         "weights": ["array-like", None],
-        "fusion": [StrOptions({"mean", "learned"})],
+        "fusion": [StrOptions({"mean", "learned", "auto"})],
         "validation_fraction": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="neither")],
         "n_candidates": [Interval(Integral, 1, None, closed="left")],
         "threshold": [Interval(Real, 0, 1, closed="both")],
@@ -217,8 +220,12 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         members = self._check_members()
         check_fit_params(members.values(), fit_params)
         texts = check_texts(X)
+        has_held_out = validation_data is not None or X_val is not None or y_val is not None
+        learns = has_held_out or len(texts) >= MIN_LEARNED
+        if self.fusion != "auto":
+            learns = self.fusion == "learned"
         fit_on = partial(fit_members, n_jobs=clip_jobs(self.n_jobs), verbose=self.verbose)
-        if self.fusion == "mean" or len(members) == 1:
+        if not learns or len(members) == 1:
             fitted = self._fitted_by(fit_on(members, texts, y, fit_params))
             self._become({**fitted, "_fusion": None})
             return self
