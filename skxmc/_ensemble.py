@@ -414,6 +414,17 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         self._set_params("estimators", **params)
         return self
 
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        if "named_estimators_" in state:  # a plain dict, which skops trusts
+            state["named_estimators_"] = dict(state["named_estimators_"])
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "named_estimators_" in state:
+            state = {**state, "named_estimators_": Bunch(**state["named_estimators_"])}
+        super().__setstate__(state)
+
     def _sk_visual_block_(self) -> Any:  # draws the members side by side in a notebook
         return VotingClassifier(self.estimators)._sk_visual_block_()
 

@@ -28,7 +28,7 @@ from skxmc._model.encoder_check import check_length, check_representations, chec
 from skxmc._model.network import TextNetwork
 from skxmc._model.pooling import POOLINGS, trained_pooling
 from skxmc._model.tokens import tokenize
-from skxmc._storage.pickling import network_from_state, network_state
+from skxmc._storage.pickling import model_from_state, model_state
 from skxmc._utils.params import check_params
 from skxmc._utils.progress import progress_bar
 
@@ -224,12 +224,7 @@ class TextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        if "network_" in state:
-            state["network_"] = network_state(state["network_"])
-        return state
+        return model_state(dict(super().__getstate__()))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        if "network_" in state:
-            state = {**state, "network_": network_from_state(state["network_"])}
-        super().__setstate__(state)
+        super().__setstate__(model_from_state(state))

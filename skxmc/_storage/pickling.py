@@ -1,9 +1,14 @@
-"""Networks as plain values and arrays in pickles, restored without GPU and network access."""
+"""Networks and tokenizers as plain values, arrays and files, restored without GPU and network.
+
+Pickles hold these values, and so do other formats that know nothing of torch, such as skops.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +20,7 @@ from skxmc._model.network import LightXMLNetwork, Network, TextNetwork
 from skxmc._model.seeds import local_seed
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 # Models written before 0.1.0 use old names of parameters, and have parameters that are gone.
 RENAMED_PARAMS = {"head_start": "head_init"}
@@ -39,7 +44,7 @@ def current_params(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def network_state(network: TextNetwork) -> dict[str, Any]:
-    """Collect the state of a network: plain values, the encoder's configuration, NumPy arrays.
+    """Collect the state of a network: plain values, the encoder's configuration as files, arrays.
 
     Unlike tensors, arrays have no device, and joblib can compress them and map them into memory.
     """
@@ -47,7 +52,7 @@ def network_state(network: TextNetwork) -> dict[str, Any]:
     if isinstance(network, LightXMLNetwork):
         clusters["cluster_of"] = network.layout.cluster_of.cpu().numpy()
     return {
-        "config": network.encoder.config,
+        "config": to_files(network.encoder.config),
         **clusters,
         "settings": network.settings,
         "weights": {
@@ -59,11 +64,50 @@ def network_state(network: TextNetwork) -> dict[str, Any]:
 @torch_defaults()
 def network_from_state(state: dict[str, Any]) -> TextNetwork:
     """Rebuild a network from the result of `network_state`."""
+    from transformers import AutoConfig
+
+    config = from_files(AutoConfig, state["config"])
     # Copied, because arrays that joblib maps into memory may be read-only.
     weights = {name: torch.tensor(array) for name, array in state["weights"].items()}
     if "cluster_of" not in state:
-        return _filled(partial(TextNetwork, **state["settings"]), state["config"], weights)
-    return build_network(state["config"], state["cluster_of"], state["settings"], weights)
+        return _filled(partial(TextNetwork, **state["settings"]), config, weights)
+    return build_network(config, state["cluster_of"], state["settings"], weights)
+
+
+def to_files(saved: PretrainedConfig | PreTrainedTokenizerBase) -> dict[str, bytes]:
+    """Return the contents of the files that `save_pretrained` writes, by name."""
+    with TemporaryDirectory(prefix="skxmc-") as folder:
+        saved.save_pretrained(folder)
+        return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+
+
+def from_files(auto: Any, files: Any) -> Any:
+    """Load a configuration or a tokenizer with a class of transformers such as AutoConfig."""
+    if not isinstance(files, dict):  # a pickle of an earlier version holds the object itself
+        return files
+    with TemporaryDirectory(prefix="skxmc-") as folder:
+        for name, content in files.items():
+            # The last part of a name, because that of a stranger may lead out of the folder.
+            Path(folder, Path(name).name).write_bytes(content)
+        return auto.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+
+
+def model_state(state: dict[str, Any]) -> dict[str, Any]:
+    """Replace the network and the tokenizer in the state of an estimator by plain values."""
+    if "network_" not in state:
+        return state
+    network, tokenizer = network_state(state["network_"]), to_files(state["tokenizer_"])
+    return {**state, "network_": network, "tokenizer_": tokenizer}
+
+
+def model_from_state(state: dict[str, Any]) -> dict[str, Any]:
+    """Rebuild the network and the tokenizer in a result of `model_state`."""
+    if "network_" not in state:
+        return state
+    from transformers import AutoTokenizer
+
+    tokenizer = from_files(AutoTokenizer, state["tokenizer_"])
+    return {**state, "network_": network_from_state(state["network_"]), "tokenizer_": tokenizer}
 
 
 @torch_defaults()

@@ -220,7 +220,10 @@ def test_current_params_of_earlier_version_drop_removed_parameters():
 
 
 def test_unpickled_direct_model_of_earlier_version_predicts_the_same():
-    """Its recall head scored the labels, without a bottleneck, and was given bottleneck_dim=256."""
+    """Its recall head scored the labels, without a bottleneck, and was given bottleneck_dim=256.
+
+    The pickle held the configuration and the tokenizer as objects.
+    """
     clf = make_classifier("direct", bottleneck_dim=None).fit(X, Y)
     state = clf.__getstate__()
     network = state["network_"]
@@ -231,7 +234,10 @@ def test_unpickled_direct_model_of_earlier_version_predicts_the_same():
     del settings["pooling"]
     for name in ADDED_PARAMS:
         del state[name]
-    state["network_"] = {**network, "weights": weights, "settings": settings}
+    config = clf.network_.encoder.config
+    state["network_"] = {"config": config, "weights": weights, "settings": settings}
+    state["network_"]["cluster_of"] = network["cluster_of"]
+    state["tokenizer_"] = clf.tokenizer_
     old = LightXMLClassifier.__new__(LightXMLClassifier)
     old.__setstate__(state)
     assert_same_predictions(old, clf)
