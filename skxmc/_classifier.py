@@ -579,10 +579,11 @@ class LightXMLClassifier(
         return ready._predictor().features(texts)
 
     def transform(self, X: Texts) -> np.ndarray:
-        """Represent texts as `encode` does, so that the classifier is a transformer too.
+        """Represent texts in the space of the label embeddings, so that others may learn from it.
 
         With ``FrozenEstimator``, a fitted classifier represents texts for `NeighborsClassifier`, or
-        in a ``FeatureUnion``.
+        in a ``FeatureUnion``. The bottleneck keeps of e what the labels need, so its output is
+        shorter than that of `encode`, and as good for neighbors.
 
         Parameters
         ----------
@@ -591,8 +592,9 @@ class LightXMLClassifier(
 
         Returns
         -------
-        ndarray of shape (n_texts, n_feature_layers * hidden), float32
-            See `encode`.
+        ndarray of shape (n_texts, bottleneck_dim), float32
+            Output of the bottleneck, W_h e + b_h (eq. 4). If `bottleneck_dim` is None, it is e.
+            In both, the mean of e in training is subtracted first.
 
         Raises
         ------
@@ -601,11 +603,13 @@ class LightXMLClassifier(
         TypeError, ValueError
             If X holds no texts.
         """
-        return self.encode(X)
+        ready = self._ready()
+        texts = check_texts(X, allow_empty=True)
+        return ready._predictor().embeddings(texts)
 
     @property
     def _n_features_out(self) -> int:
-        return self.network_.n_features
+        return self.network_.label_table.dim
 
     def explain_topk(
         self,

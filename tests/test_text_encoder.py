@@ -208,12 +208,35 @@ def test_set_output_pandas_names_the_columns(encoder):
 
 
 @pytest.mark.parametrize("mode", ["direct", "two-stage"])
-def test_classifier_transform_is_encode(mode):
+def test_classifier_transform_is_output_of_bottleneck(mode):
     clf = fitted(mode)
-    np.testing.assert_array_equal(clf.transform(X), clf.encode(X))
+    network = clf.network_
+    weight, bias = (p.detach().numpy() for p in network.bottleneck.parameters())
+    expected = (clf.encode(X) - network.feature_mean.numpy()) @ weight.T + bias
+    np.testing.assert_allclose(clf.transform(X), expected, atol=1e-5)
     names = clf.get_feature_names_out()
-    assert len(names) == clf.encode(X).shape[1]
+    assert len(names) == expected.shape[1] == clf.bottleneck_dim
     assert names[0] == "lightxmlclassifier0"
+    assert clf.transform([]).shape == (0, clf.bottleneck_dim)
+
+
+def test_classifier_transform_without_bottleneck_is_e_less_its_mean():
+    clf = make_classifier("direct", bottleneck_dim=None, max_epochs=1).fit(X, Y)
+    expected = clf.encode(X) - clf.network_.feature_mean.numpy()
+    np.testing.assert_allclose(clf.transform(X), expected, atol=1e-6)
+    assert len(clf.get_feature_names_out()) == expected.shape[1]
+
+
+def test_classifier_transform_two_encoders_takes_that_of_the_ranking_head():
+    clf = make_classifier("two-stage", negative_sampling="static-separate", max_epochs=1).fit(X, Y)
+    network = clf.network_
+    own, network.encoder = network.encoder, network.rank_encoder
+    try:
+        expected = clf.encode(X) - network.feature_mean.numpy()
+    finally:
+        network.encoder = own
+    expected = network.bottleneck(torch.from_numpy(expected)).detach().numpy()
+    np.testing.assert_allclose(clf.transform(X), expected, atol=1e-5)
 
 
 def test_classifier_in_unions_and_pipelines_is_a_transformer():
@@ -222,10 +245,10 @@ def test_classifier_in_unions_and_pipelines_is_a_transformer():
     union = FeatureUnion(
         [("e", FrozenEstimator(clf)), ("words", make_pipeline(lower, TfidfVectorizer()))]
     ).fit(X)
-    np.testing.assert_array_equal(union.transform(X)[:, :32].toarray(), clf.encode(X))
+    np.testing.assert_array_equal(union.transform(X)[:, :256].toarray(), clf.transform(X))
     first = make_pipeline(make_classifier("direct", max_epochs=1), PCA(3)).fit(X, Y)
     np.testing.assert_allclose(
-        first.transform(X), first[1].transform(first[0].encode(X)), atol=1e-6
+        first.transform(X), first[1].transform(first[0].transform(X)), atol=1e-6
     )
     frame = copy.deepcopy(clf).set_output(transform="pandas").transform(X)
-    np.testing.assert_array_equal(frame.to_numpy(), clf.encode(X))
+    np.testing.assert_array_equal(frame.to_numpy(), clf.transform(X))

@@ -103,6 +103,13 @@ class Predictor(FeatureExtractor):
         shape = (len(texts), self.network.layout.n_labels)
         return sp.csr_matrix((data, indices, indptr), shape=shape)
 
+    def embeddings(self, texts: Texts) -> np.ndarray:
+        """Return texts in the space of the label embeddings, z: (n, d) float32."""
+        embeddings = np.empty((len(texts), self.network.label_table.dim), dtype=np.float32)
+        for rows, (found,) in self.results(texts, lambda e: (self.network.embed(e),)):
+            embeddings[rows] = found
+        return embeddings
+
     def scored_text(self, text: str, k: int) -> ScoredText:
         """Split the scores of the k best labels of one text, as `top_k` finds them, by head."""
         n_recalled = self._clusters_for(k)

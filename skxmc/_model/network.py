@@ -314,6 +314,10 @@ class LightXMLNetwork(TextNetwork):
         inputs = self.dropout(by_encoder - self.feature_mean)
         return inputs[:, 0], inputs[:, -1]
 
+    def embed(self, features: torch.Tensor) -> torch.Tensor:
+        """Compute z = W_h e + b_h, in the space of the label embeddings: (B, d)."""
+        return self.bottleneck(self._head_inputs(features)[1])
+
     def recall_logits(self, features: torch.Tensor) -> torch.Tensor:
         """Score all clusters by the recall head: (B, C) float32."""
         return self.recall_head(self._head_inputs(features)[0]).float()
