@@ -38,7 +38,8 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     """Extreme multi-label text classifier: linear models in label trees, on TF-IDF.
 
     omikuji [2]_ clusters the labels into a few balanced trees. A linear classifier at each node
-    passes texts on to the node's children, as in Parabel [1]_. The model reads words, not language.
+    passes texts on to the node's children. The trees are those of Parabel [1]_, with merged layers.
+    The model reads words, not language.
     It trains in seconds to minutes on a CPU, so it is the baseline to beat, and a good member of a
     `LightXMLEnsemble`. It needs the extra ``[linear]``.
 
@@ -49,7 +50,7 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     vectorizer : transformer of texts, default=None
         Transformer that gives a sparse matrix of features, such as
         ``TfidfVectorizer(ngram_range=(1, 2))``. `fit` fits a clone. None is ``TfidfVectorizer()``,
-        of characters if no text has a word.
+        of characters if no text has a word. Pairs of words help on some data only.
     n_trees : int, default=3
         Number of trees, at most 10,000. Their scores are averaged.
     C : float, default=1.0
@@ -58,9 +59,9 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         Loss of the linear classifiers. "hinge" is squared.
     min_branch_size : int, default=100
         Minimum number of labels that are clustered further.
-    collapse_every_n_layers : int, default=0
-        Number of layers of a tree that are merged with the layer above. 0 gives deep trees as in
-        Parabel. 5 gives shallow and wide trees as in Bonsai, which are slower and often better.
+    collapse_every_n_layers : int, default=5
+        Number of layers of a tree that are merged with the layer above. 5 gives shallow trees with
+        up to 64 children per node. 0 gives binary trees as in Parabel, which are less accurate.
     weight_threshold : float, default=0.1
         Weights closer to 0 are dropped. A higher threshold makes smaller and faster models.
     beam_size : int, default=10
@@ -139,7 +140,7 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         C: float = 1.0,
         loss: str = "hinge",
         min_branch_size: int = 100,
-        collapse_every_n_layers: int = 0,
+        collapse_every_n_layers: int = 5,
         weight_threshold: float = 0.1,
         beam_size: int = 10,
         threshold: float = 0.5,

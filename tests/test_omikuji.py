@@ -68,7 +68,7 @@ def test_fit_passes_parameters_to_omikuji(monkeypatch, loss):
             C=0.5,
             loss=loss,
             min_branch_size=7,
-            collapse_every_n_layers=5,
+            collapse_every_n_layers=3,
             weight_threshold=0.25,
             n_jobs=2,
         ).fit(X, Y)
@@ -77,24 +77,25 @@ def test_fit_passes_parameters_to_omikuji(monkeypatch, loss):
         "linear_c": 0.5,
         "linear_loss_type": {"hinge": 0, "log": 1}[loss],
         "min_branch_size": 7,
-        "collapse_every_n_layers": 5,
+        "collapse_every_n_layers": 3,
         "linear_weight_threshold": 0.25,
         "threads": 2,
     }
     assert {name: seen[name] for name in expected} == expected
 
 
-def test_default_parameters_equal_those_of_omikuji():
+def test_default_parameters_equal_those_of_omikuji_except_collapsed_layers():
     defaults, params = omikuji.Model.default_hyper_param(), OmikujiClassifier().get_params()
     for ours, theirs in {
         "n_trees": "n_trees",
         "C": "linear_c",
         "min_branch_size": "min_branch_size",
-        "collapse_every_n_layers": "collapse_every_n_layers",
         "weight_threshold": "linear_weight_threshold",
     }.items():
         assert params[ours] == pytest.approx(getattr(defaults, theirs))
     assert omikuji.LossType[params["loss"].upper()].value == defaults.linear_loss_type
+    assert params["collapse_every_n_layers"] == 5
+    assert defaults.collapse_every_n_layers == 0
 
 
 def test_fit_learns_from_label_texts():
