@@ -157,6 +157,23 @@ def test_accuracy_benchmark_papers_recipe_uses_held_out_set(data_set, run):
     assert names_of_rows(shown) == ["what", "language"]
 
 
+def test_linear_benchmark_trains_with_the_parameters_of_each_row(data_set, run, monkeypatch):
+    omikuji = pytest.importorskip("omikuji")
+    seen = []
+
+    def train(path, settings, n_threads):
+        seen.append((settings.linear_c, settings.cluster_balanced))
+        return train_on_data(path, settings, n_threads)
+
+    train_on_data = omikuji.Model.train_on_data
+    monkeypatch.setattr(omikuji.Model, "train_on_data", train)
+    pairs = '{"ngram_range": [1, 2], "C": 2}'
+    shown = run(["linear.py", data_set, "--rows", "{}", pairs, '{"cluster_balanced": false}'])
+    assert seen == [(1, True), (2, True), (1, False)]
+    rows = ["what", "{}", "{'ngram_range': [1, 2], 'C': 2}", "{'cluster_balanced': False}"]
+    assert names_of_rows(shown) == rows
+
+
 @pytest.fixture
 def measure(monkeypatch):
     """Import the module that the accuracy benchmarks share."""
