@@ -142,11 +142,20 @@ def test_training_benchmark_times_texts_of_data_set(data_set, run):
 
 
 @pytest.mark.filterwarnings("ignore:Too few held-out texts")
-def test_accuracy_benchmark_prints_words_language_and_both(data_set, run):
+def test_accuracy_benchmark_prints_members_and_their_ensembles(data_set, run):
     shown = run(["accuracy.py", data_set, *SETTINGS, "--exponents", "0.5"])
     assert ": 50 texts, 12 labels, 10 to test" in shown
-    rows = ["what", "words", "language", "both, mean", "both, learned"]
-    assert names_of_rows(shown) == [*rows, "the last, exponent 0.5"]
+    ensembles = ["language + words", "language + neighbors", "language + neighbors + words"]
+    fused = [f"{names}, {fusion}" for names in ensembles for fusion in ("mean", "learned")]
+    rows = ["what", "words", "language", "neighbors", *fused, "the last, exponent 0.5"]
+    assert names_of_rows(shown) == rows
+
+
+@pytest.mark.filterwarnings("ignore:Too few held-out texts")
+def test_accuracy_benchmark_without_language_uses_the_encoder_as_it_comes(data_set, run):
+    shown = run(["accuracy.py", data_set, "--no-language"])
+    fused = ["neighbors + words, mean", "neighbors + words, learned"]
+    assert names_of_rows(shown) == ["what", "words", "neighbors", *fused]
 
 
 def test_accuracy_benchmark_papers_recipe_uses_held_out_set(data_set, run):
@@ -154,7 +163,8 @@ def test_accuracy_benchmark_papers_recipe_uses_held_out_set(data_set, run):
     shown = run(["accuracy.py", data_set, *SETTINGS, *options])
     assert ": 30 texts, 12 labels, 8 to test" in shown
     assert "head_init='random'" in shown
-    assert names_of_rows(shown) == ["what", "language"]
+    expected = ["what", "language", "neighbors", "language + neighbors, mean"]
+    assert names_of_rows(shown) == expected
 
 
 def test_linear_benchmark_trains_with_the_parameters_of_each_row(data_set, run, monkeypatch):

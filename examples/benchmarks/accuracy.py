@@ -1,12 +1,14 @@
-"""Measure P@k and PSP@k of LightXML, a linear model on words, and both, on one data set.
+"""Measure P@k and PSP@k of words, language, neighbors and their ensembles on one data set.
 
     python examples/benchmarks/accuracy.py DATA_DIR --set max_epochs=1
     python examples/benchmarks/accuracy.py icd10cm --max-cluster-size 16 --no-words
 
 DATA_DIR is a folder that `skxmc.datasets.load_xmc` reads. To choose parameters, use `--hold-out N`.
 It measures on N training texts instead of the test part, and leaves similar texts out of training.
-The row "words" is trained on all training texts. The row "language" is a member of "both". Members
-train without the texts that a `LightXMLEnsemble` holds out to learn the fusion.
+The row "words" is trained on all training texts. With words, the other members and all ensembles
+train without the texts that a `LightXMLEnsemble` holds out to learn the fusion. The neighbors use
+the encoder of the language member, or with `--no-language` the encoder as it comes. Minutes of an
+ensemble are those of all members.
 """
 
 import argparse
@@ -17,11 +19,20 @@ import numpy as np
 from _measure import HEADER, add_arguments, load, make_classifier, row
 from sklearn.frozen import FrozenEstimator
 
-from skxmc import LightXMLEnsemble, OmikujiClassifier, PropensityRanker, paper_params
+from skxmc import (
+    LightXMLEnsemble,
+    NeighborsClassifier,
+    OmikujiClassifier,
+    PropensityRanker,
+    TextEncoder,
+    paper_params,
+)
 from skxmc._ensemble import auto_validation_fraction
 
 # Parameters that the paper chooses per data set.
 OF_DATA_SET = ("max_epochs", "max_length", "swa_start", "swa_every", "clusterer")
+# Ensembles of two members, besides that of all.
+PAIRS = [("language", "words"), ("language", "neighbors")]
 
 
 def parse() -> argparse.Namespace:
@@ -32,6 +43,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--label-texts", action="store_true", help="train on texts of labels too")
     parser.add_argument("--no-words", action="store_true", help="leave out the linear model")
     parser.add_argument("--no-language", action="store_true", help="leave out LightXML")
+    parser.add_argument("--no-neighbors", action="store_true", help="leave out the neighbors")
     parser.add_argument("--paper", action="store_true", help="train LightXML by the paper's recipe")
     parser.add_argument(
         "--exponents", type=float, nargs="+", help="add a PropensityRanker for each"
@@ -53,30 +65,41 @@ def main() -> None:
     recipe = paper_params("eurlex-4k") if arguments.paper else {}
     recipe = {name: value for name, value in recipe.items() if name not in OF_DATA_SET}
     language = make_classifier(arguments, **recipe)
+    encoder: Any = FrozenEstimator(language)
+    if arguments.no_language:
+        encoder = TextEncoder(arguments.encoder, max_length=language.max_length)
+    members: dict[str, Any] = {
+        "language": language,
+        "neighbors": NeighborsClassifier(encoder),
+        "words": OmikujiClassifier(n_jobs=-1),
+    }
+    members = {name: members[name] for name in members if not getattr(arguments, f"no_{name}")}
     print(language.__repr__(N_CHAR_MAX=10_000))
     print(HEADER)
-    model: Any = language
     X, y = data.X_train, data.y_train
-    if not arguments.no_words:
-        model = OmikujiClassifier(n_jobs=-1)
-        total = fit(model, X, y, label_texts=label_texts)
-        print(row("words", model, data, total), flush=True)
-    if not arguments.no_words and not arguments.no_language:
+    if "words" in members:
+        minutes = fit(members["words"], X, y, label_texts=label_texts)
+        print(row("words", members["words"], data, minutes), flush=True)
+    fusions = ["mean"]
+    held_out: dict[str, Any] = {}
+    if len(members) > 1 and "words" in members:
+        fusions.append("learned")
         order = np.random.default_rng(1).permutation(len(X))
-        held_out, rest = np.split(order, [round(auto_validation_fraction(len(X)) * len(X))])
-        valid = [X[i] for i in held_out], y[held_out]
+        kept_out, rest = np.split(order, [round(auto_validation_fraction(len(X)) * len(X))])
+        held_out["validation_data"] = [X[i] for i in kept_out], y[kept_out]
         X, y = [X[i] for i in rest], y[rest]
-    if not arguments.no_language:
-        total = fit(language, X, y, label_texts=label_texts)
-        print(row("language", language, data, total), flush=True)
-    if not arguments.no_words and not arguments.no_language:
-        words = OmikujiClassifier(n_jobs=-1)
-        total += fit(words, X, y, label_texts=label_texts)
-        members = [("language", FrozenEstimator(language)), ("words", FrozenEstimator(words))]
-        for fusion in ("mean", "learned"):
-            model = LightXMLEnsemble(members, fusion=fusion, random_state=0)
-            total += fit(model, X, y, validation_data=valid)
-            print(row(f"both, {fusion}", model, data, total), flush=True)
+    total = 0.0
+    for name, model in members.items():
+        if name != "words" or held_out:
+            total += fit(model, X, y, label_texts=label_texts)
+        if name != "words":
+            print(row(name, model, data, total), flush=True)
+    for names in [pair for pair in PAIRS if members.keys() > set(pair)] + [tuple(members)]:
+        for fusion in fusions if len(names) > 1 else []:
+            frozen = [(name, FrozenEstimator(members[name])) for name in names]
+            model = LightXMLEnsemble(frozen, fusion=fusion, random_state=0)
+            minutes = total + fit(model, X, y, **held_out if fusion == "learned" else {})
+            print(row(f"{' + '.join(names)}, {fusion}", model, data, minutes), flush=True)
     for exponent in arguments.exponents or []:
         ranker = PropensityRanker(FrozenEstimator(model), exponent=exponent)
         ranker.fit(data.X_train, data.y_train)
