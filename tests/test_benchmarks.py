@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from scipy import sparse
 
 from skxmc._training import optim
 from skxmc.datasets import make_xmc
+from skxmc.metrics import precision_at_k
 
 FOLDER = Path(__file__).parent.parent / "examples" / "benchmarks"
 SMALL = ["--labels", "600", "--clusters", "32", "--dim", "8", "--batch", "2", "--tokens", "8"]
@@ -228,3 +230,58 @@ def test_ablations_benchmark_prints_a_row_per_setting(data_set, run, narrow_mini
     rows = names_of_rows(shown)
     assert len(rows) == 11
     assert rows[-1] == "ensemble of three"
+
+
+@pytest.fixture
+def environments(tmp_path):
+    """Make the environments of peers from this interpreter, which has omikuji only."""
+    pytest.importorskip("resource")  # not on Windows
+    for package in ("omikuji", "napkinxc"):
+        folder = tmp_path / "environments" / package
+        (folder / "bin").mkdir(parents=True)
+        python = folder / "bin" / "python"
+        python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        python.chmod(0o755)
+        requirements = FOLDER / "peers" / f"{package}.txt"
+        (folder / "installed.txt").write_text(requirements.read_text())
+    return str(tmp_path / "environments")
+
+
+def test_peers_benchmark_measures_ours_and_peers_alike(data_set, run, environments, tmp_path):
+    pytest.importorskip("omikuji")
+    pytest.importorskip("matplotlib")
+    plot = tmp_path / "peers.png"
+    only = ["--only", "skxmc-words", "plt", "parabel"]
+    shown = run(["peers.py", data_set, *only, "--environments", environments, "--plot", str(plot)])
+    assert names_of_rows(shown) == ["system", "skxmc-words", "plt", "parabel"]
+    header, _, ours, failed, peer = [line for line in shown.splitlines() if line.startswith("|")]
+    assert "failed: ModuleNotFoundError: No module named 'napkinxc'" in failed
+    assert len({line.count("|") for line in (header, ours, failed, peer)}) == 1
+    for line in (ours, peer):
+        p_at_1, *costs = re.findall(r"[\d.]+", line)
+        assert 30 < float(p_at_1) <= 100  # chance is 17 %
+        assert all(float(costs[i]) > 0 for i in (-3, -1))  # memory and time
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_peers_benchmark_stops_system_that_takes_too_long(data_set, run, environments):
+    shown = run(["peers.py", data_set, "--only", "skxmc-neighbors", "--minutes", "0.001"])
+    assert "| skxmc-neighbors | stopped after 0.001 minutes |" in shown
+
+
+def test_peers_benchmark_unknown_system_lists_systems(data_set, run, capsys):
+    with pytest.raises(SystemExit):
+        run(["peers.py", data_set, "--only", "fasttext"])
+    message = capsys.readouterr().err
+    assert "invalid choice: 'fasttext'" in message
+    assert "skxmc-ensemble" in message
+
+
+def test_peers_absent_labels_count_as_false(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import peers
+
+    top = peers.top_of(np.array([[5, 2, 0, 1, 3], [-1] * 5]), 7)
+    assert top.labels[0].tolist() == [5, 2, 0, 1, 3]
+    true = sparse.csr_array([[0, 0, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, 0, 1]])
+    assert precision_at_k(peers.with_false(true), top, k=1) == 0.5
