@@ -78,12 +78,10 @@ SYSTEMS = {
     ),
     "skxmc-words": System(OURS, "skxmc_models", "OmikujiClassifier, defaults"),
     "skxmc-neighbors": System(OURS, "skxmc_models", "NeighborsClassifier, defaults"),
-    "skxmc-words-neighbors": System(OURS, "skxmc_models", "the mean of both"),
+    "skxmc-no-fine-tuning": System(OURS, "skxmc_models", "make_classifier(fine_tune=False)"),
     "skxmc-lightxml": System(OURS, "skxmc_models", "LightXMLClassifier, defaults"),
     "skxmc-lightxml-paper": System(OURS, "skxmc_models", "LightXMLClassifier, paper_params"),
-    "skxmc-ensemble": System(
-        OURS, "skxmc_models", "LightXMLClassifier and OmikujiClassifier, learned fusion"
-    ),
+    "skxmc-ensemble": System(OURS, "skxmc_models", "make_classifier, defaults"),
 }
 
 

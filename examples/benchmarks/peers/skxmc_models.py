@@ -5,9 +5,9 @@ from _peer import N_THREADS, TOP, main
 
 from skxmc import (
     LightXMLClassifier,
-    LightXMLEnsemble,
     NeighborsClassifier,
     OmikujiClassifier,
+    make_classifier,
     paper_params,
 )
 
@@ -15,22 +15,17 @@ from skxmc import (
 def make(system, options):
     """Make the classifier of this name."""
     encoder = options["encoder"]
-    words = OmikujiClassifier(n_jobs=N_THREADS)
-    near = NeighborsClassifier(encoder)
-    language = LightXMLClassifier(encoder, random_state=0)
     if system == "skxmc-words":
-        return words
+        return OmikujiClassifier(n_jobs=N_THREADS)
     if system == "skxmc-neighbors":
-        return near
-    if system == "skxmc-words-neighbors":
-        return LightXMLEnsemble([("words", words), ("near", near)])
+        return NeighborsClassifier(encoder)
     if system == "skxmc-lightxml":
-        return language
+        return LightXMLClassifier(encoder, random_state=0)
     if system == "skxmc-lightxml-paper":
         recipe = paper_params(options["paper"])
         return LightXMLClassifier(**{**recipe, "encoder": encoder}, random_state=0)
-    members = [("language", language), ("words", words)]
-    return LightXMLEnsemble(members, fusion="learned", random_state=0)
+    fine_tune = system == "skxmc-ensemble"
+    return make_classifier(encoder, fine_tune=fine_tune, n_jobs=N_THREADS, random_state=0)
 
 
 def train(system, data):
