@@ -9,8 +9,8 @@ tag means. This example uses both.
 # %%
 # Two tables
 # ----------
-# This code writes the two tables: endocrine diseases with codes separated by commas, and the names
-# of the codes.
+# This code writes the two tables: respiratory diseases with codes separated by commas, and the
+# names of the codes.
 
 import io
 
@@ -18,7 +18,7 @@ import pandas as pd
 
 from skxmc.datasets import load_icd10cm
 
-data = load_icd10cm(chapters=[4])
+data = load_icd10cm(chapters=[10])
 codes = [", ".join(data.label_names[row.indices]) for row in data.y_train]
 csv = pd.DataFrame({"text": data.X_train, "codes": codes}).to_csv(index=False)
 csv_of_codes = pd.DataFrame({"code": data.label_names, "name": data.label_texts}).to_csv(

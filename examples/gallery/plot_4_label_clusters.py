@@ -17,9 +17,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from skxmc import BalancedLabelClusterer, LightXMLClassifier, label_features
 from skxmc.datasets import load_icd10cm
 
-data = load_icd10cm(chapters=[9])
+data = load_icd10cm(chapters=[10])
 features = label_features(data.y_train, TfidfVectorizer().fit_transform(data.X_train))
-clusterer = BalancedLabelClusterer(max_cluster_size=16, random_state=0).fit(features)
+clusterer = BalancedLabelClusterer(max_cluster_size=8, random_state=0).fit(features)
 print(f"{len(clusterer.labels_)} labels in {clusterer.n_clusters_} clusters; the last one holds")
 for label in (clusterer.labels_ == clusterer.n_clusters_ - 1).nonzero()[0]:
     print(f"  {data.label_names[label]:8} {data.label_texts[label]}")
@@ -33,8 +33,8 @@ from skxmc.plotting import LabelClustersDisplay, RecallCeilingDisplay
 
 clf = LightXMLClassifier(
     "sentence-transformers/all-MiniLM-L6-v2",
-    clusterer=BalancedLabelClusterer(max_cluster_size=16),
-    n_candidate_clusters=16,
+    clusterer=BalancedLabelClusterer(max_cluster_size=8),
+    n_candidate_clusters=8,
     max_length=32,
     freeze_encoder=True,
     max_epochs=4,

@@ -18,7 +18,7 @@ from skxmc.datasets import load_icd10cm
 from skxmc.metrics import label_propensities, precision_at_k, psp_at_k
 from skxmc.plotting import LabelFrequencyDisplay
 
-data = load_icd10cm(chapters=[9])
+data = load_icd10cm(chapters=[10])
 clf = LightXMLClassifier(
     "sentence-transformers/all-MiniLM-L6-v2",
     max_length=32,

@@ -18,7 +18,7 @@ from pathlib import Path
 from skxmc import LightXMLClassifier
 from skxmc.datasets import load_icd10cm
 
-data = load_icd10cm(chapters=[4])
+data = load_icd10cm(chapters=[10])
 clf = LightXMLClassifier(
     "sentence-transformers/all-MiniLM-L6-v2",
     max_length=32,
@@ -95,7 +95,7 @@ def ask(texts):
     return json.load(urlopen(Request(f"http://127.0.0.1:{port}", json.dumps(texts).encode())))
 
 
-texts = ["sugar disease", "too much water in the body"]
+texts = ["stuffy nose", "flu"]
 for text, answer in zip(texts, ask(texts), strict=True):
     print(text, answer)
 
