@@ -80,7 +80,7 @@ def feed(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
 
 @contextlib.contextmanager
 def process(*arguments: Any) -> Iterator[subprocess.Popen[str]]:
-    """Run the command in its own process, with piped streams, and kill it after a minute.
+    """Run the command in its own process, with piped streams, and kill it if it hangs.
 
     Its output is buffered, and its locale has no Unicode.
     """
@@ -95,7 +95,7 @@ def process(*arguments: Any) -> Iterator[subprocess.Popen[str]]:
         encoding="utf-8",
         env=environment,
     ) as started:
-        timer = threading.Timer(60, started.kill)
+        timer = threading.Timer(600, started.kill)
         timer.start()
         try:
             yield started

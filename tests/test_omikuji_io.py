@@ -86,7 +86,7 @@ def test_pickle_in_process_without_output_predicts_same_scores(clf, tmp_path):
     paths = [str(tmp_path / name) for name in ("clf.joblib", "texts", "scores")]
     joblib.dump(clf, paths[0])
     joblib.dump(X, paths[1])
-    run = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, timeout=120)
+    run = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, timeout=600)
     assert (run.returncode, run.stdout) == (0, b"")
     assert (joblib.load(paths[2]) != clf.decision_function(X)).nnz == 0
 

@@ -71,11 +71,11 @@ HUGE = {
 
 @pytest.mark.parametrize("name", HUGE)
 def test_quoted_huge_value_is_one_short_line_soon(name):
-    started = time.perf_counter()
+    started = time.process_time()
     text = quoted(HUGE[name])
     assert len(text) <= MAX_QUOTED
     assert "\n" not in text
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_quoted_long_text_keeps_both_ends():

@@ -114,7 +114,7 @@ def test_encode_two_threads_get_their_own_hidden_states():
     barrier = threading.Barrier(1)
 
     def wait(*_):
-        barrier.wait(10)
+        barrier.wait(60)
 
     for layer in (m for m in clf.network_.encoder.modules() if type(m).__name__ == "BertLayer"):
         layer.register_forward_pre_hook(wait)
