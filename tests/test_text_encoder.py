@@ -214,6 +214,7 @@ def test_classifier_transform_is_output_of_bottleneck(mode):
     weight, bias = (p.detach().numpy() for p in network.bottleneck.parameters())
     expected = (clf.encode(X) - network.feature_mean.numpy()) @ weight.T + bias
     np.testing.assert_allclose(clf.transform(X), expected, atol=1e-5)
+    np.testing.assert_allclose(clf.transform(X[:1]), expected[:1], atol=1e-5)
     names = clf.get_feature_names_out()
     assert len(names) == expected.shape[1] == clf.bottleneck_dim
     assert names[0] == "lightxmlclassifier0"
