@@ -3,7 +3,8 @@
 
 # Tests of the whole. They reach what narrower tests reach, and coverage costs 40% of their time.
 BROAD = $(addprefix tests/test_, benchmarks.py documentation.py processes.py real_encoder.py \
-	common.py global_state.py reproduce_paper.py) \
+	common.py global_state.py reproduce_paper.py make_classifier.py model_selection.py) \
+	tests/_storage/test_skops.py \
 	$(wildcard tests/test_properties_*.py tests/*/test_properties_*.py) skxmc
 PYTEST = pytest -n 2 --dist loadfile --no-loadscope-reorder
 
