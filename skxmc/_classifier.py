@@ -500,10 +500,10 @@ class LightXMLClassifier(
         # Build the model or resume it, and train it in phases.
         with training_mode(seed, settings.device):
             generator = torch.Generator().manual_seed(seed)
-            model, tokens = prepare_model(
+            model, training_set = prepare_model(
                 checkpoint.found, previous, data, label_features, settings, generator
             )
-            training = Training(model, tokens, data, settings, checkpoint, generator)
+            training = Training(model, training_set, data.held_out, settings, checkpoint, generator)
             is_done = training.run()
 
         # Set the fitted attributes, all at once.

@@ -72,7 +72,7 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         `NeighborsClassifier` may be the name of another member, which then reads each text once.
     weights : array-like of shape (n_estimators,), default=None
         One weight per member, also for dropped ones. None gives all the same weight. Weights can
-        be set after `fit` and have no effect with ``fusion="learned"``.
+        be set after `fit` and have no effect on a learned fusion.
     fusion : {"mean", "learned", "auto"}, default="mean"
         "mean" is the weighted mean of the members' scores, in which an absent score counts as 0.
         "learned" is the probability that a label is true, given all scores and the label's number

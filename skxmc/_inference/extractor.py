@@ -62,12 +62,23 @@ class FeatureExtractor:
 
         `progress` is called with the number of texts in each finished batch.
         """
-        features = np.empty((len(texts), self.network.n_features), dtype=np.float32)
-        for rows, (found,) in self.results(texts, lambda e: (e,)):
-            features[rows] = found[:, : self.network.n_features]
+        width = self.network.n_features  # of the first encoder, if there are two
+        return self.array(texts, width, lambda e: e[:, :width], progress)
+
+    def array(
+        self,
+        texts: Texts,
+        width: int,
+        compute: Callable[[torch.Tensor], torch.Tensor],
+        progress: Callable[[int], object] | None = None,
+    ) -> np.ndarray:
+        """Return what `compute` makes of e, (n, width) float32."""
+        array = np.empty((len(texts), width), dtype=np.float32)
+        for rows, (found,) in self.results(texts, lambda e: (compute(e),)):
+            array[rows] = found
             if progress is not None:
                 progress(len(rows))
-        return features
+        return array
 
     def results(
         self, texts: Texts, compute: Callable[[torch.Tensor], tuple[torch.Tensor, ...]]

@@ -105,10 +105,7 @@ class Predictor(FeatureExtractor):
 
     def embeddings(self, texts: Texts) -> np.ndarray:
         """Return texts in the space of the label embeddings, z: (n, d) float32."""
-        embeddings = np.empty((len(texts), self.network.label_table.dim), dtype=np.float32)
-        for rows, (found,) in self.results(texts, lambda e: (self.network.embed(e),)):
-            embeddings[rows] = found
-        return embeddings
+        return self.array(texts, self.network.label_table.dim, self.network.embed)
 
     def scored_text(self, text: str, k: int) -> ScoredText:
         """Split the scores of the k best labels of one text, as `top_k` finds them, by head."""

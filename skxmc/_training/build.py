@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
@@ -25,7 +27,6 @@ from skxmc._model.encoder_check import (
 from skxmc._model.fitted import Model
 from skxmc._model.network import LightXMLNetwork
 from skxmc._model.pooling import trained_pooling
-from skxmc._model.tokens import TokenStore
 from skxmc._storage.cache import cached_clusters, cached_tokens
 from skxmc._storage.checkpoint import Found
 from skxmc._training.calibration import calibrate, noisy_texts
@@ -48,7 +49,7 @@ def prepare_model(
     label_features: Matrix | None,
     settings: Settings,
     generator: torch.Generator,
-) -> tuple[Model, TokenStore]:
+) -> tuple[Model, TrainingSet]:
     """Take the model of a checkpoint, copy that of the previous fit, or build one.
 
     Parameters
@@ -68,8 +69,8 @@ def prepare_model(
     -------
     model : Model
         Model with its network on the device, in float32.
-    tokens : TokenStore
-        Tokens of the training texts.
+    training_set : TrainingSet
+        Tokens and labels of the training texts. If the encoder is frozen, their representations.
     """
     model = None if found is None else found.model
     if model is None and previous is not None:
@@ -84,24 +85,48 @@ def prepare_model(
     tokens = cached_tokens(settings.memory, model.tokenizer, data.texts, max_length)
     check_ids(tokens, model.tokenizer, network.encoder)
     check_words(tokens, model.tokenizer, data.texts, name=settings.encoder)
-    if is_new and settings.head_init == "centroids":
-        batches = noisy_texts(network, TrainingSet(tokens, data.y, settings.device), settings)
+    training_set = TrainingSet(tokens, data.y, settings.device)
+    if settings.freeze_encoder:
         predictor = fit_predictor(model, settings, settings.dtype)
-        rows = np.concatenate([batch.rows for batch in batches])
-        noise = torch.cat([batch.features for batch in batches]).cpu().numpy()
-        noise -= predictor.features(tokens.subset(rows))
-        n_encoded = min(len(data.texts) - data.n_label_texts, MAX_TEXTS) + data.n_label_texts
-        with progress_bar(settings.verbose, desc="encoding texts", total=n_encoded) as bar:
-            start_at_centroids(
-                network,
-                data.y,
-                lambda rows: predictor.features(tokens.subset(rows), bar.update),
-                np.random.default_rng(settings.seed),
-                data.n_label_texts,
-                noise=noise,
-            )
-        calibrate(network, batches, settings)
-    return model, tokens
+        width = len(network.encoders) * network.n_features
+        with progress_bar(settings.verbose, desc="encoding texts", total=len(tokens)) as bar:
+            training_set.features = predictor.array(tokens, width, lambda e: e, bar.update)
+    if is_new and settings.head_init == "centroids":
+        _start_at_centroids(model, training_set, data.n_label_texts, data.y, settings)
+    return model, training_set
+
+
+def _start_at_centroids(
+    model: Model,
+    training_set: TrainingSet,
+    n_label_texts: int,
+    y: sp.csr_array,
+    settings: Settings,
+) -> None:
+    """Start the heads at centroids, at a scale that suits the dropout of training."""
+    network, tokens, features = model.network, training_set.tokens, training_set.features
+    predictor = fit_predictor(model, settings, settings.dtype)
+
+    def represent(rows: np.ndarray, progress: Callable[[int], object] | None = None) -> np.ndarray:
+        if features is not None:
+            return features[rows]
+        return predictor.features(tokens.subset(rows), progress)
+
+    batches = noisy_texts(network, training_set, settings)
+    noise = torch.cat([batch.features for batch in batches]).cpu().numpy()
+    noise -= represent(np.concatenate([batch.rows for batch in batches]))
+    n_encoded = min(len(tokens) - n_label_texts, MAX_TEXTS) + n_label_texts
+    verbose = settings.verbose if features is None else 0
+    with progress_bar(verbose, desc="encoding texts", total=n_encoded) as bar:
+        start_at_centroids(
+            network,
+            y,
+            lambda rows: represent(rows, bar.update),
+            np.random.default_rng(settings.seed),
+            n_label_texts,
+            noise=noise,
+        )
+    calibrate(network, batches, settings)
 
 
 def check_label_features(

@@ -10,15 +10,13 @@ import torch
 from torch import nn
 
 from skxmc._inference.predictor import Predictor
-from skxmc._input.split import SplitTexts
+from skxmc._input.validation import Labels
 from skxmc._model.fitted import Model
 from skxmc._model.layout import LabelLayout, dynamic_clusters
-from skxmc._model.tokens import TokenStore
 from skxmc._storage.checkpoint import Checkpoint, NoCheckpoint
 from skxmc._training.evaluation import fit_predictor, make_validator
 from skxmc._training.settings import Settings
 from skxmc._training.trainer import Trainer, TrainingSet
-from skxmc._utils.progress import progress_bar
 from skxmc._utils.warnings import warn_user
 
 
@@ -40,10 +38,10 @@ class Training:
     ----------
     model : Model
         Model whose network is on the device. It is trained in place.
-    tokens : TokenStore
-        Tokens of the training texts.
-    data : SplitTexts
-        Training texts, their labels, and held-out texts.
+    data : TrainingSet
+        Training texts and their labels.
+    held_out : tuple (texts, Labels) or None
+        Held-out texts and their labels.
     settings : Settings
         Parameters of the fit.
     checkpoint : Checkpoint or NoCheckpoint
@@ -55,19 +53,19 @@ class Training:
     def __init__(
         self,
         model: Model,
-        tokens: TokenStore,
-        data: SplitTexts,
+        data: TrainingSet,
+        held_out: tuple[list[str], Labels] | None,
         settings: Settings,
         checkpoint: Checkpoint | NoCheckpoint,
         generator: torch.Generator,
     ) -> None:
         self.model = model
         self.network = model.network
-        self.data = TrainingSet(tokens, data.y, settings.device)
+        self.data = data
         self.settings = settings
         if self.network.direct:
             self.network.label_table.convert(settings.label_dtype)
-        self.validate = make_validator(model, data.held_out, settings)
+        self.validate = make_validator(model, held_out, settings)
         self.checkpoint = checkpoint
         self.new_trainer = functools.partial(
             Trainer,
@@ -112,8 +110,6 @@ class Training:
             If training was interrupted.
         """
         try:
-            if self.settings.freeze_encoder:
-                self.data.features = self._represent()
             while self.stage < len(self.objectives):
                 if self.trainer is None:
                     self._prepare_stage()
@@ -141,19 +137,6 @@ class Training:
     def save(self) -> None:
         """Write the current state of the run to the checkpoint."""
         self.checkpoint.save(self.model, self.history, self.state_dict())
-
-    def _represent(self) -> np.ndarray:
-        """Represent all texts once, by all encoders, for heads on a frozen encoder."""
-        network, data = self.network, self.data
-        predictor = fit_predictor(self.model, self.settings, self.settings.dtype)
-        shape = (len(data), len(network.encoders) * network.n_features)
-        features = np.empty(shape, dtype=np.float32)
-
-        with progress_bar(self.settings.verbose, desc="encoding texts", total=len(data)) as bar:
-            for rows, (found,) in predictor.results(data.tokens, lambda e: (e,)):
-                features[rows] = found
-                bar.update(len(rows))
-        return features
 
     def _prepare_stage(self) -> None:
         """Before the ranking head trains, choose its clusters, and copy the encoder if needed."""
