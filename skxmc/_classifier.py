@@ -49,6 +49,7 @@ from skxmc._training.settings import (
     resolve_candidate_clusters,
     resolve_settings,
 )
+from skxmc._utils.progress import progress_bar
 
 
 class LightXMLClassifier(
@@ -83,10 +84,12 @@ class LightXMLClassifier(
         sentence-transformers that says so. Otherwise it is "cls".
     dropout : float or "auto", default="auto"
         Share of e that is dropped in training. "auto" is 0.5 (the paper's rate) for five or more
-        epochs. With fewer epochs it is 0.3, because slow learning costs more than overfitting.
+        epochs. With fewer epochs or a `time_limit` it is 0.3, because slow learning costs more than
+        overfitting.
     encoder_dropout : float, None or "auto", default="auto"
         Dropout rate inside the encoder. None keeps the encoder's own rate (mostly 0.1). "auto" is
-        None for five or more epochs, and 0 with fewer epochs, which is faster too.
+        None for five or more epochs, and 0 with fewer epochs or a `time_limit`, which is faster
+        too.
     clusterer : BalancedLabelClusterer, default=None
         Clusterer of the labels. None takes one with default parameters. To search over
         ``clusterer__max_cluster_size``, pass ``BalancedLabelClusterer()``. If every cluster has one
@@ -120,6 +123,10 @@ class LightXMLClassifier(
     max_epochs : int or "auto", default="auto"
         Number of passes over the training texts. "auto" is the rounded root of 600,000 / texts,
         from 1 to 10: 10 for 5,000 texts, 5 for 20,000, 2 for 200,000 and 1 from 270,000.
+    time_limit : float or None, default=None
+        Seconds that `fit` may take. From the time of the first steps, it chooses the number of
+        steps, at most those of `max_epochs`, so that the learning rates fall in time. The last
+        epoch may be a part of one. The result then depends on the speed of the machine.
     batch_size : int, default=32
         Number of texts per training step.
     prediction_batch_size : int, default=64
@@ -195,7 +202,8 @@ class LightXMLClassifier(
     n_jobs : int or None, default=None
         Number of threads of the clusterer, if its own `n_jobs` is None.
     verbose : int, default=0
-        1 shows a progress bar with the loss, and P@5 if there are validation data.
+        1 shows the time to expect, progress bars with the loss, and P@5 if there are validation
+        data.
 
     Attributes
     ----------
@@ -269,6 +277,7 @@ class LightXMLClassifier(
         "freeze_encoder": ["boolean"],
         "head_init": [StrOptions({"centroids", "priors", "random"})],
         "max_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "time_limit": [Interval(Real, 0, None, closed="neither"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "prediction_batch_size": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
@@ -329,6 +338,7 @@ class LightXMLClassifier(
         freeze_encoder: bool = False,
         head_init: str = "centroids",
         max_epochs: int | str = "auto",
+        time_limit: float | None = None,
         batch_size: int = 32,
         prediction_batch_size: int = 64,
         learning_rate: float | str = "auto",
@@ -368,6 +378,7 @@ class LightXMLClassifier(
         self.freeze_encoder = freeze_encoder
         self.head_init = head_init
         self.max_epochs = max_epochs
+        self.time_limit = time_limit
         self.batch_size = batch_size
         self.prediction_batch_size = prediction_batch_size
         self.learning_rate = learning_rate
@@ -459,6 +470,7 @@ class LightXMLClassifier(
         -----
         UserWarning
             If Ctrl-C interrupts training. The classifier is fitted with what it has learned so far.
+            If training will take more than five minutes, without `verbose` and `time_limit`.
         """
         # Check texts and labels. A warm start keeps the columns of the previous fit.
         texts = check_texts(X)
@@ -576,7 +588,8 @@ class LightXMLClassifier(
         """
         ready = self._ready()
         texts = check_texts(X, allow_empty=True)
-        return ready._predictor().features(texts)
+        with progress_bar(self.verbose, desc="encoding texts", total=len(texts)) as bar:
+            return ready._predictor().features(texts, bar.update)
 
     def transform(self, X: Texts) -> np.ndarray:
         """Represent texts in the space of the label embeddings, so that others may learn from it.
@@ -605,7 +618,8 @@ class LightXMLClassifier(
         """
         ready = self._ready()
         texts = check_texts(X, allow_empty=True)
-        return ready._predictor().embeddings(texts)
+        with progress_bar(self.verbose, desc="encoding texts", total=len(texts)) as bar:
+            return ready._predictor().embeddings(texts, bar.update)
 
     @property
     def _n_features_out(self) -> int:

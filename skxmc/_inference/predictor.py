@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -103,9 +103,11 @@ class Predictor(FeatureExtractor):
         shape = (len(texts), self.network.layout.n_labels)
         return sp.csr_matrix((data, indices, indptr), shape=shape)
 
-    def embeddings(self, texts: Texts) -> np.ndarray:
+    def embeddings(
+        self, texts: Texts, progress: Callable[[int], object] | None = None
+    ) -> np.ndarray:
         """Return texts in the space of the label embeddings, z: (n, d) float32."""
-        return self.array(texts, self.network.label_table.dim, self.network.embed)
+        return self.array(texts, self.network.label_table.dim, self.network.embed, progress)
 
     def scored_text(self, text: str, k: int) -> ScoredText:
         """Split the scores of the k best labels of one text, as `top_k` finds them, by head."""

@@ -132,9 +132,15 @@ class TokenStore:
 
 
 def tokenize(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    max_length: int,
+    progress: Callable[[int], object] | None = None,
 ) -> TokenStore:
-    """Tokenize texts, truncated to `max_length` tokens including special tokens."""
+    """Tokenize texts, truncated to `max_length` tokens including special tokens.
+
+    `progress` is called with the number of texts in each finished block.
+    """
     with_types = "token_type_ids" in tokenizer.model_input_names
     ids, types, lengths = [], [], [np.zeros(0, dtype=np.int64)]
     for start in range(0, len(texts), TOKENIZER_BLOCK):
@@ -148,6 +154,8 @@ def tokenize(
             return_token_type_ids=with_types,
         )
         lengths.append(np.fromiter(map(len, encoded["input_ids"]), dtype=np.int64))
+        if progress is not None:
+            progress(len(lengths[-1]))
         ids.append(_flat(encoded["input_ids"], np.int32))
         if with_types:
             types.append(_flat(encoded["token_type_ids"], np.int8))

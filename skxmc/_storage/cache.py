@@ -7,6 +7,7 @@ all texts in the clear.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import scipy.sparse as sp
@@ -24,22 +25,30 @@ if TYPE_CHECKING:
 
 
 def cached_tokens(
-    memory: Memory, tokenizer: PreTrainedTokenizerBase, texts: list[str], max_length: int
+    memory: Memory,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: list[str],
+    max_length: int,
+    progress: Callable[[int], object] | None = None,
 ) -> TokenStore:
     """Tokenize texts, or return the tokens that an earlier fit with this tokenizer stored."""
     if not _keeps(memory):
-        return tokenize(tokenizer, texts, max_length)
+        return tokenize(tokenizer, texts, max_length, progress)
     import transformers
 
     key = (joblib_hash(texts), _fingerprint(tokenizer), max_length, transformers.__version__)
-    cached = memory.cache(_tokenize, ignore=["tokenizer", "texts"])
-    return cached(tokenizer, texts, max_length, (*key, __version__))
+    cached = memory.cache(_tokenize, ignore=["tokenizer", "texts", "progress"])
+    return cached(tokenizer, texts, max_length, (*key, __version__), progress)
 
 
 def _tokenize(
-    tokenizer: PreTrainedTokenizerBase, texts: list[str], max_length: int, key: object
+    tokenizer: PreTrainedTokenizerBase,
+    texts: list[str],
+    max_length: int,
+    key: object,
+    progress: Callable[[int], object] | None,
 ) -> TokenStore:
-    return tokenize(tokenizer, texts, max_length)
+    return tokenize(tokenizer, texts, max_length, progress)
 
 
 def _fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:

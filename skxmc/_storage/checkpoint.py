@@ -39,7 +39,8 @@ TENSORS = "training.safetensors"
 # The description of a run holds hashes of its data, under names with this prefix.
 HASHED = "hash of "
 WARM_START = f"{HASHED}weights of the warm start"
-# Parameters that do not change the trained weights, except by rounding.
+# Parameters that do not change the trained weights, except by rounding, and `time_limit`, which a
+# resumed run may have another one of.
 NOT_LEARNED = (
     "checkpoint_dir",
     "checkpoint_every",
@@ -48,6 +49,7 @@ NOT_LEARNED = (
     "n_jobs",
     "prediction_batch_size",
     "threshold",
+    "time_limit",
     "verbose",
 )
 # Prefix of strings in JSON that stand for tensors. The name of the tensor follows.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -37,9 +38,13 @@ from skxmc._training.initialization import (
     start_at_priors,
     start_at_random,
 )
+from skxmc._training.plan import tell_task
 from skxmc._training.settings import Settings
 from skxmc._training.trainer import TrainingSet
-from skxmc._utils.progress import progress_bar
+from skxmc._utils.progress import progress_bar, show_line
+
+# Share of a time limit in which the texts for the centroids are encoded.
+START_SHARE = 0.25
 
 
 def prepare_model(
@@ -82,9 +87,11 @@ def prepare_model(
     network, max_length = model.network.float(), settings.max_length
     check_length(network.encoder, model.tokenizer, max_length, name=settings.encoder)
     network.place_on(settings.device).set_dropout(settings.dropout, settings.encoder_dropout)
-    tokens = cached_tokens(settings.memory, model.tokenizer, data.texts, max_length)
+    with progress_bar(settings.verbose, desc="tokenizing", total=len(data.texts)) as bar:
+        tokens = cached_tokens(settings.memory, model.tokenizer, data.texts, max_length, bar.update)
     check_ids(tokens, model.tokenizer, network.encoder)
     check_words(tokens, model.tokenizer, data.texts, name=settings.encoder)
+    tell_task(settings, network, tokens)
     training_set = TrainingSet(tokens, data.y, settings.device)
     if settings.freeze_encoder:
         predictor = fit_predictor(model, settings, settings.dtype)
@@ -114,8 +121,15 @@ def _start_at_centroids(
 
     batches = noisy_texts(network, training_set, settings)
     noise = torch.cat([batch.features for batch in batches]).cpu().numpy()
-    noise -= represent(np.concatenate([batch.rows for batch in batches]))
-    n_encoded = min(len(tokens) - n_label_texts, MAX_TEXTS) + n_label_texts
+    noisy = np.concatenate([batch.rows for batch in batches])
+    started = time.perf_counter()
+    noise -= represent(noisy)
+    max_texts = MAX_TEXTS
+    if settings.deadline is not None:
+        now = time.perf_counter()
+        n_in_time = START_SHARE * (settings.deadline - now) * len(noisy) / (now - started)
+        max_texts = min(max(int(n_in_time), len(noisy)), MAX_TEXTS)
+    n_encoded = min(len(tokens) - n_label_texts, max_texts) + n_label_texts
     verbose = settings.verbose if features is None else 0
     with progress_bar(verbose, desc="encoding texts", total=n_encoded) as bar:
         start_at_centroids(
@@ -125,6 +139,7 @@ def _start_at_centroids(
             np.random.default_rng(settings.seed),
             n_label_texts,
             noise=noise,
+            max_texts=max_texts,
         )
     calibrate(network, batches, settings)
 
@@ -170,6 +185,8 @@ def build_model(
         pooling = trained_pooling(encoder_source(settings.encoder))
     check_states(encoder, n_layers, name=settings.encoder)
     check_representations(encoder.eval(), tokenizer, n_layers, pooling, name=settings.encoder)
+    if settings.negative_sampling != "none":
+        show_line(settings.verbose, f"clustering {data.y.shape[1]:,} labels")
     clusterer = cached_clusters(
         settings.memory, data.texts, data.y, label_features, settings.clusterer
     )

@@ -18,8 +18,7 @@ from torch import nn
 
 from skxmc._model.network import LightXMLNetwork
 
-# Maximum number of texts to encode for the centroids, one forward pass each. Texts about labels
-# do not count.
+# Maximum number of texts to encode for the centroids, one forward pass each.
 MAX_TEXTS = 200_000
 # Maximum number of texts for the mean and the covariance of the representations.
 MAX_TEXTS_FOR_COVARIANCE = 20_000
@@ -90,6 +89,7 @@ def start_at_centroids(
     rng: np.random.Generator,
     n_label_texts: int = 0,
     noise: np.ndarray | None = None,
+    max_texts: int = MAX_TEXTS,
 ) -> None:
     """Set the weights of the heads to the centroids of the labels' and clusters' texts.
 
@@ -105,15 +105,17 @@ def start_at_centroids(
     represent : callable
         Function that maps row numbers to representations (n, n_feature_layers * hidden).
     rng : numpy.random.Generator
-        Generator that draws the texts to encode if there are more than `MAX_TEXTS`.
+        Generator that draws the texts to encode if there are more than `max_texts`.
     n_label_texts : int, default=0
         Number of texts about labels. They are the last rows, and are all encoded.
     noise : ndarray of shape (n, n_feature_layers * hidden), optional
         What the encoder's dropout adds to the representations of some texts.
+    max_texts : int, default=MAX_TEXTS
+        Maximum number of texts to encode. Texts about labels do not count.
     """
     rows = rng.permutation(y.shape[0])
     is_text = rows < len(rows) - n_label_texts
-    rows = rows[~is_text | (is_text.cumsum() <= MAX_TEXTS)]
+    rows = rows[~is_text | (is_text.cumsum() <= max_texts)]
     sample = rows[:MAX_TEXTS_FOR_COVARIANCE]
     has_bottleneck = isinstance(network.bottleneck, nn.Linear)
     n_components = network.label_table.dim if has_bottleneck else MAX_COMPONENTS

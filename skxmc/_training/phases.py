@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from skxmc._model.fitted import Model
 from skxmc._model.layout import LabelLayout, dynamic_clusters
 from skxmc._storage.checkpoint import Checkpoint, NoCheckpoint
 from skxmc._training.evaluation import fit_predictor, make_validator
+from skxmc._training.plan import tell_time
 from skxmc._training.settings import Settings
 from skxmc._training.trainer import Trainer, TrainingSet
 from skxmc._utils.warnings import warn_user
@@ -148,11 +150,20 @@ class Training:
 
     def _make_trainer(self) -> Trainer:
         objective = self.objectives[self.stage]
+        deadline, n_phases_left = self.settings.deadline, len(self.objectives) - self.stage
+        if deadline is not None:
+            now = time.perf_counter()
+            deadline = now + (deadline - now) / n_phases_left
         self.network.requires_grad_(True)
         for module in self._frozen(objective):
             module.requires_grad_(False)
         validate = None if objective == "recall" else self.validate
-        return self.new_trainer(validate=validate, objective=objective)
+        return self.new_trainer(
+            validate=validate,
+            objective=objective,
+            deadline=deadline,
+            tell=functools.partial(tell_time, self.settings, n_phases_left),
+        )
 
     def _frozen(self, objective: str) -> list[nn.Module]:
         """Return the modules that a phase does not train, such as the other head."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
@@ -66,6 +67,7 @@ class Settings:
     swa_start: int | None
     swa_every: int
     n_iter_no_change: int | None  # None: no early stopping
+    deadline: float | None  # time by `time.perf_counter` at which training must end
     checkpoint_every: int
     # Computation.
     device: torch.device
@@ -135,7 +137,8 @@ def resolve_settings(
     if isinstance(memory, str | os.PathLike):
         memory = str(user_path(memory))
     dropout, encoder_dropout = given["dropout"], given["encoder_dropout"]
-    many = max_epochs >= MIN_HIGH_DROPOUT_EPOCHS
+    time_limit = given["time_limit"]
+    many = max_epochs >= MIN_HIGH_DROPOUT_EPOCHS and time_limit is None
     if dropout == "auto":
         dropout = 0.5 if many else 0.3
     if given["freeze_encoder"]:
@@ -159,6 +162,7 @@ def resolve_settings(
         "max_epochs": max_epochs,
         "dropout": dropout,
         "encoder_dropout": encoder_dropout,
+        "deadline": None if time_limit is None else time.perf_counter() + time_limit,
         "n_iter_no_change": given["n_iter_no_change"] if given["early_stopping"] else None,
         "device": device,
         "dtype": resolve_precision("auto" if precision == "int8" else precision, device),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any, cast
@@ -19,6 +20,7 @@ from skxmc._model.tokens import TokenBatch, TokenStore, training_batches
 from skxmc._training.adamw import RowAdamW
 from skxmc._training.dropout import fast_dropout
 from skxmc._training.optim import build_optimizers, clip_gradients, schedule_factor
+from skxmc._training.plan import StepPlan
 from skxmc._training.settings import Settings
 from skxmc._training.table_rmsprop import TableRMSprop
 from skxmc._utils.progress import progress_bar, show_line
@@ -108,6 +110,10 @@ class Trainer:
     save : callable, optional
         Function that stores `state_dict()`. The loop calls it every `checkpoint_every` steps and
         after every epoch.
+    deadline : float, optional
+        Time by `time.perf_counter` at which training must end, see `StepPlan`.
+    tell : callable, optional
+        Function that is called with the seconds per step and the number of steps left.
     """
 
     def __init__(
@@ -120,6 +126,8 @@ class Trainer:
         objective: str = "both",
         generator: torch.Generator | None = None,
         save: Callable[[], object] = lambda: None,
+        deadline: float | None = None,
+        tell: Callable[[float, int], object] = lambda seconds, n_left: None,
     ) -> None:
         self.network = network
         self.objective = objective
@@ -146,6 +154,8 @@ class Trainer:
         self.generator = generator
         self.save = save
         self.average: AveragedModel | None = None
+        self.n_batches = -(-len(data) // settings.batch_size)  # per epoch
+        self.plan = StepPlan(self.n_batches * settings.max_epochs, deadline, tell)
         self.epoch = 0
         self.step = 0
         # The current epoch: state of `rng` at its start, steps done, sums of their losses, time.
@@ -161,7 +171,7 @@ class Trainer:
     def run(self) -> list[dict[str, Any]]:
         """Train to the end, leave the weights to keep in the network, and return the history."""
         patience = self.settings.n_iter_no_change
-        while self.epoch < self.settings.max_epochs and (
+        while self.step < self.plan.n_steps and (
             patience is None or self.epochs_without_gain < patience
         ):
             self._run_epoch()
@@ -180,23 +190,22 @@ class Trainer:
         self.network.eval()
 
     def _run_epoch(self) -> None:
-        """Run an epoch, or the rest of it after a resume."""
-        settings = self.settings
+        """Run an epoch, or the rest of it after a resume, or as much of it as is planned."""
+        settings, plan = self.settings, self.plan
         self.rng.bit_generator.state = self.epoch_rng
         batches = training_batches(self.data.tokens.lengths, settings.batch_size, self.rng)
-        n_steps = len(batches) * settings.max_epochs
         self.network.train()
         started = time.perf_counter() - self.seconds
         bar = progress_bar(
             settings.verbose,
             batches[self.n_done :],
-            desc=f"epoch {self.epoch + 1}/{settings.max_epochs}",
+            desc=f"epoch {self.epoch + 1}/{math.ceil(plan.n_steps / self.n_batches)}",
             initial=self.n_done,
             total=len(batches),
         )
         for rows in bar:
             factor = schedule_factor(
-                settings.lr_schedule, self.step, n_steps, settings.warmup_fraction
+                settings.lr_schedule, self.step, plan.n_steps, settings.warmup_fraction
             )
             losses = self.train_step(rows, factor)
             self.sums += torch.stack([part.detach() for part in losses])
@@ -204,7 +213,8 @@ class Trainer:
             self.n_done += 1
             if settings.swa_start is not None and self.epoch >= settings.swa_start:
                 self._average_weights()
-            is_last = self.n_done == len(batches)
+            plan.note(self.step, self.sums.tolist)
+            is_last = self.n_done == len(batches) or self.step >= plan.n_steps
             shows_loss = self.n_done % STEPS_PER_PROGRESS_UPDATE == 0 or is_last
             if settings.verbose and shows_loss:
                 bar.set_postfix(loss=f"{float(self.sums.sum()) / self.n_done:.3f}", refresh=False)
@@ -212,7 +222,10 @@ class Trainer:
                 self.seconds = time.perf_counter() - started
                 self.save()
                 started = time.perf_counter() - self.seconds
-        recall_loss, rank_loss = (self.sums / len(batches)).tolist()  # waits for the device
+            if is_last and self.n_done < len(batches):
+                break
+        bar.close()
+        recall_loss, rank_loss = (self.sums / self.n_done).tolist()  # waits for the device
         self.history.append(
             {
                 "epoch": self.epoch,
@@ -220,7 +233,7 @@ class Trainer:
                 "recall_loss": recall_loss,
                 "rank_loss": rank_loss,
                 "learning_rate": self.learning_rate * factor,
-                "n_steps": len(batches),
+                "n_steps": self.n_done,
                 "seconds": time.perf_counter() - started,
             }
         )
@@ -319,6 +332,7 @@ class Trainer:
         }
         return {
             "progress": {name: getattr(self, name) for name in PROGRESS},
+            "planned": self.plan.n_steps,
             "sums": self.sums,
             "moments": moments,
             "scaler": self.scaler.state_dict(),
@@ -336,6 +350,8 @@ class Trainer:
         device = self.data.device
         for name, value in state["progress"].items():
             setattr(self, name, value)
+        if self.plan.deadline is not None:
+            self.plan.n_steps = state.get("planned", self.plan.n_steps)
         self.rng.bit_generator.state = self.epoch_rng
         self.sums.copy_(state["sums"])
         for optimizer, of_optimizer in zip(self.optimizers, state["moments"], strict=True):

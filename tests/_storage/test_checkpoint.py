@@ -282,6 +282,7 @@ def test_run_description_holds_all_parameters_that_decide_the_result(stopped):
         "n_jobs",
         "prediction_batch_size",
         "threshold",
+        "time_limit",
         "verbose",
     }
 

@@ -52,11 +52,13 @@ def features(y):
     return ((2 * y.toarray() @ shapes + noise) @ spread + 20).astype(np.float32)
 
 
-def start(features, y, seed=0, **options):
+def start(features, y, seed=0, *, n_label_texts=0, max_texts=N_TEXTS, **options):
     network = make_network(**options)
     start_at_priors(network, y)
     rng = np.random.default_rng(seed)
-    start_at_centroids(network, y, lambda rows: features[rows], rng)
+    start_at_centroids(
+        network, y, lambda rows: features[rows], rng, n_label_texts, max_texts=max_texts
+    )
     return network
 
 
@@ -240,7 +242,10 @@ def test_start_at_centroids_noise_adds_to_variance_of_components(features, y):
 
 
 def test_start_at_centroids_wide_bottleneck_gives_same_scores(features, y):
-    network, exact = start(features, y, bottleneck_dim=25), start(features, y, bottleneck_dim=DIM)
+    network, exact = (
+        start(features, y, bottleneck_dim=25),
+        start(features, y, bottleneck_dim=DIM),
+    )
     assert label_rows(network).shape == (8, 25)
     assert not label_rows(network)[:, DIM:].any()
     assert network.bottleneck.weight[DIM:].any()  # training can change them
@@ -300,12 +305,11 @@ def test_start_at_centroids_one_text_gives_finite_weights():
         assert all(p.isfinite().all() for p in network.parameters())
 
 
-def test_start_at_centroids_same_seed_gives_same_weights(features, y, monkeypatch):
+def test_start_at_centroids_same_seed_gives_same_weights(features, y):
     first, again = start(features, y), start(features, y)
     for name, value in first.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
-    monkeypatch.setattr(initialization, "MAX_TEXTS", 100)
-    first, again, other = (start(features, y, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (start(features, y, seed=seed, max_texts=100) for seed in (0, 0, 1))
     assert torch.equal(first.label_table.weight, again.label_table.weight)
     assert not torch.equal(first.label_table.weight, other.label_table.weight)
 
@@ -321,7 +325,6 @@ def test_start_at_centroids_large_data_is_sampled_and_read_in_blocks(features, y
         for network in (whole, in_parts)
     ]
     assert (cosines(*directions) > 0.98).all()  # the axes are nearly the same
-    monkeypatch.setattr(initialization, "MAX_TEXTS", 50)
     monkeypatch.setattr(initialization, "MAX_TEXTS_FOR_COVARIANCE", 20)
     asked = []
 
@@ -330,12 +333,13 @@ def test_start_at_centroids_large_data_is_sampled_and_read_in_blocks(features, y
         return features[rows]
 
     network = make_network()
-    start_at_centroids(network, y, represent, np.random.default_rng(0))
+    start_at_centroids(network, y, represent, np.random.default_rng(0), max_texts=50)
     assert len(asked[0]) == 20
     assert len(np.unique(np.concatenate(asked))) == sum(map(len, asked)) == 50  # each once
     assert [len(rows) for rows in asked[1:]] == [7, 7, 7, 7, 2]
     del asked[:]
-    start_at_centroids(network, y, represent, np.random.default_rng(0), n_label_texts=30)
+    rng = np.random.default_rng(0)
+    start_at_centroids(network, y, represent, rng, n_label_texts=30, max_texts=50)
     encoded = np.concatenate(asked)
     assert len(np.unique(encoded)) == len(encoded) == 80
     assert set(range(N_TEXTS - 30, N_TEXTS)) <= set(encoded)
