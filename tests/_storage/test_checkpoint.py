@@ -58,7 +58,7 @@ RUNS = {
     [(run, 1) for run in RUNS] + [(run, n) for run in ("two-stage", "static") for n in (3, 1000)],
 )
 def test_resume_from_checkpoint_reaches_same_weights(run, every, tmp_path, monkeypatch):
-    """Training is stopped again and again, after two to five further steps each time."""
+    """Training is stopped again and again, after three to five further steps each time."""
     params = {**RUNS[run], "checkpoint_every": every}
     if run == "compact moments":
         monkeypatch.setattr(optim, "MAX_FULL_ENTRIES", 0)
@@ -73,7 +73,7 @@ def test_resume_from_checkpoint_reaches_same_weights(run, every, tmp_path, monke
         clf = make_classifier(**params, checkpoint_dir=str(tmp_path / "parts"))
         n_fits += 1
         with monkeypatch.context() as patch:
-            stop_after({1: 2, 3: 4, 1000: 5}[every], patch)
+            stop_after({1: 3, 3: 4, 1000: 5}[every], patch)
             try:
                 clf.fit(X, Y)
                 break
