@@ -72,7 +72,6 @@ def encoders_of(members: dict[str, Any]) -> dict[str, str]:
         name: member.encoder
         for name, member in members.items()
         if getattr(member, "_encoder_may_be_member", False)
-        and not is_frozen(member)
         and isinstance(member.encoder, str)
         and member.encoder in members.keys() - {name}
     }

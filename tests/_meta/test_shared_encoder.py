@@ -102,6 +102,7 @@ def test_pickle_shared_encoder_is_stored_once(ensemble):
     copy = pickle.loads(pickle.dumps(ensemble))
     near, language = copy.estimators_
     assert near.encoder_.estimator is language
+    assert copy.named_estimators_.near is near
 
 
 # ---------------------------------------------------------------- the context
