@@ -106,7 +106,7 @@ def tell_time(settings: Settings, n_phases: int, seconds: float, n_left: int) ->
     elif total > LONG and settings.deadline is None:
         warn_user(
             f"Training will take about {duration(total)}: {steps}. Set verbose=1 to see its "
-            "progress. Set time_limit, max_epochs or freeze_encoder=True to shorten it."
+            "progress, and time_limit or max_epochs to shorten it."
         )
 
 
