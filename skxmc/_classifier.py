@@ -43,6 +43,7 @@ from skxmc._model.seeds import training_mode
 from skxmc._storage.pickling import current_params, model_from_state, model_state
 from skxmc._storage.pretrained import load_model, save_model
 from skxmc._training.build import check_label_features, prepare_model
+from skxmc._training.evaluation import fit_predictor
 from skxmc._training.phases import Training
 from skxmc._training.resume import check_warm_start, draw_seed, open_checkpoint
 from skxmc._training.settings import (
@@ -517,6 +518,8 @@ class LightXMLClassifier(
             )
             training = Training(model, training_set, data.held_out, settings, checkpoint, generator)
             is_done = training.run()
+        if training_set.features is not None:  # an ensemble has other members for them
+            fit_predictor(model, settings, settings.dtype).share(data.texts, training_set.features)
 
         # Set the fitted attributes, all at once.
         return self._adopt(model, training.history, None if is_done else checkpoint.run)

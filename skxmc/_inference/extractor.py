@@ -95,14 +95,27 @@ class FeatureExtractor:
     def _batches_of_texts(self, texts: Sequence[str]) -> Iterator[Batch]:
         """Yield batches of raw texts, whose e may be known by `encode_once`."""
         shared = shared_representations()
-        if shared is None:
+        key = None if shared is None else self._key(texts)
+        if shared is None or (key not in shared and not shared.grows):
             yield from self._batches(self._tokenize(texts))
             return
-        key = id(self.network), self.max_length, tuple(texts)
         if key not in shared:
             found = self._results(self._batches(self._tokenize(texts)), lambda e: (e,))
             shared[key] = self.network, [(rows, torch.from_numpy(e)) for rows, (e,) in found]
         yield from shared[key][1]
+
+    def _key(self, texts: Sequence[str]) -> tuple[object, ...]:
+        return id(self.network), self.max_length, tuple(texts)
+
+    def share(self, texts: Sequence[str], features: np.ndarray) -> None:
+        """Within `encode_once`, take `features` as the representations e of these texts."""
+        shared = shared_representations()
+        if shared is None:
+            return
+        for start in range(0, len(texts), TEXTS_BLOCK):
+            block, e = texts[start : start + TEXTS_BLOCK], features[start : start + TEXTS_BLOCK]
+            batches = [(np.arange(len(block)), torch.from_numpy(e))]
+            shared[self._key(block)] = self.network, batches
 
     def _batches(self, tokens: TokenStore) -> Iterator[Batch]:
         for rows in prediction_batches(tokens.lengths, self.batch_size):

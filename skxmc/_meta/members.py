@@ -101,10 +101,11 @@ def fit_members(
     parallel = Parallel(n_jobs=n_jobs)
     encoders = encoders_of(members)
     first = [name for name in members if name not in encoders]
-    fitted = dict(zip(first, parallel(jobs[name] for name in first), strict=True))
-    for name, encoder in encoders.items():
-        members[name].encoder = FrozenEstimator(fitted[encoder])
-    fitted |= zip(encoders, parallel(jobs[name] for name in encoders), strict=True)
+    with encode_once(grows=False):  # a member with a frozen encoder adds the texts
+        fitted = dict(zip(first, parallel(jobs[name] for name in first), strict=True))
+        for name, encoder in encoders.items():
+            members[name].encoder = FrozenEstimator(fitted[encoder])
+        fitted |= zip(encoders, parallel(jobs[name] for name in encoders), strict=True)
     return {name: fitted[name] for name in members}
 
 

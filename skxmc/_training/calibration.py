@@ -19,6 +19,7 @@ from torch import nn
 from skxmc._model.device import autocast
 from skxmc._model.layout import Positives
 from skxmc._model.network import LabelTable, LightXMLNetwork
+from skxmc._model.tokens import TokenBatch
 from skxmc._training.dropout import fast_dropout
 from skxmc._training.initialization import CENTROID_SHIFT
 from skxmc._training.settings import Settings
@@ -48,9 +49,9 @@ def noisy_texts(
     batches = []
     with _training_pass(network, settings):
         for part in np.array_split(rows, -(-n_texts // settings.batch_size)):
-            tokens = data.tokens.batch(part).to(data.device)
-            positives = data.positives(part).to(data.device)
-            batches.append(NoisyTexts(part, network.represent(tokens).float(), positives))
+            inputs, positives, _ = data.batch(part)
+            features = network.represent(inputs) if isinstance(inputs, TokenBatch) else inputs
+            batches.append(NoisyTexts(part, features.float(), positives))
     return batches
 
 

@@ -7,25 +7,35 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-_shared: ContextVar[dict[Any, Any] | None] = ContextVar("shared_representations", default=None)
+
+class SharedRepresentations(dict[Any, Any]):
+    """Representations by encoder and texts."""
+
+    grows = True  # whether all that are computed are kept
+
+
+_shared: ContextVar[SharedRepresentations | None] = ContextVar("shared_representations")
 
 
 @contextmanager
-def encode_once() -> Iterator[None]:
+def encode_once(*, grows: bool = True) -> Iterator[None]:
     """Within this context, estimators with the same encoder encode the same texts once.
 
-    All representations are kept until its end, so read a bounded number of texts in it.
+    All representations are kept until its end, so read a bounded number of texts in it. With
+    ``grows=False``, only those are kept that are added, such as those of a frozen encoder in `fit`.
     """
     if shared_representations() is not None:
         yield
         return
-    token = _shared.set({})
+    shared = SharedRepresentations()
+    shared.grows = grows
+    token = _shared.set(shared)
     try:
         yield
     finally:
         _shared.reset(token)
 
 
-def shared_representations() -> dict[Any, Any] | None:
-    """Return the representations of this context by encoder and texts. Outside of one, None."""
-    return _shared.get()
+def shared_representations() -> SharedRepresentations | None:
+    """Return the representations of this context. Outside of one, None."""
+    return _shared.get(None)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from classifier_fixtures import dataset, make_classifier
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 
 from skxmc import LightXMLEnsemble, NeighborsClassifier, OmikujiClassifier
 from skxmc._meta import members as members_module
@@ -60,6 +61,25 @@ def test_fit_encoder_that_is_no_member_is_a_name_of_an_encoder():
     members = [("near", NeighborsClassifier("missing/encoder")), ("words", OmikujiClassifier())]
     with pytest.raises(ValueError, match="missing/encoder"):
         LightXMLEnsemble(members).fit(X, Y)
+
+
+@pytest.mark.parametrize("label_texts", [None, [f"about {i}" for i in range(Y.shape[1])]])
+def test_fit_frozen_encoder_reads_each_text_once(label_texts, n_encoded):
+    members = [NEAR, ("language", make_classifier(max_epochs=1, freeze_encoder=True))]
+    ensemble = LightXMLEnsemble(members).fit(X, Y, label_texts=label_texts)
+    assert sum(n_encoded) == len(X) + len(label_texts or [])
+    assert shared_representations() is None
+    near, language = ensemble.estimators_
+    alone = NeighborsClassifier(FrozenEstimator(language)).fit(X, Y, label_texts=label_texts)
+    expected = alone.decision_function(X).toarray()
+    np.testing.assert_allclose(near.decision_function(X).toarray(), expected, rtol=1e-4)
+
+
+def test_fit_trained_encoder_keeps_no_representations():
+    with encode_once(grows=False):
+        language = make_classifier(max_epochs=1).fit(X, Y)
+        language.transform(X)
+        assert not shared_representations()
 
 
 @pytest.mark.parametrize(
