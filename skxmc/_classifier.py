@@ -50,7 +50,7 @@ from skxmc._training.settings import (
     resolve_candidate_clusters,
     resolve_settings,
 )
-from skxmc._utils.progress import progress_bar
+from skxmc._utils.progress import slow_bar
 
 
 class LightXMLClassifier(
@@ -591,7 +591,7 @@ class LightXMLClassifier(
         """
         ready = self._ready()
         texts = check_texts(X, allow_empty=True)
-        with progress_bar(self.verbose, desc="encoding texts", total=len(texts)) as bar:
+        with slow_bar(self.verbose, desc="encoding texts", total=len(texts)) as bar:
             return ready._predictor().features(texts, bar.update)
 
     def transform(self, X: Texts) -> np.ndarray:
@@ -621,7 +621,7 @@ class LightXMLClassifier(
         """
         ready = self._ready()
         texts = check_texts(X, allow_empty=True)
-        with progress_bar(self.verbose, desc="encoding texts", total=len(texts)) as bar:
+        with slow_bar(self.verbose, desc="encoding texts", total=len(texts)) as bar:
             return ready._predictor().embeddings(texts, bar.update)
 
     @property

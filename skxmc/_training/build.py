@@ -41,7 +41,7 @@ from skxmc._training.initialization import (
 from skxmc._training.plan import tell_task
 from skxmc._training.settings import Settings
 from skxmc._training.trainer import TrainingSet
-from skxmc._utils.progress import progress_bar, show_line
+from skxmc._utils.progress import progress_bar, show_line, slow_bar
 
 # Share of a time limit in which the texts for the centroids are encoded.
 START_SHARE = 0.25
@@ -87,7 +87,7 @@ def prepare_model(
     network, max_length = model.network.float(), settings.max_length
     check_length(network.encoder, model.tokenizer, max_length, name=settings.encoder)
     network.place_on(settings.device).set_dropout(settings.dropout, settings.encoder_dropout)
-    with progress_bar(settings.verbose, desc="tokenizing", total=len(data.texts)) as bar:
+    with slow_bar(settings.verbose, desc="tokenizing", total=len(data.texts)) as bar:
         tokens = cached_tokens(settings.memory, model.tokenizer, data.texts, max_length, bar.update)
     check_ids(tokens, model.tokenizer, network.encoder)
     check_words(tokens, model.tokenizer, data.texts, name=settings.encoder)

@@ -9,6 +9,8 @@ from tqdm.auto import tqdm
 
 # A log gets a line at the start of a bar, at its end, and every so often between them.
 SECONDS_PER_LINE = 30.0
+# A bar of work that is often short appears after so many seconds.
+SECONDS_BEFORE_BAR = 2.0
 LINE = "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
 
 
@@ -37,6 +39,11 @@ def progress_bar(
         seconds = {"mininterval": seconds_per_line, "maxinterval": seconds_per_line}
         kwargs |= {"file": _Lines(), "bar_format": LINE, **seconds}
     return tqdm(*args, disable=disable, dynamic_ncols=True, leave=True, **kwargs)
+
+
+def slow_bar(verbose: int, **kwargs: Any) -> Any:
+    """Make a bar as `progress_bar`, which appears only if the work takes some seconds."""
+    return progress_bar(verbose, delay=SECONDS_BEFORE_BAR, **kwargs)
 
 
 def show_line(verbose: int, text: str) -> None:

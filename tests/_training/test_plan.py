@@ -11,6 +11,7 @@ from training_fixtures import run
 from skxmc import BalancedLabelClusterer
 from skxmc._training import build, plan
 from skxmc._training.plan import StepPlan, duration
+from skxmc._utils import progress
 
 X, Y = dataset()
 
@@ -195,14 +196,15 @@ def test_tell_time_verbose_prints_instead(capsys):
     assert "training will take about 2.5 hours: 1,000 steps of 9 s" in capsys.readouterr().err
 
 
-def test_fit_verbose_1_tells_the_task(capsys):
+def test_fit_verbose_1_tells_the_task(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS_BEFORE_BAR", 0.0)
     make_classifier(max_epochs=2, verbose=1).fit(X, Y)
     shown = capsys.readouterr().err
     n_steps = -(-len(X) // make_classifier().batch_size)
     assert f"{len(X)} texts of " in shown
     assert f" tokens on average, {Y.shape[1]} labels, " in shown
     assert f"2 x {n_steps} steps" in shown
-    assert "tokenizing" in shown
+    assert f"tokenizing: {len(X)}/{len(X)}" in shown
 
 
 def test_duration_takes_the_unit_that_reads_well():

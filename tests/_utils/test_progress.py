@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from skxmc._utils import progress
 from skxmc._utils.progress import progress_bar, show_line
 
 
@@ -46,6 +47,16 @@ def test_progress_bar_in_log_prints_lines_between(show):
 
 def test_progress_bar_in_terminal_overwrites_itself(show):
     assert show(Terminal()).count("\r") > 2
+
+
+@pytest.mark.parametrize(("before", "shown"), [(0.0, True), (600.0, False)])
+def test_slow_bar_appears_only_after_some_seconds(before, shown, monkeypatch):
+    output = Terminal()
+    monkeypatch.setattr(sys, "stderr", output)
+    monkeypatch.setattr(progress, "SECONDS_BEFORE_BAR", before)
+    with progress.slow_bar(1, desc="encoding texts", total=3) as bar:
+        bar.update(3)
+    assert ("encoding texts" in output.getvalue()) == shown
 
 
 def test_progress_bar_verbose_0_prints_nothing(show):
