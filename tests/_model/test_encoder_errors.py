@@ -280,12 +280,13 @@ def test_load_encoder_sentencepiece_missing_names_the_package(copy_of, monkeypat
 
 def test_not_loaded_message_unknown_architecture_names_update():
     error = ValueError("Transformers does not recognize this architecture.")
-    message = not_loaded_message("some/model", error, EMBEDDED_PACKAGES)
+    message = not_loaded_message("some/model", error, EMBEDDED_PACKAGES, "some/model")
     assert message.endswith("Update transformers: pip install --upgrade transformers.")
 
 
 def test_not_loaded_message_long_reason_is_cut():
-    message = not_loaded_message("some/model", OSError("word " * 1000), EMBEDDED_PACKAGES)
+    error = OSError("word " * 1000)
+    message = not_loaded_message("some/model", error, EMBEDDED_PACKAGES, "some/model")
     assert "word ...). With network access" in message
     assert len(message) < 800
 
