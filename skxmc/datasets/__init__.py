@@ -1,7 +1,8 @@
-"""Data sets: an embedded example, a reader of published file layouts, and synthetic data."""
+"""Data sets: tables of users, published file layouts, an embedded example, synthetic data."""
 
 from skxmc.datasets._icd10cm import load_icd10cm
 from skxmc.datasets._synthetic import make_xmc
+from skxmc.datasets._table import load_table
 from skxmc.datasets._xmc import load_xmc
 
-__all__ = ["load_icd10cm", "load_xmc", "make_xmc"]
+__all__ = ["load_icd10cm", "load_table", "load_xmc", "make_xmc"]

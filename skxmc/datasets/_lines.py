@@ -4,22 +4,51 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import json
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from skxmc._utils.quoting import quoted
 
 BYTE_ORDER_MARK = "\ufeff"
 
 
 def read_lines(file: Path, encoding: str) -> Iterator[str]:
     """Read the lines of a file, which is gzipped if its name ends in .gz."""
-    with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
+    with open_binary(file) as stream:
         try:
             yield from decode_lines(stream, str(file), encoding)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise ValueError(
                 f"{file} is not a complete gzip file ({error}). Download it again."
             ) from error
+
+
+def open_binary(file: Path) -> BinaryIO:
+    """Open a file for reading, which is gzipped if its name ends in .gz."""
+    return cast(BinaryIO, gzip.open(file)) if file.suffix == ".gz" else file.open("rb")
+
+
+def read_records(file: Path, encoding: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Read the JSON object of each line, with its line number from 1."""
+    for number, line in enumerate(read_lines(file, encoding), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(
+                f"{file}, line {number}: malformed JSON ({error}). Write one complete object per "
+                "line."
+            ) from error
+        if not isinstance(record, dict):
+            raise ValueError(
+                f"{file}, line {number}: {quoted(line)} is not a JSON object. Write one "
+                "object per line."
+            )
+        yield number, record
 
 
 def decode_lines(stream: Iterable[bytes], name: str, encoding: str) -> Iterator[str]:

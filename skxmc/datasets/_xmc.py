@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -19,7 +18,7 @@ from skxmc._utils.paths import user_path
 from skxmc._utils.quoting import listed, quoted
 from skxmc.datasets._csr import Integers, binary_csr, flatten
 from skxmc.datasets._label_lines import find_separator, split_labels
-from skxmc.datasets._lines import read_lines
+from skxmc.datasets._lines import read_lines, read_records
 from skxmc.datasets._pairs import read_filter, read_pairs
 
 _MAX_LABELS = np.iinfo(np.int32).max
@@ -222,7 +221,7 @@ def _load_repository(folder: Path, fields: tuple[str, ...], encoding: str) -> Bu
     if name_file := _find(folder, "lbl.json"):
         names = [
             _text(name_file, number, record, ("title",))
-            for number, record in _records(name_file, encoding)
+            for number, record in read_records(name_file, encoding)
         ]
     elif name_file := _find(folder, "lbl.raw.txt", "Yf.txt", "labels.txt"):
         names = list(read_lines(name_file, encoding))
@@ -232,7 +231,7 @@ def _load_repository(folder: Path, fields: tuple[str, ...], encoding: str) -> Bu
         texts = []
 
         def rows() -> Iterator[list[int]]:
-            for number, record in _records(file, encoding):
+            for number, record in read_records(file, encoding):
                 texts.append(_text(file, number, record, fields))
                 yield _targets(file, number, record, limit)
 
@@ -377,28 +376,8 @@ def _read_npz(file: Path) -> sparse.csr_array:
 def read_json_texts(file: Path, fields: Iterable[str], encoding: str) -> Iterator[str]:
     """Read the texts of a file of JSON lines."""
     names = tuple(fields)
-    for number, record in _records(file, encoding):
+    for number, record in read_records(file, encoding):
         yield _text(file, number, record, names)
-
-
-def _records(file: Path, encoding: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Read the JSON object of each line, with its line number from 1."""
-    for number, line in enumerate(read_lines(file, encoding), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(
-                f"{file}, line {number}: malformed JSON ({error}). Write one complete object per "
-                "line."
-            ) from error
-        if not isinstance(record, dict):
-            raise ValueError(
-                f"{file}, line {number}: {quoted(line)} is not a JSON object. Write one "
-                "object per line."
-            )
-        yield number, record
 
 
 def _text(file: Path, number: int, record: dict[str, Any], fields: tuple[str, ...]) -> str:
