@@ -25,6 +25,8 @@ from skxmc._utils.quoting import MAX_QUOTED, quoted, quoted_type, shortened
 from skxmc._utils.warnings import warn_user
 
 MAX_INT64 = np.iinfo(np.int64).max
+# Separators of labels in strings, in the order in which messages look for them.
+SEPARATORS = ("; ", ";", "|", ", ", ",")
 # Characters that show nothing: soft hyphen, zero-width blanks and joiners, byte order mark.
 INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]")
 
@@ -85,7 +87,8 @@ def check_texts(
     if _ndim(X) != 1:
         raise ValueError(
             f"{name} must be one-dimensional, got {_describe(X)}. Pass raw texts, as one column "
-            f"such as {name}['text'] or {name}[:, 0]. Do not pass the output of a vectorizer."
+            f"such as {name}['text'] or {name}[:, 0]. {_hint_to_join(X, name)}Do not pass the "
+            "output of a vectorizer."
         )
     if not _is_sequence(X):
         raise TypeError(
@@ -275,7 +278,8 @@ def _read_collections(y: LabelsOfTexts, name: str) -> tuple[sparse.csr_array, ND
             f"{name} must be a sparse matrix, a 2-D array, a frame, or one collection of labels "
             f"per text such as [['tax', 'law'], []], got {_describe(y)}."
         )
-    rows = [_as_collection(row, number, name) for number, row in enumerate(as_list(y))]
+    values = as_list(y)
+    rows = [_as_collection(row, number, name, values) for number, row in enumerate(values)]
     ends = np.cumsum([len(row) for row in rows])
     labels = _plain_labels(
         list(chain.from_iterable(rows)),
@@ -340,7 +344,7 @@ def _escaped(label: str) -> str:
     return shortened(ascii(label), MAX_QUOTED)
 
 
-def _as_collection(row: Any, number: int, name: str) -> list[Any]:
+def _as_collection(row: Any, number: int, name: str, values: list[Any]) -> list[Any]:
     if isinstance(row, list | tuple | set | frozenset):
         return list(row)
     if sparse.issparse(row):
@@ -351,10 +355,22 @@ def _as_collection(row: Any, number: int, name: str) -> list[Any]:
         )
     if hasattr(row, "shape") and _ndim(row) == 1:
         return as_list(row)
+    remedy = "Pass an indicator as a 2-D array, a sparse matrix or a frame."
+    strings = [value for value in values if isinstance(value, str)]
+    if strings:
+        used = (mark for mark in SEPARATORS if any(mark in value for value in strings))
+        filled = f"{name}.fillna('')" if any(map(is_missing, values)) else name
+        remedy = (
+            "Split strings of several labels, with "
+            f"{filled}.str.split({quoted(next(used, '; '))}) in pandas, or read them with "
+            "skxmc.datasets.load_table."
+        )
+    elif is_missing(row):
+        listed = f"[row if isinstance(row, list) else [] for row in {name}]"
+        remedy = f"Replace missing lists by empty ones, with {listed}."
     raise ValueError(
         f"row {number} of {name} is {quoted(row)}, not a collection of labels. Give every "
-        "text a list, as in [['tax', 'law'], []], also for one label or none. Pass an indicator "
-        "as a 2-D array, a sparse matrix or a frame."
+        f"text a list, as in [['tax', 'law'], []], also for one label or none. {remedy}"
     )
 
 
@@ -443,6 +459,16 @@ def _align(
     aligned = sparse.csr_array(entries, shape=(n_rows, len(classes)))
     narrow_indices(aligned)
     return aligned, np.bincount(rows[~known], minlength=n_rows)
+
+
+def _hint_to_join(X: Any, name: str) -> str:
+    """Say how to join the columns of a frame, which has at least two."""
+    columns = [column for column in getattr(X, "columns", []) if isinstance(column, str)]
+    if len(columns) < 2:
+        return ""
+    parts = [f"{name}[{quoted(column)}].fillna('')" for column in columns[:2]]
+    joined = " + ' ' + ".join(parts)
+    return f"Join columns with {joined} in pandas. "
 
 
 def _as_text(text: Any, row: int, name: str) -> str:

@@ -197,6 +197,26 @@ def test_check_labels_row_not_a_collection_is_refused(y, row, shown):
         check_labels(y)
 
 
+@pytest.mark.parametrize("separator", ["; ", ";", "|", ", ", ","])
+@pytest.mark.parametrize("missing", [[], [None]])
+def test_check_labels_joined_strings_say_how_to_split_them(separator, missing):
+    y = pd.Series([*missing, "tax", separator.join(["law", "tax"])])
+    filled = ".fillna('')" * len(missing)
+    message = f"with y{filled}.str.split('{separator}') in pandas, or read them with skxmc.datasets"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        check_labels(y)
+    rows = [row for row in y.fillna("").str.split(separator) if row != [""]]
+    assert_canonical(check_labels(rows), [[0, 1], [1, 1]])
+
+
+def test_check_labels_missing_row_among_lists_says_how_to_fill_it():
+    y = pd.Series([["tax"], np.nan])
+    remedy = "[row if isinstance(row, list) else [] for row in y]"
+    with pytest.raises(ValueError, match=rf"row 1 of y is nan, .* with {re.escape(remedy)}"):
+        check_labels(y)
+    assert_canonical(check_labels(eval(remedy, {"y": y})), [[1], [0]])
+
+
 @pytest.mark.parametrize("y", ["tax", b"tax", {"tax": 1}, {("tax",)}, 3, iter([["tax"]])])
 def test_check_labels_input_not_a_sequence_is_refused(y):
     message = r"^y must be a sparse matrix, a 2-D array, a frame, or .*got " + type(y).__name__

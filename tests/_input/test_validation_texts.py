@@ -1,5 +1,7 @@
 """Texts in all forms that users pass, and errors for all other forms."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -99,6 +101,16 @@ def test_check_texts_not_one_dimensional_is_refused(texts, kind):
     message = rf"^X must be one-dimensional, got {kind}.* column such as X\['text'\].* vectorizer"
     with pytest.raises(ValueError, match=message):
         check_texts(texts)
+
+
+def test_check_texts_two_columns_say_how_to_join_them():
+    frame = pd.DataFrame({"title": ["one", "two"], "body": ["more", None], "id": [1, 2]})
+    remedy = "X['title'].fillna('') + ' ' + X['body'].fillna('')"
+    with pytest.raises(ValueError, match=re.escape(f"Join columns with {remedy} in pandas.")):
+        check_texts(frame)
+    assert check_texts(eval(remedy, {"X": frame})) == ["one more", "two "]
+    with pytest.raises(ValueError, match=r"^X must be one-dimensional, (?!.*Join)"):
+        check_texts(frame[["title"]])
 
 
 @pytest.mark.parametrize(
