@@ -11,7 +11,7 @@ from skxmc import __version__
 from skxmc._utils.quoting import quoted
 
 DESCRIPTION = "Extreme multi-label text classification: train, predict, evaluate, inspect."
-DATA_DIR = "data folder, in any layout that skxmc.datasets.load_xmc reads"
+DATA = "table (.csv, .tsv, .jsonl, .parquet), or data folder in a layout of skxmc.datasets.load_xmc"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -34,11 +34,14 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_train(commands: Any) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "train",
-        help="train a model on the training part of a data folder",
-        description="Train a LightXMLClassifier on the training part of a data folder.",
+        help="train a model on a table or a data folder",
+        description="Train a LightXMLClassifier on a table, or on the training part of a data "
+        "folder. A part of a table is held out, and measured at the end.",
     )
-    parser.add_argument("data", metavar="DATA_DIR", help=DATA_DIR)
-    parser.add_argument("--model", required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("data", metavar="DATA", help=DATA)
+    parser.add_argument(
+        "--model", default="model", metavar="DIR", help="folder to write (default: %(default)s)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing model")
     parser.add_argument(
         "--encoder",
@@ -73,15 +76,15 @@ def _add_train(commands: Any) -> argparse.ArgumentParser:
         action="store_true",
         help="print a JSON object with sizes, times and the losses of each epoch",
     )
-    _add_reading(parser)
+    _add_reading(parser, "auto")
     return parser
 
 
 def _add_predict(commands: Any) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "predict",
-        help="predict the labels of texts, one text per line",
-        description="Predict the best labels of texts, one text per line. "
+        help="predict the labels of texts, from a table or one text per line",
+        description="Predict the best labels of the texts of a table, or of one text per line. "
         "A blank line is an empty text.",
     )
     parser.add_argument("model", metavar="MODEL_DIR", help="folder that skxmc train has written")
@@ -90,7 +93,8 @@ def _add_predict(commands: Any) -> argparse.ArgumentParser:
         nargs="?",
         default="-",
         metavar="FILE",
-        help="file of texts, plain or gzipped as .gz (default: -, standard input)",
+        help="table (.csv, .tsv, .jsonl, .parquet) or file of texts, plain or gzipped as .gz "
+        "(default: -, standard input)",
     )
     parser.add_argument("-k", type=_count, help="labels per text (default: 5, or all if fewer)")
     parser.add_argument(
@@ -100,10 +104,17 @@ def _add_predict(commands: Any) -> argparse.ArgumentParser:
         metavar="SCORE",
         help="keep only those of the k labels whose score is at least this",
     )
-    parser.add_argument(
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
         "--json",
         action="store_true",
         help='print one line per text: {"labels": [...], "scores": [...]}',
+    )
+    form.add_argument(
+        "--output",
+        metavar="FILE",
+        help="write the rows of the table with the columns label_1, score_1, label_2 and so on, "
+        "to a file that ends in .csv or .tsv",
     )
     parser.add_argument(
         "--chunk-size",
@@ -113,7 +124,7 @@ def _add_predict(commands: Any) -> argparse.ArgumentParser:
         help="number of texts to predict and write at once (default: %(default)s), "
         "or 1 to answer each line as it comes",
     )
-    _add_fields(parser)
+    _add_text(parser)
     _add_encoding(parser)
     _add_serving(parser)
     return parser
@@ -122,11 +133,12 @@ def _add_predict(commands: Any) -> argparse.ArgumentParser:
 def _add_evaluate(commands: Any) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "evaluate",
-        help="measure a model on the test part of a data folder",
-        description="Measure P, R, nDCG and PSP at k of a model on the test part of a data folder.",
+        help="measure a model on a table, or on the test part of a data folder",
+        description="Measure P, R, nDCG and PSP at k of a model on all rows of a table, or on the "
+        "test part of a data folder or table. PSP needs a training part.",
     )
     parser.add_argument("model", metavar="MODEL_DIR", help="folder that skxmc train has written")
-    parser.add_argument("data", metavar="DATA_DIR", help=DATA_DIR)
+    parser.add_argument("data", metavar="DATA", help=DATA)
     parser.add_argument(
         "-k", type=_count, help="k of R@k and nDCG@k (default: 5, or all labels if fewer)"
     )
@@ -142,43 +154,56 @@ def _add_evaluate(commands: Any) -> argparse.ArgumentParser:
         "--json", action="store_true", help="print a JSON object, with shares from 0 to 1"
     )
     _add_serving(parser)
-    _add_reading(parser)
+    _add_reading(parser, "none")
     return parser
 
 
 def _add_inspect(commands: Any) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "inspect",
-        help="describe a data folder or a model",
-        description="Describe a data folder, or a model that skxmc train has written.",
+        help="describe a table, a data folder or a model",
+        description="Describe a table, a data folder, or a model that skxmc train has written.",
     )
-    parser.add_argument("folder", metavar="DIR", help="data folder or model folder")
+    parser.add_argument("data", metavar="DATA", help=f"{DATA}, or model folder")
     parser.add_argument(
         "--encoder", metavar="NAME", help="also count the tokens of data by this encoder"
     )
     parser.add_argument("--json", action="store_true", help="print a JSON object")
-    _add_reading(parser)
+    _add_reading(parser, "none")
     return parser
 
 
-def _add_reading(parser: argparse.ArgumentParser) -> None:
+def _add_reading(parser: argparse.ArgumentParser, test: str) -> None:
     group = parser.add_argument_group("reading data")
-    _add_fields(group)
+    _add_text(group)
     group.add_argument(
+        "--labels", nargs="+", metavar="COLUMN", help="columns of a table that hold the labels"
+    )
+    group.add_argument(
+        "--separator",
         "--label-separator",
-        metavar="CHARACTER",
-        help="character between labels in train_labels.txt (default: found in the file)",
+        metavar="TEXT",
+        help="text between labels in a cell of a table, such as '; ' (default: one label per "
+        "cell), or character between labels in train_labels.txt (default: found in the file)",
+    )
+    group.add_argument(
+        "--test",
+        type=_test_part,
+        metavar="FILE",
+        help="test part of a table: another table, a share of the rows to hold out such as 0.1, "
+        f"auto (0.1, and at most 2,000 rows) or none (default: {test})",
     )
     _add_encoding(group)
 
 
-def _add_fields(group: Any) -> None:
+def _add_text(group: Any) -> None:
     group.add_argument(
+        "--text",
         "--fields",
         nargs="+",
-        default=("title", "content"),
-        metavar="NAME",
-        help="fields of JSON objects that make up a text (default: title content)",
+        metavar="COLUMN",
+        help="columns of a table, or fields of JSON objects, that make up a text (default for "
+        "JSON: title content)",
     )
 
 
@@ -218,6 +243,13 @@ def _count(number: str) -> int:
     if not number.isdecimal() or int(number) == 0:
         raise argparse.ArgumentTypeError(f"{quoted(number)} is not a whole number of at least 1")
     return int(number)
+
+
+def _test_part(value: str) -> str | float:
+    try:
+        return float(value)
+    except ValueError:
+        return value
 
 
 def _codec(name: str) -> str:

@@ -1,4 +1,4 @@
-"""``skxmc evaluate``: measures a model on the test part of a data folder."""
+"""``skxmc evaluate``: measures a model on a table, or on the test part of a data folder."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import gen_batches
 
 from skxmc._classifier import LightXMLClassifier
+from skxmc._cli.data import is_table, load_data
 from skxmc._cli.model import choose_k, load_model
 from skxmc._cli.report import count_texts, print_json, print_lines
 from skxmc._input.validation import Labels, align_labels, check_labels, find_columns
 from skxmc._topk import TopK
 from skxmc._utils.quoting import quoted
 from skxmc._utils.warnings import warn_user
-from skxmc.datasets import load_xmc
 from skxmc.metrics import label_propensities, ndcg_at_k, precision_at_k, psp_at_k, recall_at_k
 
 RANKS = (1, 3, 5)
@@ -28,12 +28,11 @@ def run(args: argparse.Namespace) -> None:
     """Load model and data, match their labels, predict and measure."""
     clf = load_model(args)
     k = choose_k(args.k, clf.n_labels_)
-    data = load_xmc(
-        args.data,
-        fields=args.fields,
-        encoding=args.encoding,
-        label_separator=args.label_separator,
-    )
+    data = load_data(args)
+    has_training = data.X_test is not None or not is_table(args.data)
+    if not has_training:
+        data.update(X_test=data.X_train, y_test=data.y_train)
+        data.n_unknown_test = np.zeros(len(data.X_test), dtype=np.int64)
     if not data.X_test:
         raise ValueError(
             f"{args.data} has no test part, or no text in it. Add the files of the test part, or "
@@ -51,7 +50,6 @@ def run(args: argparse.Namespace) -> None:
         )
     true = align_labels(Labels(data.y_test, data.label_names, data.n_unknown_test), known)
     true = true._replace(classes=clf.classes_)
-    train = check_labels(data.y_train, name="y_train", label_names=data.label_names)
     used = np.bincount(data.y_test.indices, minlength=len(data.label_names)) > 0
     n_missed = int(true.n_unknown.sum())
     report = {
@@ -67,8 +65,11 @@ def run(args: argparse.Namespace) -> None:
             f"{n_missed:,} of {report['true_labels']:,} true labels are unknown to the model and "
             "count as missed.",
         )
-    a, b = args.propensity
-    propensities = label_propensities(align_labels(train, known).matrix, a=a, b=b)
+    propensities = None
+    if has_training:  # all rows of a table do not say how frequent labels are in training
+        train = check_labels(data.y_train, name="y_train", label_names=data.label_names)
+        a, b = args.propensity
+        propensities = label_propensities(align_labels(train, known).matrix, a=a, b=b)
     top, milliseconds = predict_timed(clf, data.X_test, max(k, min(clf.n_labels_, max(RANKS))))
     report |= measure(true, top, k, clf.classes_, propensities)
     report["ms_per_text"] = milliseconds
@@ -89,13 +90,22 @@ def predict_timed(clf: LightXMLClassifier, texts: list[str], k: int) -> tuple[To
 
 
 def measure(
-    true: Labels, top: TopK, k: int, classes: ArrayLike | None, propensities: NDArray[np.float64]
+    true: Labels,
+    top: TopK,
+    k: int,
+    classes: ArrayLike | None,
+    propensities: NDArray[np.float64] | None,
 ) -> dict[str, float]:
-    """Compute all metrics: at k, and at those of 1, 3 and 5 that `top` has labels for."""
+    """Compute all metrics: at k, and at those of 1, 3 and 5 that `top` has labels for.
+
+    Without `propensities`, there is no PSP.
+    """
     ranks = [rank for rank in RANKS if rank <= top.labels.shape[1]]
     measured = {f"P@{r}": precision_at_k(true, top, k=r, classes=classes) for r in ranks}
-    for r in ranks:
-        measured[f"PSP@{r}"] = psp_at_k(true, top, k=r, classes=classes, propensities=propensities)
+    if propensities is not None:
+        for r in ranks:
+            psp = psp_at_k(true, top, k=r, classes=classes, propensities=propensities)
+            measured[f"PSP@{r}"] = psp
     measured[f"R@{k}"] = recall_at_k(true, top, k=k, classes=classes)
     measured[f"nDCG@{k}"] = ndcg_at_k(true, top, k=k, classes=classes)
     return measured

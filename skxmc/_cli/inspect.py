@@ -1,4 +1,4 @@
-"""``skxmc inspect``: describes a data folder or a model folder."""
+"""``skxmc inspect``: describes a table, a data folder or a model folder."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from scipy import sparse
 from sklearn.utils import Bunch
 
 from skxmc._classifier import LightXMLClassifier
+from skxmc._cli.data import is_table, load_data
 from skxmc._cli.report import distribution, folder_size, print_json, print_lines
 from skxmc._clusterer import BalancedLabelClusterer, count_clusters, largest_cluster
 from skxmc._model.encoder import load_encoder
@@ -19,7 +20,6 @@ from skxmc._model.tokens import TOKENIZER_BLOCK, tokenize
 from skxmc._storage.pretrained import ENCODER, INDEX, WEIGHTS, open_model, open_weights
 from skxmc._training.settings import auto_epochs
 from skxmc._utils.paths import user_path
-from skxmc.datasets import load_xmc
 from skxmc.datasets._xmc import layout_of
 
 # Dtypes of save_pretrained by their names in safetensors.
@@ -30,18 +30,13 @@ ANY_LENGTH = 2**31 - 1
 
 def run(args: argparse.Namespace) -> None:
     """Describe the model in a folder, or its data if it holds no model."""
-    folder = user_path(args.folder)
+    folder = user_path(args.data)
     if (folder / INDEX).is_file():
         report = describe_model(folder)
     else:
         tokenizer = None if args.encoder is None else load_encoder(args.encoder).tokenizer
-        layout = layout_of(folder)
-        data = load_xmc(
-            folder,
-            fields=args.fields,
-            encoding=args.encoding,
-            label_separator=args.label_separator,
-        )
+        layout = "table" if is_table(args.data) else layout_of(folder)
+        data = load_data(args)
         report = {"kind": "data", "layout": layout} | describe_data(data, tokenizer)
     (print_json if args.json else print_lines)(report)
 

@@ -1,18 +1,24 @@
-"""``skxmc predict``: reads one text per line, and writes labels and scores chunk by chunk."""
+"""``skxmc predict``: reads texts, and writes labels and scores chunk by chunk."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
+from typing import Any
 
+from skxmc._cli.data import FIELDS, check_columns
 from skxmc._cli.model import choose_k, load_model
+from skxmc._cli.output import Row, Writer, check_output, open_output
 from skxmc._cli.report import count_texts
 from skxmc._utils.paths import user_path
 from skxmc._utils.warnings import warn_user
 from skxmc.datasets._lines import decode_lines, read_lines
+from skxmc.datasets._table import join_texts
+from skxmc.datasets._table_files import Table, is_json_file, is_table_file, open_table
 from skxmc.datasets._xmc import read_json_texts
 
 # Longer texts are cut in the readable output.
@@ -21,25 +27,63 @@ MAX_CHARACTERS = 100
 
 def run(args: argparse.Namespace) -> None:
     """Predict chunk by chunk, so that memory does not grow with the number of texts."""
+    table = _open_table(args)
+    rows: Iterator[Row]
+    if table is None:
+        texts = _read_texts(args.texts, args.text or FIELDS, args.encoding)
+        rows = (Row(text) for text in texts)
+    else:
+        rows = _read_rows(table, args.text)
+        if args.output is not None:
+            check_output(args.output, table)
     clf = load_model(args)
     k = choose_k(args.k, clf.n_labels_)
-    format_text = _as_json if args.json else _as_columns
-    with count_texts() as counter:
-        for texts in _chunks(_read_texts(args.texts, args.fields, args.encoding), args.chunk_size):
-            top = clf.predict_topk(texts, k)
-            for text, labels, scores in zip(texts, top.labels.tolist(), top.scores, strict=True):
+    output: AbstractContextManager[Writer]
+    if table is None or args.output is None:
+        output = nullcontext(_print_json if args.json else _print_columns)
+    else:
+        output = open_output(args.output, table, k)
+    with output as write, count_texts(are_printed=args.output is None) as counter:
+        for chunk in _chunks(rows, args.chunk_size):
+            top = clf.predict_topk([row.text for row in chunk], k)
+            for row, labels, scores in zip(chunk, top.labels.tolist(), top.scores, strict=True):
                 n_kept = int((scores >= args.threshold).sum())
                 # A float32 has seven digits. Converted to float, it would show more.
                 kept = [float(f"{score:.7g}") for score in scores[:n_kept]]
-                print(format_text(text, labels[:n_kept], kept))
+                write(row, labels[:n_kept], kept)
             sys.stdout.flush()
-            counter.update(len(texts))
+            counter.update(len(chunk))
 
 
-def _read_texts(file: str, fields: list[str], encoding: str) -> Iterator[str]:
+def _open_table(args: argparse.Namespace) -> Table | None:
+    """Open a table. Other files have one text per line, JSON lines too if they are only printed."""
+    is_table = args.texts != "-" and is_table_file(user_path(args.texts))
+    if args.output is None:
+        is_table = is_table and not is_json_file(user_path(args.texts))
+    elif not is_table:
+        raise argparse.ArgumentError(
+            None, f"--output adds columns to a table, such as texts.csv, but FILE is {args.texts}"
+        )
+    if not is_table:
+        return None
+    check_columns(args.texts, args, "text")
+    return open_table(args.texts, args.text, args.encoding)
+
+
+def _read_rows(table: Table, text: list[str]) -> Iterator[Row]:
+    """Read the rows of a table with all their cells."""
+    indices = [table.find(name) for name in text]
+    rows = table.rows(range(len(table.columns)))
+    return (
+        Row(join_texts(table, position, text, [cells[i] for i in indices]), cells)
+        for position, cells in rows
+    )
+
+
+def _read_texts(file: str, fields: Sequence[str], encoding: str) -> Iterator[str]:
     if file != "-":
         path = user_path(file)
-        if path.name.removesuffix(".gz").endswith((".json", ".jsonl", ".ndjson")):
+        if is_json_file(path):
             return read_json_texts(path, fields, encoding)
         return _told_of_json(read_lines(path, encoding), file)
     if sys.stdin.isatty():
@@ -53,30 +97,30 @@ def _told_of_json(lines: Iterator[str], name: str) -> Iterator[str]:
         if number == 0 and line.startswith("{") and line.rstrip().endswith("}"):
             warn_user(
                 f"{name} seems to hold JSON objects, which are read as texts. Give a file whose "
-                "name ends in .jsonl, and the fields of a text as --fields."
+                "name ends in .jsonl, and the fields of a text as --text."
             )
         yield line
 
 
-def _chunks(texts: Iterable[str], size: int) -> Iterator[list[str]]:
-    remaining = iter(texts)
+def _chunks(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    remaining = iter(rows)
     while chunk := list(islice(remaining, size)):
         yield chunk
 
 
-def _as_json(text: str, labels: list[str | int], scores: list[float]) -> str:
-    return json.dumps({"labels": labels, "scores": scores}, ensure_ascii=False)
+def _print_json(row: Row, labels: list[Any], scores: list[float]) -> None:
+    print(json.dumps({"labels": labels, "scores": scores}, ensure_ascii=False))
 
 
-def _as_columns(text: str, labels: list[str | int], scores: list[float]) -> str:
-    shown = _in_one_line(text)
+def _print_columns(row: Row, labels: list[Any], scores: list[float]) -> None:
+    shown = _in_one_line(row.text)
     if len(shown) > MAX_CHARACTERS:
         shown = shown[: MAX_CHARACTERS - 3] + "..."
-    rows = [
+    ranked = [
         f"  {score:.3f}  {_in_one_line(str(label))}"
         for label, score in zip(labels, scores, strict=True)
     ]
-    return "\n".join([shown or "(empty text)", *(rows or ["  (no label)"]), ""])
+    print("\n".join([shown or "(empty text)", *(ranked or ["  (no label)"]), ""]))
 
 
 def _in_one_line(text: str) -> str:

@@ -33,13 +33,13 @@ def megabytes(n_bytes: int) -> str:
     return f"{n_bytes / 1e6:,.1f} MB"
 
 
-def count_texts(total: int | None = None) -> Any:
+def count_texts(total: int | None = None, *, are_printed: bool = False) -> Any:
     """Make a progress bar of predicted texts, which shows if standard error is a terminal.
 
-    Without a `total`, predictions are printed as they come. If standard output is a terminal, they
-    show the progress themselves, and there is no bar.
+    If predictions are printed to a terminal as they come, they show the progress themselves, and
+    there is no bar.
     """
-    shown = sys.stderr is not None and (total is not None or not sys.stdout.isatty())
+    shown = sys.stderr is not None and not (are_printed and sys.stdout.isatty())
     return tqdm(total=total, unit=" texts", leave=False, disable=None if shown else True)
 
 

@@ -1,4 +1,4 @@
-"""``skxmc train``: trains on a data folder and writes a model folder."""
+"""``skxmc train``: trains on a table or a data folder, and writes a model folder."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sklearn.utils import Bunch
+
 from skxmc._classifier import LightXMLClassifier
-from skxmc._cli.report import folder_size, megabytes, print_json
+from skxmc._cli.data import is_table, load_data
+from skxmc._cli.evaluate import RANKS
+from skxmc._cli.report import folder_size, megabytes, print_json, print_lines
 from skxmc._clusterer import BalancedLabelClusterer
 from skxmc._model.device import resolve_device
 from skxmc._storage.folder import check_target
 from skxmc._storage.pretrained import INDEX
 from skxmc._utils.paths import user_path
 from skxmc._utils.quoting import MAX_QUOTED, shortened
-from skxmc.datasets import load_xmc
+from skxmc.metrics import precision_at_k
 
 # Parameters that --param does not set, and how to set them.
 SET_ELSEWHERE = {
@@ -34,14 +38,14 @@ def run(args: argparse.Namespace) -> None:
     clf = make_classifier(args.encoder, args.params)
     folder = user_path(args.model).resolve()
     check_writable(folder, args.overwrite)
-    data = load_xmc(
-        args.data,
-        fields=args.fields,
-        encoding=args.encoding,
-        label_separator=args.label_separator,
-    )
+    data = load_data(args, test="auto")
+    is_measured = is_table(args.data) and bool(data.X_test)
     if not args.quiet:
-        print(f"{len(data.X_train):,} texts, {len(data.label_names):,} labels", file=sys.stderr)
+        held_out = f", and {len(data.X_test):,} test texts" if is_measured else ""
+        print(
+            f"{len(data.X_train):,} texts, {len(data.label_names):,} labels{held_out}",
+            file=sys.stderr,
+        )
     started = time.perf_counter()
     clf.set_params(verbose=0 if args.quiet else 1).fit(
         data.X_train,
@@ -52,6 +56,7 @@ def run(args: argparse.Namespace) -> None:
     seconds = time.perf_counter() - started
     clf.set_params(verbose=0).save_pretrained(folder, dtype=args.dtype)
     n_bytes = folder_size(folder)
+    test = measure_test(clf, data) if is_measured and (args.json or not args.quiet) else None
     if args.json:
         print_json(
             {
@@ -60,15 +65,27 @@ def run(args: argparse.Namespace) -> None:
                 "epochs": clf.n_iter_,
                 "seconds": seconds,
                 "bytes": n_bytes,
+                "test": test,
                 "history": clf.history_,
             }
         )
+    elif test is not None and not args.quiet:
+        print_lines(test)
     if not args.quiet:
         print(
             f"{clf.n_iter_} epochs in {seconds:,.0f} s, saved to {args.model} "
             f"({megabytes(n_bytes)})",
             file=sys.stderr,
         )
+
+
+def measure_test(clf: LightXMLClassifier, data: Bunch) -> dict[str, Any]:
+    """Measure P@1, P@3 and P@5 on the test part, or those up to the number of labels."""
+    top = clf.predict_topk(data.X_test, min(clf.n_labels_, max(RANKS)))
+    ranks = [rank for rank in RANKS if rank <= clf.n_labels_]
+    y = data.y_test
+    precisions = {f"P@{k}": precision_at_k(y, top, k=k, classes=clf.classes_) for k in ranks}
+    return {"test_texts": len(data.X_test), **precisions}
 
 
 def make_classifier(encoder: str | None, params: list[tuple[str, Any]]) -> LightXMLClassifier:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from skxmc._utils.quoting import quoted
@@ -26,19 +26,6 @@ def split_labels(line: str, separator: str | None) -> list[str]:
     return [label for label in map(str.strip, line.split(separator)) if label]
 
 
-def parts_recur(lines: Iterable[str], separator: str) -> bool:
-    """Return whether a character separates labels: the parts that it makes occur in other lines."""
-    n_lines: Counter[str] = Counter()
-    parts: set[str] = set()
-    for line in lines:
-        labels = set(split_labels(line, separator))
-        n_lines.update(labels)
-        if separator in line:
-            parts |= labels
-    recurring = sum(n_lines[part] > 1 for part in parts)
-    return bool(parts) and recurring >= MIN_RECURRING * len(parts)
-
-
 def find_separator(lines: Sequence[str], file: Path) -> str | None:
     """Find the character that separates labels, None for whitespace.
 
@@ -52,10 +39,12 @@ def find_separator(lines: Sequence[str], file: Path) -> str | None:
         marked = [line for line in filled if separator in line]
         if not marked:
             continue
-        parts = (part for line in marked for part in split_labels(line, separator))
+        n_lines = Counter(part for line in filled for part in set(split_labels(line, separator)))
+        parts = {part for line in marked for part in split_labels(line, separator)}
         if separator == "\t" and not any(" " in part for part in parts):
             continue  # whitespace separates labels either way
-        if parts_recur(filled, separator):
+        recurring = sum(n_lines[part] > 1 for part in parts)
+        if parts and recurring >= MIN_RECURRING * len(parts):
             return separator
         ends = any(label.endswith(separator) for line in marked for label in line.split())
         if ends or len(marked) >= MIN_SUSPICIOUS * len(filled):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from itertools import chain, compress
 from numbers import Real
@@ -19,7 +20,7 @@ from skxmc._input.validation import as_list, is_missing
 from skxmc._utils.quoting import quoted
 from skxmc._utils.warnings import warn_user
 from skxmc.datasets._csr import Integers, binary_csr, flatten
-from skxmc.datasets._label_lines import MIN_SUSPICIOUS, SEPARATORS, parts_recur
+from skxmc.datasets._label_lines import MIN_RECURRING, MIN_SUSPICIOUS, SEPARATORS, split_labels
 from skxmc.datasets._table_files import Table, open_table
 
 # The share of texts that test="auto" holds out, and the most.
@@ -220,7 +221,10 @@ def _warn_of_separator(name: str, columns: list[str], values: set[str]) -> None:
         marked = [value for value in filled if separator in value]
         if len(marked) < max(MIN_SUSPICIOUS * len(filled), MIN_JOINED):
             continue
-        if parts_recur(filled, separator):
+        # Parts of a name, such as "Smith, John", occur in one value each.
+        counts = Counter(part for value in filled for part in set(split_labels(value, separator)))
+        recurring = sum(count for count in counts.values() if count > 1)
+        if recurring >= MIN_RECURRING * counts.total():
             blank = all(value.count(separator) == value.count(f"{separator} ") for value in marked)
             separator = f"{separator} " if blank else separator
             warn_user(

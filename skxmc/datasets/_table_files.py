@@ -72,6 +72,11 @@ def is_table_file(file: Path) -> bool:
     return _suffix(file) in (CSV, TSV, *JSON, PARQUET)
 
 
+def is_json_file(file: Path) -> bool:
+    """Return whether the name of a file says that it holds JSON lines."""
+    return _suffix(file) in JSON
+
+
 def open_table(table: Any, expected: Iterable[str], encoding: str) -> Table:
     """Find the columns of a file or frame.
 

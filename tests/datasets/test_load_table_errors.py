@@ -144,6 +144,13 @@ def test_load_table_values_that_look_joined_warn(separator, given):
     assert len(load(table, separator=separator).label_names) == 4
 
 
+def test_load_table_joined_values_that_begin_alike_warn():
+    """Most labels of a hierarchy have few texts, but their parents have many."""
+    tags = [", ".join(["10", f"J{i // 4}", f"J{i // 4}.{i % 4}"]) for i in range(40)]
+    with pytest.warns(UserWarning, match="separator=', ' to split them"):
+        load(pd.DataFrame({"text": tags, "tags": tags}))
+
+
 @pytest.mark.parametrize("tags", [SINGLE, SINGLE[2:3] * 6, [[tag, "x; y"] for tag in SINGLE]])
 def test_load_table_values_that_are_one_label_do_not_warn(tags):
     """Names have parts that occur once, or in one name that is frequent."""
