@@ -222,7 +222,7 @@ def _warn_of_separator(name: str, columns: list[str], values: set[str]) -> None:
         if len(marked) < max(MIN_SUSPICIOUS * len(filled), MIN_JOINED):
             continue
         # Parts of a name, such as "Smith, John", occur in one value each.
-        counts = Counter(part for value in filled for part in set(split_labels(value, separator)))
+        counts = Counter(part for value in filled for part in split_labels(value, separator))
         recurring = sum(count for count in counts.values() if count > 1)
         if recurring >= MIN_RECURRING * counts.total():
             blank = all(value.count(separator) == value.count(f"{separator} ") for value in marked)

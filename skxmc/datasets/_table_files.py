@@ -6,6 +6,7 @@ import codecs
 import csv
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -228,12 +229,7 @@ def _parquet_file(file: Path) -> Table:
         names = [columns[i] for i in indices]
         with file.open("rb") as stream:
             batches = parquet.ParquetFile(stream).iter_batches(columns=names)
-            cells = (row for batch in batches for row in zip(*_lists(batch, names), strict=True))
-            yield from enumerate(cells)
+            blocks = ([b.column(name).to_pylist() for name in names] for b in batches)
+            yield from enumerate(chain.from_iterable(zip(*block, strict=True) for block in blocks))
 
     return Table(str(file), "row", columns, rows)
-
-
-def _lists(batch: Any, names: list[str]) -> list[list[Any]]:
-    """Convert the columns of a batch, which has them in the order of the file, to lists."""
-    return [batch.column(name).to_pylist() for name in names]
