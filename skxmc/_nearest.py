@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from sklearn.utils import gen_batches
 
 from skxmc._input.ranking import best_positions
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 # Queries and keys are compared in blocks, which bounds the memory.
 QUERY_BLOCK, KEY_BLOCK = 256, 4096
@@ -29,7 +34,7 @@ class GrowingArray:
         self._room = values
         self._n_used = [len(values)]  # of the room, by all that share it
 
-    def extended(self, rows: np.ndarray) -> GrowingArray:
+    def extended(self, rows: np.ndarray) -> Self:
         """Return these rows and more, of the same type. Only if there is no room, it copies."""
         n, end = len(self.values), len(self.values) + len(rows)
         room, n_used = self._room, self._n_used
@@ -39,12 +44,20 @@ class GrowingArray:
             n_used = [n]
         room[n:end] = rows
         n_used[0] = end
-        extended = GrowingArray(room[:end])
+        extended = type(self)(room[:end])
         extended._room, extended._n_used = room, n_used
         return extended
 
     def __reduce__(self) -> tuple[type[GrowingArray], tuple[np.ndarray]]:
-        return GrowingArray, (self.values,)
+        return type(self), (self.values,)
+
+
+class ExactKeys(GrowingArray):
+    """Vectors that are searched exactly."""
+
+    def nearest(self, queries: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Find the n vectors with the highest products with each query, as `nearest` does."""
+        return nearest(queries, self.values, n)
 
 
 def unit_rows(vectors: np.ndarray, mean: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from sklearn.preprocessing import FunctionTransformer
 import skxmc
 from skxmc import LightXMLEnsemble, NeighborsClassifier, OmikujiClassifier, TextEncoder
 from skxmc._model.encoder import encoder_source
-from skxmc._nearest import GrowingArray, nearest, unit_rows
+from skxmc._nearest import ExactKeys, nearest, unit_rows
 from skxmc._neighbors import MIN_VOTE
 from skxmc.metrics import precision_at_k, precision_at_k_scorer
 
@@ -177,7 +177,7 @@ def test_partial_fit_same_keys_give_same_scores_to_the_bit():
         parts.partial_fit(X[part], Y[part])
     whole = make().fit(X, Y)
     whole._mean = parts._mean
-    whole._keys = GrowingArray(unit_rows(read(X), parts._mean))
+    whole._keys = ExactKeys(unit_rows(read(X), parts._mean))
     difference = parts.decision_function(NEW) != whole.decision_function(NEW)
     assert difference.nnz == 0
     filled, expected = (c.set_params(n_neighbors=1).predict_topk(NEW, 12) for c in (parts, whole))

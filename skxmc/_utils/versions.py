@@ -19,6 +19,7 @@ PACKAGES = (
     "numpy",
     "joblib",
     "omikuji",
+    "faiss-cpu",
     "matplotlib",
 )
 

@@ -13,6 +13,7 @@ from skxmc import (
     PropensityRanker,
     TextEncoder,
 )
+from skxmc._approximate_nearest import ApproximateKeys
 from skxmc._storage.pickling import from_files, to_files
 
 pytest.importorskip("omikuji")
@@ -66,6 +67,20 @@ def test_skops_ensemble_stores_shared_encoder_once():
     loaded = sio.loads(data, trusted=sio.get_untrusted_types(data=data))
     language = loaded.named_estimators_["language"]
     assert loaded.named_estimators_["neighbors"].encoder_.estimator is language
+
+
+def test_skops_loads_same_index_of_neighbors():
+    pytest.importorskip("faiss")
+    rows = np.random.default_rng(0).normal(size=(10_000, 8)).astype(np.float32)
+    keys = ApproximateKeys.of(rows).extended(rows[:1])
+    data = sio.dumps(keys)
+    untrusted = sio.get_untrusted_types(data=data)
+    assert all(kind.startswith("skxmc.") for kind in untrusted)
+    loaded = sio.loads(data, trusted=untrusted)
+    for array, expected in zip(
+        loaded.nearest(rows[:50], 3), keys.nearest(rows[:50], 3), strict=True
+    ):
+        np.testing.assert_array_equal(array, expected)
 
 
 def test_from_files_name_that_leads_out_of_the_folder_stays_inside(tmp_path, monkeypatch):
