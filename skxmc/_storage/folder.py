@@ -97,6 +97,7 @@ def replace_content(
             write(content)
             files = {}
             for path in _files(content):
+                _allow_as_default(path, content)
                 _sync(path)
                 files[path.relative_to(content).as_posix()] = _fingerprint(path)
             folders = [path for path in content.rglob("*") if path.is_dir()]
@@ -210,6 +211,17 @@ def _index_there(folder: Path, index: str) -> dict[str, Any]:
 
 def _files(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _allow_as_default(file: Path, folder: Path) -> None:
+    """Give a file the permissions that new files have by default, as the folder has.
+
+    Safetensors files would be for their owner alone.
+    """
+    mode = folder.stat().st_mode & 0o666
+    if file.stat().st_mode & 0o777 != mode:
+        with contextlib.suppress(OSError):  # file systems without permissions
+            file.chmod(mode)
 
 
 def _fingerprint(path: Path) -> dict[str, int | str]:

@@ -230,14 +230,21 @@ def test_save_pretrained_waits_until_model_is_read(copied, monkeypatch):
     assert_same_predictions(LightXMLClassifier.from_pretrained(copied), fitted("direct"))
 
 
-def test_save_pretrained_files_have_default_permissions(model):
-    """The umask alone decides who may read the files."""
-    reference = model.parent / "reference"
-    reference.mkdir(exist_ok=True)
-    assert (model.stat().st_mode, files_of(model)[0].parent.stat().st_mode) == (
-        reference.stat().st_mode,
-        reference.stat().st_mode,
-    )
+@pytest.mark.skipif(os.name == "nt", reason="needs a system with a umask")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_save_pretrained_files_have_the_permissions_of_the_umask(umask, mode, tmp_path):
+    """The umask alone decides who may read the files, those of safetensors too."""
+    before = os.umask(umask)
+    try:
+        fitted().save_pretrained(tmp_path / "model")
+    finally:
+        os.umask(before)
+    paths = [tmp_path / "model", *(tmp_path / "model").rglob("*")]
+    modes = {path.name: path.stat().st_mode & 0o777 for path in paths if path.is_file()}
+    assert modes == dict.fromkeys(modes, mode)
+    assert "weights.safetensors" in modes
+    of_folders = {path.stat().st_mode & 0o777 for path in paths if path.is_dir()}
+    assert of_folders == {0o777 & ~umask}
 
 
 def test_replace_content_syncs_files_and_folders_before_the_index(tmp_path, monkeypatch):
