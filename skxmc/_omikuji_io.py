@@ -68,7 +68,8 @@ def model_from_files(files: dict[str, bytes]) -> Any:
     trees = [files[f"tree{number}.cbor"] for number in range(len(files) - 1)]
     with TemporaryDirectory(prefix="skxmc-") as folder:
         for name in files:
-            Path(folder, name).write_bytes(files[name])
+            # The last part of a name, because that of a stranger may lead out of the folder.
+            Path(folder, Path(name).name).write_bytes(files[name])
         # omikuji adds up trees in the order in which the folder lists them, and rounding depends on
         # the order. So the trees go, in their order, into the files as listed.
         listed = [name for name in os.listdir(folder) if name.startswith("tree")]

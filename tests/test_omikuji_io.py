@@ -74,6 +74,18 @@ def test_model_from_files_any_folder_order_keeps_order_of_trees(clf, monkeypatch
     assert seen == [files[f"tree{number}.cbor"] for number in range(3)]
 
 
+def test_model_from_files_name_that_leads_out_of_the_folder_stays_inside(
+    clf, tmp_path, monkeypatch
+):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    files = _omikuji_io.model_to_files(clf.model_)
+    moved = {f"../{name}" if name == "settings.json" else name: files[name] for name in files}
+    assert moved.keys() != files.keys()
+    assert _omikuji_io.model_from_files(moved).n_features == clf.model_.n_features
+    assert os.listdir(tmp_path) == ["temporary"]
+
+
 def test_pickle_in_process_without_output_predicts_same_scores(clf, tmp_path):
     code = (
         "import joblib, os, sys; from skxmc import OmikujiClassifier;"
