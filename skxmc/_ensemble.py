@@ -416,13 +416,17 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        if "named_estimators_" in state:  # a plain dict, which skops trusts
+        if "named_estimators_" in state:  # plain values, which skops trusts
             state["named_estimators_"] = dict(state["named_estimators_"])
+            fusion = state["_fusion"]
+            state["_fusion"] = None if fusion is None else fusion.state()
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if "named_estimators_" in state:
             state = {**state, "named_estimators_": Bunch(**state["named_estimators_"])}
+            if isinstance(state["_fusion"], dict):  # older pickles hold the object itself
+                state["_fusion"] = LearnedFusion.from_state(state["_fusion"])
         super().__setstate__(state)
 
     def _sk_visual_block_(self) -> Any:  # draws the members side by side in a notebook

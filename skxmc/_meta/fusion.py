@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse as sp
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -16,6 +18,16 @@ MIN_PROBABILITY = 1e-4
 MIN_EXAMPLES = 20
 # The tie break by the mean score lowers a probability by at most this share.
 MAX_TIE_BREAK = 1e-3
+# What prediction reads of the nodes of a tree.
+NODE_FIELDS = (
+    "value",
+    "feature_idx",
+    "num_threshold",
+    "missing_go_to_left",
+    "left",
+    "right",
+    "is_leaf",
+)
 
 
 class LearnedFusion:
@@ -50,16 +62,24 @@ class LearnedFusion:
                 RuntimeWarning,
             )
             return self
-        self.model = HistGradientBoostingClassifier(
-            max_leaf_nodes=15,
-            min_samples_leaf=100,
-            early_stopping=False,
-            monotonic_cst=[1] * len(scores) + [0],
-            random_state=self.random_state,
-        )
+        self.model = _new_trees(len(scores), self.random_state)
         with usable_threads():
             self.model.fit(self._features(scores, proposed, rows), is_true)
         return self
+
+    def state(self) -> dict[str, Any]:
+        """Return plain values and arrays, from which `from_state` makes the same model."""
+        trees = None if self.model is None else _arrays_of(self.model)
+        return {"log_counts": self.log_counts, "random_state": self.random_state, "trees": trees}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> LearnedFusion:
+        """Make a model from the result of `state`."""
+        fusion = cls(np.empty(0), state["random_state"])
+        fusion.log_counts = state["log_counts"]
+        if state["trees"] is not None:
+            fusion.model = _trees_from(state["trees"], fusion.random_state)
+        return fusion
 
     def __call__(self, scores: list[sp.csr_matrix]) -> sp.csr_matrix:
         """Combine the members' scores: (n_texts, n_labels) float32."""
@@ -85,6 +105,67 @@ class LearnedFusion:
             values = np.clip(values, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
             columns.append(np.log(values / (1 - values)))
         return np.stack([*columns, self.log_counts[proposed.indices]], axis=1)
+
+
+def _new_trees(n_members: int, random_state: int) -> HistGradientBoostingClassifier:
+    return HistGradientBoostingClassifier(
+        max_leaf_nodes=15,
+        min_samples_leaf=100,
+        early_stopping=False,
+        monotonic_cst=[1] * n_members + [0],
+        random_state=random_state,
+    )
+
+
+def _arrays_of(model: HistGradientBoostingClassifier) -> dict[str, Any]:
+    """Return the trees as arrays: the nodes of all trees in a row, and the size of each tree."""
+    nodes = [predictor.nodes for (predictor,) in model._predictors]
+    return {
+        "n_members": model.n_features_in_ - 1,
+        "baseline": float(model._baseline_prediction.item()),
+        "sizes": np.array([len(of_tree) for of_tree in nodes]),
+        **{field: np.concatenate([tree[field] for tree in nodes]) for field in NODE_FIELDS},
+    }
+
+
+def _trees_from(arrays: dict[str, Any], random_state: int) -> HistGradientBoostingClassifier:
+    """Make fitted trees from the result of `_arrays_of`.
+
+    Raises
+    ------
+    ValueError
+        If a node leads out of its tree, which the compiled prediction of scikit-learn would follow.
+    """
+    n_features = arrays["n_members"] + 1
+    # A fit to two rows makes everything around the trees, in any version of scikit-learn.
+    model = _new_trees(arrays["n_members"], random_state).set_params(max_iter=1)
+    with usable_threads():
+        model.fit(np.eye(2, n_features), [False, True])
+    (stump,) = model._predictors[0]
+    nodes = np.zeros(len(arrays["value"]), dtype=stump.nodes.dtype)
+    for field in NODE_FIELDS:
+        nodes[field] = arrays[field]
+    trees = np.split(nodes, np.cumsum(arrays["sizes"])[:-1])
+    if not all(_is_sound(tree, n_features) for tree in trees):
+        raise ValueError(
+            "A node of the learned fusion leads out of its tree: the model is damaged. Save it "
+            "again."
+        )
+    bitsets = (stump.binned_left_cat_bitsets, stump.raw_left_cat_bitsets)  # empty
+    model._predictors = [[type(stump)(tree, *bitsets)] for tree in trees]
+    model._baseline_prediction = np.full_like(model._baseline_prediction, arrays["baseline"])
+    return model
+
+
+def _is_sound(tree: np.ndarray, n_features: int) -> bool:
+    """Check that each inner node of a tree leads on to nodes of this tree, and reads a feature."""
+    if len(tree) == 0:
+        return False
+    places = np.flatnonzero(tree["is_leaf"] == 0)
+    inner = tree[places]
+    leads_on = [(places < inner[side]) & (inner[side] < len(tree)) for side in ("left", "right")]
+    reads = (inner["feature_idx"] >= 0) & (inner["feature_idx"] < n_features)
+    return bool(np.all([*leads_on, reads]))
 
 
 def _union(scores: list[sp.csr_matrix]) -> sp.csr_matrix:

@@ -121,6 +121,44 @@ def test_fusion_trees_have_the_seed_and_no_early_stopping():
     assert trees.early_stopping is False
 
 
+def fitted_fusion():
+    scores = [noisy(np.full(L, 1.0)), noisy(np.full(L, 0.5))]
+    return LearnedFusion(COUNTS, 7).fit(scores, sparse.csr_array(TRUE)), scores
+
+
+def test_fusion_from_state_scores_the_same_bit_for_bit():
+    fusion, scores = fitted_fusion()
+    again = LearnedFusion.from_state(fusion.state())
+    assert (again(scores) != fusion(scores)).nnz == 0
+    assert again.random_state == again.model.random_state == 7
+    assert all(
+        np.array_equal(again.state()["trees"][name], value)
+        for name, value in fusion.state()["trees"].items()
+    )
+
+
+def test_fusion_without_trees_from_state_takes_the_mean():
+    scores = [noisy(np.full(L, 1.0)), noisy(np.full(L, 0.5))]
+    again = LearnedFusion.from_state(LearnedFusion(COUNTS, 0).state())
+    np.testing.assert_array_equal(again.log_counts, np.log1p(COUNTS).astype(np.float32))
+    np.testing.assert_allclose(again(scores).toarray(), sum(scores).toarray() / 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *[("left", 0), ("left", 99), ("right", 0), ("right", 99)],
+        *[("feature_idx", -1), ("feature_idx", 3), ("sizes", 0)],
+    ],
+)
+def test_fusion_state_with_a_broken_tree_raises_value_error(field, value):
+    """The compiled prediction would read other memory, or never end."""
+    state = fitted_fusion()[0].state()
+    state["trees"][field][0] = value
+    with pytest.raises(ValueError, match=r"leads out of its tree: the model is damaged\. Save it"):
+        LearnedFusion.from_state(state)
+
+
 # ---------------------------------------------------------------- in the ensemble
 
 
