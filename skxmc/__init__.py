@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from skxmc._omikuji import OmikujiClassifier
     from skxmc._paper import paper_params
     from skxmc._propensity_ranker import PropensityRanker
+    from skxmc._storage.estimators import from_pretrained, save_pretrained
     from skxmc._text_encoder import TextEncoder
     from skxmc._topk import TopK, predict_topk
     from skxmc._utils.versions import show_versions
@@ -38,10 +39,12 @@ __all__ = [
     "TopK",
     "TopKExplanation",
     "__version__",
+    "from_pretrained",
     "label_features",
     "make_classifier",
     "paper_params",
     "predict_topk",
+    "save_pretrained",
     "show_versions",
 ]
 
@@ -59,10 +62,12 @@ _MODULES = {
     "TextEncoder": "_text_encoder",
     "TopK": "_topk",
     "TopKExplanation": "_inference.explanation",
+    "from_pretrained": "_storage.estimators",
     "label_features": "_clusterer",
     "make_classifier": "_make_classifier",
     "paper_params": "_paper",
     "predict_topk": "_topk",
+    "save_pretrained": "_storage.estimators",
     "show_versions": "_utils.versions",
 }
 _SUBPACKAGES = ("datasets", "metrics", "plotting")

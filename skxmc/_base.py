@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -12,14 +13,91 @@ from sklearn.utils.validation import check_is_fitted
 from skxmc._input.ranking import check_k
 from skxmc._input.types import LabelsOfTexts, Texts
 from skxmc._input.validation import check_texts
+from skxmc._storage.estimators import load_estimator, save_pretrained
 from skxmc._topk import TopK
 from skxmc._utils.params import check_params
 from skxmc.metrics import precision_at_k
 
+Saved = TypeVar("Saved", bound="PretrainedMixin")
 Ranker = TypeVar("Ranker", bound="TextRankerMixin")
 
 
-class TextRankerMixin:
+class PretrainedMixin:
+    """Mixin of estimators that are saved in folders without pickle."""
+
+    def save_pretrained(self, folder: str | os.PathLike[str], dtype: str = "float32") -> None:
+        """Save the fitted estimator in a folder of JSON, safetensors and tokenizer files.
+
+        Read more in the user guide: :doc:`/guide/saving_and_serving`.
+
+        Parameters
+        ----------
+        folder : str or path
+            Folder to create. A model that is there already is replaced as a whole.
+        dtype : {"float32", "float16", "int8"}, default="float32"
+            Type of the weights of a `LightXMLClassifier` in the file, also inside others.
+            "float32" is exact. "float16" takes half the space. "int8" takes a quarter for label
+            embeddings and recall head, and half for the rest. Other values stay exact.
+
+        Raises
+        ------
+        ValueError
+            If `folder` holds something else, or if the weights do not fit `dtype`.
+        TypeError
+            If the estimator holds something that needs pickle, such as a function.
+        NotFittedError
+            If `fit` was not called.
+        OSError
+            If the disk is full or the folder cannot be written. A model that was there stays.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from skxmc import LightXMLClassifier
+        >>> texts = ["the cat sat on the mat", "stocks fell again", "a cat bond fell"]
+        >>> tags = [["animals"], ["finance"], ["finance", "insurance"]]
+        >>> clf = LightXMLClassifier(
+        ...     "sentence-transformers/all-MiniLM-L6-v2", max_epochs=1, random_state=0
+        ... ).fit(texts, tags)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     clf.save_pretrained(folder, dtype="float16")
+        ...     served = LightXMLClassifier.from_pretrained(folder)
+        >>> served.classes_.tolist()
+        ['animals', 'finance', 'insurance']
+        """
+        save_pretrained(self, folder, dtype)
+
+    @classmethod
+    def from_pretrained(cls: type[Saved], folder: str | os.PathLike[str]) -> Saved:
+        """Load an estimator that `save_pretrained` has written. It needs no network and no GPU.
+
+        Parameters
+        ----------
+        folder : str or path
+            Folder that was given to `save_pretrained`.
+
+        Returns
+        -------
+        estimator
+            Fitted estimator in float32. If the file of a `LightXMLClassifier` is not in float32,
+            its label embeddings are in float16 until `fit` goes on with them. A random_state or
+            memory that was an object is None. If its clusterer was of your own class, it is a
+            `BalancedLabelClusterer`.
+
+        Raises
+        ------
+        ValueError
+            If `folder` holds no saved model, a damaged one, one of a newer version, or another
+            class.
+
+        Examples
+        --------
+        See `save_pretrained`.
+        """
+        return cast(Saved, load_estimator(folder, cls))
+
+
+class TextRankerMixin(PretrainedMixin):
     """Mixin of classifiers of raw texts with `predict_topk` and a sparse `decision_function`."""
 
     classes_: np.ndarray

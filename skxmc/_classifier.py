@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from numbers import Integral, Real
-from typing import Any, cast
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,7 +22,6 @@ from sklearn.base import (
 )
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
 from skxmc._base import TextRankerMixin
 from skxmc._clusterer import BalancedLabelClusterer
@@ -41,7 +42,8 @@ from skxmc._model.full_label import best_labels
 from skxmc._model.pooling import POOLINGS
 from skxmc._model.seeds import training_mode
 from skxmc._storage.pickling import current_params, model_from_state, model_state
-from skxmc._storage.pretrained import load_model, save_model
+from skxmc._storage.plain import DESCRIPTION
+from skxmc._storage.pretrained import DTYPES, params_from_plain, read_model, write_model
 from skxmc._training.build import check_label_features, prepare_model
 from skxmc._training.evaluation import fit_predictor
 from skxmc._training.phases import Training
@@ -730,72 +732,21 @@ class LightXMLClassifier(
 
     # ------------------------------------------------------------------ files
 
-    def save_pretrained(self, folder: str | os.PathLike[str], dtype: str = "float32") -> None:
-        """Save the fitted classifier in a folder of JSON, safetensors and tokenizer files.
-
-        Read more in the user guide: :doc:`/guide/saving_and_serving`.
-
-        Parameters
-        ----------
-        folder : str or path
-            Folder to create. A model that is there already is replaced as a whole.
-        dtype : {"float32", "float16", "int8"}, default="float32"
-            Type of the weights in the file. "float32" is exact. "float16" takes half the space.
-            "int8" takes a quarter for label embeddings and recall head, and half for the rest.
-
-        Raises
-        ------
-        ValueError
-            If `folder` holds something else, or if the weights do not fit `dtype`.
-        NotFittedError
-            If `fit` was not called.
-        OSError
-            If the disk is full or the folder cannot be written. A model that was there stays.
-
-        Examples
-        --------
-        >>> import tempfile
-        >>> from skxmc import LightXMLClassifier
-        >>> texts = ["the cat sat on the mat", "stocks fell again", "a cat bond fell"]
-        >>> tags = [["animals"], ["finance"], ["finance", "insurance"]]
-        >>> clf = LightXMLClassifier(
-        ...     "sentence-transformers/all-MiniLM-L6-v2", max_epochs=1, random_state=0
-        ... ).fit(texts, tags)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     clf.save_pretrained(folder, dtype="float16")
-        ...     served = LightXMLClassifier.from_pretrained(folder)
-        >>> served.classes_.tolist()
-        ['animals', 'finance', 'insurance']
-        """
-        check_is_fitted(self)
-        save_model(self._snapshot(), folder, dtype)
+    def _write_files(self, content: Path, dtype: str) -> None:
+        """Write the fitted classifier to an empty folder, in its own format."""
+        clf = self._snapshot()
+        params = clf.get_params(deep=False)
+        write_model(content, clf._model, params, clf.history_, DTYPES[dtype])
 
     @classmethod
-    def from_pretrained(cls, folder: str | os.PathLike[str]) -> LightXMLClassifier:
-        """Load a classifier that `save_pretrained` has written. It needs no network and no GPU.
-
-        Parameters
-        ----------
-        folder : str or path
-            Folder that was given to `save_pretrained`.
-
-        Returns
-        -------
-        LightXMLClassifier
-            Fitted classifier in float32. If the file is not in float32, label embeddings are in
-            float16 until `fit` goes on with them. A random_state or memory that was an object is
-            None. A clusterer of your own class is a `BalancedLabelClusterer`.
-
-        Raises
-        ------
-        ValueError
-            If `folder` holds no saved model, a damaged one, or one of a newer version.
-
-        Examples
-        --------
-        See `save_pretrained`.
-        """
-        return cast("LightXMLClassifier", load_model(cls, folder))
+    def _read_files(
+        cls, content: Path, description: dict[str, Any] | None = None
+    ) -> LightXMLClassifier:
+        """Read what `_write_files` wrote, onto the CPU."""
+        if description is None:
+            description = json.loads((content / DESCRIPTION).read_text(encoding="ascii"))
+        clf = cls(**params_from_plain(description["params"]))
+        return clf._adopt(read_model(content, description), description["history"])
 
     # ------------------------------------------------------------------ sklearn
 

@@ -17,6 +17,7 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from skxmc._base import PretrainedMixin
 from skxmc._inference.extractor import FeatureExtractor
 from skxmc._inference.low_precision import serving_copy
 from skxmc._input.types import Texts
@@ -36,7 +37,9 @@ from skxmc._utils.progress import progress_bar
 MAX_CHECKED_TEXTS = 1000
 
 
-class TextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class TextEncoder(
+    PretrainedMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     """Transformer of raw texts to dense vectors, by a pretrained encoder as it comes.
 
     A text becomes the state of the encoder's last layer, pooled as the encoder was trained. Nothing

@@ -17,7 +17,8 @@ from skxmc._cli.report import distribution, folder_size, print_json, print_lines
 from skxmc._clusterer import BalancedLabelClusterer, count_clusters, largest_cluster
 from skxmc._model.encoder import load_encoder
 from skxmc._model.tokens import TOKENIZER_BLOCK, tokenize
-from skxmc._storage.pretrained import ENCODER, INDEX, WEIGHTS, open_model, open_weights
+from skxmc._storage.estimators import INDEX, open_model
+from skxmc._storage.pretrained import ENCODER, WEIGHTS, open_weights
 from skxmc._training.settings import auto_epochs
 from skxmc._utils.paths import user_path
 from skxmc.datasets._xmc import layout_of

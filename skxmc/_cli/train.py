@@ -18,8 +18,8 @@ from skxmc._cli.evaluate import RANKS
 from skxmc._cli.report import folder_size, megabytes, print_json, print_lines
 from skxmc._clusterer import BalancedLabelClusterer
 from skxmc._model.device import resolve_device
+from skxmc._storage.estimators import INDEX
 from skxmc._storage.folder import check_target
-from skxmc._storage.pretrained import INDEX
 from skxmc._utils.paths import user_path
 from skxmc._utils.quoting import MAX_QUOTED, shortened
 from skxmc.metrics import precision_at_k

@@ -21,8 +21,8 @@ from skxmc._storage.folder import (
     verified_content,
 )
 from skxmc._storage.pickling import network_state
+from skxmc._storage.plain import DESCRIPTION
 from skxmc._storage.pretrained import (
-    DESCRIPTION,
     plain_params,
     read_model,
     write_model,

@@ -1,4 +1,4 @@
-"""Models as folders of JSON and safetensors files, without pickles."""
+"""Networks and tokenizers as files: JSON, safetensors in several dtypes, tokenizer files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,90 +20,18 @@ from skxmc._input.validation import label_array
 from skxmc._model.defaults import torch_defaults
 from skxmc._model.fitted import Model
 from skxmc._model.network import LightXMLNetwork
-from skxmc._storage.folder import damaged, locked, read_index, replace_content, verified_content
+from skxmc._storage.folder import damaged
 from skxmc._storage.pickling import build_network, current_params
-from skxmc._utils.paths import user_path
+from skxmc._storage.plain import DESCRIPTION
 from skxmc._utils.quoting import quoted
-from skxmc._version import __version__
 
-if TYPE_CHECKING:
-    from skxmc._classifier import LightXMLClassifier
-
-FORMAT_VERSION = 3
-INDEX = "skxmc.json"
-DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"
 ENCODER, TOKENIZER = "encoder", "tokenizer"
-OF_FORMAT_1 = (WEIGHTS, ENCODER, TOKENIZER)
 # Suffix of the name of a matrix stored as int8, which makes the name of its scales.
 SCALE = "/scale"
 # Rows of a matrix converted at once.
 ROWS_BLOCK = 64
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}
-
-
-def save_model(clf: LightXMLClassifier, folder: str | os.PathLike[str], dtype: str) -> None:
-    """Write a fitted classifier to `folder`, either completely or not at all."""
-    if dtype not in DTYPES:
-        raise ValueError(
-            f"dtype must be one of {', '.join(map(repr, DTYPES))}, got {quoted(dtype)}."
-        )
-    replace_content(
-        user_path(folder),
-        INDEX,
-        {"format_version": FORMAT_VERSION, "skxmc_version": __version__},
-        lambda content: write_model(
-            content, clf._model, clf.get_params(deep=False), clf.history_, DTYPES[dtype]
-        ),
-        obsolete=OF_FORMAT_1,
-    )
-
-
-def load_model(cls: type, folder: str | os.PathLike[str]) -> Any:
-    """Read a classifier that `save_model` wrote, onto the CPU."""
-    with open_model(user_path(folder)) as (description, content):
-        params = current_params(description["params"])
-        if params["clusterer"] is not None:
-            params["clusterer"] = _make_clusterer(params["clusterer"])
-        clf = cls(**params)
-        clf._adopt(read_model(content, description), description["history"])
-        return clf
-
-
-@contextlib.contextmanager
-def open_model(folder: Path) -> Iterator[tuple[dict[str, Any], Path]]:
-    """Verify a saved model, and yield its description and the folder of its content.
-
-    A lock keeps other processes from replacing the model until the context ends.
-
-    Raises
-    ------
-    ValueError
-        If `folder` is not a saved model, or if the model is damaged or in a newer format.
-    """
-    if not (folder / INDEX).is_file():
-        raise ValueError(
-            f"{str(folder)!r} is not a saved model: it has no {INDEX}. Give a folder that "
-            "save_pretrained has written."
-        )
-    with locked(folder, to_write=False):
-        yield _read_description(folder)
-
-
-def _read_description(folder: Path) -> tuple[dict[str, Any], Path]:
-    index = read_index(folder, INDEX)
-    version = index.get("format_version")
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        raise ValueError(
-            f"{str(folder)!r} was written by skxmc {index.get('skxmc_version')}, in a format "
-            "newer than this version reads. Install that version or a later one."
-        )
-    if version == 1 and "checksum" not in index:
-        # Format 1 had no checksums, and its index held the description.
-        return index, folder
-    content = verified_content(folder, INDEX)
-    description = json.loads((content / DESCRIPTION).read_text(encoding="utf-8"))
-    return {**description, "skxmc_version": index["skxmc_version"]}, content
 
 
 @torch_defaults()
@@ -195,6 +123,14 @@ def plain_params(params: Mapping[str, Any]) -> dict[str, Any]:
         is_plain = value is None or isinstance(value, str | int | float | dict)
         plain[name] = value if is_plain else None
     return plain
+
+
+def params_from_plain(params: dict[str, Any]) -> dict[str, Any]:
+    """Make the parameters of a classifier from those that `write_model` wrote."""
+    params = current_params(params)
+    if params["clusterer"] is not None:
+        params["clusterer"] = _make_clusterer(params["clusterer"])
+    return params
 
 
 def _make_clusterer(params: dict[str, Any]) -> BalancedLabelClusterer:

@@ -117,7 +117,7 @@ def test_from_pretrained_checks_all_files_before_it_reads_any(copied, monkeypatc
     def fail(*_, **__):
         raise AssertionError("loaded")
 
-    monkeypatch.setattr(skxmc._storage.pretrained, "read_model", fail)
+    monkeypatch.setattr(skxmc._classifier, "read_model", fail)
     with pytest.raises(AssertionError, match="loaded"):
         LightXMLClassifier.from_pretrained(copied)
     (weights,) = copied.rglob("weights.safetensors")
@@ -224,7 +224,7 @@ def test_save_pretrained_waits_until_model_is_read(copied, monkeypatch):
         return read_model(content, description)
 
     with ThreadPoolExecutor(1) as pool, monkeypatch.context() as patch:
-        patch.setattr(pretrained, "read_model", read_slowly)
+        patch.setattr(skxmc._classifier, "read_model", read_slowly)
         assert_same_predictions(LightXMLClassifier.from_pretrained(copied), fitted())
         replaced[0].result()
     assert_same_predictions(LightXMLClassifier.from_pretrained(copied), fitted("direct"))
