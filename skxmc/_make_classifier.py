@@ -18,6 +18,7 @@ def make_classifier(
     encoder: str | os.PathLike[str] = "sentence-transformers/all-MiniLM-L6-v2",
     *,
     fine_tune: bool = True,
+    words: bool = True,
     n_jobs: int | None = None,
     random_state: RandomState = None,
     **params: Any,
@@ -26,7 +27,7 @@ def make_classifier(
 
     The member "language" is a `LightXMLClassifier`, "words" is an `OmikujiClassifier`, and
     "neighbors" is a `NeighborsClassifier` on the representation of "language". From 1,000 texts on,
-    the ensemble learns how far to trust each member. It needs the extra ``[linear]``.
+    the ensemble learns how far to trust each member.
 
     Read more in the user guide: :doc:`/guide/ensembles`.
 
@@ -38,6 +39,8 @@ def make_classifier(
     fine_tune : bool, default=True
         Whether to train the encoder. False leaves out "language" and gives "neighbors" the encoder
         as it comes, which trains in minutes on a CPU.
+    words : bool, default=True
+        Whether to add "words", which trains in seconds to minutes. It needs the extra ``[linear]``.
     n_jobs : int or None, default=None
         Number of threads of "words". None is 1, -1 is all CPUs.
     random_state : int, RandomState instance or None, default=None
@@ -55,7 +58,7 @@ def make_classifier(
     Raises
     ------
     ImportError
-        If omikuji is not installed.
+        If omikuji is not installed, unless `words` is False.
 
     Examples
     --------
@@ -66,13 +69,13 @@ def make_classifier(
     >>> clf.predict_topk(["shares and bonds"], k=1).labels
     array([['finance']], dtype=object)
     """
-    import_omikuji()  # or raise here, not after "language" was trained
-    words = OmikujiClassifier(n_jobs=n_jobs)
+    members: list[tuple[str, Any]]
     if fine_tune:
         language = LightXMLClassifier(encoder, random_state=random_state, **params)
-        neighbors = NeighborsClassifier("language")
-        members = [("language", language), ("neighbors", neighbors), ("words", words)]
+        members = [("language", language), ("neighbors", NeighborsClassifier("language"))]
     else:
-        neighbors = NeighborsClassifier(TextEncoder(encoder, **params))
-        members = [("neighbors", neighbors), ("words", words)]
+        members = [("neighbors", NeighborsClassifier(TextEncoder(encoder, **params)))]
+    if words:
+        import_omikuji()  # or raise here, not after "language" was trained
+        members.append(("words", OmikujiClassifier(n_jobs=n_jobs)))
     return LightXMLEnsemble(members, fusion="auto", random_state=random_state)

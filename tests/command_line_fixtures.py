@@ -53,8 +53,9 @@ def names() -> list[str]:
     return [f"état {column}" for column in range(N_LABELS)]
 
 
-def train_arguments(data: Any, model: Any, *more: str) -> list[str]:
+def train_arguments(data: Any, model: Any, *more: str, language_only: bool = True) -> list[str]:
     arguments = ["train", str(data), "--model", str(model), "--encoder", encoder_path()]
+    arguments += ["--language-only"] * language_only
     return [*arguments, *more, "--param", *PARAMS]
 
 

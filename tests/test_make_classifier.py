@@ -52,6 +52,8 @@ def test_make_classifier_without_omikuji_raises_before_fit(monkeypatch):
     monkeypatch.setitem(sys.modules, "omikuji", None)
     with pytest.raises(ImportError, match="pip install omikuji"):
         make_classifier()
+    assert list(dict(make_classifier(words=False).estimators)) == ["language", "neighbors"]
+    assert list(dict(make_classifier(fine_tune=False, words=False).estimators)) == ["neighbors"]
 
 
 def test_make_classifier_fits_and_predicts_through_a_search():

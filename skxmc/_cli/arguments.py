@@ -35,8 +35,9 @@ def _add_train(commands: Any) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "train",
         help="train a model on a table or a data folder",
-        description="Train a LightXMLClassifier on a table, or on the training part of a data "
-        "folder. A part of a table is held out, and measured at the end.",
+        description="Train the ensemble that skxmc recommends on a table, or on the training part "
+        "of a data folder. It reads language, nearest texts and words. A part of a table is held "
+        "out, and measured at the end.",
     )
     parser.add_argument("data", metavar="DATA", help=DATA)
     parser.add_argument(
@@ -45,8 +46,14 @@ def _add_train(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--overwrite", action="store_true", help="replace an existing model")
     parser.add_argument(
         "--encoder",
+        default="sentence-transformers/all-MiniLM-L6-v2",
         metavar="NAME",
-        help="hub id or folder of a Hugging Face encoder (default: bert-base-uncased)",
+        help="hub id or folder of a Hugging Face encoder (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--language-only",
+        action="store_true",
+        help="train a LightXMLClassifier alone: a smaller model, which predicts faster",
     )
     parser.add_argument(
         "--param",
@@ -56,7 +63,7 @@ def _add_train(commands: Any) -> argparse.ArgumentParser:
         action="extend",
         default=[],
         metavar="name=value",
-        help="parameters of LightXMLClassifier with values in JSON, such as max_epochs=3, "
+        help="parameters of the LightXMLClassifier with values in JSON, such as max_epochs=3, "
         "clusterer__max_cluster_size=16 or max_grad_norm=null",
     )
     parser.add_argument(

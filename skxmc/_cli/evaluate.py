@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import gen_batches
 
-from skxmc._classifier import LightXMLClassifier
+from skxmc._base import TextRankerMixin
 from skxmc._cli.data import is_table, load_data
 from skxmc._cli.model import choose_k, load_model
 from skxmc._cli.report import count_texts, print_json, print_lines
@@ -20,8 +20,8 @@ from skxmc._utils.warnings import warn_user
 from skxmc.metrics import label_propensities, ndcg_at_k, precision_at_k, psp_at_k, recall_at_k
 
 RANKS = (1, 3, 5)
-# Number of batches per update of the progress bar.
-PROGRESS_BLOCK = 64
+# Number of texts of the first call, and per update of the progress bar.
+WARM_UP, PROGRESS_BLOCK = 64, 4096
 
 
 def run(args: argparse.Namespace) -> None:
@@ -76,13 +76,13 @@ def run(args: argparse.Namespace) -> None:
     (print_json if args.json else print_lines)(report)
 
 
-def predict_timed(clf: LightXMLClassifier, texts: list[str], k: int) -> tuple[TopK, float]:
+def predict_timed(clf: TextRankerMixin, texts: list[str], k: int) -> tuple[TopK, float]:
     """Predict, and measure the milliseconds per text, including tokenization."""
-    clf.predict_topk(texts[: clf.prediction_batch_size], k)  # the first call converts weights
+    clf.predict_topk(texts[:WARM_UP], k)  # the first call converts weights
     tops = []
     started = time.perf_counter()
     with count_texts(len(texts)) as counter:
-        for chunk in gen_batches(len(texts), PROGRESS_BLOCK * clf.prediction_batch_size):
+        for chunk in gen_batches(len(texts), PROGRESS_BLOCK):
             tops.append(clf.predict_topk(texts[chunk], k))
             counter.update(len(texts[chunk]))
     milliseconds = 1000 * (time.perf_counter() - started) / len(texts)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ from skxmc._cli.report import distribution, folder_size, print_json, print_lines
 from skxmc._clusterer import BalancedLabelClusterer, count_clusters, largest_cluster
 from skxmc._model.encoder import load_encoder
 from skxmc._model.tokens import TOKENIZER_BLOCK, tokenize
-from skxmc._storage.estimators import INDEX, open_model
+from skxmc._storage.estimators import CLASSIFIER, INDEX, open_model
+from skxmc._storage.plain import DESCRIPTION, PlainReader, class_named
 from skxmc._storage.pretrained import ENCODER, WEIGHTS, open_weights
 from skxmc._training.settings import auto_epochs
 from skxmc._utils.paths import user_path
@@ -111,17 +114,28 @@ def _describe_part(
 def describe_model(folder: Path) -> dict[str, Any]:
     """Describe a model and check that no file is damaged, without loading its weights."""
     with open_model(folder) as (description, content):
-        config = json.loads((content / ENCODER / "config.json").read_text(encoding="utf-8"))
-        with open_weights(content) as weights:
-            n_labels = weights.get_slice("clusters").get_shape()[0]
-            is_old = "label_table.weight" not in set(weights.keys())
-            table = "recall_head.weight" if is_old else "label_table.weight"
-            dtype = weights.get_slice(table).get_dtype()
-    n_clusters = description["clusterer"]["fitted"]["n_clusters_"]
-    classes = description["classes"]
+        describe = describe_tree if "class" in description else describe_classifier
+        report = describe(description, content)
     return {
         "kind": "model",
         "skxmc_version": description["skxmc_version"],
+        "all_files_bytes": folder_size(folder),
+        **report,
+    }
+
+
+def describe_classifier(description: dict[str, Any], content: Path) -> dict[str, Any]:
+    """Describe a LightXMLClassifier whose files are in the folder `content`."""
+    config = json.loads((content / ENCODER / "config.json").read_text(encoding="utf-8"))
+    with open_weights(content) as weights:
+        n_labels = weights.get_slice("clusters").get_shape()[0]
+        is_old = "label_table.weight" not in set(weights.keys())
+        table = "recall_head.weight" if is_old else "label_table.weight"
+        dtype = weights.get_slice(table).get_dtype()
+    n_clusters = description["clusterer"]["fitted"]["n_clusters_"]
+    classes = description["classes"]
+    return {
+        "class": CLASSIFIER,
         "encoder": description["params"]["encoder"],
         "encoder_type": config["model_type"],
         "labels": n_labels,
@@ -130,10 +144,60 @@ def describe_model(folder: Path) -> dict[str, Any]:
         "clusters": n_clusters,
         "weights": DTYPES.get(dtype, dtype),
         "weights_bytes": (content / WEIGHTS).stat().st_size,
-        "all_files_bytes": folder_size(folder),
         "parameters_not_at_their_default": changed_params(description["params"]),
         "history": description["history"],
     }
+
+
+def describe_tree(description: dict[str, Any], content: Path) -> dict[str, Any]:
+    """Describe an estimator of any other class, and those inside, as `PlainWriter` wrote them."""
+    report: dict[str, Any] = {"class": description["class"]}
+    if "classes_" in description["fitted"]:
+        classes = PlainReader(content, {}).read(description["fitted"]["classes_"])
+        report |= {"labels": len(classes), "first_labels": classes[:3].tolist()}
+    found = {node["place"]: node for node in _estimators_in(description)}
+    return report | _describe_node(description, found, content)
+
+
+def _describe_node(
+    node: dict[str, Any], found: dict[str, dict[str, Any]], content: Path
+) -> dict[str, Any]:
+    node = found[node["same"]] if "same" in node else node
+    if node["class"] == "FrozenEstimator":
+        return _describe_node(node["params"]["estimator"], found, content)
+    if "params" not in node:
+        folder = content / node["place"]
+        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        return describe_classifier(description, folder)
+    defaults = signature(class_named(node["class"])).parameters
+    report = {
+        "class": node["class"],
+        "parameters_not_at_their_default": {
+            name: value
+            for name, value in node["params"].items()
+            if not isinstance(value, dict | list) and value != defaults[name].default
+        },
+    }
+    fitted = node["fitted"]
+    inside = {"estimator": fitted["estimator_"]} if "estimator_" in fitted else {}
+    if "named_estimators_" in fitted:
+        named = fitted["named_estimators_"]["dict"]
+        inside = {name: member for name, member in named.items() if member != "drop"}
+    if inside:
+        members = {name: _describe_node(part, found, content) for name, part in inside.items()}
+        report["members"] = members
+    return report
+
+
+def _estimators_in(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield the descriptions of all estimators in a tree."""
+    if isinstance(value, dict):
+        if isinstance(value.get("place"), str):
+            yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for part in value:
+            yield from _estimators_in(part)
 
 
 def changed_params(params: dict[str, Any]) -> dict[str, Any]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 
+from skxmc._base import TextRankerMixin
 from skxmc._classifier import LightXMLClassifier
 from skxmc._input.ranking import check_k
 from skxmc._model.device import resolve_device
+from skxmc._storage.estimators import load_estimator
+from skxmc._utils.quoting import quoted
 
 DEFAULT_K = 5
 
 
-def load_model(args: argparse.Namespace) -> LightXMLClassifier:
-    """Load the model, and replace its device and precision by --device and --precision."""
+def load_model(args: argparse.Namespace) -> TextRankerMixin:
+    """Load the model, and replace its devices and precisions by --device and --precision."""
     changed = {"device": args.device, "precision": args.precision}
     changed = {name: value for name, value in changed.items() if value is not None}
     try:
@@ -21,7 +24,13 @@ def load_model(args: argparse.Namespace) -> LightXMLClassifier:
             resolve_device(args.device)
     except ValueError as error:
         raise argparse.ArgumentError(None, str(error)) from error
-    return LightXMLClassifier.from_pretrained(args.model).set_params(**changed)
+    clf = load_estimator(args.model, replaced=changed)
+    if not isinstance(clf, TextRankerMixin):
+        raise ValueError(
+            f"{args.model} holds {quoted(type(clf).__name__)}, which is no classifier of skxmc. "
+            "Give a classifier or an ensemble, or load the folder with skxmc.from_pretrained."
+        )
+    return clf
 
 
 def choose_k(k: int | None, n_labels: int) -> int:

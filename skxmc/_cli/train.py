@@ -12,16 +12,21 @@ from typing import Any
 
 from sklearn.utils import Bunch
 
+from skxmc._base import TextRankerMixin
 from skxmc._classifier import LightXMLClassifier
 from skxmc._cli.data import is_table, load_data
 from skxmc._cli.evaluate import RANKS
 from skxmc._cli.report import folder_size, megabytes, print_json, print_lines
 from skxmc._clusterer import BalancedLabelClusterer
+from skxmc._ensemble import LightXMLEnsemble
+from skxmc._make_classifier import make_classifier
 from skxmc._model.device import resolve_device
+from skxmc._omikuji_io import import_omikuji
 from skxmc._storage.estimators import INDEX
 from skxmc._storage.folder import check_target
 from skxmc._utils.paths import user_path
 from skxmc._utils.quoting import MAX_QUOTED, shortened
+from skxmc._utils.warnings import warn_user
 from skxmc.metrics import precision_at_k
 
 # Parameters that --param does not set, and how to set them.
@@ -35,7 +40,8 @@ SET_ELSEWHERE = {
 
 def run(args: argparse.Namespace) -> None:
     """Check everything that is cheap to check, then train and save."""
-    clf = make_classifier(args.encoder, args.params)
+    language = make_language(args.encoder, args.params)
+    clf = language if args.language_only else add_members(language)
     folder = user_path(args.model).resolve()
     check_writable(folder, args.overwrite)
     data = load_data(args, test="auto")
@@ -47,14 +53,17 @@ def run(args: argparse.Namespace) -> None:
             file=sys.stderr,
         )
     started = time.perf_counter()
-    clf.set_params(verbose=0 if args.quiet else 1).fit(
+    language.verbose = 0 if args.quiet else 1
+    clf.fit(
         data.X_train,
         data.y_train,
         label_names=data.label_names,
         label_texts=data.label_names if args.label_texts else None,
     )
     seconds = time.perf_counter() - started
-    clf.set_params(verbose=0).save_pretrained(folder, dtype=args.dtype)
+    trained = clf if clf is language else clf.named_estimators_["language"]
+    language.verbose = trained.verbose = 0
+    clf.save_pretrained(folder, dtype=args.dtype)
     n_bytes = folder_size(folder)
     test = measure_test(clf, data) if is_measured and (args.json or not args.quiet) else None
     if args.json:
@@ -62,24 +71,24 @@ def run(args: argparse.Namespace) -> None:
             {
                 "texts": len(data.X_train),
                 "labels": clf.n_labels_,
-                "epochs": clf.n_iter_,
+                "epochs": trained.n_iter_,
                 "seconds": seconds,
                 "bytes": n_bytes,
                 "test": test,
-                "history": clf.history_,
+                "history": trained.history_,
             }
         )
     elif test is not None and not args.quiet:
         print_lines(test)
     if not args.quiet:
         print(
-            f"{clf.n_iter_} epochs in {seconds:,.0f} s, saved to {args.model} "
+            f"{trained.n_iter_} epochs in {seconds:,.0f} s, saved to {args.model} "
             f"({megabytes(n_bytes)})",
             file=sys.stderr,
         )
 
 
-def measure_test(clf: LightXMLClassifier, data: Bunch) -> dict[str, Any]:
+def measure_test(clf: TextRankerMixin, data: Bunch) -> dict[str, Any]:
     """Measure P@1, P@3 and P@5 on the test part, or those up to the number of labels."""
     top = clf.predict_topk(data.X_test, min(clf.n_labels_, max(RANKS)))
     ranks = [rank for rank in RANKS if rank <= clf.n_labels_]
@@ -88,8 +97,8 @@ def measure_test(clf: LightXMLClassifier, data: Bunch) -> dict[str, Any]:
     return {"test_texts": len(data.X_test), **precisions}
 
 
-def make_classifier(encoder: str | None, params: list[tuple[str, Any]]) -> LightXMLClassifier:
-    """Make a classifier, and check that its parameters exist and are in range."""
+def make_language(encoder: str, params: list[tuple[str, Any]]) -> LightXMLClassifier:
+    """Make the classifier that reads language. Check that its parameters exist and are in range."""
     known = LightXMLClassifier(clusterer=BalancedLabelClusterer()).get_params()
     known = sorted(set(known) - set(SET_ELSEWHERE))
     for name, _ in params:
@@ -103,9 +112,7 @@ def make_classifier(encoder: str | None, params: list[tuple[str, Any]]) -> Light
                 f"--param {shortened(name, MAX_QUOTED)}: unknown. {hint}Known are "
                 f"{', '.join(known)}",
             )
-    clf = LightXMLClassifier()
-    if encoder is not None:
-        clf.encoder = encoder
+    clf = LightXMLClassifier(encoder)
     if any(name.startswith("clusterer__") for name, _ in params):
         clf.clusterer = BalancedLabelClusterer()
     try:
@@ -117,6 +124,23 @@ def make_classifier(encoder: str | None, params: list[tuple[str, Any]]) -> Light
     except (ValueError, TypeError) as error:
         raise argparse.ArgumentError(None, f"--param: {error}") from error
     return clf
+
+
+def add_members(language: LightXMLClassifier) -> LightXMLEnsemble:
+    """Make the recommended ensemble around a classifier, without words if omikuji is missing."""
+    try:
+        import_omikuji()
+        words = True
+    except ImportError:
+        words = False
+        warn_user(
+            "omikuji is not installed, so the model has no member that reads words. To add it, run "
+            "pip install omikuji, and train again."
+        )
+    # A seed of its own, so that a resumed training holds out the same texts.
+    seed = 0 if language.random_state is None else language.random_state
+    clf = make_classifier(words=words, n_jobs=language.n_jobs, random_state=seed)
+    return clf.set_params(language=language)
 
 
 def check_writable(folder: Path, overwrite: bool) -> None:

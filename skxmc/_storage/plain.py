@@ -173,8 +173,8 @@ class PlainReader:
         self._files = {path.relative_to(content).as_posix(): path for path in content.rglob("*")}
         self._estimators: dict[str, Any] = {}
 
-    def read(self, described: dict[str, Any]) -> Any:
-        """Make the estimator that `PlainWriter.write` described.
+    def read(self, described: Any) -> Any:
+        """Make the estimator that `PlainWriter.write` described, or a value inside.
 
         Raises
         ------

@@ -53,6 +53,7 @@ def test_commands_fields_and_encoding_reach_the_reader(
         patch.setattr(LightXMLClassifier, "fit", noting)
         patch.setattr(LightXMLClassifier, "predict_topk", noting)
         train = ("train", folder, "--model", tmp_path / "new", "--encoder", encoder_path())
+        train = (*train, "--language-only")
         run_main(capsys, *train, *options)
         run_main(capsys, "evaluate", model, folder, *options)
     texts = ["café", "café two three"][n_words // 3]

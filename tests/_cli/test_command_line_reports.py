@@ -181,21 +181,20 @@ def test_evaluate_no_test_part_is_an_error(model, tmp_path, run):
 
 def test_predict_timed_excludes_a_first_call(monkeypatch):
     """The first call converts weights. All texts are predicted afterwards, block by block."""
-    monkeypatch.setattr(evaluate, "PROGRESS_BLOCK", 1)
+    monkeypatch.setattr(evaluate, "PROGRESS_BLOCK", 2)
+    monkeypatch.setattr(evaluate, "WARM_UP", 1)
     calls = []
     clock = SimpleNamespace(perf_counter=lambda: 3.0 * len(calls))
     monkeypatch.setattr(evaluate, "time", clock)
 
     class Recorder:
-        prediction_batch_size = 2
-
         def predict_topk(self, texts, k):
             calls.append((texts, k))
             of_length = np.array([[len(text)] for text in texts])
             return TopK(of_length, of_length / 10)
 
     top, milliseconds = predict_timed(Recorder(), ["a", "bb", "ccc", "dddd"], 4)
-    assert calls == [(["a", "bb"], 4), (["a", "bb"], 4), (["ccc", "dddd"], 4)]
+    assert calls == [(["a"], 4), (["a", "bb"], 4), (["ccc", "dddd"], 4)]
     np.testing.assert_array_equal(top.labels, [[1], [2], [3], [4]])
     np.testing.assert_array_equal(top.scores, [[0.1], [0.2], [0.3], [0.4]])
     assert milliseconds == 1000 * 2 * 3.0 / 4

@@ -2,11 +2,13 @@
 
 import inspect
 import json
+import sys
 
 import pytest
-from classifier_fixtures import assert_same_predictions
+from classifier_fixtures import assert_same_predictions, encoder_path
 from command_line_fixtures import (
     N_LABELS,
+    feed,
     names,
     run_main,
     same_classifier,
@@ -15,9 +17,11 @@ from command_line_fixtures import (
 )
 from stopped_training import stop_after
 
-from skxmc import LightXMLClassifier
+from skxmc import LightXMLClassifier, LightXMLEnsemble, TextEncoder, make_classifier
 from skxmc._cli import main
 from skxmc._cli.arguments import build_parser
+from skxmc._cli.model import load_model
+from skxmc._cli.train import add_members
 from skxmc.datasets import load_xmc
 
 
@@ -160,8 +164,100 @@ def test_param_values_are_json_or_plain_words():
     assert found == list(zip("abcdefgh", values, strict=True))
 
 
+@pytest.fixture(scope="module")
+def ensemble(data, tmp_path_factory):
+    """Return the folder of the recommended ensemble, trained by the command."""
+    pytest.importorskip("omikuji")
+    folder = tmp_path_factory.mktemp("models") / "ensemble"
+    assert main(train_arguments(data, folder, "--quiet", language_only=False)) == 0
+    return folder
+
+
+def test_train_saves_the_recommended_ensemble(ensemble, data):
+    found, read = LightXMLEnsemble.from_pretrained(ensemble), load_xmc(data)
+    expected = make_classifier(encoder_path(), random_state=0).set_params(
+        language=same_classifier()
+    )
+    assert repr(found) == repr(expected)
+    assert list(found.named_estimators_) == ["language", "neighbors", "words"]
+    alone = same_classifier().fit(read.X_train, read.y_train, label_names=read.label_names)
+    language = found.named_estimators_["language"]
+    assert_same_predictions(language, alone, read.X_test)
+    assert language.verbose == 0
+
+
+def test_predict_and_evaluate_read_an_ensemble(ensemble, data, run, monkeypatch):
+    loaded = LightXMLEnsemble.from_pretrained(ensemble)
+    feed(monkeypatch, b"bife bemo\n")
+    code, out, err = run("predict", ensemble, "--json", "-k", 3)
+    assert (code, err) == (0, "")
+    assert json.loads(out)["labels"] == loaded.predict_topk(["bife bemo"], 3).labels[0].tolist()
+    code, out, err = run("evaluate", ensemble, data, "--json")
+    read = load_xmc(data)
+    assert (code, json.loads(out)["P@1"]) == (
+        0,
+        pytest.approx(
+            loaded.score(
+                read.X_test, [[read.label_names[c] for c in row.indices] for row in read.y_test]
+            )
+        ),
+    )
+
+
+def test_predict_precision_reaches_the_members_of_an_ensemble(ensemble):
+    arguments = build_parser().parse_args(["predict", str(ensemble), "--precision", "bf16"])
+    clf = load_model(arguments)
+    language, neighbors, _ = clf.estimators_
+    assert language.precision == neighbors.encoder_.estimator.precision == "bf16"
+    assert language.device == "cpu"
+
+
+def test_inspect_describes_an_ensemble_and_its_members(ensemble, run):
+    code, out, err = run("inspect", ensemble, "--json")
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert (report["kind"], report["class"]) == ("model", "LightXMLEnsemble")
+    assert (report["labels"], report["first_labels"]) == (N_LABELS, names()[:3])
+    assert report["parameters_not_at_their_default"] == {"fusion": "auto", "random_state": 0}
+    language, neighbors, words = report["members"].values()
+    assert (language["class"], language["encoder"]) == ("LightXMLClassifier", encoder_path())
+    assert [epoch["n_steps"] for epoch in language["history"]] == [4, 4]
+    assert neighbors == {"class": "NeighborsClassifier", "parameters_not_at_their_default": {}}
+    assert words["class"] == "OmikujiClassifier"
+    assert list(report["members"]) == ["language", "neighbors", "words"]
+
+
+def test_ensemble_without_random_state_holds_out_the_same_texts_again():
+    """Otherwise its language member could not resume from a checkpoint."""
+    clf = add_members(LightXMLClassifier())
+    assert (clf.random_state, clf.get_params()["language__random_state"]) == (0, None)
+
+
+@pytest.mark.filterwarnings("always:omikuji is not installed")
+def test_train_without_omikuji_warns_and_trains_the_others(data, tmp_path, run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "omikuji", None)
+    arguments = train_arguments(data, tmp_path / "model", "--quiet", language_only=False)
+    code, out, err = run(*arguments, "n_jobs=2")
+    assert (code, out) == (0, "")
+    assert err == (
+        "skxmc: warning: omikuji is not installed, so the model has no member that reads words. "
+        "To add it, run pip install omikuji, and train again.\n"
+    )
+    loaded = LightXMLEnsemble.from_pretrained(tmp_path / "model")
+    assert list(loaded.named_estimators_) == ["language", "neighbors"]
+    assert loaded.get_params()["language__n_jobs"] == 2
+
+
+def test_predict_text_encoder_is_an_error_in_one_line(tmp_path, run):
+    TextEncoder(encoder_path(), max_length=16).fit(["a"]).save_pretrained(tmp_path)
+    code, _, err = run("predict", tmp_path)
+    assert code == 1
+    assert "holds 'TextEncoder', which is no classifier of skxmc. Give a classifier or an" in err
+    assert run("inspect", tmp_path)[0] == 0
+
+
 def test_train_help_names_the_default_encoder(run):
-    default = inspect.signature(LightXMLClassifier).parameters["encoder"].default
+    default = inspect.signature(make_classifier).parameters["encoder"].default
     assert f"(default: {default})" in " ".join(run("train", "--help")[1].split())
 
 
