@@ -2,7 +2,8 @@
 
 Values that JSON lacks are dicts with one key: ``{"tuple": [...]}``, ``{"dict": {...}}``,
 ``{"array": name}`` in the safetensors file, ``{"transposed": array}``, ``{"growing": array}``,
-``{"objects": [...]}``, ``{"file": name}``, ``{"dtype": name}`` and ``{"same": place}``.
+``{"exact": array}``, ``{"approximate": dict}``, ``{"objects": [...]}``, ``{"file": name}``,
+``{"dtype": name}`` and ``{"same": place}``.
 
 An estimator is a dict with its ``class``, its ``place`` in the tree, its ``params`` and what was
 ``fitted``. If its class has a format of its own, params and fitted values are in the folder of this
@@ -22,7 +23,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from sklearn.base import BaseEstimator
 
-from skxmc._nearest import GrowingArray
+from skxmc._approximate_nearest import ApproximateKeys
+from skxmc._nearest import ExactKeys, GrowingArray
 from skxmc._storage.folder import damaged
 from skxmc._utils.quoting import quoted
 
@@ -146,6 +148,10 @@ class PlainWriter:
             return {"array": place}
         if isinstance(value, np.ndarray) and value.ndim == 1:
             return {"objects": self._value(value.tolist(), place)}
+        if isinstance(value, ApproximateKeys):
+            return {"approximate": self._value(value.__getstate__(), place)}
+        if isinstance(value, ExactKeys):
+            return {"exact": self._value(value.values, place)}
         if isinstance(value, GrowingArray):
             return {"growing": self._value(value.values, place)}
         if isinstance(value, type) and issubclass(value, np.generic):
@@ -210,6 +216,12 @@ class PlainReader:
                 return np.array(items, dtype=object)
             case {"growing": array}:
                 return GrowingArray(self._value(array))
+            case {"exact": array}:
+                return ExactKeys(self._value(array))
+            case {"approximate": state}:
+                keys = ApproximateKeys.__new__(ApproximateKeys)
+                keys.__setstate__(self._value(state))
+                return keys
             case {"dtype": name}:
                 return np.dtype(name).type
         return value

@@ -29,6 +29,7 @@ from skxmc import (
     PropensityRanker,
     TextEncoder,
 )
+from skxmc._approximate_nearest import ApproximateKeys
 from skxmc._storage.folder import read_index, replace_content, verified_content
 
 pytest.importorskip("omikuji")
@@ -144,6 +145,19 @@ def test_partial_fit_of_loaded_neighbors_equals_that_of_saved_ones(ensemble, mod
     assert found.classes_.tolist() == [*range(30), 99]
     assert_same_predictions(found, twin, [*X, "a new text"])
     assert joblib.hash(ensemble.named_estimators_["neighbors"]._keys.values) == expected
+
+
+def test_partial_fit_of_loaded_approximate_neighbors_equals_that_of_saved_ones(
+    tmp_path, monkeypatch
+):
+    pytest.importorskip("faiss")
+    monkeypatch.setattr("skxmc._approximate_nearest.MIN_APPROXIMATE", 10)
+    near = NeighborsClassifier(text_encoder(), search="approximate").fit(X[:50], Y[:50])
+    near.save_pretrained(tmp_path)
+    loaded = NeighborsClassifier.from_pretrained(tmp_path)
+    assert isinstance(loaded._keys, ApproximateKeys)
+    assert_same_predictions(loaded, near, X)
+    assert_same_predictions(loaded.partial_fit(X[50:], Y[50:]), near.partial_fit(X[50:], Y[50:]), X)
 
 
 def test_text_encoder_loads_with_same_representations(tmp_path):
