@@ -67,6 +67,12 @@ def _add_train(commands: Any) -> argparse.ArgumentParser:
         "clusterer__max_cluster_size=16 or max_grad_norm=null",
     )
     parser.add_argument(
+        "--minutes",
+        type=_minutes,
+        metavar="N",
+        help="end the training of the encoder after so many minutes (default: no limit)",
+    )
+    parser.add_argument(
         "--label-texts",
         action="store_true",
         help="also learn from the names of the labels, if these are meaningful",
@@ -257,6 +263,16 @@ def _test_part(value: str) -> str | float:
         return float(value)
     except ValueError:
         return value
+
+
+def _minutes(number: str) -> float:
+    try:
+        minutes = float(number)
+    except ValueError:
+        minutes = 0.0
+    if not 0 < minutes < float("inf"):
+        raise argparse.ArgumentTypeError(f"{quoted(number)} is not a number of minutes above 0")
+    return minutes
 
 
 def _codec(name: str) -> str:

@@ -32,6 +32,7 @@ from skxmc.metrics import precision_at_k
 # Parameters that --param does not set, and how to set them.
 SET_ELSEWHERE = {
     "encoder": "use --encoder",
+    "time_limit": "use --minutes",
     "verbose": "use --quiet",
     "clusterer": "set parameters of the clusterer, such as clusterer__max_cluster_size",
     "warm_start": "the command always trains a new model",
@@ -53,7 +54,10 @@ def run(args: argparse.Namespace) -> None:
             file=sys.stderr,
         )
     started = time.perf_counter()
-    language.verbose = 0 if args.quiet else 1
+    language.set_params(
+        verbose=0 if args.quiet else 1,
+        time_limit=None if args.minutes is None else 60 * args.minutes,
+    )
     clf.fit(
         data.X_train,
         data.y_train,

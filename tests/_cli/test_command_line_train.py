@@ -91,6 +91,22 @@ def test_train_json_reports_sizes_time_and_history(data, tmp_path, run):
     assert second["loss"] < first["loss"]
 
 
+def test_train_minutes_is_a_time_limit(data, tmp_path, run):
+    arguments = train_arguments(data, tmp_path / "model", "--quiet", "--minutes", "1e-9")
+    assert run(*arguments) == (0, "", "")
+    clf = LightXMLClassifier.from_pretrained(tmp_path / "model")
+    assert clf.time_limit == pytest.approx(6e-8)
+    assert [epoch["n_steps"] for epoch in clf.history_] == [1]
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1", "inf", "nan", "ten"])
+def test_train_minutes_of_no_use_returns_2(minutes, data, tmp_path, run, no_fit):
+    arguments = train_arguments(data, tmp_path / "model", f"--minutes={minutes}")
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1].endswith(f"'{minutes}' is not a number of minutes above 0")
+
+
 def test_train_early_stopping_prints_to_standard_error_only(data, tmp_path, run):
     arguments = [*train_arguments(data, tmp_path / "model"), "early_stopping=true"]
     code, out, err = run(*arguments)
@@ -143,6 +159,7 @@ def test_train_unwritable_folder_fails_before_training(model, message, tmp_path,
         ("clusterer=4", "set parameters of the clusterer, such as clusterer__max_cluster_size"),
         ("encoder=x", "use --encoder"),
         ("verbose=1", "use --quiet"),
+        ("time_limit=60", "use --minutes"),
         ("warm_start=true", "the command always trains a new model"),
         ("device=tpu", "device='tpu' is not a device name"),
         ("max_grad_norm=None", "values are JSON. Write max_grad_norm=null"),
