@@ -44,6 +44,8 @@ MIN_CENTROID = 1e-3
 # on ICD-10-CM at 18.5 to 20 per text. The priors alone give 35.3, and the values 20 and 0 give 62.
 CENTROID_LOGIT = 12.0
 CENTROID_SHIFT = -1.0
+# Weight of the text about a label in the label's centroid, where each of its other texts weighs 1.
+LABEL_TEXT_WEIGHT = 2.0
 
 Represent = Callable[[np.ndarray], np.ndarray]
 
@@ -115,7 +117,8 @@ def start_at_centroids(
     """
     rows = rng.permutation(y.shape[0])
     is_text = rows < len(rows) - n_label_texts
-    rows = rows[~is_text | (is_text.cumsum() <= max_texts)]
+    is_encoded = ~is_text | (is_text.cumsum() <= max_texts)
+    rows, is_text = rows[is_encoded], is_text[is_encoded]
     sample = rows[:MAX_TEXTS_FOR_COVARIANCE]
     has_bottleneck = isinstance(network.bottleneck, nn.Linear)
     n_components = network.label_table.dim if has_bottleneck else MAX_COMPONENTS
@@ -146,7 +149,8 @@ def start_at_centroids(
             network.bottleneck.bias.zero_()
             projection = torch.eye(len(components), network.label_table.dim, device=device)
         table = network.label_table.by_cluster().zero_()
-        y_by_label = y[rows].tocsc()
+        weight_of = np.where(is_text, 1.0, LABEL_TEXT_WEIGHT).astype(np.float32)
+        y_by_label = sp.csc_array(y[rows].multiply(weight_of[:, None]))
         for start in range(0, layout.n_labels, ROWS_BLOCK):
             part = slice(start, start + ROWS_BLOCK)
             labels = _directions(y_by_label[:, part], projected, mean_norm)
@@ -180,6 +184,8 @@ def _whitening(
 
 def _directions(y: sp.sparray, projected: np.ndarray, mean_norm: float) -> np.ndarray:
     """Compute the unit vectors from the mean to the centroid of the texts of each column of `y`.
+
+    Entries of `y` are weights of the texts.
 
     A column without texts gets zeros. So does a column whose centroid is at the mean, such as a
     label of all texts, because rounding errors alone would decide its direction. They are small

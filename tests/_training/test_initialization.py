@@ -226,6 +226,17 @@ def test_start_at_priors_bottleneck_is_as_small_as_linear_layer(y):
     assert 0.8 < largest * DIM**0.5 <= 1
 
 
+def test_start_at_centroids_label_text_weighs_as_two_texts(features, y):
+    network = start(features, y, n_label_texts=20)
+    assert y.toarray()[-20:, 2].any()
+    z = (features - network.feature_mean.numpy()) @ network.bottleneck.weight.detach().numpy().T
+    weight = np.where(np.arange(N_TEXTS) < N_TEXTS - 20, 1, 2)
+    for label in (1, 2, 4):
+        centroid = (weight * y.toarray()[:, label]) @ z
+        row = label_rows(network)[label]
+        assert cosines(centroid[None], row[None])[0] == pytest.approx(1, abs=1e-5)
+
+
 def test_start_at_centroids_noise_adds_to_variance_of_components(features, y):
     clean = start(features, y).bottleneck.weight.detach().numpy()
     noise = 3 * np.random.default_rng(1).normal(size=(50, DIM)).astype(np.float32)
