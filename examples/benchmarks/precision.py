@@ -3,7 +3,7 @@
 python examples/benchmarks/optimizers.py --only full --save FOLDER
 python examples/benchmarks/precision.py FOLDER/full.joblib
 
-The model is the quickstart's on ICD-10-CM. The script predicts its test texts.
+The model is of ICD-10-CM. The script predicts its test texts.
 """
 
 import argparse
