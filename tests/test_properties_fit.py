@@ -66,6 +66,7 @@ WRONG = {
         "negative_sampling": NAMED,
         "head_init": NAMED,
         "max_epochs": wrong_int(1),
+        "time_limit": wrong_real(0, None, None, open_low=True),
         "batch_size": wrong_int(1),
         "prediction_batch_size": wrong_int(1),
         "learning_rate": wrong_real(0),
@@ -107,6 +108,7 @@ WRONG = {
         "encoder": st.sampled_from([3, b"bert", ["a"], "", "no/such"]),
         "n_neighbors": wrong_int(1),
         "temperature": wrong_real(0, open_low=True),
+        "search": NAMED,
         "threshold": wrong_real(0, 1),
     },
     LightXMLEnsemble: {
