@@ -121,7 +121,7 @@ def test_fit_ctrl_c_before_training_leaves_estimator_unchanged(monkeypatch):
 
 @pytest.mark.skipif(os.name == "nt", reason="signals need POSIX")
 def test_fit_real_ctrl_c_leaves_a_fitted_classifier(monkeypatch):
-    clf = make_classifier(max_epochs=10_000)
+    clf = make_classifier(max_epochs=10_000, time_limit=1e9)  # the limit silences a warning
     timer = threading.Timer(0.5, signal.raise_signal, [signal.SIGINT])
     train_step = trainer.Trainer.train_step
 
