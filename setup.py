@@ -26,6 +26,7 @@ TEST = [
     "hypothesis>=6.100",
     "pandas>=2.1",
     "polars",
+    "selenium>=4.20",
 ]
 DOCS = [
     *DEMO,
@@ -57,7 +58,7 @@ setup(
     license="BSD-3-Clause",
     license_files=["LICENSE"],
     packages=find_packages(include=["skxmc", "skxmc.*"]),
-    package_data={"skxmc": ["py.typed"]},
+    package_data={"skxmc": ["py.typed"], "skxmc._serving": ["page.html"]},
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.4",

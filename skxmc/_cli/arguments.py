@@ -10,7 +10,7 @@ from typing import Any
 from skxmc import __version__
 from skxmc._utils.quoting import quoted
 
-DESCRIPTION = "Extreme multi-label text classification: train, predict, evaluate, inspect."
+DESCRIPTION = "Extreme multi-label text classification: train, predict, evaluate, inspect, serve."
 DATA = "table (.csv, .tsv, .jsonl, .parquet), or data folder in a layout of skxmc.datasets.load_xmc"
 
 
@@ -24,7 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"skxmc {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_train, _add_predict, _add_evaluate, _add_inspect):
+    for add in (_add_train, _add_predict, _add_evaluate, _add_inspect, _add_serve):
         command = add(commands)
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
         command.set_defaults(parser=command)
@@ -186,6 +186,31 @@ def _add_inspect(commands: Any) -> argparse.ArgumentParser:
     return parser
 
 
+def _add_serve(commands: Any) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        "serve",
+        help="serve a page and a JSON endpoint to try a model",
+        description="Serve a page to try a model in a browser, and a JSON endpoint, until Ctrl-C.",
+    )
+    parser.add_argument("model", metavar="MODEL_DIR", help="folder that skxmc train has written")
+    parser.add_argument(
+        "--port",
+        type=_port,
+        default=8000,
+        metavar="N",
+        help="port to listen at, or 0 for any free one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="address to listen at (default: %(default)s, for this machine alone), or 0.0.0.0 for "
+        "all networks of this machine",
+    )
+    _add_serving(parser)
+    return parser
+
+
 def _add_reading(parser: argparse.ArgumentParser, test: str) -> None:
     group = parser.add_argument_group("reading data")
     _add_text(group)
@@ -273,6 +298,12 @@ def _minutes(number: str) -> float:
     if not 0 < minutes < float("inf"):
         raise argparse.ArgumentTypeError(f"{quoted(number)} is not a number of minutes above 0")
     return minutes
+
+
+def _port(number: str) -> int:
+    if not (number.isascii() and number.isdecimal()) or int(number) > 65535:
+        raise argparse.ArgumentTypeError(f"{quoted(number)} is not a port from 0 to 65535")
+    return int(number)
 
 
 def _codec(name: str) -> str:

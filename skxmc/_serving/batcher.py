@@ -1,0 +1,109 @@
+"""Batcher: requests that wait for the model are predicted together, by one thread."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from typing import Any, NamedTuple
+
+# One call of the model takes so many texts, unless a single request has more.
+MAX_BATCH = 256
+# Texts that may wait. A request that would exceed them is refused.
+MAX_WAITING = 1024
+
+
+class Full(Exception):
+    """Too many texts wait for the model already."""
+
+
+class _Job(NamedTuple):
+    texts: list[str]
+    settings: tuple[Hashable, ...]
+    answers: Future[list[Any]]
+
+
+class Batcher:
+    """One thread that predicts. Texts that arrive while it is busy make up its next call.
+
+    Parameters
+    ----------
+    predict : callable
+        ``predict(texts, *settings)`` returns a list with one answer per text. Only texts with
+        equal settings are predicted together.
+    """
+
+    def __init__(self, predict: Callable[..., list[Any]]) -> None:
+        self._predict = predict
+        self._waiting: deque[_Job] = deque()
+        self._n_waiting = 0
+        self._closed = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="skxmc-batcher", daemon=True)
+        self._thread.start()
+
+    def __call__(self, texts: list[str], *settings: Hashable) -> list[Any]:
+        """Wait for the answers to some texts.
+
+        Raises
+        ------
+        Full
+            If too many texts wait already, or if the batcher is closed.
+        Exception
+            What `predict` raised for these texts.
+        """
+        job = _Job(texts, settings, Future())
+        with self._changed:
+            has_room = not self._waiting or self._n_waiting + len(texts) <= MAX_WAITING
+            if self._closed or not has_room:
+                raise Full
+            self._waiting.append(job)
+            self._n_waiting += len(texts)
+            self._changed.notify()
+        return job.answers.result()
+
+    def close(self) -> None:
+        """Answer the requests that wait, and end the thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while jobs := self._next_jobs():
+            try:
+                self._answer(jobs)
+            except Exception as error:
+                if len(jobs) == 1:
+                    jobs[0].answers.set_exception(error)
+                    continue
+                for job in jobs:  # one at a time, so that only the culprit fails
+                    try:
+                        self._answer([job])
+                    except Exception as its_error:
+                        job.answers.set_exception(its_error)
+
+    def _next_jobs(self) -> list[_Job]:
+        """Wait for jobs, and take the first and those that fit to it. None is left after close."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            jobs: list[_Job] = []
+            others: deque[_Job] = deque()
+            n_texts = 0
+            for job in self._waiting:
+                fits = not jobs or (
+                    job.settings == jobs[0].settings and n_texts + len(job.texts) <= MAX_BATCH
+                )
+                (jobs if fits else others).append(job)
+                n_texts += len(job.texts) * fits
+            self._waiting = others
+            self._n_waiting -= n_texts
+            return jobs
+
+    def _answer(self, jobs: list[_Job]) -> None:
+        answers = iter(
+            self._predict([text for job in jobs for text in job.texts], *jobs[0].settings)
+        )
+        for job in jobs:
+            job.answers.set_result([next(answers) for _ in job.texts])
