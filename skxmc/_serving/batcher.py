@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 MAX_BATCH = 256
 # Texts that may wait. A request that would exceed them is refused.
 MAX_WAITING = 1024
+# After a call for several requests, the next one waits so many seconds. By then, clients that got
+# their answers have asked again, and are predicted together instead of the first one alone.
+GATHER_SECONDS = 0.005
 
 
 class Full(Exception):
@@ -71,7 +74,8 @@ class Batcher:
         self._thread.join()
 
     def _run(self) -> None:
-        while jobs := self._next_jobs():
+        jobs: list[_Job] = []
+        while jobs := self._next_jobs(GATHER_SECONDS if len(jobs) > 1 else 0.0):
             try:
                 self._answer(jobs)
             except Exception as error:
@@ -84,10 +88,14 @@ class Batcher:
                     except Exception as its_error:
                         job.answers.set_exception(its_error)
 
-    def _next_jobs(self) -> list[_Job]:
-        """Wait for jobs, and take the first and those that fit to it. None is left after close."""
+    def _next_jobs(self, seconds: float) -> list[_Job]:
+        """Wait for a job and some seconds more, and take it and those that fit to it.
+
+        No job is left after `close`.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
+            self._changed.wait_for(lambda: self._closed, seconds)
             jobs: list[_Job] = []
             others: deque[_Job] = deque()
             n_texts = 0

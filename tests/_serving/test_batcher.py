@@ -57,6 +57,16 @@ def test_batcher_predicts_waiting_texts_in_one_call(held, ask):
     assert held.calls == [(["a"], (5,)), (["b", "c", "d"], (5,))]
 
 
+def test_batcher_waits_for_more_after_a_call_for_several_requests(held, ask, monkeypatch):
+    monkeypatch.setattr(batcher, "GATHER_SECONDS", 1.0)
+    answers = [ask(["a"]), ask(["b"]), ask(["c"])]
+    held.go.set()
+    assert [answer.result() for answer in answers] == [["A"], ["B"], ["C"]]
+    answers = [ask(["d"]), ask(["e"])]
+    assert [answer.result() for answer in answers] == [["D"], ["E"]]
+    assert [texts for texts, _ in held.calls] == [["a"], ["b", "c"], ["d", "e"]]
+
+
 def test_batcher_predicts_other_settings_in_a_call_of_their_own(held, ask):
     answers = [ask(["a"], 5), ask(["b"], 5), ask(["c"], 3), ask(["d"], 5)]
     held.go.set()
@@ -95,6 +105,6 @@ def test_batcher_close_answers_what_waits_and_refuses_the_rest(held, ask):
     answers = [ask(["a"]), ask(["b"])]
     held.go.set()
     held.batcher.close()
-    assert [answer.result(0) for answer in answers] == [["A"], ["B"]]
+    assert [answer.result(30) for answer in answers] == [["A"], ["B"]]
     with pytest.raises(Full):
         held.batcher(["c"])
