@@ -31,6 +31,8 @@ from skxmc import LightXMLClassifier
 from skxmc._cli import _describe, main, predict, report
 from skxmc.datasets import make_xmc
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
@@ -301,10 +303,24 @@ def test_command_in_terminal_shows_progress_and_same_output(shown, data, model, 
     assert without_time[0] == without_time[1]
 
 
-def test_entry_point_of_setup_py_is_the_command(monkeypatch):
-    declared = {}
-    monkeypatch.setattr("setuptools.setup", lambda **keywords: declared.update(keywords))
-    runpy.run_path(str(Path(__file__).parents[2] / "setup.py"))
+@pytest.fixture
+def declared(monkeypatch):
+    """Return what setup.py passes to setuptools."""
+    keywords = {}
+    monkeypatch.setattr("setuptools.setup", lambda **given: keywords.update(given))
+    runpy.run_path(str(ROOT / "setup.py"))
+    return keywords
+
+
+def test_setup_py_packages_every_file_that_is_not_python(declared):
+    files = [file.relative_to(ROOT) for file in (ROOT / "skxmc").rglob("*") if file.is_file()]
+    packaged = declared["package_data"]
+    for file in files:
+        if file.suffix not in (".py", ".pyc"):
+            assert file.name in packaged[".".join(file.parts[:-1])]
+
+
+def test_entry_point_of_setup_py_is_the_command(declared):
     (script,) = declared["entry_points"]["console_scripts"]
     name, _, value = script.partition("=")
     assert name == "skxmc"
