@@ -59,8 +59,9 @@ def test_health_describes_the_model(server):
     assert (status, found) == (200, answer)
     assert headers["Server"] == "skxmc"
     assert not [name for name in headers if name.lower().startswith("access-control")]
-    status, headers, found = ask(server, "HEAD", "/health")
-    assert (status, headers["Content-Length"], found) == (200, str(len(json.dumps(answer))), b"")
+    head = send_bytes(server, b"HEAD /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert b"\r\nContent-Length: %d\r\n" % len(json.dumps(answer)) in head
+    assert head.endswith(b"\r\n\r\n")
 
 
 def test_predict_agrees_with_predict_topk(server):
@@ -202,7 +203,7 @@ def test_malformed_bytes_are_answered_by_what_to_do(content, status, words, serv
 
 
 def test_large_body_is_refused_though_the_client_sends_all_of_it(server):
-    assert ask(server, *PREDICT, b" " * 3_000_000)[0] == 413
+    assert ask(server, *PREDICT, b" " * 20_000_000)[0] == 413
 
 
 def test_altered_requests_are_answered_and_the_server_goes_on(server):
