@@ -11,8 +11,8 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from skxmc._input.ranking import check_k
+from skxmc._input.texts import check_texts
 from skxmc._input.types import LabelsOfTexts, Texts
-from skxmc._input.validation import check_texts
 from skxmc._storage.estimators import load_estimator, save_pretrained
 from skxmc._topk import TopK
 from skxmc._utils.params import check_params

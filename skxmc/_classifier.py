@@ -33,8 +33,9 @@ from skxmc._inference.short_list import short_list
 from skxmc._input.folds import of_labels, warn_if_cut
 from skxmc._input.per_label import LabelTexts
 from skxmc._input.split import check_held_out, split_texts
+from skxmc._input.texts import check_texts
 from skxmc._input.types import LabelsOfTexts, Matrix, PerLabel, RandomState, Texts, ValidationData
-from skxmc._input.validation import check_labels, check_texts, names_labels
+from skxmc._input.validation import check_labels, names_labels
 from skxmc._model.device import prediction_device, resolve_precision, with_advice_on_memory
 from skxmc._model.encoder_check import check_length
 from skxmc._model.fitted import Model

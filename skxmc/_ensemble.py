@@ -20,8 +20,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from skxmc._input.sparse import as_array
 from skxmc._input.split import check_held_out, hold_out
+from skxmc._input.texts import check_texts
 from skxmc._input.types import LabelsOfTexts, RandomState, Texts, ValidationData
-from skxmc._input.validation import check_labels, check_texts, names_labels
+from skxmc._input.validation import check_labels, names_labels
 from skxmc._meta.fit_params import check_fit_params
 from skxmc._meta.fusion import LearnedFusion
 from skxmc._meta.members import (

@@ -19,14 +19,9 @@ from skxmc._input.per_label import LabelTexts
 from skxmc._input.ranking import all_finite, best_positions, top_k_of_csr
 from skxmc._input.sparse import as_array, ranges
 from skxmc._input.split import add_label_texts
+from skxmc._input.texts import check_texts
 from skxmc._input.types import LabelsOfTexts, PerLabel, Texts
-from skxmc._input.validation import (
-    Labels,
-    check_labels,
-    check_texts,
-    find_columns,
-    names_labels,
-)
+from skxmc._input.validation import Labels, check_labels, find_columns, names_labels
 from skxmc._nearest import ExactKeys, GrowingArray, unit_rows
 from skxmc._utils.parallel import ProcessLock
 

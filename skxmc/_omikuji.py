@@ -17,9 +17,10 @@ from skxmc._base import TextRankerMixin
 from skxmc._input.folds import warn_if_cut
 from skxmc._input.per_label import LabelTexts
 from skxmc._input.split import add_label_texts
+from skxmc._input.texts import check_texts
 from skxmc._input.tfidf import fit_tfidf
 from skxmc._input.types import LabelsOfTexts, Matrix, PerLabel, Texts
-from skxmc._input.validation import check_labels, check_texts, names_labels
+from skxmc._input.validation import check_labels, names_labels
 from skxmc._omikuji_io import import_omikuji, model_from_files, model_to_files, train_model
 from skxmc._utils.parallel import clip_jobs
 

@@ -12,8 +12,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fi
 from sklearn.utils import Tags, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval
 
+from skxmc._input.texts import check_texts
 from skxmc._input.types import LabelsOfTexts, PerLabel, Texts
-from skxmc._input.validation import check_labels, check_texts
+from skxmc._input.validation import check_labels
 from skxmc._meta.fit_params import check_fit_params, fit_with
 from skxmc._meta.rescoring import RescorerMixin, candidate_scores, check_scores_labels, classes_of
 from skxmc.metrics import label_propensities

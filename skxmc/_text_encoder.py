@@ -20,8 +20,8 @@ from sklearn.utils.validation import check_is_fitted
 from skxmc._base import PretrainedMixin
 from skxmc._inference.extractor import FeatureExtractor
 from skxmc._inference.low_precision import serving_copy
+from skxmc._input.texts import check_texts
 from skxmc._input.types import Texts
-from skxmc._input.validation import check_texts
 from skxmc._model.defaults import torch_defaults
 from skxmc._model.device import prediction_device, resolve_device, resolve_precision
 from skxmc._model.encoder import encoder_source, load_encoder

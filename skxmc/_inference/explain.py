@@ -18,7 +18,8 @@ from skxmc._inference.explanation import (
 from skxmc._inference.predictor import ScoredText
 from skxmc._input.ranking import check_k
 from skxmc._input.sparse import as_array
-from skxmc._input.validation import check_labels, check_texts
+from skxmc._input.texts import check_texts
+from skxmc._input.validation import check_labels
 from skxmc._model.network import LightXMLNetwork
 from skxmc._model.tokens import count_tokens
 

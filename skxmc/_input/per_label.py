@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skxmc._input.folds import hint_on_folds, of_labels
-from skxmc._input.validation import check_texts
+from skxmc._input.texts import check_texts
 from skxmc._utils.quoting import quoted
 
 LabelTexts: TypeAlias = (

@@ -9,8 +9,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from skxmc._input.per_label import LabelTexts, check_label_texts
+from skxmc._input.texts import check_texts
 from skxmc._input.types import LabelsOfTexts, Texts, ValidationData
-from skxmc._input.validation import Labels, check_labels, check_texts
+from skxmc._input.validation import Labels, check_labels
 
 HeldOut: TypeAlias = tuple[list[str], Labels]
 

@@ -1,7 +1,7 @@
-"""Checks of texts and labels: any form becomes one form, or an error with a remedy.
+"""Checks of labels: any form becomes one CSR indicator and classes, or an error with a remedy.
 
-No other module reads raw input. Wrong types raise ``TypeError``, wrong contents ``ValueError``.
-If scikit-learn has its own wording or choice of error, it is kept.
+Wrong types raise ``TypeError``, wrong contents ``ValueError``. If scikit-learn has its own wording
+or choice of error, it is kept.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import chain, islice, repeat
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from sklearn.preprocessing import MultiLabelBinarizer
 from skxmc._input.folds import hint_on_folds, of_labels
 from skxmc._input.sparse import as_array, checked_csr, narrow_indices, row_of_entry
 from skxmc._input.types import LabelsOfTexts, PerLabel
+from skxmc._input.values import as_list, describe, is_missing, is_sequence, ndim_of
 from skxmc._utils.quoting import MAX_QUOTED, quoted, quoted_type, shortened
 from skxmc._utils.warnings import warn_user
 
@@ -48,61 +49,6 @@ class Labels(NamedTuple):
     matrix: sparse.csr_array
     classes: NDArray[Any]
     n_unknown: NDArray[np.int64]
-
-
-def check_texts(
-    X: Any, *, name: str = "X", allow_empty: bool = False, allow_missing: bool = False
-) -> list[str]:
-    """Check raw texts and return them as a list of ``str``.
-
-    Lone surrogates become U+FFFD, the replacement character.
-
-    Parameters
-    ----------
-    X : sequence of str
-        List, tuple, 1-D array, or column of pandas, polars or pyarrow.
-    name : str, default="X"
-        Name in error messages.
-    allow_empty : bool, default=False
-        Whether X may hold no text at all.
-    allow_missing : bool, default=False
-        Whether None, NaN and other missing values count as empty texts.
-
-    Returns
-    -------
-    list of str
-
-    Raises
-    ------
-    TypeError
-        If X is not a sequence of texts, or an element is neither ``str`` nor missing.
-    ValueError
-        If X is a bare string, has more than one dimension, holds missing values or no text.
-    """
-    if isinstance(X, str):
-        raise ValueError(
-            "Iterable over raw text documents expected, string object received. "
-            f"Pass a list: {name}=[text]."
-        )
-    if _ndim(X) != 1:
-        raise ValueError(
-            f"{name} must be one-dimensional, got {_describe(X)}. Pass raw texts, as one column "
-            f"such as {name}['text'] or {name}[:, 0]. {_hint_to_join(X, name)}Do not pass the "
-            "output of a vectorizer."
-        )
-    if not _is_sequence(X):
-        raise TypeError(
-            f"{name} must be a list, tuple, 1-D array or column of str, got {_describe(X)}. "
-            "Pass a list of texts, in the order of their labels."
-        )
-    texts = as_list(X)
-    if allow_missing:
-        texts = ["" if is_missing(text) else text for text in texts]
-    if not texts and not allow_empty:
-        raise ValueError(f"{name} holds no text. Pass at least one text.")
-    if not set(map(type, texts)) <= {str}:
-        texts = [_as_text(text, row, name) for row, text in enumerate(texts)]
-    return [text if text.isascii() else _without_surrogates(text) for text in texts]
 
 
 def check_labels(
@@ -157,7 +103,7 @@ def check_labels(
         matrix, names = checked_csr(y, name), None
     elif not names_labels(y):
         matrix, names = _read_dense(y, name), None
-    elif _ndim(y) == 2:
+    elif ndim_of(y) == 2:
         matrix, names = _read_frame(y, name)
     else:
         matrix, names = _read_collections(y, name)
@@ -205,13 +151,13 @@ def align_labels(labels: Labels, classes: NDArray[Any]) -> Labels:
 
 def names_labels(y: LabelsOfTexts) -> bool:
     """Return whether y names its labels (a frame, collections), or only has columns."""
-    return _ndim(y) != 2 or hasattr(y, "columns")
+    return ndim_of(y) != 2 or hasattr(y, "columns")
 
 
 def label_array(labels: Any, name: str) -> NDArray[Any]:
     """Convert distinct labels to a 1-D array of int64, or of object if they are ``str``."""
-    if isinstance(labels, str) or not _is_sequence(labels) or _ndim(labels) != 1:
-        raise TypeError(f"{name} must be a 1-D sequence of labels, got {_describe(labels)}.")
+    if isinstance(labels, str) or not is_sequence(labels) or ndim_of(labels) != 1:
+        raise TypeError(f"{name} must be a 1-D sequence of labels, got {describe(labels)}.")
     values = _plain_labels(as_list(labels), lambda position: f"position {position} of {name}")
     if len(set(values)) < len(values):
         twice = Counter(values).most_common(1)[0][0]
@@ -273,10 +219,10 @@ def _read_frame(frame: Any, name: str) -> tuple[sparse.csr_array, NDArray[Any]]:
 def _read_collections(y: LabelsOfTexts, name: str) -> tuple[sparse.csr_array, NDArray[Any]]:
     if y is None:  # sklearn's wording, which its common checks expect
         raise ValueError(f"This estimator requires y to be passed, but the target {name} is None.")
-    if isinstance(y, str) or _ndim(y) != 1 or not _is_sequence(y):
+    if isinstance(y, str) or ndim_of(y) != 1 or not is_sequence(y):
         raise ValueError(
             f"{name} must be a sparse matrix, a 2-D array, a frame, or one collection of labels "
-            f"per text such as [['tax', 'law'], []], got {_describe(y)}."
+            f"per text such as [['tax', 'law'], []], got {describe(y)}."
         )
     values = as_list(y)
     rows = [_as_collection(row, number, name, values) for number, row in enumerate(values)]
@@ -353,7 +299,7 @@ def _as_collection(row: Any, number: int, name: str, values: list[Any]) -> list[
             f"matrix, with scipy.sparse.vstack({name}), or stack 1-D rows with "
             f"scipy.sparse.vstack([row.reshape(1, -1) for row in {name}])."
         )
-    if hasattr(row, "shape") and _ndim(row) == 1:
+    if hasattr(row, "shape") and ndim_of(row) == 1:
         return as_list(row)
     remedy = "Pass an indicator as a 2-D array, a sparse matrix or a frame."
     strings = [value for value in values if isinstance(value, str)]
@@ -459,66 +405,3 @@ def _align(
     aligned = sparse.csr_array(entries, shape=(n_rows, len(classes)))
     narrow_indices(aligned)
     return aligned, np.bincount(rows[~known], minlength=n_rows)
-
-
-def _hint_to_join(X: Any, name: str) -> str:
-    """Say how to join the columns of a frame, which has at least two."""
-    columns = [column for column in getattr(X, "columns", []) if isinstance(column, str)]
-    if len(columns) < 2:
-        return ""
-    parts = [f"{name}[{quoted(column)}].fillna('')" for column in columns[:2]]
-    joined = " + ' ' + ".join(parts)
-    return f"Join columns with {joined} in pandas. "
-
-
-def _as_text(text: Any, row: int, name: str) -> str:
-    if isinstance(text, str):  # a subclass such as numpy.str_, or an enum with its own str()
-        return str.__str__(text)
-    if is_missing(text):
-        raise ValueError(
-            f"{name} holds a missing value ({quoted(text)}) at row {row}. Replace it by an empty "
-            f"text, with {name}.fillna('') in pandas, or drop the row and its labels."
-        )
-    remedy = "Decode it with text.decode()." if isinstance(text, bytes) else "Pass str(text)."
-    raise TypeError(
-        f"{name} must hold str only, but row {row} is {quoted(text)} of type "
-        f"{type(text).__name__}. {remedy}"
-    )
-
-
-def _without_surrogates(text: str) -> str:
-    """Make a text that a tokenizer can encode. Pairs of surrogates become their character."""
-    encodable = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text if encodable == text else encodable  # not a second string for each text
-
-
-def is_missing(value: Any) -> bool:
-    """Return whether a value is None, NaN, or another missing value of pandas."""
-    if isinstance(value, float | np.floating):
-        return bool(np.isnan(value))
-    # By the name of the type, so that pandas need not be imported.
-    return value is None or type(value).__name__ in ("NAType", "NaTType")
-
-
-def _is_sequence(values: Any) -> bool:
-    """Return whether values have a length and an order. Generators and sets do not."""
-    unsuited = bytes | bytearray | Mapping | set | frozenset | type
-    return hasattr(values, "__len__") and not isinstance(values, unsuited)
-
-
-def _ndim(values: Any) -> int:
-    shape = getattr(values, "shape", None)
-    return len(shape) if isinstance(shape, tuple) else 1
-
-
-def as_list(values: Any) -> list[Any]:
-    """Convert a sequence, or a column of pandas, polars or pyarrow, to a list of Python values."""
-    for method in ("to_pylist", "to_list", "tolist"):  # pyarrow; polars, pandas; numpy
-        if hasattr(values, method):
-            return getattr(values, method)()
-    return list(values)
-
-
-def _describe(values: Any) -> str:
-    shape = getattr(values, "shape", None)
-    return type(values).__name__ + (f" of shape {shape}" if isinstance(shape, tuple) else "")

@@ -11,7 +11,7 @@ from sklearn.frozen import FrozenEstimator
 
 from skxmc._base import TextRankerMixin, from_score_on
 from skxmc._input.ranking import all_finite, rank_columns
-from skxmc._input.validation import check_texts
+from skxmc._input.texts import check_texts
 from skxmc._topk import innermost
 
 # Texts are scored in blocks, which bounds the memory of their candidates.

@@ -9,7 +9,7 @@ import numpy as np
 from skxmc._base import TextRankerMixin
 from skxmc._classifier import LightXMLClassifier
 from skxmc._ensemble import LightXMLEnsemble
-from skxmc._input.validation import check_texts
+from skxmc._input.texts import check_texts
 from skxmc._meta.members import is_dropped, scores_of_members
 
 Answer = list[dict[str, Any]]

@@ -16,7 +16,7 @@ from scipy import sparse
 from sklearn.utils import Bunch, check_random_state
 
 from skxmc._input.types import RandomState
-from skxmc._input.validation import as_list, is_missing
+from skxmc._input.values import as_list, is_missing
 from skxmc._utils.quoting import quoted
 from skxmc._utils.warnings import warn_user
 from skxmc.datasets._csr import Integers, binary_csr, flatten

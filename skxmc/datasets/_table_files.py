@@ -11,7 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from skxmc._input.validation import as_list
+from skxmc._input.values import as_list
 from skxmc._utils.paths import user_path
 from skxmc._utils.quoting import listed, quoted
 from skxmc.datasets._lines import open_binary, read_lines, read_records

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skxmc._input.texts import check_texts
 from skxmc._input.types import LabelsOfTexts, Texts
-from skxmc._input.validation import check_labels, check_texts
+from skxmc._input.validation import check_labels
 from skxmc.plotting._common import (
     axes_for,
     check_two_stage,

@@ -16,7 +16,7 @@ from strategies import (
     text,
 )
 
-from skxmc._input.validation import check_texts
+from skxmc._input.texts import check_texts
 
 PLAIN = ["one", "", "three"]
 

@@ -24,7 +24,7 @@ from transformers import AutoModel
 
 from skxmc import LightXMLEnsemble, PropensityRanker
 from skxmc._inference import low_precision
-from skxmc._input import validation
+from skxmc._input.texts import check_texts
 from skxmc._model.encoder import load_encoder
 from skxmc._model.seeds import local_seed
 from skxmc._training.trainer import Trainer
@@ -206,7 +206,6 @@ def test_prediction_during_end_of_fit_uses_one_model(method, monkeypatch):
     expected = getattr(clf, method)(*arguments)
     names = np.array([f"label {i}" for i in range(clf.n_labels_ - 1)], dtype=object)
     other = fitted("direct")._model._replace(classes=names)
-    check_texts = validation.check_texts
 
     def checking(*args, **options):
         """Act as if another thread ended its fit here."""

@@ -16,7 +16,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skxmc._input.ranking import rank_columns
-from skxmc._input.validation import check_labels, check_texts
+from skxmc._input.texts import check_texts
+from skxmc._input.validation import check_labels
 from skxmc._topk import TopK
 from skxmc.metrics import (
     label_propensities,

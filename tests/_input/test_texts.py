@@ -8,7 +8,7 @@ import pytest
 from scipy import sparse
 from validation_helpers import Number
 
-from skxmc._input.validation import check_texts
+from skxmc._input.texts import check_texts
 
 
 @pytest.mark.parametrize(
