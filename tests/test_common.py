@@ -143,17 +143,17 @@ def number_classifier(mode):
     return NumberLightXML(**make_classifier(mode).get_params(deep=False))
 
 
-def small_classifier():
-    return make_classifier("direct", max_epochs=1)
+def text_encoder(kind):
+    return kind(encoder_path(), max_length=32, precision="fp32", device="cpu")
+
+
+def small_classifier(**params):
+    return NeighborsClassifier(text_encoder(TextEncoder), **params)
 
 
 def number_ensemble(**params):
-    other = make_classifier("direct", max_epochs=1, n_feature_layers=1)
-    return NumberEnsemble([("one", small_classifier()), ("other", other)], **params)
-
-
-def text_encoder(kind):
-    return kind(encoder_path(), max_length=32, precision="fp32", device="cpu")
+    members = [("one", small_classifier()), ("other", small_classifier(n_neighbors=3))]
+    return NumberEnsemble(members, **params)
 
 
 ESTIMATORS = [
