@@ -18,8 +18,8 @@ WARM_UP_STEPS = 2
 FIRST_TIMED_STEPS = 8
 # Number of timed steps after which the user is told.
 TOLD_STEPS = 16
-# Seconds of training from which the user is told even without `verbose`.
-LONG = 300
+# Seconds of training from which the user is told with `verbose`, and from which without it.
+SHORT, LONG = 10, 300
 
 
 class StepPlan:
@@ -101,9 +101,9 @@ def tell_time(settings: Settings, n_phases: int, seconds: float, n_left: int) ->
     """
     total = seconds * n_left * n_phases
     steps = f"{n_left * n_phases:,} steps of {seconds:.2g} s"
-    if settings.verbose:
+    if settings.verbose and total >= SHORT:
         show_line(settings.verbose, f"training will take about {duration(total)}: {steps}")
-    elif total > LONG and settings.deadline is None:
+    elif total > LONG and not settings.verbose and settings.deadline is None:
         warn_user(
             f"Training will take about {duration(total)}: {steps}. Set verbose=1 to see its "
             "progress, and time_limit or max_epochs to shorten it."

@@ -192,6 +192,8 @@ def test_tell_time_short_or_limited_fit_does_not_warn(capsys):
 
 
 def test_tell_time_verbose_prints_instead(capsys):
+    assert told(1, 0.009) == []
+    assert capsys.readouterr().err == ""
     assert told(1, 9.0) == []
     assert "training will take about 2.5 hours: 1,000 steps of 9 s" in capsys.readouterr().err
 
