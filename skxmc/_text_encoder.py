@@ -31,7 +31,7 @@ from skxmc._model.pooling import POOLINGS, trained_pooling
 from skxmc._model.tokens import tokenize
 from skxmc._storage.pickling import model_from_state, model_state
 from skxmc._utils.params import check_params
-from skxmc._utils.progress import progress_bar
+from skxmc._utils.progress import slow_bar
 
 # `fit` checks that the tokenizer knows the words of so many texts.
 MAX_CHECKED_TEXTS = 1000
@@ -68,7 +68,7 @@ class TextEncoder(
     device : str, default="auto"
         Device such as "cuda", "cuda:1", "mps" or "cpu". "auto" is a GPU if there is one.
     verbose : int, default=0
-        1 shows a progress bar in `transform`.
+        1 shows a progress bar in `transform` if it takes some seconds.
 
     Attributes
     ----------
@@ -206,7 +206,7 @@ class TextEncoder(
             device=device,
             dtype=dtype,
         )
-        with progress_bar(self.verbose, desc="encoding texts", total=len(texts)) as bar:
+        with slow_bar(self.verbose, desc="encoding texts", total=len(texts)) as bar:
             return extractor.features(texts, bar.update)
 
     @property

@@ -20,6 +20,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from skxmc import TextEncoder
 from skxmc._model.encoder import encoder_source
+from skxmc._utils import progress
 
 X, Y = dataset()
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -125,7 +126,8 @@ def test_transform_missing_gpu_uses_the_cpu(encoder):
         make(device="cuda").fit(X)
 
 
-def test_transform_verbose_shows_progress(encoder, capsys):
+def test_transform_verbose_shows_progress(encoder, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS_BEFORE_BAR", 0.0)
     copy.copy(encoder).set_params(verbose=1).transform(X)
     assert "encoding texts: 64/64" in capsys.readouterr().err
     encoder.transform(X)
