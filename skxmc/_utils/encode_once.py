@@ -24,7 +24,8 @@ def encode_once(*, grows: bool = True) -> Iterator[None]:
     All representations are kept until its end, so read a bounded number of texts in it. With
     ``grows=False``, only those are kept that are added, such as those of a frozen encoder in `fit`.
     """
-    if shared_representations() is not None:
+    outer = shared_representations()
+    if outer is not None and (outer.grows or not grows):
         yield
         return
     shared = SharedRepresentations()

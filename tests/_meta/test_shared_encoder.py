@@ -141,6 +141,16 @@ def test_encode_once_ends_with_its_context(ensemble, n_encoded):
     assert sum(n_encoded) == 2 * len(X)
 
 
+def test_encode_once_inside_of_one_that_does_not_grow_keeps_representations(ensemble, n_encoded):
+    language = ensemble.named_estimators_["language"]
+    with encode_once(grows=False):
+        with encode_once():
+            language.encode(X)
+            language.encode(X)
+        assert not shared_representations()
+    assert sum(n_encoded) == len(X)
+
+
 def test_encode_once_tells_texts_lengths_and_encoders_apart(ensemble, n_encoded):
     language = ensemble.named_estimators_["language"]
     other = make_classifier(max_epochs=1, random_state=1).fit(X, Y)
