@@ -2,7 +2,7 @@
 
     python kill_training.py ENCODER FOLDER
 
-`test_checkpoint.py` runs it. One process imports everything and then forks a child per attempt, so
+`test_resume.py` runs it. One process imports everything and then forks a child per attempt, so
 an attempt takes a fraction of a second.
 """
 
