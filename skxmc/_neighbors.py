@@ -12,7 +12,6 @@ import scipy.sparse as sp
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from skxmc._approximate_nearest import ApproximateKeys, is_approximate
 from skxmc._base import TextRankerMixin, from_score_on
 from skxmc._input.folds import warn_if_cut
 from skxmc._input.per_label import LabelTexts
@@ -22,7 +21,8 @@ from skxmc._input.split import add_label_texts
 from skxmc._input.texts import check_texts
 from skxmc._input.types import LabelsOfTexts, PerLabel, Texts
 from skxmc._input.validation import Labels, check_labels, find_columns, names_labels
-from skxmc._nearest import ExactKeys, GrowingArray, unit_rows
+from skxmc._nearest.approximate import ApproximateKeys, is_approximate
+from skxmc._nearest.exact import ExactKeys, GrowingArray, unit_rows
 from skxmc._utils.parallel import ProcessLock
 
 # Stored votes are at least this. Labels without a vote that fill up `predict_topk` have less.

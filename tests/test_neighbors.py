@@ -20,7 +20,7 @@ from sklearn.preprocessing import FunctionTransformer
 import skxmc
 from skxmc import LightXMLEnsemble, NeighborsClassifier, OmikujiClassifier, TextEncoder
 from skxmc._model.encoder import encoder_source
-from skxmc._nearest import ExactKeys, nearest, unit_rows
+from skxmc._nearest.exact import ExactKeys, nearest, unit_rows
 from skxmc._neighbors import MIN_VOTE
 from skxmc.metrics import precision_at_k, precision_at_k_scorer
 

@@ -23,8 +23,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from sklearn.base import BaseEstimator
 
-from skxmc._approximate_nearest import ApproximateKeys
-from skxmc._nearest import ExactKeys, GrowingArray
+from skxmc._nearest.approximate import ApproximateKeys
+from skxmc._nearest.exact import ExactKeys, GrowingArray
 from skxmc._storage.folder import damaged
 from skxmc._utils.quoting import quoted
 

@@ -29,7 +29,7 @@ from skxmc import (
     PropensityRanker,
     TextEncoder,
 )
-from skxmc._approximate_nearest import ApproximateKeys
+from skxmc._nearest.approximate import ApproximateKeys
 from skxmc._storage.folder import read_index, replace_content, verified_content
 
 pytest.importorskip("omikuji")
@@ -151,7 +151,7 @@ def test_partial_fit_of_loaded_approximate_neighbors_equals_that_of_saved_ones(
     tmp_path, monkeypatch
 ):
     pytest.importorskip("faiss")
-    monkeypatch.setattr("skxmc._approximate_nearest.MIN_APPROXIMATE", 10)
+    monkeypatch.setattr("skxmc._nearest.approximate.MIN_APPROXIMATE", 10)
     near = NeighborsClassifier(text_encoder(), search="approximate").fit(X[:50], Y[:50])
     near.save_pretrained(tmp_path)
     loaded = NeighborsClassifier.from_pretrained(tmp_path)

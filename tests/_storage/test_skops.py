@@ -13,7 +13,7 @@ from skxmc import (
     PropensityRanker,
     TextEncoder,
 )
-from skxmc._approximate_nearest import ApproximateKeys
+from skxmc._nearest.approximate import ApproximateKeys
 from skxmc._storage.pickling import from_files, to_files
 
 pytest.importorskip("omikuji")

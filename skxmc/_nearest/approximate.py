@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from skxmc._nearest import ExactKeys
+from skxmc._nearest.exact import ExactKeys
 from skxmc._utils.parallel import usable_threads
 from skxmc._utils.warnings import warn_user
 

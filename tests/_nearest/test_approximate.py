@@ -11,8 +11,8 @@ from sklearn.base import clone
 from sklearn.preprocessing import FunctionTransformer
 
 from skxmc import NeighborsClassifier
-from skxmc._approximate_nearest import MAX_TAIL, ApproximateKeys, is_approximate
-from skxmc._nearest import ExactKeys, nearest, unit_rows
+from skxmc._nearest.approximate import MAX_TAIL, ApproximateKeys, is_approximate
+from skxmc._nearest.exact import ExactKeys, nearest, unit_rows
 
 faiss = pytest.importorskip("faiss")
 

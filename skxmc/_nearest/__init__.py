@@ -1,0 +1,1 @@
+"""Search of the nearest vectors: exact, and approximate for millions of them."""
