@@ -1,13 +1,6 @@
 # One command each; `make check` is what continuous integration runs.
 .PHONY: lint format types test test-all docs docs-quick benchmarks check
 
-# Tests of the whole. They reach what narrower tests reach, and coverage costs 40% of their time.
-BROAD = $(addprefix tests/test_, benchmarks.py documentation.py processes.py real_encoder.py \
-	common.py global_state.py reproduce_paper.py make_classifier.py model_selection.py) \
-	tests/_storage/test_skops.py \
-	$(wildcard tests/test_properties_*.py tests/*/test_properties_*.py) skxmc
-PYTEST = pytest -n 2 --dist loadfile --no-loadscope-reorder
-
 lint:
 	ruff check .
 	ruff format --check .
@@ -24,8 +17,7 @@ test:
 	pytest -n 2 -m "not slow" --ignore=tests/test_benchmarks.py
 
 test-all:
-	$(PYTEST) $(BROAD)
-	$(PYTEST) tests $(addprefix --ignore=, $(BROAD)) --cov --cov-fail-under=90
+	pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-fail-under=90
 
 docs: # two examples of the gallery at a time, with one thread each
 	OMP_NUM_THREADS=1 sphinx-build -W --keep-going -b html docs docs/_build/html

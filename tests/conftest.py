@@ -4,6 +4,7 @@ import functools
 import os
 import signal
 import tempfile
+from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -45,6 +46,30 @@ def pytest_configure(config):
         folder = tempfile.TemporaryDirectory(prefix="skxmc-tests-")
         os.environ["SKXMC_TESTS_FOLDER"] = folder.name
         config.add_cleanup(folder.cleanup)
+
+
+# Tests of the whole. They reach what narrower tests reach, and coverage costs 40% of their time.
+BROAD = {
+    "test_benchmarks",
+    "test_common",
+    "test_documentation",
+    "test_global_state",
+    "test_make_classifier",
+    "test_model_selection",
+    "test_processes",
+    "test_real_encoder",
+    "test_reproduce_paper",
+    "test_skops",
+}
+
+
+def pytest_collection_modifyitems(items):
+    """Measure no coverage in broad tests, property tests and examples of docstrings."""
+    for item in items:
+        module = item.path.stem
+        is_docstring = not item.path.is_relative_to(Path(__file__).parent)
+        if is_docstring or module in BROAD or module.startswith("test_properties_"):
+            item.add_marker(pytest.mark.no_cover)
 
 
 @pytest.fixture(scope="session")
