@@ -28,7 +28,7 @@ class StubEncoder(torch.nn.Module):
 
 
 def make_network(cluster_of=CLUSTER_OF, dropout=0.0, seed=0):
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = LightXMLNetwork(
             StubEncoder(), cluster_of, n_feature_layers=2, bottleneck_dim=4, dropout=dropout

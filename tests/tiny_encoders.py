@@ -105,7 +105,7 @@ def save_tiny_encoder(
         sizes.update(relative_attention=True, pos_att_type=["p2c", "c2p"], type_vocab_size=0)
     elif family == "modernbert":
         sizes.update(cls_token_id=0, sep_token_id=0, bos_token_id=0, eos_token_id=0)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModel.from_config(AutoConfig.for_model(family, **sizes))
     model.save_pretrained(folder)
@@ -120,7 +120,7 @@ def save_narrow_minilm(folder: Path) -> str:
     shutil.copytree(embedded, folder, ignore=weights, dirs_exist_ok=True)
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2}
     config = AutoConfig.from_pretrained(embedded, **sizes)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         AutoModel.from_config(config).save_pretrained(folder)
     return str(folder)

@@ -242,12 +242,12 @@ def test_trainer_verbose_0_prints_nothing(make_trainer, capsys):
 def test_trainer_cuda_lowers_loss(make_trainer, precision, max_full, monkeypatch):
     monkeypatch.setattr(optim, "MAX_FULL_ENTRIES", max_full)
     trainer = make_trainer(
-        max_epochs=6,
+        max_epochs=8,
         precision=precision,
         device=torch.device("cuda", 0),
         swa_start=4,
         swa_every=2,
     )
     history = run(trainer)
-    assert history[-1]["loss"] < 0.7 * history[0]["loss"]
+    assert history[-1]["loss"] < 0.75 * history[0]["loss"]
     assert all(p.is_cuda and p.isfinite().all() for p in trainer.network.parameters())
