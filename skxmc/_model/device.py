@@ -119,8 +119,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Return whether the error says that the CPU or another device ran out of memory."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    # The errors of the CPU and of MPS have no type of their own.
-    words = ("out of memory", "can't allocate memory")
+    # The errors of the CPU, MPS, cuBLAS and cuDNN have no type of their own.
+    words = ("out of memory", "can't allocate memory", "alloc_failed", "allocation_failed")
     return isinstance(error, RuntimeError) and any(w in str(error).lower() for w in words)
 
 

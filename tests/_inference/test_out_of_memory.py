@@ -17,6 +17,10 @@ ERRORS = {
     "cuda": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore lines."),
     "mps": RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"),
     "cpu": RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory: you tried"),
+    "cublas": RuntimeError(
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+    ),
+    "cudnn": RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
     "numpy": MemoryError("Unable to allocate 8.00 TiB for an array"),
 }
 
