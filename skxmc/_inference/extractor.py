@@ -129,7 +129,7 @@ class FeatureExtractor:
 
     def _tokenize(self, texts: Sequence[str]) -> TokenStore:
         tokens = tokenize(self.tokenizer, texts, self.max_length)
-        check_ids(tokens, self.tokenizer, self.network.encoder)
+        check_ids(tokens, self.tokenizer, self.network.encoder, texts)
         return tokens
 
     def _results(

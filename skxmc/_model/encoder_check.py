@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,24 +65,28 @@ def check_length(
 
 
 def check_ids(
-    tokens: TokenStore, tokenizer: PreTrainedTokenizerBase, encoder: PreTrainedModel
+    tokens: TokenStore,
+    tokenizer: PreTrainedTokenizerBase,
+    encoder: PreTrainedModel,
+    texts: Sequence[str],
 ) -> None:
-    """Check that the encoder has an embedding of each token.
+    """Check that the encoder has an embedding of each token of the texts.
 
     Otherwise, a CPU would raise an IndexError, and a GPU would fail until the process ends.
 
     Raises
     ------
     ValueError
-        If a token has none. The message names it.
+        If a token has none. The message names it and its text.
     """
     n_words = getattr(encoder.config, "vocab_size", None)
     largest = int(tokens.ids.max(initial=0))
     if n_words is not None and largest >= n_words:
         word = quoted(tokenizer.convert_ids_to_tokens(largest))
+        row = int(np.searchsorted(tokens.offsets, tokens.ids.argmax(), side="right")) - 1
         raise ValueError(
-            f"A text has the token {word}, number {largest} of the tokenizer, but the encoder has "
-            f"embeddings of {n_words} tokens only. Call "
+            f"The text {quoted(texts[row])} has the token {word}, number {largest} of the "
+            f"tokenizer, but the encoder has embeddings of {n_words} tokens only. Call "
             "model.resize_token_embeddings(len(tokenizer)), save both again, and train again."
         )
 
@@ -149,7 +154,7 @@ def check_representations(
             "text with one of the other tokens will fail. Call "
             "model.resize_token_embeddings(len(tokenizer)), and save both again.",
         )
-    check_ids(tokens, tokenizer, encoder)
+    check_ids(tokens, tokenizer, encoder, PROBES)
     try:
         encoder.get_input_embeddings()  # raises an error if there are none
         with torch.no_grad():

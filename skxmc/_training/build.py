@@ -89,7 +89,7 @@ def prepare_model(
     network.place_on(settings.device).set_dropout(settings.dropout, settings.encoder_dropout)
     with slow_bar(settings.verbose, desc="tokenizing", total=len(data.texts)) as bar:
         tokens = cached_tokens(settings.memory, model.tokenizer, data.texts, max_length, bar.update)
-    check_ids(tokens, model.tokenizer, network.encoder)
+    check_ids(tokens, model.tokenizer, network.encoder, data.texts)
     check_words(tokens, model.tokenizer, data.texts, name=settings.encoder)
     tell_task(settings, network, tokens)
     training_set = TrainingSet(tokens, data.y, settings.device)

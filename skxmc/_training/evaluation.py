@@ -39,7 +39,7 @@ def make_validator(
         return None
     texts, labels = held_out
     tokens = cached_tokens(settings.memory, model.tokenizer, texts, settings.max_length)
-    check_ids(tokens, model.tokenizer, model.network.encoder)
+    check_ids(tokens, model.tokenizer, model.network.encoder, texts)
     k = min(5, len(model.classes))
 
     def validate(network: LightXMLNetwork) -> float:

@@ -116,19 +116,22 @@ def test_token_without_embedding_raises_value_error(call, word, tmp_path):
     """The word "sea" is also in a text that fit tries the encoder on."""
     folder = Path(shutil.copytree(encoder_path(), tmp_path / "encoder"))
     clf = make_classifier(encoder=str(folder), max_epochs=1).fit(X[:16], Y[:16])
-    message = f"the token '{word}', number 77 of the tokenizer, but .* 77 tokens only. Call model"
+    message = (
+        f"^The text '(a {word}|sea)' has the token '{word}', number 77 of the tokenizer, but .* 77 "
+        "tokens only. Call model"
+    )
     tokenizer = tiny_tokenizer()
     tokenizer.add_tokens([word])
     tokenizer.save_pretrained(folder)
     clf.tokenizer_ = tokenizer
-    texts = [f"a {word}", *X[1:16]]
+    texts = [*X[1:9], f"a {word}", *X[9:16]]
     with pytest.raises(ValueError, match=message):
         {
             "fit": lambda: clf.fit(texts, Y[:16]),
             "held-out": lambda: clf.fit(X[:16], Y[:16], validation_data=(texts, Y[:16])),
             "predict": lambda: clf.predict_topk(texts, k=1),
             "encode": lambda: clf.encode(texts),
-            "explain": lambda: clf.explain_topk(texts[0]),
+            "explain": lambda: clf.explain_topk(texts[8]),
         }[call]()
 
 
