@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from skxmc._model.defaults import torch_defaults
-from skxmc._model.device import autocast, is_out_of_memory
+from skxmc._model.device import autocast, copy_to, is_out_of_memory
 from skxmc._model.encoder_check import check_ids
 from skxmc._model.network import TextNetwork
 from skxmc._model.tokens import TokenStore, prediction_batches, tokenize
@@ -124,7 +124,7 @@ class FeatureExtractor:
     def _represent(self, batch: Batch, part: slice) -> torch.Tensor:
         rows, source = batch
         if isinstance(source, torch.Tensor):
-            return source[part].to(self.device)
+            return copy_to(source[part], self.device)
         return self.network.represent(source.batch(rows[part]).to(self.device))
 
     def _tokenize(self, texts: Sequence[str]) -> TokenStore:

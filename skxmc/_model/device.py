@@ -109,6 +109,13 @@ def _cpu_has_bf16() -> bool:
     return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
+def copy_to(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy a tensor of the host to `device`. A GPU copies it later, and no one waits for it."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     """Make a context with matrix products in `dtype`, which int8 and float32 leave unchanged."""
     enabled = dtype in (torch.bfloat16, torch.float16)

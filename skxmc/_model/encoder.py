@@ -42,6 +42,9 @@ EMBEDDED_PACKAGES = {
 # beginnings of such names. No encoder of another owner has one.
 SHORT_NAMES = ("all-", "distiluse-", "msmarco-", "multi-qa-", "paraphrase-")
 
+# Families that pass a mask of shape (B, 1, 1, T) on to attention as it is.
+READY_MASK = ("bert", "camembert", "distilbert", "electra", "mpnet", "roberta", "xlm-roberta")
+
 # While transformers builds a model, it patches functions in torch and in itself, and restores them
 # at the end. With two threads at once, the patches of one thread would stay in place.
 _loading = ProcessLock()
@@ -186,11 +189,44 @@ def text_states(
     encoder: PreTrainedModel, batch: TokenBatch, n_layers: int, pooling: str
 ) -> torch.Tensor:
     """Compute pooled states, the last layer first: (n_texts, n_layers * hidden)."""
-    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+    inputs = {"input_ids": batch.input_ids, "attention_mask": attention_mask(encoder, batch)}
     if batch.token_type_ids is not None:
         inputs["token_type_ids"] = batch.token_type_ids
     layers = encoder(**inputs, output_hidden_states=True).hidden_states[: -n_layers - 1 : -1]
     return torch.cat([pool(layer, batch, pooling) for layer in layers], dim=1)
+
+
+def attention_mask(
+    encoder: PreTrainedModel, batch: TokenBatch
+) -> torch.Tensor | dict[str, torch.Tensor] | None:
+    """Return the mask of padding that `encoder` takes, such that it does not wait for a GPU.
+
+    Attention is faster without a mask. To find out whether a mask (B, T) hides anything,
+    transformers waits for the GPU. It does not if there is no mask, or if the mask has the shape
+    and dtype of attention.
+    """
+    mask, family = batch.attention_mask, encoder.config.model_type
+    is_local = family == "modernbert" and hasattr(encoder.config, "sliding_window")  # since 5.8
+    if family not in READY_MASK and not is_local:
+        return mask
+    if not batch.is_padded:
+        return None
+    is_seen = mask[:, None, None].bool()  # (B, 1, 1, T)
+    if not is_local:
+        return _ready_mask(encoder, is_seen)
+    places = torch.arange(mask.shape[1], device=mask.device)
+    is_near = (places[:, None] - places).abs() <= encoder.config.sliding_window  # (T, T)
+    return {
+        "full_attention": _ready_mask(encoder, is_seen),
+        "sliding_attention": _ready_mask(encoder, is_seen & is_near),
+    }
+
+
+def _ready_mask(encoder: PreTrainedModel, is_seen: torch.Tensor) -> torch.Tensor:
+    """Convert a mask to what attention takes: the fused kernel bool, others a summand."""
+    if encoder.config._attn_implementation == "sdpa":
+        return is_seen
+    return is_seen.logical_not() * torch.finfo(torch.float32).min
 
 
 def dropout_rates(encoder: PreTrainedModel) -> dict[tuple[str, str], float]:

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from skxmc._model.device import copy_to
+
 
 class Positives(NamedTuple):
     """The positive labels of a batch, one entry per pair of text and label."""
@@ -21,8 +23,8 @@ class Positives(NamedTuple):
     labels: torch.Tensor  # (P,) int64
 
     def to(self, device: torch.device) -> Positives:
-        """Copy the pairs to `device`."""
-        return Positives(*(t.to(device, non_blocking=device.type == "cuda") for t in self))
+        """Copy the pairs from the host to `device`."""
+        return Positives(*(copy_to(tensor, device) for tensor in self))
 
 
 class Candidates(NamedTuple):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from skxmc._input.sparse import ranges
+from skxmc._model.device import copy_to
 from skxmc._utils.parallel import ProcessLock
 
 if TYPE_CHECKING:
@@ -31,23 +32,17 @@ class TokenBatch(NamedTuple):
     attention_mask: torch.Tensor  # (B, T) int64, 0 on padding
     cls_position: torch.Tensor  # (B,) int64
     token_type_ids: torch.Tensor | None  # (B, T) int64, if the encoder has several types
+    is_padded: bool  # whether any text is shorter than T, which a GPU would have to be asked
 
     def to(self, device: torch.device) -> TokenBatch:
-        """Copy the batch to `device`. From pinned memory, the copy does not block."""
-        is_cuda = device.type == "cuda"  # elsewhere the source may be freed before it is copied
-        return self._map(lambda tensor: tensor.to(device, non_blocking=is_cuda))
-
-    def pin(self) -> TokenBatch:
-        """Copy the batch to page-locked memory, from which a GPU copies without the CPU."""
-        return self._map(torch.Tensor.pin_memory)
-
-    def _map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> TokenBatch:
+        """Copy the batch from the host to `device`."""
         types = self.token_type_ids
         return TokenBatch(
-            function(self.input_ids),
-            function(self.attention_mask),
-            function(self.cls_position),
-            None if types is None else function(types),
+            copy_to(self.input_ids, device),
+            copy_to(self.attention_mask, device),
+            copy_to(self.cls_position, device),
+            None if types is None else copy_to(types, device),
+            self.is_padded,
         )
 
 
@@ -128,6 +123,7 @@ class TokenStore:
             torch.from_numpy(real.astype(np.int64)),
             torch.from_numpy(cls_position),
             token_type_ids,
+            is_padded=not real.all(),
         )
 
 

@@ -13,7 +13,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from skxmc._input.sparse import ranges
-from skxmc._model.device import autocast
+from skxmc._model.device import autocast, copy_to
 from skxmc._model.layout import Positives
 from skxmc._model.network import LightXMLNetwork, Losses
 from skxmc._model.tokens import TokenBatch, TokenStore, training_batches
@@ -75,17 +75,13 @@ class TrainingSet:
         """
         inputs: TokenBatch | torch.Tensor
         if self.features is None:
-            inputs = self.tokens.batch(rows)
+            inputs = self.tokens.batch(rows).to(self.device)
         else:
-            inputs = torch.from_numpy(self.features[rows])
-        positives = self.positives(rows)
-        if self.device.type == "cuda":
-            inputs = inputs.pin() if isinstance(inputs, TokenBatch) else inputs.pin_memory()
-            positives = Positives(*(t.pin_memory() for t in positives))
+            inputs = copy_to(torch.from_numpy(self.features[rows]), self.device)
         chosen = None
         if self.chosen is not None:
-            chosen = torch.from_numpy(self.chosen[rows]).to(self.device).long()
-        return inputs.to(self.device), positives.to(self.device), chosen
+            chosen = copy_to(torch.from_numpy(self.chosen[rows]), self.device).long()
+        return inputs, self.positives(rows).to(self.device), chosen
 
 
 class Trainer:

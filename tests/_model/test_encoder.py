@@ -1,5 +1,6 @@
 """Encoders of every family: [CLS] states, padding, loading by name, and limits."""
 
+import contextlib
 import importlib.util
 import shutil
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from no_waits import NoWaits
 from tiny_encoders import MODERNBERT
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BlipTextConfig
 from transformers.utils import logging
@@ -20,6 +22,7 @@ from skxmc._model.encoder import (
     encoder_source,
     load_encoder,
     set_dropout,
+    text_states,
     use_fast_attention,
     without_pooler,
 )
@@ -325,6 +328,30 @@ def test_represent_with_either_attention_kernel_is_equal(load):
     torch.testing.assert_close(represent(tokenizer, encoder, TEXTS), eager, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("family", [*FAMILIES[:-1], "mpnet", MODERNBERT])
+@pytest.mark.parametrize("texts", [TEXTS, TEXTS[2:3]], ids=["padded", "unpadded"])
+def test_represent_with_either_mask_is_equal_and_waits_for_nothing(load, family, texts):
+    """The mask of our own has the shape that attention takes. The plain one is (B, T)."""
+    tokenizer, encoder = load(family)
+    if family == "modernbert":
+        encoder.config.local_attention = 8  # tokens, fewer than the text has
+    batch = tokenize(tokenizer, texts, 64).batch(np.arange(len(texts)))
+    assert batch.is_padded == (len(texts) > 1)
+    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+    if batch.token_type_ids is not None:
+        inputs["token_type_ids"] = batch.token_type_ids
+    with torch.no_grad():
+        plain = encoder(**inputs, output_hidden_states=True).hidden_states[-1]
+    at_cls = plain[torch.arange(len(texts)), batch.cls_position]
+    # `one_hot`, which XLNet calls, reads its numbers on a CPU only.
+    no_waits = contextlib.nullcontext() if family == "xlnet" else NoWaits()
+    for device in ("cpu", "cuda"):
+        use_fast_attention(encoder, torch.device(device))
+        with torch.no_grad(), no_waits:
+            found = text_states(encoder, batch, 1, "cls")
+        torch.testing.assert_close(found, at_cls, atol=1e-5, rtol=0)
+
+
 SIZES = {"vocab_size": 50, "num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2}
 SIZES |= {"intermediate_size": 32, "max_position_embeddings": 64, "pad_token_id": 0}
 XLM = {"vocab_size": 50, "emb_dim": 16, "n_layers": 2, "n_heads": 2}
@@ -433,5 +460,5 @@ def test_represent_on_cuda_equals_cpu(load, family):
     network.to(device).eval()
     batch = tokenize(tokenizer, TEXTS, 64).batch(np.arange(len(TEXTS)))
     with torch.no_grad():
-        e = network.represent(batch.pin().to(device))
+        e = network.represent(batch.to(device))
     torch.testing.assert_close(e.cpu(), expected, atol=1e-4, rtol=1e-4)

@@ -133,6 +133,8 @@ def test_batch_pads_on_the_right_to_its_longest_text():
     assert batch.attention_mask.tolist() == [[1, 0, 0], [1, 1, 1]]
     assert batch.cls_position.tolist() == [0, 0]
     assert {t.dtype for t in batch[:3]} == {torch.int64}
+    assert batch.is_padded
+    assert not store.batch(np.array([2, 0])).is_padded
     assert store.batch(np.array([1])).input_ids.tolist() == [[4]]  # no padding to other texts
     store.cls_last = True
     assert store.batch(np.array([1, 2])).cls_position.tolist() == [0, 2]
@@ -140,7 +142,8 @@ def test_batch_pads_on_the_right_to_its_longest_text():
 
 def test_batch_to_moves_all_tensors(xlnet_tokenizer):
     batch = tokenize(xlnet_tokenizer, TEXTS, 64).batch(np.arange(3)).to(torch.device("meta"))
-    assert {tensor.device.type for tensor in batch} == {"meta"}
+    assert {tensor.device.type for tensor in batch[:4]} == {"meta"}
+    assert batch.is_padded
     batch = tokenize(tiny_tokenizer(), TEXTS, 64).batch(np.arange(3)).to(torch.device("meta"))
     assert {tensor.device.type for tensor in batch[:3]} == {"meta"}
     assert batch.token_type_ids is None
@@ -148,11 +151,9 @@ def test_batch_to_moves_all_tensors(xlnet_tokenizer):
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_batch_pinned_to_cuda_is_equal(xlnet_tokenizer):
+def test_batch_to_cuda_is_equal(xlnet_tokenizer):
     batch = tokenize(xlnet_tokenizer, TEXTS, 64).batch(np.arange(3))
-    pinned = batch.pin()
-    assert all(tensor.is_pinned() for tensor in pinned)
-    for there, here in zip(pinned.to(torch.device("cuda")), batch, strict=True):
+    for there, here in zip(batch.to(torch.device("cuda"))[:4], batch[:4], strict=True):
         assert there.is_cuda
         torch.testing.assert_close(there.cpu(), here)
 
