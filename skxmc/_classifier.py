@@ -223,7 +223,8 @@ class LightXMLClassifier(
     history_ : list of dict
         One entry per epoch: ``epoch``, ``objective`` ("both", or with static negatives "recall" or
         "rank"), ``loss``, ``recall_loss``, ``rank_loss``, ``learning_rate``, ``n_steps``,
-        ``seconds`` of the training steps, and ``valid_p_at_5`` if there are validation data.
+        ``n_texts`` of a whole epoch, ``seconds`` of the training steps, and ``valid_p_at_5`` if
+        there are validation data.
     n_iter_ : int
         Number of epochs run.
     n_labels_ : int

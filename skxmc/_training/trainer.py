@@ -230,6 +230,7 @@ class Trainer:
                 "rank_loss": rank_loss,
                 "learning_rate": self.learning_rate * factor,
                 "n_steps": self.n_done,
+                "n_texts": len(self.data),
                 "seconds": time.perf_counter() - started,
             }
         )
