@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from skxmc._omikuji import OmikujiClassifier
     from skxmc._paper import paper_params
     from skxmc._propensity_ranker import PropensityRanker
-    from skxmc._storage.estimators import from_pretrained, save_pretrained
+    from skxmc._storage.estimators import save_pretrained
+    from skxmc._storage.hub import from_pretrained, push_to_hub
     from skxmc._text_encoder import TextEncoder
     from skxmc._topk import TopK, predict_topk
     from skxmc._utils.versions import show_versions
@@ -44,6 +45,7 @@ __all__ = [
     "make_classifier",
     "paper_params",
     "predict_topk",
+    "push_to_hub",
     "save_pretrained",
     "show_versions",
 ]
@@ -62,11 +64,12 @@ _MODULES = {
     "TextEncoder": "_text_encoder",
     "TopK": "_topk",
     "TopKExplanation": "_inference.explanation",
-    "from_pretrained": "_storage.estimators",
+    "from_pretrained": "_storage.hub",
     "label_features": "_clusterer",
     "make_classifier": "_make_classifier",
     "paper_params": "_paper",
     "predict_topk": "_topk",
+    "push_to_hub": "_storage.hub",
     "save_pretrained": "_storage.estimators",
     "show_versions": "_utils.versions",
 }

@@ -79,44 +79,6 @@ def save_pretrained(estimator: Any, folder: str | os.PathLike[str], dtype: str =
     replace_content(user_path(folder), INDEX, description, write, obsolete=OF_FORMAT_1)
 
 
-def from_pretrained(folder: str | os.PathLike[str]) -> Any:
-    """Load the estimator that `save_pretrained` has written, of whatever class it is.
-
-    It runs no code of the folder, and needs no network and no GPU.
-
-    Read more in the user guide: :doc:`/guide/saving_and_serving`.
-
-    Parameters
-    ----------
-    folder : str or path
-        Folder that was given to `save_pretrained`.
-
-    Returns
-    -------
-    estimator
-        Fitted estimator. A random_state or memory that was an object is None.
-
-    Raises
-    ------
-    ValueError
-        If `folder` holds no saved model, a damaged one, or one of a newer version.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> import skxmc
-    >>> texts = ["the cat sat on the mat", "stocks fell again", "a cat bond fell"]
-    >>> tags = [["animals"], ["finance"], ["finance", "insurance"]]
-    >>> clf = skxmc.make_classifier(fine_tune=False).fit(texts, tags)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     clf.save_pretrained(folder)
-    ...     served = skxmc.from_pretrained(folder)
-    >>> served.predict_topk(["shares and bonds"], k=1).labels
-    array([['finance']], dtype=object)
-    """
-    return load_estimator(folder)
-
-
 def load_estimator(
     folder: str | os.PathLike[str], cls: type | None = None, replaced: dict[str, Any] | None = None
 ) -> Any:
