@@ -93,12 +93,19 @@ def run(args: argparse.Namespace) -> None:
 
 
 def measure_test(clf: TextRankerMixin, data: Bunch) -> dict[str, Any]:
-    """Measure P@1, P@3 and P@5 on the test part, or those up to the number of labels."""
+    """Measure P@1, P@3 and P@5 on the test part, also of the linear model in an ensemble alone."""
+    report: dict[str, Any] = {"test_texts": len(data.X_test), **_precisions(clf, data)}
+    words = getattr(clf, "named_estimators_", {}).get("words")
+    if words is not None:
+        report["words_alone"] = _precisions(words, data)
+    return report
+
+
+def _precisions(clf: TextRankerMixin, data: Bunch) -> dict[str, float]:
+    """Measure the precisions at `RANKS`, or at those up to the number of labels."""
     top = clf.predict_topk(data.X_test, min(clf.n_labels_, max(RANKS)))
     ranks = [rank for rank in RANKS if rank <= clf.n_labels_]
-    y = data.y_test
-    precisions = {f"P@{k}": precision_at_k(y, top, k=k, classes=clf.classes_) for k in ranks}
-    return {"test_texts": len(data.X_test), **precisions}
+    return {f"P@{k}": precision_at_k(data.y_test, top, k=k, classes=clf.classes_) for k in ranks}
 
 
 def make_language(encoder: str, params: list[tuple[str, Any]]) -> LightXMLClassifier:

@@ -15,13 +15,14 @@ from command_line_fixtures import (
     train_arguments,
     write_data,
 )
+from sklearn.utils import Bunch
 from stopped_training import stop_after
 
 from skxmc import LightXMLClassifier, LightXMLEnsemble, TextEncoder, make_classifier
 from skxmc._cli import main
 from skxmc._cli.arguments import build_parser
 from skxmc._cli.model import load_model
-from skxmc._cli.train import add_members
+from skxmc._cli.train import add_members, measure_test
 from skxmc.datasets import load_xmc
 
 
@@ -219,6 +220,16 @@ def test_predict_and_evaluate_read_an_ensemble(ensemble, data, run, monkeypatch)
             )
         ),
     )
+
+
+def test_measure_test_of_an_ensemble_tells_its_linear_member_alone(ensemble, data):
+    clf, read = LightXMLEnsemble.from_pretrained(ensemble), load_xmc(data)
+    tags = [[read.label_names[column] for column in row.indices] for row in read.y_test]
+    report = measure_test(clf, Bunch(X_test=read.X_test, y_test=tags))
+    words = clf.named_estimators_["words"]
+    assert list(report) == ["test_texts", "P@1", "P@3", "P@5", "words_alone"]
+    assert report["P@1"] == clf.score(read.X_test, tags)
+    assert report["words_alone"]["P@1"] == words.score(read.X_test, tags) > 0
 
 
 def test_predict_precision_reaches_the_members_of_an_ensemble(ensemble):
