@@ -23,12 +23,11 @@ from skxmc._input.types import LabelsOfTexts, PerLabel, Texts
 from skxmc._input.validation import Labels, check_labels, find_columns, names_labels
 from skxmc._nearest.approximate import ApproximateKeys, is_approximate
 from skxmc._nearest.exact import ExactKeys, GrowingArray, unit_rows
+from skxmc._nearest.kernel_ridge import blocks_of_texts, kernel_ridge_weights
 from skxmc._utils.parallel import ProcessLock
 
 # Stored votes are at least this. Labels without a vote that fill up `predict_topk` have less.
 MIN_VOTE = 1e-30
-# Cosines differ by at most 2, so from here on all neighbors have the same weight.
-MAX_TEMPERATURE = 1e6
 MIN_SCORE = float(np.finfo(np.float32).tiny)
 # Texts are represented in blocks, which bounds the memory.
 TEXT_BLOCK = 8192
@@ -40,9 +39,10 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     """Extreme multi-label text classifier: the nearest training texts vote for their labels.
 
     Each text becomes a vector. To predict, the `n_neighbors` training texts with the highest
-    cosines vote, each for all its labels. Nothing is trained, so `fit` takes as long as the
-    representation of the texts, and `partial_fit` adds texts and new labels at once. Neighbors are
-    good at rare labels. They are a good member of a `LightXMLEnsemble`.
+    cosines vote, each for all its labels. Their weights are those of a kernel ridge regression on
+    these neighbors. Nothing is trained, so `fit` takes as long as the representation of the texts,
+    and `partial_fit` adds texts and new labels at once. Neighbors are good at rare labels. They are
+    a good member of a `LightXMLEnsemble`.
 
     Read more in the user guide: :doc:`/guide/neighbors`.
 
@@ -55,11 +55,14 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         ``FrozenEstimator`` to use it as it is. In a `LightXMLEnsemble`, the name of another member
         is this member after its fit.
     n_neighbors : int, default=20
-        Number of texts that vote. A number above that of the texts takes all. It can be set after
-        `fit`.
-    temperature : float, default=0.05
-        Votes are weighted by softmax(cosine / temperature) over the neighbors. A low temperature
-        trusts the nearest most, and a high one trusts all alike. It can be set after `fit`.
+        Number of texts that vote. A number above that of the texts takes all. The time to predict
+        grows with its cube. It can be set after `fit`.
+    temperature : float, default=0.5
+        Width of the kernel exp((cosine - 1) / temperature). A low temperature trusts the nearest
+        most, and a high one trusts all alike. It can be set after `fit`.
+    alpha : float, default=0.1
+        Strength of the regularization. A low value trusts each neighbor, and a high one averages
+        more of them. It can be set after `fit`.
     threshold : float, default=0.5
         Minimum score of the labels that `predict` returns.
     search : {"auto", "exact", "approximate"}, default="auto"
@@ -86,13 +89,19 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    The score of a label is the sum of the weights of the neighbors that have it. Cosines are those
-    of the vectors minus their mean over the texts of `fit`, because pooled states have a large
-    part in common. `partial_fit` keeps this mean. Of texts with equal cosines, the first is nearer.
+    The score of a label is the sum of the weights w of the neighbors that have it. With the kernel
+    K of the neighbors, and the kernel k of the text and each of them, (K + alpha I) w = k. This is
+    the prediction of ``sklearn.kernel_ridge.KernelRidge`` fitted to the neighbors, with 1 for those
+    that have the label and 0 for the others. So neighbors that are alike share one vote, and far
+    ones give low scores. Scores are clipped to (0, 1].
+
+    Cosines are those of the vectors minus their mean over the texts of `fit`, because pooled states
+    have a large part in common. `partial_fit` keeps this mean. Of texts with equal cosines, the
+    first is nearer.
 
     The exact search holds one float32 vector per text in memory: 4 bytes times the width, such as
     1.5 GB for a million texts and 384 entries. The approximate one holds int8: 1 byte times the
-    width plus 8, here 0.4 GB. To take less, shorten the vectors:
+    width plus 16, here 0.4 GB. To take less, shorten the vectors:
     ``encoder=make_pipeline(TextEncoder(), PCA(128))``.
 
     Examples
@@ -113,11 +122,12 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         "encoder": [str, os.PathLike, HasMethods(["fit", "transform"]), None],
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "temperature": [Interval(Real, 0, None, closed="neither")],
+        "alpha": [Interval(Real, 0, None, closed="neither")],
         "threshold": [Interval(Real, 0, 1, closed="both")],
         "search": [StrOptions({"auto", "exact", "approximate"})],
     }
 
-    _prediction_params = ("n_neighbors", "temperature", "threshold")
+    _prediction_params = ("n_neighbors", "temperature", "alpha", "threshold")
     _encoder_may_be_member = True
 
     def __init__(
@@ -125,13 +135,15 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         encoder: Any = None,
         *,
         n_neighbors: int = 20,
-        temperature: float = 0.05,
+        temperature: float = 0.5,
+        alpha: float = 0.1,
         threshold: float = 0.5,
         search: str = "auto",
     ) -> None:
         self.encoder = encoder
         self.n_neighbors = n_neighbors
         self.temperature = temperature
+        self.alpha = alpha
         self.threshold = threshold
         self.search = search
 
@@ -300,12 +312,16 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
 
     def _votes(self, texts: list[str]) -> Iterator[sp.csr_array]:
         """Yield the sums of the weights of neighbors, block by block: CSR (block, n_labels)."""
-        n = min(self.n_neighbors, self.n_samples_fit_)
-        temperature = min(self.temperature, MAX_TEMPERATURE)
+        n = int(min(self.n_neighbors, self.n_samples_fit_))
         for start in range(0, len(texts), TEXT_BLOCK):
             queries = self._represent(texts[start : start + TEXT_BLOCK])
-            rows, cosines = self._keys.nearest(queries, int(n))
-            weights = _softmax(cosines, float(temperature))
+            rows, cosines = self._keys.nearest(queries, n)
+            weights = np.empty(rows.shape, dtype=np.float32)
+            for block in blocks_of_texts(*queries.shape, n):
+                keys = self._keys.vectors(rows[block])
+                weights[block] = kernel_ridge_weights(
+                    cosines[block], keys, temperature=self.temperature, alpha=self.alpha
+                )
             yield self._sums_by_label(rows, weights)
 
     def _sums_by_label(self, rows: np.ndarray, weights: np.ndarray) -> sp.csr_array:
@@ -336,14 +352,6 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         filled = sp.csr_array(votes.maximum(others))
         filled.sort_indices()
         return filled
-
-
-def _softmax(cosines: np.ndarray, temperature: float) -> np.ndarray:
-    """Return weights of neighbors, the nearest first: positive, with a sum of 1 per row."""
-    with np.errstate(under="ignore", over="ignore"):
-        weights = np.exp((cosines - cosines[:, :1]).astype(np.float64) / temperature)
-        weights /= weights.sum(axis=1, keepdims=True)
-        return np.maximum(weights, MIN_VOTE).astype(np.float32)
 
 
 def _new_encoder(encoder: Any) -> Any:

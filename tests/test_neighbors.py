@@ -13,13 +13,15 @@ from property_checks import assert_sound_predictions
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
+from sklearn.kernel_ridge import KernelRidge
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, normalize
 
 import skxmc
 from skxmc import LightXMLEnsemble, NeighborsClassifier, OmikujiClassifier, TextEncoder
 from skxmc._model.encoder import encoder_source
+from skxmc._nearest import kernel_ridge
 from skxmc._nearest.exact import ExactKeys, nearest, unit_rows
 from skxmc._neighbors import MIN_VOTE
 from skxmc.metrics import precision_at_k, precision_at_k_scorer
@@ -50,31 +52,48 @@ def make(**params):
 @pytest.fixture(scope="module")
 def clf():
     """Return a shared fitted classifier. Copy it before changing it."""
-    return make(n_neighbors=8, temperature=0.1).fit(X, Y)
+    return make(n_neighbors=8, temperature=0.4).fit(X, Y)
 
 
-def votes_by_hand(vectors, n_neighbors, temperature, keys=VECTORS, y=Y):
-    mean = keys.mean(axis=0)
-    scores = np.zeros((len(vectors), y.shape[1]))
-    for row, vector in enumerate(vectors - mean):
-        centered = keys - mean
-        cosines = centered @ vector / np.linalg.norm(centered, axis=1) / np.linalg.norm(vector)
-        near = np.argsort(-cosines, kind="stable")[:n_neighbors]
-        weights = np.exp(cosines[near] / temperature)
-        scores[row] = weights / weights.sum() @ y.toarray()[near]
-    return scores
+def votes_by_hand(vectors, n_neighbors, temperature, alpha):
+    """Fit scikit-learn's regression to the neighbors of each text."""
+    keys = normalize(VECTORS - VECTORS.mean(axis=0))
+    scores = np.zeros((len(vectors), N_LABELS))
+    for row, vector in enumerate(normalize(vectors - VECTORS.mean(axis=0))):
+        near = np.argsort(-keys @ vector, kind="stable")[:n_neighbors]
+        kernel = np.exp((keys[near] @ keys[near].T - 1) / temperature)
+        regression = KernelRidge(alpha=alpha, kernel="precomputed")
+        regression.fit(kernel, Y.toarray()[near])
+        scores[row] = regression.predict(np.exp((keys[near] @ vector - 1) / temperature)[None])[0]
+    return scores.clip(0, 1)
 
 
 # ---------------------------------------------------------------- the vote
 
 
-@pytest.mark.parametrize(("n_neighbors", "temperature"), [(1, 0.05), (8, 0.1), (60, 1)])
-def test_decision_function_sums_softmax_of_cosines(clf, n_neighbors, temperature):
-    clf = copy.copy(clf).set_params(n_neighbors=n_neighbors, temperature=temperature)
+@pytest.mark.parametrize(
+    ("n_neighbors", "temperature", "alpha"), [(1, 0.05, 0.3), (8, 0.4, 0.1), (60, 1, 2)]
+)
+def test_decision_function_is_kernel_ridge_regression(clf, n_neighbors, temperature, alpha):
+    clf = copy.copy(clf).set_params(n_neighbors=n_neighbors, temperature=temperature, alpha=alpha)
     scores = clf.decision_function(NEW)
-    expected = votes_by_hand(read(NEW), n_neighbors, temperature)
+    expected = votes_by_hand(read(NEW), n_neighbors, temperature, alpha)
     np.testing.assert_allclose(scores.toarray(), expected, atol=1e-5)
-    assert (scores.toarray() > 0).sum() == scores.nnz == (expected > 0).sum()
+    assert scores.data.min() >= MIN_VOTE
+
+
+@pytest.mark.parametrize("max_numbers", [1, 3 * 8 * 8, 10**9])
+def test_decision_function_blocks_of_any_size_give_the_same(clf, monkeypatch, max_numbers):
+    expected = clf.decision_function(NEW)
+    monkeypatch.setattr(kernel_ridge, "MAX_NUMBERS", max_numbers)
+    np.testing.assert_allclose(clf.decision_function(NEW).toarray(), expected.toarray(), rtol=1e-6)
+
+
+def test_decision_function_neighbors_that_are_alike_share_one_vote():
+    """Of three texts at the same angle, two are equal."""
+    clf = make(n_neighbors=3, alpha=1e-3).fit(["0 1"] * 2 + ["1 0", "-1 -2"], [[0], [0], [1], [2]])
+    scores = clf.decision_function(["1 1"]).toarray()[0]
+    assert scores[0] < 1.05 * scores[1]
 
 
 def test_predictions_are_sound(clf):
@@ -99,7 +118,9 @@ def test_decision_function_equal_cosines_prefer_first_text():
         scores = make(n_neighbors=2).fit(texts, y).decision_function(["2 0"])
         first, second = [row for row, text in enumerate(texts) if text == "1 0"][:2]
         assert scores.indices.tolist() == [first, second]
-        np.testing.assert_allclose(scores.data, 0.5, rtol=1e-6)
+        # Minus the mean, the cosine is that of (3, -1) and (1, -1).
+        kernel = np.exp((np.sqrt(0.8) - 1) / 0.5)
+        np.testing.assert_allclose(scores.data, kernel / 2.1, rtol=1e-6)
 
 
 def test_predict_topk_lowest_temperature_follows_the_nearest(clf):
@@ -107,13 +128,15 @@ def test_predict_topk_lowest_temperature_follows_the_nearest(clf):
     for temperature in (1e-4, 1e-300, 5e-324):
         cold = copy.copy(clf).set_params(temperature=temperature)
         assert_sound_predictions(cold, NEW, 3)
-        np.testing.assert_allclose(cold.decision_function(NEW).toarray(), nearest_only, atol=0.01)
+        scores = cold.decision_function(NEW).toarray()
+        has_vote = scores >= scores.max(axis=1, keepdims=True) / 100
+        np.testing.assert_array_equal(has_vote, nearest_only > 0)
 
 
 def test_decision_function_high_temperature_counts_neighbors(clf):
-    hot = copy.copy(clf).set_params(temperature=10**400, n_neighbors=10**30)
-    expected = np.tile(Y.mean(axis=0), (len(NEW), 1))
-    np.testing.assert_allclose(hot.decision_function(NEW).toarray(), expected, atol=1e-5)
+    hot = copy.copy(clf).set_params(temperature=10**400, n_neighbors=10**30, alpha=0.3)
+    expected = np.tile(Y.sum(axis=0) / (N + 0.3), (len(NEW), 1))
+    np.testing.assert_allclose(hot.decision_function(NEW).toarray(), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(("query_block", "key_block"), [(1, 1), (3, 7), (100, 13), (2, 100)])
@@ -135,10 +158,11 @@ def test_unit_rows_any_scale_have_length_1(scale):
     assert rows.dtype == np.float32
 
 
-def test_fit_one_text_or_equal_texts_predicts_their_labels():
+@pytest.mark.parametrize("alpha", [5e-324, 1, 10**400])
+def test_fit_one_text_or_equal_texts_predicts_their_labels(alpha):
     for texts in (["1 2"], ["1 2", "1 2"]):
-        clf = make().fit(texts, [["a"]] * len(texts))
-        assert clf.decision_function(["3 -4", "1 2"]).toarray().tolist() == [[1.0], [1.0]]
+        clf = make(alpha=alpha).fit(texts, [["a"]] * len(texts))
+        assert_sound_predictions(clf, ["3 -4", "1 2"], 1)
 
 
 def test_fit_label_texts_vote_for_their_label():
@@ -212,7 +236,7 @@ def test_partial_fit_matrix_has_the_columns_of_classes(clf):
 
 
 def test_partial_fit_without_fit_is_fit(clf):
-    twin = make(n_neighbors=8, temperature=0.1).partial_fit(X, Y)
+    twin = make(n_neighbors=8, temperature=0.4).partial_fit(X, Y)
     assert (twin.decision_function(NEW) != clf.decision_function(NEW)).nnz == 0
     with pytest.raises(ValueError, match="n_neighbors"):
         make(n_neighbors=0).partial_fit(X, Y)
@@ -344,7 +368,7 @@ def test_clone_and_params_reach_the_encoder():
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("n_neighbors", 0), ("temperature", 0.0), ("threshold", 2)]
+    ("name", "value"), [("n_neighbors", 0), ("temperature", 0.0), ("alpha", 0), ("threshold", 2)]
 )
 def test_predict_parameter_set_after_fit_out_of_range_raises_error(clf, name, value):
     with pytest.raises(ValueError, match=name):

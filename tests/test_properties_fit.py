@@ -108,6 +108,7 @@ WRONG = {
         "encoder": st.sampled_from([3, b"bert", ["a"], "", "no/such"]),
         "n_neighbors": wrong_int(1),
         "temperature": wrong_real(0, open_low=True),
+        "alpha": wrong_real(0, open_low=True),
         "search": NAMED,
         "threshold": wrong_real(0, 1),
     },
@@ -341,11 +342,12 @@ def test_fit_linear_any_legal_parameters_give_sound_model(params):
 @given(
     whole(1, 9) | st.just(10**30),
     st.floats(0, exclude_min=True, allow_infinity=False) | st.just(10**400),
+    st.floats(0, exclude_min=True, allow_infinity=False) | st.just(10**400),
     columns_of_text(min_size=0),
 )
-def test_fit_neighbors_any_legal_parameters_give_sound_model(n_neighbors, temperature, drawn):
+def test_fit_neighbors_any_legal_parameters_give_sound_model(n, temperature, alpha, drawn):
     texts, y = dataset()
-    clf = make(NeighborsClassifier, n_neighbors=n_neighbors, temperature=temperature)
+    clf = make(NeighborsClassifier, n_neighbors=n, temperature=temperature, alpha=alpha)
     clf.fit(texts[:9], y[:9])
     assert_sound_predictions(clf.partial_fit(texts[9:11], y[9:11]), drawn[0], 5)
 

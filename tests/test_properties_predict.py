@@ -46,6 +46,7 @@ NEAR = {
     "threshold": wrong_real(0, 1),
     "n_neighbors": wrong_int(1),
     "temperature": wrong_real(0, open_low=True),
+    "alpha": wrong_real(0, open_low=True),
 }
 LEARNED = {"threshold": wrong_real(0, 1), "n_candidates": wrong_int(1)}
 WEIGHTS = st.sampled_from([[1], "ab", [1, "b"], [1, -1], [0, 0], [1, np.nan], [[1], [1, 2]]])

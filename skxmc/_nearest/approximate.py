@@ -87,6 +87,7 @@ class ApproximateKeys:
             faiss.ScalarQuantizer.QT_8bit,
             faiss.METRIC_INNER_PRODUCT,
         )
+        index.set_direct_map_type(faiss.DirectMap.Array)  # for `vectors`
         sample = np.random.default_rng(0).permutation(len(rows))[: ROWS_PER_CENTER * n_clusters]
         with usable_threads():
             index.train(rows[sample])
@@ -119,6 +120,14 @@ class ApproximateKeys:
             products = np.hstack([products, of_added])
         best = np.lexsort((rows, -products), axis=1)[:, :n]
         return np.take_along_axis(rows, best, axis=1), np.take_along_axis(products, best, axis=1)
+
+    def vectors(self, rows: np.ndarray) -> np.ndarray:
+        """Return the vectors of `rows`, of any shape: float32 with one more axis."""
+        flat, n_indexed = rows.ravel(), self.index.ntotal
+        vectors = self.index.reconstruct_batch(np.minimum(flat, n_indexed - 1))
+        is_added = flat >= n_indexed
+        vectors[is_added] = self.tail.values[flat[is_added] - n_indexed]
+        return vectors.reshape(*rows.shape, -1)
 
     def _search(self, queries: np.ndarray, n: int, n_probed: int) -> tuple[np.ndarray, np.ndarray]:
         params = import_faiss().SearchParametersIVF(nprobe=n_probed)

@@ -59,6 +59,10 @@ class ExactKeys(GrowingArray):
         """Find the n vectors with the highest products with each query, as `nearest` does."""
         return nearest(queries, self.values, n)
 
+    def vectors(self, rows: np.ndarray) -> np.ndarray:
+        """Return the vectors of `rows`, of any shape: float32 with one more axis."""
+        return self.values[rows]
+
 
 def unit_rows(vectors: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """Subtract the mean, and scale rows to length 1 (n, d) float32. Rows of 0 stay 0."""

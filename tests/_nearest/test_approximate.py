@@ -108,6 +108,15 @@ def test_extended_by_many_puts_them_into_a_copy_of_the_index(keys):
     assert (rows == N + 3 + np.arange(200)).mean() > 0.95
 
 
+def test_vectors_are_the_rows_rounded_and_the_added_ones(keys):
+    rows = np.array([[0, N + 1, 7], [N - 1, 7, N]])
+    vectors = keys.extended(ADDED).vectors(rows)
+    expected = np.concatenate([ROWS, ADDED])[rows]
+    np.testing.assert_allclose(vectors, expected, atol=0.01)
+    np.testing.assert_array_equal(vectors[rows >= N], ADDED[[1, 0]])
+    assert keys.extended(MANY).extended(ADDED).vectors(np.array([N + 5])).shape == (1, WIDTH)
+
+
 def test_same_rows_same_index(keys):
     assert_same_found(ApproximateKeys.of(ROWS), keys)
 
@@ -118,6 +127,7 @@ def test_copies_find_the_same(keys, copied):
     twin = copied(more)
     assert_same_found(twin, more)
     assert_same_found(twin.extended(MANY), more.extended(MANY))
+    np.testing.assert_array_equal(twin.vectors(np.arange(9)), more.vectors(np.arange(9)))
 
 
 # ---------------------------------------------------------------- NeighborsClassifier
