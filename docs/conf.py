@@ -68,7 +68,7 @@ PAGES = {
         "reliability architecture contributing changelog"
     ),
     "guide/index": (
-        "data training encoders large_label_sets ensembles neighbors searching metrics "
+        "data training encoders large_label_sets ensembles neighbors searching metrics decisions "
         "saving_and_serving understanding long_texts languages reproducibility gpu command_line "
         "troubleshooting"
     ),

@@ -8,17 +8,23 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils import Tags
+from sklearn.utils import Tags, gen_batches
 from sklearn.utils.validation import check_is_fitted
 
-from skxmc._input.ranking import check_k
+from skxmc._input.allowed import AllowedLabels, check_allowed
+from skxmc._input.ranking import SCORE_BLOCK, check_k, top_k_of_csr
 from skxmc._input.texts import check_texts
-from skxmc._input.types import LabelsOfTexts, Texts
+from skxmc._input.types import LabelChoice, LabelsOfTexts, Texts
 from skxmc._storage.estimators import load_estimator, save_pretrained
 from skxmc._storage.hub import local_folder, push_to_hub
-from skxmc._topk import TopK
+from skxmc._topk import TopK, top_k_of_columns
 from skxmc._utils.params import check_params
 from skxmc.metrics import precision_at_k
+
+# Texts whose labels are restricted are ranked in blocks, which bounds the memory of their labels.
+TEXT_BLOCK = 2048
+# If so many labels include enough allowed ones, they are ranked at once.
+MANY_LABELS = 1000
 
 Saved = TypeVar("Saved", bound="PretrainedMixin")
 Ranker = TypeVar("Ranker", bound="TextRankerMixin")
@@ -196,6 +202,32 @@ class TextRankerMixin(PretrainedMixin):
         """Return scores, from `min_score` on, of the best `top_k` labels or all recalled ones."""
         raise AttributeError(f"{type(self).__name__} must define _scores.")
 
+    def _top_k_allowed(
+        self, texts: list[str], k: int, allowed: AllowedLabels
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return columns and scores of the k best allowed labels, and -1 and 0 if none is left."""
+        columns = np.empty((len(texts), k), dtype=np.int64)
+        scores = np.empty((len(texts), k), dtype=np.float32)
+        for block in gen_batches(len(texts), TEXT_BLOCK):
+            found = self._best_of_block(texts[block], k, allowed.of(block))
+            columns[block], scores[block] = found
+        return columns, scores
+
+    def _best_of_block(
+        self, texts: list[str], k: int, allowed: AllowedLabels
+    ) -> tuple[np.ndarray, np.ndarray]:
+        n_enough = allowed.n_enough(k)
+        if n_enough <= MANY_LABELS:
+            return allowed.first(*self._top_k(texts, n_enough), k)
+        # The labels that are recalled anyway are enough for most texts.
+        columns, scores = top_k_of_csr(allowed.kept(self._scores(texts)), k)
+        lacking = np.flatnonzero(allowed.lacks(columns))
+        for part in gen_batches(len(lacking), max(1, SCORE_BLOCK // n_enough)):
+            rows = lacking[part]
+            ranked = self._top_k([texts[row] for row in rows], n_enough)
+            columns[rows], scores[rows] = allowed.of(rows).first(*ranked, k)
+        return columns, scores
+
     def _become(self, fitted: dict[str, Any]) -> None:
         """Set fitted attributes in one step, so that other threads see all old ones or all new."""
         replaced = vars(self).copy()
@@ -225,8 +257,18 @@ class TextRankerMixin(PretrainedMixin):
         """Return the snapshot that scores for `predict` and `predict_proba`."""
         return self._ready()
 
-    def predict_topk(self, X: Texts, k: int = 5) -> TopK:
+    def predict_topk(
+        self,
+        X: Texts,
+        k: int = 5,
+        *,
+        exclude: LabelChoice | None = None,
+        allow: LabelChoice | None = None,
+        threshold: float | None = None,
+    ) -> TopK:
         """Predict the k best labels of each text.
+
+        Read more in the user guide: :doc:`/guide/decisions`.
 
         Parameters
         ----------
@@ -234,20 +276,34 @@ class TextRankerMixin(PretrainedMixin):
             Raw texts.
         k : int, default=5
             Number of labels per text, at most all.
+        exclude : list of labels, matrix, frame or list of label collections, default=None
+            Labels that are not predicted. A list holds for all texts. The other forms are those of
+            `y` and have one row per text, such as a sparse mask of shape (n_texts, n_labels).
+        allow : list of labels, matrix, frame or list of label collections, default=None
+            The only labels that are predicted, in the same forms.
+        threshold : float, default=None
+            Minimum score of the labels. None is no minimum.
 
         Returns
         -------
         TopK
             Named tuple ``(labels, scores)`` of two arrays of shape (n_texts, k), best label first.
-            Labels are entries of `classes_`. Scores are float32 in (0, 1].
+            Labels are entries of `classes_`. Scores are float32 in (0, 1]. If fewer than k labels
+            are allowed or reach `threshold`, the last labels are None and their scores 0.
 
         Raises
         ------
         NotFittedError
             If `fit` was not called.
         TypeError, ValueError
-            If X holds no texts, k is not a whole number from 1 to the number of
-            labels, or a parameter that was set after `fit` is out of range.
+            If X holds no texts, k is not a whole number from 1 to the number of labels, or
+            threshold is not a number. Also if `exclude` or `allow` holds other labels than
+            `classes_`, or a parameter that was set after `fit` is out of range.
+
+        Notes
+        -----
+        Excluded labels take no places: further labels are ranked until k allowed ones are found.
+        If few labels are allowed, this may mean to score all labels of a text.
 
         Examples
         --------
@@ -263,8 +319,13 @@ class TextRankerMixin(PretrainedMixin):
         """
         ready = self._ready()
         k = check_k(k, ready.n_labels_)
-        columns, scores = ready._top_k(check_texts(X, allow_empty=True), k)
-        return TopK(ready.classes_[columns], scores)
+        texts = check_texts(X, allow_empty=True)
+        allowed = check_allowed(exclude, allow, ready.classes_, len(texts))
+        if allowed is None:
+            columns, scores = ready._top_k(texts, k)
+        else:
+            columns, scores = ready._top_k_allowed(texts, k, allowed)
+        return top_k_of_columns(ready.classes_, columns, scores, threshold)
 
     def decision_function(self, X: Texts, *, top_k: int | None = None) -> sp.csr_matrix:
         """Score the recalled labels of each text.

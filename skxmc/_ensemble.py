@@ -18,6 +18,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
+from skxmc._input.allowed import AllowedLabels
 from skxmc._input.sparse import as_array
 from skxmc._input.split import check_held_out, hold_out
 from skxmc._input.texts import check_texts
@@ -357,15 +358,17 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
 
     # ------------------------------------------------------------------ predict
 
-    def _rescore(self, texts: list[str], n_candidates: int, k: int) -> sp.csr_matrix:
+    def _rescore(
+        self, texts: list[str], n_candidates: int, k: int, allowed: AllowedLabels | None
+    ) -> sp.csr_matrix:
         kept = compress(self.named_estimators_, self._kept)
         members = dict(zip(kept, self.estimators_, strict=True))
         if self._fusion is not None:
-            return self._fusion(scores_of_members(members, texts, n_candidates))
+            return self._fusion(scores_of_members(members, texts, n_candidates, allowed))
         weights = dict(zip(members, self._kept_weights(self._kept), strict=True))
         used = {name: member for name, member in members.items() if weights[name] > 0}
         total = sp.csr_matrix((len(texts), self.n_labels_), dtype=np.float64)
-        matrices = scores_of_members(used, texts, n_candidates)
+        matrices = scores_of_members(used, texts, n_candidates, allowed)
         for name, matrix in zip(used, matrices, strict=True):
             total = total + matrix.astype(np.float64) * weights[name]
         return total.astype(np.float32)

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fi
 from sklearn.utils import Tags, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval
 
+from skxmc._input.allowed import AllowedLabels
 from skxmc._input.texts import check_texts
 from skxmc._input.types import LabelsOfTexts, PerLabel, Texts
 from skxmc._input.validation import check_labels
@@ -176,9 +177,11 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         ready.exponent = 0
         return ready
 
-    def _rescore(self, texts: list[str], n_candidates: int, k: int) -> sp.csr_matrix:
+    def _rescore(
+        self, texts: list[str], n_candidates: int, k: int, allowed: AllowedLabels | None
+    ) -> sp.csr_matrix:
         what = f"estimator, {type(self.estimator_).__name__},"
-        scores = candidate_scores(what, self.estimator_, texts, n_candidates, k=k)
+        scores = candidate_scores(what, self.estimator_, texts, n_candidates, k=k, allowed=allowed)
         # Times the propensity of the rarest label, so that scores stay at most 1.
         of_labels = self.propensities_[scores.indices]
         weighted = scores.data * (self.propensities_.min() / of_labels) ** self.exponent

@@ -45,12 +45,11 @@ def run(args: argparse.Namespace) -> None:
         output = open_output(args.output, table, k)
     with output as write, count_texts(are_printed=args.output is None) as counter:
         for chunk in _chunks(rows, args.chunk_size):
-            top = clf.predict_topk([row.text for row in chunk], k)
-            for row, labels, scores in zip(chunk, top.labels.tolist(), top.scores, strict=True):
-                n_kept = int((scores >= args.threshold).sum())
+            top = clf.predict_topk([row.text for row in chunk], k, threshold=args.threshold)
+            for row, labels, scores in zip(chunk, top.to_lists(), top.scores, strict=True):
                 # A float32 has seven digits. Converted to float, it would show more.
-                kept = [float(f"{score:.7g}") for score in scores[:n_kept]]
-                write(row, labels[:n_kept], kept)
+                kept = [float(f"{score:.7g}") for score in scores[: len(labels)]]
+                write(row, labels, kept)
             sys.stdout.flush()
             counter.update(len(chunk))
 

@@ -53,6 +53,11 @@ def rank_columns(y_score: Scores, k: int, n_labels: int) -> NDArray[np.int64]:
     ValueError
         If its shape is wrong, if k is above n_labels, or if scores are not finite.
     """
+    return rank_checked(check_scores(y_score, n_labels), check_k(k, n_labels))
+
+
+def check_scores(y_score: Scores, n_labels: int | None = None) -> sparse.csr_array | NDArray[Any]:
+    """Check a score matrix as `rank_columns` does, and return it as canonical CSR or array."""
     if is_list_of_outputs(y_score):
         y_score = stack_outputs(y_score)
     if sparse.issparse(y_score):
@@ -60,14 +65,18 @@ def rank_columns(y_score: Scores, k: int, n_labels: int) -> NDArray[np.int64]:
         values = y_score.data
     else:
         y_score = values = _dense_scores(y_score)
-    if y_score.shape[1] != n_labels:
+    if n_labels is not None and y_score.shape[1] != n_labels:
         raise ValueError(
             f"y_score has {y_score.shape[1]} columns, but there are {n_labels} labels. Pass one "
             "score per label, or the named tuple that predict_topk returns."
         )
-    k = check_k(k, n_labels)
     if not all_finite(values):
         raise ValueError("y_score holds NaN or infinite scores. Replace them by finite scores.")
+    return y_score
+
+
+def rank_checked(y_score: sparse.csr_array | NDArray[Any], k: int) -> NDArray[np.int64]:
+    """Rank scores that `check_scores` returned, see `rank_columns`."""
     if sparse.issparse(y_score):
         return _fill_absent(top_k_of_csr(y_score, k)[0])
     return _top_k_of_dense(y_score, k)

@@ -50,6 +50,17 @@ def row_of_entry(csr: sparse.csr_array | sparse.csr_matrix) -> NDArray[np.int64]
     return np.repeat(np.arange(csr.shape[0]), np.diff(csr.indptr))
 
 
+def has_entries(
+    csr: sparse.csr_array, rows: NDArray[np.int64], columns: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Check which places of a canonical matrix have an entry. Column -1 never has one."""
+    n_rows, n_columns = csr.shape
+    # Each entry has one number, in ascending order. The sentinel stands for "beyond the last".
+    entries = np.append(row_of_entry(csr) * n_columns + csr.indices, n_rows * n_columns)
+    wanted = rows * n_columns + columns
+    return (entries[np.searchsorted(entries, wanted)] == wanted) & (columns >= 0)
+
+
 def ranges(starts: NDArray[Any], lengths: NDArray[Any]) -> NDArray[np.int64]:
     """Concatenate the ranges of `lengths[i]` consecutive integers from `starts[i]` on."""
     return np.arange(lengths.sum()) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)

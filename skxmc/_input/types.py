@@ -16,6 +16,8 @@ Texts: TypeAlias = Iterable[str]
 LabelsOfTexts: TypeAlias = Matrix | Iterable[Collection[str | int]]
 # One value per label, or a function that gets the labels and returns their values.
 PerLabel: TypeAlias = ArrayLike | Callable[[NDArray[Any]], Any]
+# Labels for all texts, or those of each text in any form of y.
+LabelChoice: TypeAlias = Collection[str | int] | LabelsOfTexts
 ValidationData: TypeAlias = tuple[Texts, LabelsOfTexts]
 RandomState: TypeAlias = int | np.random.RandomState | None
 # Scores of all labels per text, or a `TopK`: the best labels and their scores.

@@ -12,15 +12,12 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils._user_interface import _print_elapsed_time
 from sklearn.utils.parallel import Parallel, delayed
 
+from skxmc._base import TEXT_BLOCK
+from skxmc._input.allowed import AllowedLabels
 from skxmc._input.types import LabelsOfTexts
 from skxmc._input.validation import Labels, align_labels
 from skxmc._meta.fit_params import fit_with
-from skxmc._meta.rescoring import (
-    TEXT_BLOCK,
-    candidate_scores,
-    check_scores_labels,
-    classes_of,
-)
+from skxmc._meta.rescoring import candidate_scores, check_scores_labels, classes_of
 from skxmc._utils.encode_once import encode_once
 from skxmc._utils.quoting import quoted
 
@@ -147,16 +144,26 @@ def labels_of_members(labels: Labels, classes: np.ndarray, *, by_name: bool) -> 
 
 
 def scores_of_members(
-    members: dict[str, Any], texts: list[str], n_candidates: int
+    members: dict[str, Any],
+    texts: list[str],
+    n_candidates: int,
+    allowed: AllowedLabels | None = None,
 ) -> list[sp.csr_matrix]:
     """Score the best labels with each member: one (n_texts, n_labels) matrix per member."""
     blocks = []
     for start in range(0, max(len(texts), 1), TEXT_BLOCK):
-        block = texts[start : start + TEXT_BLOCK]
+        block = slice(start, start + TEXT_BLOCK)
+        of_block = None if allowed is None else allowed.of(block)
         with encode_once():
             blocks.append(
                 [
-                    candidate_scores(f"The member {quoted(name)}", member, block, n_candidates)
+                    candidate_scores(
+                        f"The member {quoted(name)}",
+                        member,
+                        texts[block],
+                        n_candidates,
+                        allowed=of_block,
+                    )
                     for name, member in members.items()
                 ]
             )

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils import gen_batches
 
-from skxmc._base import TextRankerMixin, from_score_on
-from skxmc._input.ranking import all_finite, rank_columns
+from skxmc._base import TEXT_BLOCK, TextRankerMixin, from_score_on
+from skxmc._input.allowed import AllowedLabels
+from skxmc._input.ranking import all_finite, rank_columns, top_k_of_csr
 from skxmc._input.texts import check_texts
 from skxmc._topk import innermost
-
-# Texts are scored in blocks, which bounds the memory of their candidates.
-TEXT_BLOCK = 2048
 
 
 class RescorerMixin(TextRankerMixin):
@@ -30,8 +29,13 @@ class RescorerMixin(TextRankerMixin):
         """Check and return the unfitted estimators that propose candidates."""
         raise AttributeError(f"{type(self).__name__} must define _others.")
 
-    def _rescore(self, texts: list[str], n_candidates: int, k: int) -> sp.csr_matrix:
-        """Score at least k labels of `n_candidates` per estimator: CSR (n_texts, n_labels)."""
+    def _rescore(
+        self, texts: list[str], n_candidates: int, k: int, allowed: AllowedLabels | None
+    ) -> sp.csr_matrix:
+        """Score at least k labels of `n_candidates` per estimator: CSR (n_texts, n_labels).
+
+        If not all labels are allowed, it scores none of the others.
+        """
         raise AttributeError(f"{type(self).__name__} must define _rescore.")
 
     def _top_k(self, texts: list[str], k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -42,6 +46,12 @@ class RescorerMixin(TextRankerMixin):
             scores.append(_gather(block, columns[-1]))
         return np.concatenate(columns), np.concatenate(scores)
 
+    def _best_of_block(
+        self, texts: list[str], k: int, allowed: AllowedLabels
+    ) -> tuple[np.ndarray, np.ndarray]:
+        (block,) = self._blocks(texts, k, allowed)
+        return top_k_of_csr(block, k)
+
     def _scores(
         self, texts: list[str], *, top_k: int | None = None, min_score: float = 0.0
     ) -> sp.csr_matrix:
@@ -51,11 +61,13 @@ class RescorerMixin(TextRankerMixin):
             blocks.append(from_score_on(block, min_score))
         return sp.vstack(blocks, format="csr")
 
-    def _blocks(self, texts: list[str], k: int) -> Iterator[sp.csr_matrix]:
+    def _blocks(
+        self, texts: list[str], k: int, allowed: AllowedLabels | None = None
+    ) -> Iterator[sp.csr_matrix]:
         """Yield the scores of at least k labels per text, block by block."""
         n_candidates = min(max(self.n_candidates, k), self.n_labels_)
         for start in range(0, len(texts), TEXT_BLOCK):
-            scores = self._rescore(texts[start : start + TEXT_BLOCK], n_candidates, k)
+            scores = self._rescore(texts[start : start + TEXT_BLOCK], n_candidates, k, allowed)
             scores.eliminate_zeros()
             yield scores
 
@@ -88,7 +100,13 @@ def classes_of(what: str, estimator: Any) -> np.ndarray:
 
 
 def candidate_scores(
-    what: str, estimator: Any, texts: list[str], n_candidates: int, *, k: int | None = None
+    what: str,
+    estimator: Any,
+    texts: list[str],
+    n_candidates: int,
+    *,
+    k: int | None = None,
+    allowed: AllowedLabels | None = None,
 ) -> sp.csr_matrix:
     """Score the best labels with an estimator of this package, or any with `predict_proba`.
 
@@ -104,26 +122,55 @@ def candidate_scores(
         by itself to find so many, which changes the scores of an ensemble.
     k : int, optional
         If given, the estimator considers more labels only for texts with fewer than k labels.
+    allowed : AllowedLabels, optional
+        Labels that may be candidates. None allows all.
     """
     if ranks_texts(innermost(estimator)[0]):
         inside, seen = innermost(estimator, texts)
         seen = check_texts(seen, allow_empty=True)  # steps may return any kind of column
         if k is None:
-            return inside.decision_function(seen, top_k=n_candidates)
-        scores = keep_best(inside.decision_function(seen), n_candidates)
+            return _best_scores(inside, seen, n_candidates, allowed)
+        scores = inside.decision_function(seen)
+        scores = keep_best(scores if allowed is None else allowed.kept(scores), n_candidates)
         lacking = np.flatnonzero(np.diff(scores.indptr) < k)
         if lacking.size == 0:
             return scores
-        more = inside.decision_function([seen[i] for i in lacking], top_k=n_candidates)
+        of_lacking = None if allowed is None else allowed.of(lacking)
+        more = _best_scores(inside, [seen[i] for i in lacking], n_candidates, of_lacking)
         place = np.arange(len(texts))
         place[lacking] = len(texts) + np.arange(lacking.size)
         return sp.vstack([scores, more], format="csr")[place]
-    starts = range(0, len(texts), TEXT_BLOCK)
-    blocks = [texts[start : start + TEXT_BLOCK] for start in starts]
-    return sp.vstack([_best_by_proba(what, estimator, block, n_candidates) for block in blocks])
+    blocks = [
+        _best_by_proba(
+            what,
+            estimator,
+            texts[block],
+            n_candidates,
+            None if allowed is None else allowed.of(block),
+        )
+        for block in gen_batches(len(texts), TEXT_BLOCK)
+    ]
+    return sp.vstack(blocks)
 
 
-def _best_by_proba(what: str, estimator: Any, texts: list[str], k: int) -> sp.csr_matrix:
+def _best_scores(
+    estimator: Any, texts: list[str], k: int, allowed: AllowedLabels | None
+) -> sp.csr_matrix:
+    """Score the k best allowed labels with an estimator of this package."""
+    if allowed is None:
+        return estimator.decision_function(texts, top_k=k)
+    columns, scores = estimator._ready()._top_k_allowed(texts, k, allowed)
+    found = columns >= 0
+    ends = np.concatenate([[0], np.cumsum(found.sum(axis=1))])
+    shape = (len(texts), len(estimator.classes_))
+    best = sp.csr_matrix((scores[found], columns[found], ends), shape=shape)
+    best.sort_indices()
+    return best
+
+
+def _best_by_proba(
+    what: str, estimator: Any, texts: list[str], k: int, allowed: AllowedLabels | None
+) -> sp.csr_matrix:
     scores = estimator.predict_proba(texts)
     shape, n_labels = getattr(scores, "shape", None), len(estimator.classes_)
     if shape != (len(texts), n_labels):
@@ -138,6 +185,8 @@ def _best_by_proba(what: str, estimator: Any, texts: list[str], k: int) -> sp.cs
         raise ValueError(
             f"{what} has a predict_proba that returns NaN or infinite scores. Leave it out."
         )
+    if allowed is not None:
+        scores = allowed.kept(sp.csr_matrix(scores))
     return keep_best(scores, k)
 
 

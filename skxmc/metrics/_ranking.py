@@ -10,10 +10,10 @@ from scipy import sparse
 
 from skxmc._input.per_label import column_labels, columns_by_label
 from skxmc._input.ranking import check_k, rank_columns
-from skxmc._input.sparse import as_array, row_of_entry
+from skxmc._input.sparse import as_array, has_entries
 from skxmc._input.types import LabelsOfTexts, Scores
 from skxmc._input.validation import Labels, check_labels, find_columns, names_labels
-from skxmc._topk import TopK
+from skxmc._topk import TopK, is_label
 from skxmc._utils.quoting import quoted
 from skxmc._utils.warnings import warn_user
 
@@ -76,9 +76,12 @@ def _columns_of_top_k(
             f"predict_topk with k={quoted(k)} or more."
         )
     labels = labels[:, :k]
-    columns = find_columns(labels, classes, "y_score.labels")
-    if not may_be_new and (columns < 0).any():
-        row, rank = np.argwhere(columns < 0)[0]
+    is_given = is_label(labels)
+    columns = np.full(labels.shape, -1, dtype=np.int64)
+    columns[is_given] = find_columns(labels[is_given], classes, "y_score.labels")
+    is_unknown = (columns < 0) & is_given
+    if not may_be_new and is_unknown.any():
+        row, rank = np.argwhere(is_unknown)[0]
         raise ValueError(
             f"y_score.labels holds {quoted(labels[row, rank])} in row {row}, which is not among "
             "the classes. Pass classes=estimator.classes_ of the estimator that predicted it."
@@ -95,11 +98,7 @@ def _columns_of_top_k(
 
 def look_up(columns: NDArray[np.int64], matrix: sparse.csr_array) -> NDArray[np.bool_]:
     """Check if row i of canonical `matrix` has an entry in columns[i, j]. -1 is never an entry."""
-    n, n_labels = matrix.shape
-    # Each entry has one number, in ascending order. The sentinel stands for "beyond the last".
-    entries = np.append(row_of_entry(matrix) * n_labels + matrix.indices, n * n_labels)
-    wanted = np.arange(n)[:, np.newaxis] * n_labels + columns
-    return (entries[np.searchsorted(entries, wanted)] == wanted) & (columns >= 0)
+    return has_entries(matrix, np.arange(len(columns))[:, np.newaxis], columns)
 
 
 def count_true(true: Labels) -> NDArray[np.int64]:

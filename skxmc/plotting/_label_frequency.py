@@ -247,10 +247,11 @@ class LabelFrequencyDisplay:
         unknown = np.zeros(true.n_unknown.sum(), dtype=np.int64)
         mentioned = np.append(frequency[true.matrix.indices], unknown)
         edges = _edges(bins, np.append(frequency, unknown))
-        predicted = frequency[columns]
+        is_predicted = columns >= 0  # not so if predict_topk was given a threshold
+        predicted = frequency[columns[is_predicted]]
         n_predictions = _histogram(predicted, edges)
         n_mentions = _histogram(mentioned, edges)
-        n_hits = _histogram(predicted[look_up(columns, true.matrix)], edges)
+        n_hits = _histogram(predicted[look_up(columns, true.matrix)[is_predicted]], edges)
         display = cls(
             bins=edges,
             precision=_share(n_hits, n_predictions),

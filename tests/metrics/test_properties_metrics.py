@@ -200,9 +200,9 @@ def test_metrics_k_out_of_range_raise_error(k):
         ),
         st.sampled_from([np.inf, -np.inf, np.nan]).map(lambda x: np.array([[x, 0], [0, 0]])),
         st.sampled_from([np.inf, np.nan]).map(lambda x: sparse.csr_array([[x, 0], [0, 1]])),
-        st.sampled_from([[0, 1], [[0], [0, 1]], [["a"], ["b"]], [[0.5], [1.0]], [[None], [1]]]).map(
-            lambda labels: TopK(labels, None)
-        ),
+        st.sampled_from(
+            [[0, 1], [[0], [0, 1]], [["a"], ["b"]], [[0.5], [1.0]], [[None], [0.5]]]
+        ).map(lambda labels: TopK(labels, None)),
         st.just(TopK([[1, 1], [0, 1]], None)),
         broken_sparse(),
     )

@@ -50,6 +50,11 @@ def test_frequency_display_example_matches_values_by_hand():
     assert display.ax_.get_ylabel() == "P@2 and R@2"
 
 
+def test_frequency_display_place_without_label_is_no_prediction():
+    display = draw(Y_TRUE, TopK.from_scores(Y_SCORE, 2, threshold=9), y_train=Y_TRAIN, k=2)
+    assert display.n_predictions.tolist() == [0, 0, 0, 3]
+
+
 def test_frequency_display_mean_over_bins_matches_precision_at_k():
     top = fitted().predict_topk(X, 5)
     display = draw(Y, top, y_train=Y)
