@@ -46,8 +46,9 @@ from skxmc._storage.pickling import current_params, model_from_state, model_stat
 from skxmc._storage.plain import DESCRIPTION
 from skxmc._storage.pretrained import DTYPES, params_from_plain, read_model, write_model
 from skxmc._training.build import check_label_features, prepare_model
+from skxmc._training.callbacks import CallbackSupportMixin, fit_tasks
 from skxmc._training.evaluation import fit_predictor
-from skxmc._training.phases import Training
+from skxmc._training.phases import Training, objectives_of
 from skxmc._training.resume import check_warm_start, draw_seed, open_checkpoint
 from skxmc._training.settings import (
     resolve_candidate_clusters,
@@ -58,6 +59,7 @@ from skxmc._utils.progress import slow_bar
 
 class LightXMLClassifier(
     TextRankerMixin,
+    CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     ClassifierMixin,
@@ -521,8 +523,20 @@ class LightXMLClassifier(
             model, training_set = prepare_model(
                 checkpoint.found, previous, data, label_features, settings, generator
             )
-            training = Training(model, training_set, data.held_out, settings, checkpoint, generator)
+            n_epochs = settings.max_epochs * len(objectives_of(settings, model.network))
+            tasks = fit_tasks(self, X, y, n_epochs)
+            training = Training(
+                model,
+                training_set,
+                data.held_out,
+                settings,
+                checkpoint,
+                generator,
+                tasks,
+                self._fitted,
+            )
             is_done = training.run()
+            tasks.end(lambda: self._fitted(model, training.history))
         if training_set.features is not None:  # an ensemble has other members for them
             fit_predictor(model, settings, settings.dtype).share(data.texts, training_set.features)
 
@@ -539,6 +553,16 @@ class LightXMLClassifier(
     def _model(self) -> Model:
         return Model(self.network_, self.tokenizer_, self.clusterer_, self.classes_)
 
+    def _fitted(self, model: Model, history: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return the fitted attributes."""
+        fitted = {f"{name}_": value for name, value in model._asdict().items()}
+        return {
+            **fitted,
+            "n_labels_": len(model.classes),
+            "history_": history,
+            "n_iter_": len(history),
+        }
+
     def _adopt(
         self,
         model: Model,
@@ -546,9 +570,7 @@ class LightXMLClassifier(
         stopped_run: dict[str, Any] | None = None,
     ) -> LightXMLClassifier:
         """Set all fitted attributes in one step."""
-        fitted = {f"{name}_": value for name, value in model._asdict().items()}
-        fitted |= {"n_labels_": len(model.classes), "history_": history, "n_iter_": len(history)}
-        self._become({**fitted, "_stopped_run": stopped_run})
+        self._become({**self._fitted(model, history), "_stopped_run": stopped_run})
         return self
 
     # ------------------------------------------------------------------ predict

@@ -114,6 +114,7 @@ class PlainWriter:
             estimator._write_files(folder, self.dtype)
             return described
         state = dict(estimator.__getstate__())
+        state.pop("_skl_callbacks", None)  # they belong to fits, and need pickle
         params = {name: state.pop(name) for name in estimator.get_params(deep=False)}
         for part, values in (("params", params), ("fitted", state)):
             described[part] = {

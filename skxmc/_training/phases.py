@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from skxmc._inference.predictor import Predictor
 from skxmc._input.validation import Labels
 from skxmc._model.fitted import Model
 from skxmc._model.layout import LabelLayout, dynamic_clusters
+from skxmc._model.network import LightXMLNetwork
 from skxmc._storage.checkpoint import Checkpoint, NoCheckpoint
+from skxmc._training.callbacks import NoTasks
 from skxmc._training.evaluation import fit_predictor, make_validator
 from skxmc._training.plan import tell_time
 from skxmc._training.settings import Settings
@@ -50,6 +53,10 @@ class Training:
         Checkpoint of the run. If it holds a run already, training resumes there.
     generator : torch.Generator
         Generator of dropout on a CPU.
+    tasks : NoTasks
+        Callbacks that are told of epochs and steps.
+    fitted : callable
+        Function that returns the attributes of the estimator for a model and a history.
     """
 
     def __init__(
@@ -60,6 +67,8 @@ class Training:
         settings: Settings,
         checkpoint: Checkpoint | NoCheckpoint,
         generator: torch.Generator,
+        tasks: NoTasks,
+        fitted: Callable[[Model, list[dict[str, Any]]], dict[str, Any]],
     ) -> None:
         self.model = model
         self.network = model.network
@@ -69,6 +78,8 @@ class Training:
             self.network.label_table.convert(settings.label_dtype)
         self.validate = make_validator(model, held_out, settings)
         self.checkpoint = checkpoint
+        self.tasks = tasks
+        self.fitted = fitted
         self.new_trainer = functools.partial(
             Trainer,
             self.network,
@@ -77,14 +88,11 @@ class Training:
             np.random.default_rng(settings.seed),
             generator=generator,
             save=self.save,
+            tasks=tasks,
+            end_epoch=self._end_epoch,
         )
         self.separates = settings.negative_sampling == "static-separate"
-        if settings.negative_sampling in ("none", "dynamic") or self.network.direct:
-            self.objectives = ["both"]
-        elif self.separates:
-            self.objectives = ["recall", "rank"]
-        else:
-            self.objectives = ["recall", "rank", "recall"]
+        self.objectives = objectives_of(settings, self.network)
         self.stage = 0
         self.finished: list[dict[str, Any]] = []  # history of finished phases
         self.trainer: Trainer | None = None
@@ -139,6 +147,14 @@ class Training:
     def save(self) -> None:
         """Write the current state of the run to the checkpoint."""
         self.checkpoint.save(self.model, self.history, self.state_dict())
+
+    def _end_epoch(self) -> bool:
+        """Tell callbacks that an epoch is over, and return whether one ends the phase."""
+        trainer = self.trainer
+        assert trainer is not None
+        return self.tasks.end_epoch(
+            lambda: self.fitted(self.model._replace(network=trainer.kept_network()), self.history)
+        )
 
     def _prepare_stage(self) -> None:
         """Before the ranking head trains, choose its clusters, and copy the encoder if needed."""
@@ -197,6 +213,15 @@ class Training:
         self.data.chosen = None if state["chosen"] is None else state["chosen"].numpy()
         self.trainer = self._make_trainer()
         self.trainer.load_state_dict(state["trainer"])
+
+
+def objectives_of(settings: Settings, network: LightXMLNetwork) -> list[str]:
+    """Return the objective of each phase."""
+    if settings.negative_sampling in ("none", "dynamic") or network.direct:
+        return ["both"]
+    if settings.negative_sampling == "static-separate":
+        return ["recall", "rank"]
+    return ["recall", "rank", "recall"]
 
 
 def static_clusters(predictor: Predictor, data: TrainingSet) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from skxmc._model.layout import Positives
 from skxmc._model.network import LightXMLNetwork, Losses
 from skxmc._model.tokens import TokenBatch, TokenStore, training_batches
 from skxmc._training.adamw import RowAdamW
+from skxmc._training.callbacks import NoTasks
 from skxmc._training.dropout import fast_dropout
 from skxmc._training.optim import build_optimizers, clip_gradients, schedule_factor
 from skxmc._training.plan import StepPlan
@@ -110,6 +112,10 @@ class Trainer:
         Time by `time.perf_counter` at which training must end, see `StepPlan`.
     tell : callable, optional
         Function that is called with the seconds per step and the number of steps left.
+    tasks : NoTasks, optional
+        Callbacks that are told of epochs and steps.
+    end_epoch : callable, optional
+        Function that is called after each epoch, and returns whether training ends here.
     """
 
     def __init__(
@@ -124,6 +130,8 @@ class Trainer:
         save: Callable[[], object] = lambda: None,
         deadline: float | None = None,
         tell: Callable[[float, int], object] = lambda seconds, n_left: None,
+        tasks: NoTasks | None = None,
+        end_epoch: Callable[[], bool] = lambda: False,
     ) -> None:
         self.network = network
         self.objective = objective
@@ -149,6 +157,8 @@ class Trainer:
         )
         self.generator = generator
         self.save = save
+        self.tasks = NoTasks() if tasks is None else tasks
+        self.end_epoch = end_epoch
         self.average: AveragedModel | None = None
         self.n_batches = -(-len(data) // settings.batch_size)  # per epoch
         self.plan = StepPlan(self.n_batches * settings.max_epochs, deadline, tell)
@@ -174,16 +184,29 @@ class Trainer:
             if self.validate is not None:
                 self._note_validation()
             self.save()
+            if self.end_epoch():
+                break
         self.keep_best()
         return self.history
 
     def keep_best(self) -> None:
-        """Load the weights to keep into the network: the best ones, or the mean, or the last."""
+        """Load the weights to keep into the network."""
+        self._load_best(self.network)
+
+    def kept_network(self) -> LightXMLNetwork:
+        """Return a copy of the network with the weights to keep if training ended now."""
+        network = copy.deepcopy(self.network).requires_grad_(True)
+        self._load_best(network)
+        network.label_table.convert(torch.float32)
+        return network
+
+    def _load_best(self, network: LightXMLNetwork) -> None:
+        """Load the best weights, or the mean, or leave the last ones."""
         if self.best_state is not None:
-            self.network.load_state_dict(self.best_state)
+            network.load_state_dict(self.best_state)
         elif self.average is not None:
-            self.network.load_state_dict(self.average.module.state_dict())
-        self.network.eval()
+            network.load_state_dict(self.average.module.state_dict())
+        network.eval()
 
     def _run_epoch(self) -> None:
         """Run an epoch, or the rest of it after a resume, or as much of it as is planned."""
@@ -199,7 +222,9 @@ class Trainer:
             initial=self.n_done,
             total=len(batches),
         )
+        self.tasks.begin_epoch(len(batches) - self.n_done)
         for rows in bar:
+            self.tasks.begin_step()
             factor = schedule_factor(
                 settings.lr_schedule, self.step, plan.n_steps, settings.warmup_fraction
             )
@@ -210,7 +235,11 @@ class Trainer:
             if settings.swa_start is not None and self.epoch >= settings.swa_start:
                 self._average_weights()
             plan.note(self.step, self.sums.tolist)
-            is_last = self.n_done == len(batches) or self.step >= plan.n_steps
+            if self.tasks.end_step():  # rates and the number of epochs stay as planned
+                self.step += len(batches) - self.n_done
+                is_last = True
+            else:
+                is_last = self.n_done == len(batches) or self.step >= plan.n_steps
             shows_loss = self.n_done % STEPS_PER_PROGRESS_UPDATE == 0 or is_last
             if settings.verbose and shows_loss:
                 bar.set_postfix(loss=f"{float(self.sums.sum()) / self.n_done:.3f}", refresh=False)
