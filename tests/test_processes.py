@@ -264,27 +264,33 @@ print(json.dumps(found))
 """
 
 
-def loaded_in_process(params, *paths, **environment):
-    """Return labels and scores of pickles, by path, with one, two and three threads."""
+def loaded_in_process(folder, params, classifiers, **environment):
+    """Return labels and scores of pickled classifiers with one, two and three threads."""
+    paths = [joblib.dump(clf, folder / f"model {i}")[0] for i, clf in enumerate(classifiers)]
     found = in_process(LOAD, json.dumps(params), *paths, **environment)
     assert [len(of_path) for of_path in found.values()] == [3] * len(paths)
-    return found
+    return [found[path] for path in paths]
 
 
-def test_pickle_loaded_with_other_threads_predicts_the_same(tmp_path):
-    (path,) = joblib.dump(fitted(), tmp_path / "model")
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    """Pairs of classifiers, one in fp32 and two in bf16, and what their pickles predict in fp32."""
+    in_bf16 = [make_classifier(mode, precision="bf16").fit(X, Y) for mode in MODES]
+    classifiers = [fitted(), *in_bf16]
+    folder = tmp_path_factory.mktemp("pickles")
+    found = loaded_in_process(folder, {"precision": "fp32"}, classifiers)
+    return list(zip(classifiers, found, strict=True))
+
+
+def test_pickle_loaded_with_other_threads_predicts_the_same(loaded):
     expected = fitted().predict_topk(X, k=5)
-    for labels, scores in loaded_in_process({}, path)[path]:
+    for labels, scores in loaded[0][1]:
         np.testing.assert_allclose(scores, expected.scores, atol=1e-5)
         assert np.mean(np.array(labels) == expected.labels) > 0.99  # near-ties may differ
 
 
-def test_pickle_of_bf16_model_predicts_in_fp32(tmp_path):
-    classifiers = [make_classifier(mode, precision="bf16").fit(X, Y) for mode in MODES]
-    paths = [joblib.dump(clf, tmp_path / f"model {i}")[0] for i, clf in enumerate(classifiers)]
-    loaded = loaded_in_process({"precision": "fp32"}, *paths)
-    for clf, path in zip(classifiers, paths, strict=True):
-        (_, scores), *_ = loaded[path]
+def test_pickle_of_bf16_model_predicts_in_fp32(loaded):
+    for clf, ((_, scores), *_) in loaded[1:]:
         found = clf.predict_topk(X, k=5).scores
         # Between texts, scores differ much more.
         assert 0 < np.abs(np.array(scores) - found).mean() < 0.03
@@ -297,9 +303,9 @@ def test_pickle_of_bf16_model_predicts_in_fp32(tmp_path):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_pickle_of_gpu_model_predicts_on_cpu(tmp_path):
     clf = make_classifier(device="cuda", precision="bf16").fit(X, Y)
-    (path,) = joblib.dump(clf, tmp_path / "model")
     params = {"device": "cpu", "precision": "fp32"}
-    (_, scores), *_ = loaded_in_process(params, path, CUDA_VISIBLE_DEVICES="")[path]
+    (found,) = loaded_in_process(tmp_path, params, [clf], CUDA_VISIBLE_DEVICES="")
+    (_, scores), *_ = found
     np.testing.assert_allclose(scores, clf.predict_topk(X, k=5).scores, atol=0.15)
 
 
