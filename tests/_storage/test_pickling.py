@@ -156,22 +156,26 @@ def refuse(*args, **kwargs):
     raise AssertionError("network access")
 socket.socket.connect = socket.create_connection = refuse
 import joblib
-clf = joblib.load(sys.argv[1])
-scores = clf.decision_function(joblib.load(sys.argv[2]))
-joblib.dump((scores, clf.predict_topk(["ba be", ""], 3)), sys.argv[3])
+pickled, saved, texts, results = sys.argv[1:]
+clf = joblib.load(pickled)
+scores = clf.decision_function(joblib.load(texts))
+loaded = type(clf).from_pretrained(saved)
+joblib.dump((scores, [c.predict_topk(["ba be", ""], 3) for c in (clf, loaded)]), results)
 """
 
 
-def test_pickle_loads_in_other_process_without_network_and_encoder(tmp_path):
+def test_pickle_and_folder_load_in_other_process_without_network_and_encoder(tmp_path):
     folder = str(tmp_path / "encoder")
     shutil.copytree(encoder_path(), folder)
     clf = make_classifier(encoder=folder).fit(X, Y)
     joblib.dump(clf, tmp_path / "model")
+    clf.save_pretrained(tmp_path / "saved")
     joblib.dump(X, tmp_path / "texts")
     shutil.rmtree(folder)
+    os.rename(tmp_path / "saved", tmp_path / "moved")
     subprocess.run(
         [sys.executable, "-W", "error", "-c", SCRIPT]
-        + [str(tmp_path / name) for name in ("model", "texts", "results")],
+        + [str(tmp_path / name) for name in ("model", "moved", "texts", "results")],
         check=True,
         cwd=tmp_path,
         env={
@@ -181,9 +185,10 @@ def test_pickle_loads_in_other_process_without_network_and_encoder(tmp_path):
             "PYTHONPATH": os.pathsep.join(sys.path),
         },
     )
-    scores, best = joblib.load(tmp_path / "results")
+    scores, tops = joblib.load(tmp_path / "results")
     np.testing.assert_allclose(scores.toarray(), clf.decision_function(X).toarray(), atol=1e-6)
-    np.testing.assert_array_equal(best.labels, clf.predict_topk(["ba be", ""], 3).labels)
+    for top in tops:
+        np.testing.assert_array_equal(top.labels, clf.predict_topk(["ba be", ""], 3).labels)
     with pytest.raises(ValueError, match="could not be loaded"):
         make_classifier(encoder=folder).fit(X, Y)
 
