@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import os
 import pickle
 import warnings
@@ -14,7 +15,6 @@ from classifier_fixtures import (
     assert_same_predictions,
     dataset,
     encoder_path,
-    fitted,
     make_classifier,
 )
 
@@ -30,6 +30,17 @@ from skxmc import (
 from skxmc.metrics import precision_at_k
 
 X, Y = dataset()
+
+
+def in_few_steps(mode="two-stage", **params):
+    """Make a classifier that trains for two steps, one per epoch."""
+    return make_classifier(mode, batch_size=64, **params)
+
+
+@functools.cache
+def fitted(mode):
+    """Fit a classifier in the usual state."""
+    return in_few_steps(mode).fit(X, Y)
 
 
 @contextlib.contextmanager
@@ -125,7 +136,7 @@ STATES = {
 )
 def test_classifier_in_any_state_of_the_process_is_the_same(mode, state, tmp_path):
     with STATES[state]():
-        clf = make_classifier(mode).fit(X, Y)
+        clf = in_few_steps(mode).fit(X, Y)
         found = clf.predict_topk(X, k=3)
         clf.encode(X[:3])
         clf.explain_topk(X[0], k=2, texts=X[:9], y=Y[:9])
@@ -138,7 +149,7 @@ def test_classifier_in_any_state_of_the_process_is_the_same(mode, state, tmp_pat
         for precision in ("bf16", "int8"):
             copy.copy(clf).set_params(precision=precision).predict_topk(X[:3], k=2)
         run = {"checkpoint_dir": tmp_path / "run", "early_stopping": True, "swa_start": 0}
-        make_classifier(mode, **run).fit(X, Y).set_params(warm_start=True, checkpoint_dir=None)
+        in_few_steps(mode, **run).fit(X, Y)
     expected = fitted(mode).predict_topk(X, k=3)
     for top in (found, loaded, unpickled):
         np.testing.assert_array_equal(top.labels, expected.labels)
@@ -149,7 +160,7 @@ def test_classifier_in_any_state_of_the_process_is_the_same(mode, state, tmp_pat
 
 @pytest.mark.parametrize("state", STATES)
 def test_other_entry_points_in_any_state_of_the_process_work(state):
-    members = [("a", make_classifier(max_epochs=1)), ("b", make_classifier(max_epochs=1))]
+    members = [(name, in_few_steps(max_epochs=1)) for name in "ab"]
     with STATES[state]():
         ensemble = LightXMLEnsemble(members, fusion="mean").fit(X, Y)
         top = predict_topk(ensemble, X, k=3)
@@ -172,6 +183,6 @@ def test_threads_with_other_default_dtype_find_it_again():
     """The last of several threads restores the default dtype."""
     from concurrent.futures import ThreadPoolExecutor
 
-    clf = fitted()
+    clf = fitted("two-stage")
     with default_dtype(torch.float64), ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda i: clf.predict_topk(X[i : i + 4], k=2), range(16)))
