@@ -57,7 +57,9 @@ def test_clusterer_bad_parameters_are_refused():
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 16, 64, 300])
 def test_fit_clusters_have_balanced_sizes_within_the_maximum(size):
     X = topical(300)
-    for n_labels in [*range(1, 131), 191, 192, 193, 255, 256, 257, 300]:
+    doubled = size * 2 ** np.arange(9)  # the number of clusters doubles after these
+    edges = {*doubled - 1, *doubled, *doubled + 1, *range(2, 18)}
+    for n_labels in sorted(edges & {*range(1, 301)}):
         clusterer = BalancedLabelClusterer(size, max_iter=1, random_state=0).fit(X[:n_labels])
         labels, n_clusters = clusterer.labels_, clusterer.n_clusters_
         sizes = np.bincount(labels, minlength=n_clusters)
