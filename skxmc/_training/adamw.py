@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,6 +16,32 @@ EPS = 1e-8
 MIN_LONG_ROW = 4096
 # Entries to update at once on a CPU. They take 2 MB, so intermediate results stay in the cache.
 ENTRIES_BLOCK = 1 << 19
+
+
+@functools.cache
+def load_kernel(device: torch.device) -> Callable[..., None] | None:
+    """Return `update_rows` of `adamw_kernel`, or None if it does not run on this GPU.
+
+    PyTorch brings Triton on Linux alone. Triton needs a C compiler, and refuses old GPUs.
+    """
+    try:
+        from skxmc._training.adamw_kernel import update_rows
+
+        table = torch.zeros(1, 1, device=device)
+        state = {"first": table, "second": table, "last_step": table[0], "n_steps": 1}
+        group = {"lr": 0.0, "weight_decay": 0.0, "compact_dim": None}
+        with torch.cuda.device(device):
+            update_rows(table, state, group, torch.zeros_like(table[0], dtype=torch.int64), table)
+    except Exception:  # compilers raise errors of any type
+        return None
+    return update_rows
+
+
+def step_factors(group: dict[str, Any], n_steps: int) -> tuple[float, float, float]:
+    """Compute what all rows share in a step: decay, step size, and correction of the root."""
+    decay = 1 - group["lr"] * group["weight_decay"]
+    step_size = group["lr"] / (1 - BETAS[0] ** n_steps)
+    return decay, step_size, math.sqrt(1 - BETAS[1] ** n_steps)
 
 
 class RowAdamW(torch.optim.Optimizer):
@@ -42,6 +70,8 @@ class RowAdamW(torch.optim.Optimizer):
         super().__init__(
             params, {"weight_decay": 0.0, "rows_are_distinct": False, "compact_dim": None}
         )
+        # Whether the gradients overflow in fp16, so that the step is to be skipped: 0 or 1.
+        self.found_inf: torch.Tensor | None = None
         self.views: dict[torch.Tensor, list[tuple[torch.Tensor, ...]]] = {}
         for group in self.param_groups:
             for table in group["params"]:
@@ -69,39 +99,69 @@ class RowAdamW(torch.optim.Optimizer):
             for table in group["params"]:
                 if table.grad is None:
                     continue
+                is_cpu = table.device.type == "cpu"
+                if is_cpu and self.found_inf is not None and self.found_inf:
+                    continue
                 gradient = table.grad if group["rows_are_distinct"] else table.grad.coalesce()
                 rows, gradients = gradient._indices()[0], gradient._values()
                 self.state[table]["n_steps"] += 1
                 if not len(rows):
                     continue
-                is_cpu = table.device.type == "cpu"
-                if is_cpu and group["compact_dim"] is None and table.shape[1] >= MIN_LONG_ROW:
+                if not is_cpu:
+                    self._update_on_gpu(table, group, rows, gradients)
+                elif group["compact_dim"] is None and table.shape[1] >= MIN_LONG_ROW:
                     self._update_in_place(table, group, rows, gradients)
-                    continue
-                # In parts on a CPU, so that intermediate results stay in the cache.
-                part = max(1, ENTRIES_BLOCK // table.shape[1]) if is_cpu else len(rows)
-                for of_part in zip(rows.split(part), gradients.split(part), strict=True):
-                    self._update(table, group, *of_part)
+                else:
+                    # In parts, so that intermediate results stay in the cache.
+                    part = max(1, ENTRIES_BLOCK // table.shape[1])
+                    for of_part in zip(rows.split(part), gradients.split(part), strict=True):
+                        self._update(table, group, *of_part)
+
+    def _update_on_gpu(
+        self, table: torch.Tensor, group: dict[str, Any], rows: torch.Tensor, gradient: torch.Tensor
+    ) -> None:
+        """Update by one kernel if it runs on this GPU, else by those of PyTorch."""
+        if self.found_inf is not None:
+            # The dummy cluster of the label table takes the step instead, by a gradient of 0.
+            overflows = self.found_inf.bool()
+            rows = rows.masked_fill(overflows, len(table) - 1)
+            gradient.masked_fill_(overflows, 0.0)
+        update_rows = load_kernel(table.device)
+        if update_rows is None:
+            self._update(table, group, rows, gradient)
+            return
+        with torch.cuda.device(table.device):
+            update_rows(table, self.state[table], group, rows, gradient)
+        self.state[table]["last_step"].index_fill_(0, rows, self.state[table]["n_steps"])
 
     def _update(
         self, table: torch.Tensor, group: dict[str, Any], rows: torch.Tensor, gradient: torch.Tensor
     ) -> None:
-        """Gather rows, update them, and write them back."""
+        """Gather rows, update them, and write them back. Overwrites the gradient.
+
+        A GPU takes as long as it reads and writes memory, so each line counts.
+        """
         beta1, beta2 = BETAS
         state = self.state[table]
+        decay, step_size, root_correction = step_factors(group, state["n_steps"])
+        dim = group["compact_dim"] or 1
         fading = self._fading(state, rows)[:, None]
-        mean = state["first"][rows].float().lerp_(gradient, 1 - beta1)
-        square = gradient.square()
-        if group["compact_dim"] is not None:
-            square = square.unflatten(1, (-1, group["compact_dim"])).mean(2)
+        if group["compact_dim"] is None:
+            square = gradient.square()
+        else:
+            by_label = gradient.unflatten(1, (-1, dim))
+            square = torch.linalg.vector_norm(by_label, dim=2).square_().div_(dim)
         square = state["second"][rows].mul_(fading).lerp_(square, 1 - beta2)
-        state["first"].index_copy_(0, rows, mean.to(state["first"].dtype))
         state["second"].index_copy_(0, rows, square)
-        root_correction = math.sqrt(1 - beta2 ** state["n_steps"])
-        step_size = group["lr"] / (1 - beta1 ** state["n_steps"])
-        scale = step_size / (square.sqrt_().div_(root_correction).add_(EPS))
-        mean.unflatten(1, (scale.shape[1], -1)).mul_(scale[:, :, None])
-        weights = table[rows].mul_(1 - group["lr"] * group["weight_decay"]).sub_(mean)
+        first = state["first"][rows]
+        # The new first moment over beta1, in the place of the gradient.
+        mean = torch.add(first, gradient, alpha=(1 - beta1) / beta1, out=gradient)
+        state["first"].index_copy_(0, rows, torch.mul(mean, beta1, out=first))
+        scale = square.sqrt_().div_(root_correction).add_(EPS)
+        scale = scale.reciprocal_().mul_(step_size * beta1)
+        weights = table[rows].mul_(decay)
+        of_label = weights.unflatten(1, (-1, dim))
+        of_label.addcmul_(mean.unflatten(1, (-1, dim)), scale[:, :, None], value=-1)
         table.index_copy_(0, rows, weights)
 
     @staticmethod

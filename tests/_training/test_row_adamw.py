@@ -1,6 +1,8 @@
 """AdamW by rows against a plain NumPy reference, for every way to update."""
 
+import contextlib
 import math
+import os
 
 import numpy as np
 import pytest
@@ -119,10 +121,11 @@ class Reference:
             for row in taken:
                 rows[row].step(gradient[row], self.now)
 
-    def check(self, tables):
+    def check(self, tables, of_compact=None):
         # If arithmetic differs in the last bit, a first moment may be rounded the other way.
         loose = {"rtol": 1e-4, "atol": 0.02 * LR}
         tight = {"rtol": 1e-4, "atol": 2e-6}
+        loose = of_compact or loose
         tolerances = (loose if self.is_compact else tight), tight
         for rows, table, tolerance in zip(self.rows, tables, tolerances, strict=True):
             expected = torch.stack([row.weights() for row in rows])
@@ -331,6 +334,64 @@ def test_row_adamw_gradient_scaler_skips_overflowed_step(way, tables):
 
 
 # ---------------------------------------------------------------- a GPU
+
+
+@pytest.fixture
+def kernel():
+    """Return the kernel of a GPU, as Triton's interpreter runs it.
+
+    Triton reads the variable when it is imported, which torch may do before the tests.
+    """
+    pytest.importorskip("triton")
+    if os.environ.get("TRITON_INTERPRET") != "1":
+        pytest.skip("needs TRITON_INTERPRET=1")
+    from skxmc._training.adamw_kernel import update_rows
+
+    return update_rows
+
+
+@pytest.mark.parametrize("way", ["by index", "compact"])
+@pytest.mark.parametrize("n_columns_block", [1024, 8])
+def test_row_adamw_kernel_matches_reference(way, n_columns_block, kernel, tables, monkeypatch):
+    monkeypatch.setitem(kernel.__globals__, "COLUMNS_BLOCK", n_columns_block)
+    monkeypatch.setattr(adamw_module, "load_kernel", lambda device: kernel)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+    optimizer, reference = make_optimizer(tables, way), Reference(tables, way)
+    for step in range(10):
+        rows = [0, 2, 4] if step % 2 else [2, 1]
+        set_gradients(tables, rows, step)
+        update_as_on_gpu(optimizer)
+        reference.step(rows, step)
+    # The interpreter cuts bfloat16 off instead of rounding it.
+    compact = {"rtol": 1e-3, "atol": 0.05 * LR} if way == "compact" else None
+    reference.check(tables, compact)
+
+
+def update_as_on_gpu(optimizer):
+    """Take a step by the code of a GPU."""
+    for group in optimizer.param_groups:
+        for table in group["params"]:
+            optimizer.state[table]["n_steps"] += 1
+            of_rows = table.grad._indices()[0], table.grad._values()
+            with torch.no_grad():
+                optimizer._update_on_gpu(table, group, *of_rows)
+
+
+@pytest.mark.parametrize("way", ["by index", "compact"])
+def test_row_adamw_overflow_on_gpu_changes_only_the_dummy(way, tables):
+    optimizer = make_optimizer(tables, way)
+    set_gradients(tables, [0, 2, 4], 0)
+    update_as_on_gpu(optimizer)
+    before = [tensor[:-1].clone() for tensor in tensors_of(optimizer, tables)]
+    for value in (0.0, 1.0):
+        optimizer.found_inf = torch.tensor(value)
+        set_gradients(tables, [0, 2, 3], 1, math.inf if value else 1.0)
+        update_as_on_gpu(optimizer)
+        after = [tensor[:-1].clone() for tensor in tensors_of(optimizer, tables)]
+        is_equal = [torch.equal(a, b) for a, b in zip(after, before, strict=True)]
+        assert is_equal == [bool(value)] * len(before)
+        assert all(tensor.isfinite().all() for tensor in tensors_of(optimizer, tables))
+        before = after
 
 
 @pytest.mark.cuda
