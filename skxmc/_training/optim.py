@@ -101,13 +101,14 @@ def schedule_factor(schedule: str, step: int, n_steps: int, warmup_fraction: flo
     return 1.0
 
 
-def clip_gradients(optimizers: list[torch.optim.Optimizer], max_norm: float) -> torch.Tensor:
+def clip_gradients(optimizers: list[torch.optim.Optimizer], max_norm: float | None) -> torch.Tensor:
     """Scale gradients to a joint norm of at most `max_norm`, and return the norm before.
 
-    If a gradient holds NaN or inf, all gradients are useless afterwards.
+    If a gradient holds NaN or inf, all gradients are useless afterwards. None scales nothing.
     """
     found = [p.grad for o in optimizers for group in o.param_groups for p in group["params"]]
     gradients = [g._values() if g.is_sparse else g for g in found if g is not None]
-    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
-    torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    if max_norm is not None:
+        torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
     return norm

@@ -295,15 +295,16 @@ class Trainer:
             if isinstance(optimizer, RowAdamW):
                 optimizer.coalesce()
             self.scaler.unscale_(optimizer)
-        overflows = False
-        if with_gradients and self.settings.max_grad_norm is not None:
-            norm = clip_gradients(with_gradients, self.settings.max_grad_norm)
-            # The scaler would skip only the optimizer whose own gradients overflowed, but clipping
-            # has spoiled the gradients of the other one too.
-            overflows = self.scaler.is_enabled() and not bool(norm.isfinite())
+        max_norm, may_overflow = self.settings.max_grad_norm, self.scaler.is_enabled()
+        if with_gradients and (max_norm is not None or may_overflow):
+            norm = clip_gradients(with_gradients, max_norm)
+            # If any gradient overflows, all optimizers skip the step. They read this on the
+            # device. The scaler would wait for the device, and ask each optimizer on its own.
+            found_inf = norm.isfinite().logical_not().float() if may_overflow else None
+            for optimizer in with_gradients:
+                optimizer.found_inf = found_inf  # type: ignore[attr-defined]
         for optimizer in with_gradients:
-            if not overflows:
-                self.scaler.step(optimizer)
+            optimizer.step()
             optimizer.zero_grad()
         if self.table_optimizer is not None:
             self.table_optimizer.step()
