@@ -75,6 +75,7 @@ class _FullLabelLoss(torch.autograd.Function):
         precise = torch.promote_types(z.dtype, torch.float32)
         z_gradient = torch.zeros_like(z, dtype=precise)
         loss = z_gradient.new_zeros(())
+        mean_z = z / len(z)
         block = TRAINING_BLOCK if z.device.type == "cpu" else GPU_BLOCK
         for labels in _chunks(len(bias), len(z), block):
             embeddings, biases = weight[labels].to(z.dtype), bias[labels]
@@ -83,13 +84,15 @@ class _FullLabelLoss(torch.autograd.Function):
             is_inside = (place >= 0) & (place < len(biases))
             entry = positives.rows, place.clamp(0, len(biases) - 1)
             loss += F.softplus(logits).sum() - (logits[entry] * is_inside).sum()
+            # The mean over texts comes after the products, because logits are most of the memory.
             gradient = logits.sigmoid_().index_put_(entry, -is_inside.to(precise), accumulate=True)
-            gradient /= len(z)
-            z_gradient += gradient.to(z.dtype) @ embeddings
+            of_bias = gradient.sum(0)
+            gradient = gradient.to(z.dtype)
+            z_gradient += gradient @ embeddings
             if update is not None:
-                of_weight = (gradient.T.to(z.dtype) @ z).to(precise)
-                update(labels, of_weight, gradient.sum(0))
-        ctx.save_for_backward(z_gradient.to(z.dtype))
+                of_weight = (gradient.T @ mean_z).to(precise)
+                update(labels, of_weight, of_bias / len(z))
+        ctx.save_for_backward((z_gradient / len(z)).to(z.dtype))
         return loss / len(z)
 
     @staticmethod
