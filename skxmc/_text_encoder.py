@@ -63,7 +63,8 @@ class TextEncoder(
     batch_size : int, default=64
         Number of texts that the encoder reads at once. The result does not depend on it.
     precision : {"auto", "fp32", "bf16", "fp16", "int8"}, default="auto"
-        Precision of matrix products. "auto" is bf16 if the device computes it fast, else fp32.
+        Precision of matrix products. "auto" is bf16 if the device computes it fast, fp16 on older
+        GPUs with tensor cores (V100, T4, RTX 20), else fp32.
         "int8" is for CPUs. It can be set after `fit`.
     device : str, default="auto"
         Device such as "cuda", "cuda:1", "mps" or "cpu". "auto" is a GPU if there is one.

@@ -25,6 +25,9 @@ class _Sized(Protocol):
 
 Estimator = TypeVar("Estimator", bound=_Sized)
 
+# Compute capability of the first GPUs with fast products in float16: V100, T4, RTX 20.
+TENSOR_CORES = (7, 0)
+
 DTYPES = {
     "fp32": torch.float32,
     "bf16": torch.bfloat16,
@@ -87,13 +90,16 @@ def prediction_device(device: str) -> torch.device:
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     """Resolve the parameter `precision` to the dtype of matrix products on `device`.
 
-    "auto" is bfloat16 if the device computes it fast, else float32.
+    "auto" is bfloat16 if the device computes it fast. On an older GPU with tensor cores it is
+    float16, else float32.
     """
     if precision != "auto":
         return DTYPES[precision]
     if device.type == "cuda":
         with torch.cuda.device(device):
             fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        if not fast and torch.cuda.get_device_capability(device) >= TENSOR_CORES:
+            return torch.float16
     elif device.type == "cpu":
         fast = _cpu_has_bf16()
     else:

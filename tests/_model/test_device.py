@@ -74,11 +74,22 @@ def test_resolve_precision_given_name_ignores_device():
         assert resolve_precision("fp16", device) == torch.float16
 
 
-@pytest.mark.parametrize("fast", [True, False])
-def test_resolve_precision_auto_is_bfloat16_only_if_fast(monkeypatch, fast):
-    expected = torch.bfloat16 if fast else torch.float32
+@pytest.mark.parametrize(
+    ("fast", "capability", "expected"),
+    [
+        (True, (8, 0), torch.bfloat16),
+        (False, (7, 5), torch.float16),
+        (False, (7, 0), torch.float16),
+        (False, (6, 1), torch.float32),  # no tensor cores
+    ],
+)
+def test_resolve_precision_auto_is_what_device_computes_fast(
+    monkeypatch, fast, capability, expected
+):
     monkeypatch.setattr(device_module, "_cpu_has_bf16", lambda: fast)
-    assert resolve_precision("auto", CPU) == expected
+    assert resolve_precision("auto", CPU) == (torch.bfloat16 if fast else torch.float32)
+    capabilities = {torch.device("cuda", 1): capability}
+    monkeypatch.setattr(torch.cuda, "get_device_capability", capabilities.get)
     asked, current = {}, []
     monkeypatch.setattr(
         torch.cuda, "is_bf16_supported", lambda **options: asked.update(options) or fast
@@ -150,7 +161,7 @@ def test_local_seed_failing_device_restores_generators(monkeypatch):
 def test_local_seed_on_cuda_fixes_draws_and_restores_generators():
     device = resolve_device("auto")
     assert device.type == "cuda"
-    assert resolve_precision("auto", device) in (torch.bfloat16, torch.float32)
+    assert resolve_precision("auto", device) in (torch.bfloat16, torch.float16, torch.float32)
     before = torch.get_rng_state(), torch.cuda.get_rng_state(device)
     draws = []
     for _ in range(2):
