@@ -170,9 +170,10 @@ class LightXMLClassifier(
         Number of epochs without gain before training stops.
     precision : {"auto", "fp32", "bf16", "fp16", "int8"}, default="auto"
         Precision of matrix products; weights stay in fp32. "auto" is bf16 if the device computes
-        it fast, else fp32. You can set another precision for prediction after `fit`. "int8"
-        quantizes the linear layers in prediction, on a CPU only, and trains like "auto". Scores
-        then depend a little on the other texts of the batch.
+        it fast, fp16 on older GPUs with tensor cores (V100, T4, RTX 20), else fp32. You can set
+        another precision for prediction after `fit`. "int8" quantizes the linear layers in
+        prediction, on a CPU only, and trains like "auto". Scores then depend a little on the other
+        texts of the batch.
     label_precision : {"fp32", "bf16"}, default="fp32"
         Precision in which the direct mode keeps the label embeddings while it trains. "bf16" halves
         their memory, and rounds at random so that small updates count on average. It does not go
@@ -516,6 +517,12 @@ class LightXMLClassifier(
         checkpoint.identify(values, given, previous, self._stopped_run)
         if checkpoint.found is not None and checkpoint.found.state is None:
             return self._adopt(checkpoint.found.model, checkpoint.found.history)
+
+        # The model of the previous fit leaves the GPU to the new one. A prediction moves it back.
+        if hasattr(self, "network_"):
+            network = on_host(self._model.network)
+            self._become({"network_": network})
+            previous = previous and previous._replace(network=network)
 
         # Build the model or resume it, and train it in phases.
         with training_mode(seed, settings.device):

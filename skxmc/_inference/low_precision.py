@@ -64,6 +64,28 @@ def serving_copy(
         return copied
 
 
+def forget_copy(network: TextNetwork) -> None:
+    """Free the memory of the copy of `network`, whose weights are about to change."""
+    with _copying:
+        _copies.pop(network, None)
+
+
+def on_host(network: Network) -> Network:
+    """Copy a network to the CPU, or return it if it is there.
+
+    Predictions in other threads go on with the original, which then leaves its device.
+    """
+    host = torch.device("cpu")
+    if network.encoder.device == host:
+        return network
+    memo: dict[int, torch.Tensor] = {
+        id(weight): nn.Parameter(weight.detach().to(host), weight.requires_grad)
+        for weight in network.parameters()
+    }
+    memo |= {id(values): values.to(host) for values in network.buffers()}
+    return copy.deepcopy(network, memo).place_on(host)
+
+
 def _converted(network: Network, dtype: torch.dtype, tensors: list[torch.Tensor]) -> Network:
     float_dtype = torch.float32 if dtype == torch.int8 else dtype
     with torch.no_grad():

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from skxmc._clusterer import check_features
+from skxmc._inference.low_precision import forget_copy
 from skxmc._input.folds import hint_on_folds, of_labels
 from skxmc._input.per_label import rows_by_label
 from skxmc._input.split import SplitTexts
@@ -100,6 +101,7 @@ def prepare_model(
             training_set.features = predictor.array(tokens, width, lambda e: e, bar.update)
     if is_new and settings.head_init == "centroids":
         _start_at_centroids(model, training_set, data.n_label_texts, data.y, settings)
+    forget_copy(network)
     return model, training_set
 
 

@@ -6,13 +6,15 @@ import gc
 import numpy as np
 import pytest
 import torch
-from classifier_fixtures import MODES, assert_same_predictions, dataset, fitted
+from classifier_fixtures import MODES, assert_same_predictions, dataset, fitted, make_classifier
+from stopped_training import Stopped, stop_after
 
 from skxmc import LightXMLClassifier
 from skxmc._inference import low_precision
 from skxmc._inference.low_precision import serving_copy
 from skxmc._model.device import autocast
 from skxmc._model.tokens import tokenize
+from skxmc._training.trainer import Trainer
 
 X, Y = dataset()
 CPU = torch.device("cpu")
@@ -169,6 +171,33 @@ def test_int8_torch_without_quantization_raises_value_error(clf, monkeypatch):
     clf.set_params(precision="int8")
     with pytest.raises(ValueError, match=r"needs torch\.ao\.quantization, which this version"):
         clf.predict_topk(X[:2])
+
+
+def test_fit_trains_without_the_copy_that_encoded_texts_for_the_start(monkeypatch):
+    has_copy = []
+
+    def noting(self, *args):
+        has_copy.append(self.network in low_precision._copies)
+        return step(self, *args)
+
+    step = Trainer.train_step
+    monkeypatch.setattr(Trainer, "train_step", noting)
+    make_classifier(max_epochs=1).fit(X, Y)
+    assert has_copy
+    assert not any(has_copy)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_fit_again_moves_previous_network_to_the_host(monkeypatch):
+    clf = make_classifier(device="cuda").fit(X, Y)
+    expected = clf.predict_topk(X, 3)
+    stop_after(1, monkeypatch)
+    with pytest.raises(Stopped):
+        clf.fit(X, Y)
+    assert {tensor.device.type for tensor in clf.network_.state_dict().values()} == {"cpu"}
+    np.testing.assert_allclose(clf.predict_topk(X, 3).scores, expected.scores, atol=1e-4)
+    assert {tensor.device.type for tensor in clf.network_.state_dict().values()} == {"cuda"}
 
 
 @pytest.mark.cuda
