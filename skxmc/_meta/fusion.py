@@ -16,8 +16,6 @@ from skxmc._utils.warnings import warn_user
 MIN_PROBABILITY = 1e-4
 # The trees need at least so many true candidates, and so many false ones.
 MIN_EXAMPLES = 20
-# The tie break by the mean score lowers a probability by at most this share.
-MAX_TIE_BREAK = 1e-3
 # What prediction reads of the nodes of a tree.
 NODE_FIELDS = (
     "value",
@@ -33,9 +31,10 @@ NODE_FIELDS = (
 class LearnedFusion:
     """Model of the probability that a label is true, given members' scores and its text count.
 
-    The model consists of gradient-boosted trees. They learn how far to trust each member, for
-    frequent and for rare labels, and bring scores of different kinds to one scale. They are
-    monotone: a higher score never lowers the result.
+    It consists of gradient-boosted trees. They learn how far to trust each member, for
+    frequent and for rare labels, and bring scores of different kinds to one scale. The result is
+    the mean of their probability and of the mean score, which makes up for too few held-out texts.
+    It is monotone: a higher score never lowers it.
 
     Parameters
     ----------
@@ -90,9 +89,8 @@ class LearnedFusion:
         rows = row_of_entry(fused)
         with usable_threads():
             probability = self.model.predict_proba(self._features(scores, fused, rows))[:, 1]
-        # Trees give few distinct values. The mean score breaks ties.
-        probability *= 1 - MAX_TIE_BREAK * (1 - _values_at(mean, rows, fused.indices))
-        fused.data = probability.astype(np.float32)
+        probability += _values_at(mean, rows, fused.indices)
+        fused.data = (probability / 2).astype(np.float32)
         return fused
 
     def _features(

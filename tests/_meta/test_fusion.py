@@ -50,7 +50,7 @@ def test_fusion_good_and_bad_member_trusts_the_good_one():
     fusion = LearnedFusion(COUNTS, 0).fit([good[:200], bad[:200]], sparse.csr_array(TRUE[:200]))
     fused = fusion([good, bad])
     assert p_at_3(fused) > p_at_3(good + bad) + 0.05
-    assert p_at_3(fused) > p_at_3(good) - 0.02
+    assert p_at_3(fused) > p_at_3(good) - 0.03
 
 
 def test_fusion_with_label_counts_trusts_member_that_knows_rare():
@@ -64,12 +64,14 @@ def test_fusion_with_label_counts_trusts_member_that_knows_rare():
     assert p_at_3(fused) > p_at_3(blind) + 0.02
 
 
-def test_fusion_scores_are_calibrated_probabilities():
+def test_fusion_is_the_mean_of_calibrated_probabilities_and_the_mean_score():
     scores = [noisy(np.full(L, 1.0)), noisy(np.full(L, 0.5))]
-    fused = LearnedFusion(COUNTS, 0).fit(scores, sparse.csr_array(TRUE))(scores).toarray()
+    fused = LearnedFusion(COUNTS, 0).fit(scores, sparse.csr_array(TRUE))(scores)
+    learned = (2 * fused - (scores[0] + scores[1]) / 2).toarray()
     for low, high in ((0, 0.1), (0.1, 0.3), (0.3, 0.6), (0.6, 1)):
-        part = (fused >= low) & (fused < high)
-        assert TRUE[part].mean() == pytest.approx(fused[part].mean(), abs=0.05)
+        part = (learned >= low) & (learned < high)
+        assert part.any()
+        assert TRUE[part].mean() == pytest.approx(learned[part].mean(), abs=0.05)
 
 
 def test_fusion_higher_score_never_lowers_the_result():
@@ -82,7 +84,7 @@ def test_fusion_higher_score_never_lowers_the_result():
             one[:, column], other[:, column] = grid, fixed
             for pair in ([one, other], [other, one]):
                 found = fusion([sparse.csr_matrix(m) for m in pair]).toarray()[:, column]
-                assert (np.diff(found) > 0).all()  # the mean score breaks ties
+                assert (np.diff(found) > 0).all()  # although trees are steps
 
 
 def test_fusion_candidates_are_those_of_any_member():
@@ -111,7 +113,7 @@ def test_fusion_too_few_examples_warns_and_returns_mean(n_true):
 def test_fusion_20_true_and_20_false_examples_are_enough():
     scores = [sparse.csr_matrix(np.full((20, 2), s, dtype=np.float32)) for s in (0.2, 0.6)]
     fusion = LearnedFusion(np.ones(2), 0).fit(scores, sparse.csr_array(np.eye(2)[[0] * 20]))
-    np.testing.assert_allclose(fusion(scores).toarray(), 0.5, rtol=1e-3)
+    np.testing.assert_allclose(fusion(scores).toarray(), (0.5 + 0.4) / 2, rtol=1e-3)
 
 
 def test_fusion_trees_have_the_seed_and_no_early_stopping():
