@@ -77,11 +77,11 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         be set after `fit` and have no effect on a learned fusion.
     fusion : {"mean", "learned", "auto"}, default="mean"
         "mean" is the weighted mean of the members' scores, in which an absent score counts as 0.
-        "learned" is the probability that a label is true, given all scores and the label's number
-        of texts. Gradient-boosted trees learn it from the members' scores of held-out texts. It
-        helps most on rare labels, and if members differ in kind. "auto" is "learned" from 1,000
-        texts on, and with held-out texts that are passed to `fit`. If only one member is not
-        dropped, all return its own scores.
+        "learned" averages the plain mean with the probability that a label is true, given all
+        scores and the label's number of texts. Gradient-boosted trees learn it from the members'
+        scores of held-out texts. It helps most on rare labels, and if members differ in kind.
+        "auto" is "learned" from 1,000 texts on, and with held-out texts that are passed to `fit`.
+        If only one member is not dropped, all return its own scores.
     validation_fraction : float or "auto", default="auto"
         Share of texts that ``fusion="learned"`` holds out from the members' training. "auto" is
         0.05, with at least 200 texts but no more than a fifth of all, and at most 2,000.
