@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from skxmc._version import __version__
 
 if TYPE_CHECKING:
+    from skxmc._calibrated_classifier import CalibratedClassifier
     from skxmc._classifier import LightXMLClassifier
     from skxmc._clusterer import BalancedLabelClusterer, label_features
     from skxmc._ensemble import LightXMLEnsemble
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BalancedLabelClusterer",
+    "CalibratedClassifier",
     "ExplainedLabel",
     "LightXMLClassifier",
     "LightXMLEnsemble",
@@ -53,6 +55,7 @@ __all__ = [
 # Each name is imported on first use, so that `skxmc --help` does not wait seconds for torch.
 _MODULES = {
     "BalancedLabelClusterer": "_clusterer",
+    "CalibratedClassifier": "_calibrated_classifier",
     "ExplainedLabel": "_inference.explanation",
     "LightXMLClassifier": "_classifier",
     "LightXMLEnsemble": "_ensemble",

@@ -8,11 +8,11 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils import Tags, gen_batches
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from skxmc._input.allowed import AllowedLabels, check_allowed
-from skxmc._input.ranking import SCORE_BLOCK, check_k, top_k_of_csr
+from skxmc._input.ranking import SCORE_BLOCK, blocks, check_k, top_k_of_csr
 from skxmc._input.texts import check_texts
 from skxmc._input.types import LabelChoice, LabelsOfTexts, Texts
 from skxmc._storage.estimators import load_estimator, save_pretrained
@@ -202,13 +202,17 @@ class TextRankerMixin(PretrainedMixin):
         """Return scores, from `min_score` on, of the best `top_k` labels or all recalled ones."""
         raise AttributeError(f"{type(self).__name__} must define _scores.")
 
+    def _predicted(self, texts: list[str]) -> sp.csr_matrix:
+        """Return the scores of the labels that `predict` returns."""
+        return self._scores(texts, min_score=self.threshold)
+
     def _top_k_allowed(
         self, texts: list[str], k: int, allowed: AllowedLabels
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return columns and scores of the k best allowed labels, and -1 and 0 if none is left."""
         columns = np.empty((len(texts), k), dtype=np.int64)
         scores = np.empty((len(texts), k), dtype=np.float32)
-        for block in gen_batches(len(texts), TEXT_BLOCK):
+        for block in blocks(len(texts), TEXT_BLOCK):
             found = self._best_of_block(texts[block], k, allowed.of(block))
             columns[block], scores[block] = found
         return columns, scores
@@ -222,7 +226,7 @@ class TextRankerMixin(PretrainedMixin):
         # The labels that are recalled anyway are enough for most texts.
         columns, scores = top_k_of_csr(allowed.kept(self._scores(texts)), k)
         lacking = np.flatnonzero(allowed.lacks(columns))
-        for part in gen_batches(len(lacking), max(1, SCORE_BLOCK // n_enough)):
+        for part in blocks(len(lacking), SCORE_BLOCK // n_enough):
             rows = lacking[part]
             ranked = self._top_k([texts[row] for row in rows], n_enough)
             columns[rows], scores[rows] = allowed.of(rows).first(*ranked, k)
@@ -430,7 +434,7 @@ class TextRankerMixin(PretrainedMixin):
                [1, 1, 1]])
         """
         ready = self._ready_to_score()
-        predicted = ready._scores(check_texts(X, allow_empty=True), min_score=ready.threshold)
+        predicted = ready._predicted(check_texts(X, allow_empty=True))
         predicted.data = np.ones(predicted.nnz)
         return cast(sp.csr_matrix, predicted.astype(np.int64))
 

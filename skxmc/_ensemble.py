@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.ensemble import VotingClassifier
-from sklearn.utils import Bunch, Tags, check_random_state, get_tags
+from sklearn.utils import Bunch, Tags, get_tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
@@ -26,6 +26,7 @@ from skxmc._input.types import LabelsOfTexts, RandomState, Texts, ValidationData
 from skxmc._input.validation import check_labels, names_labels
 from skxmc._meta.fit_params import check_fit_params
 from skxmc._meta.fusion import LearnedFusion
+from skxmc._meta.held_out import draw_seed, name_labels, resolve_fraction
 from skxmc._meta.members import (
     check_members,
     common_classes,
@@ -39,19 +40,8 @@ from skxmc._meta.rescoring import RescorerMixin
 from skxmc._utils.parallel import clip_jobs
 from skxmc._utils.quoting import MAX_ERROR, quoted, shortened
 
-# validation_fraction="auto" holds out the share AUTO_HELD_OUT_SHARE. More than MAX_HELD_OUT texts
-# do not improve the fusion. With fewer than MIN_HELD_OUT the mean is better, so small data sets
-# hold out a larger share, up to MAX_HELD_OUT_SHARE.
-AUTO_HELD_OUT_SHARE, MAX_HELD_OUT_SHARE = 0.05, 0.2
-MIN_HELD_OUT, MAX_HELD_OUT = 200, 2000
 # fusion="auto" learns the fusion from so many texts on.
 MIN_LEARNED = 1000
-
-
-def auto_validation_fraction(n_texts: int) -> float:
-    """Return the share of texts that validation_fraction="auto" holds out."""
-    least = min(MIN_HELD_OUT / n_texts, MAX_HELD_OUT_SHARE)
-    return min(max(AUTO_HELD_OUT_SHARE, least), MAX_HELD_OUT / n_texts)
 
 
 class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
@@ -238,15 +228,12 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
                 check_is_fitted(member)
             by_name = label_names is not None or names_labels(y)
             labels = labels_of_members(labels, common_classes(members), by_name=by_name)
-        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        fraction = self.validation_fraction
-        fraction = auto_validation_fraction(len(texts)) if fraction == "auto" else float(fraction)
+        seed = draw_seed(self.random_state)
+        fraction = resolve_fraction(self.validation_fraction, len(texts))
         given = check_held_out(validation_data, X_val, y_val, labels.classes)
         train, held_out = hold_out(texts, labels, given, fraction, seed)
         assert held_out is not None
-        # Members get the names of all labels, because a label may be on held-out texts alone.
-        if not np.array_equal(labels.classes, np.arange(len(labels.classes))):
-            fit_params["label_names"] = labels.classes
+        name_labels(fit_params, labels.classes)
         members = fit_on(members, *train, fit_params)
         fitted = self._fitted_by(members)
         labels_of_members(labels, fitted["classes_"], by_name=False)  # raises if they differ

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, _fit_context, clone
-from sklearn.utils import Tags, get_tags
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, Interval
 
 from skxmc._input.allowed import AllowedLabels
@@ -17,11 +15,12 @@ from skxmc._input.texts import check_texts
 from skxmc._input.types import LabelsOfTexts, PerLabel, Texts
 from skxmc._input.validation import check_labels
 from skxmc._meta.fit_params import check_fit_params, fit_with
-from skxmc._meta.rescoring import RescorerMixin, candidate_scores, check_scores_labels, classes_of
+from skxmc._meta.rescoring import classes_of
+from skxmc._meta.wrapping import WrapperMixin
 from skxmc.metrics import label_propensities
 
 
-class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class PropensityRanker(WrapperMixin, ClassifierMixin, BaseEstimator):
     """Meta-estimator that ranks by score / propensity ** exponent, to move rare labels up.
 
     The propensity of a label is the probability that annotators record it when it is true. The
@@ -168,10 +167,6 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
         )
         return self
 
-    def _others(self) -> list[Any]:
-        check_scores_labels("estimator", self.estimator)
-        return [self.estimator]
-
     def _ready_to_score(self) -> PropensityRanker:
         ready = self._ready()
         ready.exponent = 0
@@ -180,16 +175,9 @@ class PropensityRanker(RescorerMixin, MetaEstimatorMixin, ClassifierMixin, BaseE
     def _rescore(
         self, texts: list[str], n_candidates: int, k: int, allowed: AllowedLabels | None
     ) -> sp.csr_matrix:
-        what = f"estimator, {type(self.estimator_).__name__},"
-        scores = candidate_scores(what, self.estimator_, texts, n_candidates, k=k, allowed=allowed)
+        scores = self._candidates(texts, n_candidates, k, allowed)
         # Times the propensity of the rarest label, so that scores stay at most 1.
         of_labels = self.propensities_[scores.indices]
         weighted = scores.data * (self.propensities_.min() / of_labels) ** self.exponent
         scores.data = np.maximum(weighted, np.finfo(np.float32).tiny).astype(np.float32)
         return scores
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        with suppress(TypeError, AttributeError):  # fit refuses such an estimator
-            tags.non_deterministic = get_tags(self.estimator).non_deterministic
-        return tags

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
-from sklearn.utils import gen_batches
 
 from skxmc._input.allowed import check_allowed
 from skxmc._input.per_label import column_labels
 from skxmc._input.ranking import (
     SCORE_BLOCK,
+    blocks,
     check_k,
     check_scores,
     is_list_of_outputs,
@@ -113,7 +113,7 @@ class TopK(NamedTuple):
         n_enough = k if allowed is None else allowed.n_enough(k)
         columns = np.empty((n_texts, k), dtype=np.int64)
         scores = np.empty((n_texts, k), dtype=matrix.dtype)
-        for rows in gen_batches(n_texts, max(1, SCORE_BLOCK // n_enough)):
+        for rows in blocks(n_texts, SCORE_BLOCK // n_enough):
             ranked = rank_checked(matrix[rows], n_enough)
             found: Any = matrix[np.arange(n_texts)[rows, np.newaxis], ranked]
             found = found.toarray() if sparse.issparse(found) else found

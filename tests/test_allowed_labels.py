@@ -106,6 +106,11 @@ def test_predict_topk_threshold_leaves_low_scores_out(kind):
     assert set(top.labels[~is_kept].tolist()) == {None}
 
 
+@pytest.mark.parametrize("kind", ["words", "ensemble"])
+def test_predict_topk_with_choice_and_no_texts_is_empty(kind):
+    assert estimator(kind).predict_topk([], 2, exclude=[0], threshold=0.5).labels.shape == (0, 2)
+
+
 @pytest.mark.parametrize("wrong", ["high", np.nan, True, [0.5]])
 def test_predict_topk_threshold_of_wrong_type_is_an_error(wrong):
     with pytest.raises(TypeError, match=r"^threshold is .*\. Pass a number, or None"):
@@ -133,7 +138,7 @@ def test_ensemble_excluded_labels_take_no_places_of_candidates():
 def test_ensemble_member_with_predict_proba_only_is_restricted():
     both = LightXMLEnsemble([("proba", Proba(LEFT.scores))]).fit(TEXTS, LABELS)
     top = both.predict_topk(TEXTS, 2, exclude=[[0], [2]])
-    assert top.labels.tolist() == [[1, 3], [3, None]]
+    assert top.labels.tolist() == [[1, 3], [3, 0]]
     np.testing.assert_allclose(top.scores, [[0.4, 0.2], [0.5, 0]])
 
 

@@ -27,7 +27,7 @@ from skxmc import (
     TextEncoder,
     paper_params,
 )
-from skxmc._ensemble import auto_validation_fraction
+from skxmc._meta.held_out import auto_validation_fraction
 
 # Parameters that the paper chooses per data set.
 OF_DATA_SET = ("max_epochs", "max_length", "swa_start", "swa_every", "clusterer")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from numbers import Integral
 from typing import Any, TypeGuard
 
@@ -15,6 +16,12 @@ from skxmc._utils.quoting import quoted, quoted_type
 
 # Rows are ranked in blocks of about this many scores, so the working memory is at most about 40 MB.
 SCORE_BLOCK = 1 << 20
+
+
+def blocks(n_rows: int, size: int) -> Iterator[slice]:
+    """Cut rows into blocks of at most `size`, at least 1. No rows are no blocks."""
+    size = max(1, size)
+    return (slice(start, start + size) for start in range(0, n_rows, size))
 
 
 def check_k(k: Any, n_labels: int | None = None, name: str = "k") -> int:

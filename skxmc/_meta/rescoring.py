@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import gen_batches
 
 from skxmc._base import TEXT_BLOCK, TextRankerMixin, from_score_on
 from skxmc._input.allowed import AllowedLabels
-from skxmc._input.ranking import all_finite, rank_columns, top_k_of_csr
+from skxmc._input.ranking import SCORE_BLOCK, all_finite, blocks, rank_columns, top_k_of_csr
 from skxmc._input.texts import check_texts
 from skxmc._topk import innermost
 
@@ -50,16 +49,24 @@ class RescorerMixin(TextRankerMixin):
         self, texts: list[str], k: int, allowed: AllowedLabels
     ) -> tuple[np.ndarray, np.ndarray]:
         (block,) = self._blocks(texts, k, allowed)
-        return top_k_of_csr(block, k)
+        columns, scores = top_k_of_csr(block, k)
+        lacking = np.flatnonzero(allowed.lacks(columns))  # other labels have a score of 0
+        n_enough = allowed.n_enough(k)
+        for part in blocks(len(lacking), SCORE_BLOCK // n_enough):
+            rows = lacking[part]
+            ranked = rank_columns(block[rows], n_enough, self.n_labels_)
+            found = allowed.of(rows).first(ranked, _gather(block[rows], ranked), k)
+            columns[rows], scores[rows] = found
+        return columns, scores
 
     def _scores(
         self, texts: list[str], *, top_k: int | None = None, min_score: float = 0.0
     ) -> sp.csr_matrix:
-        blocks = [sp.csr_matrix((0, self.n_labels_), dtype=np.float32)]
+        found = [sp.csr_matrix((0, self.n_labels_), dtype=np.float32)]
         for block in self._blocks(texts, top_k or 1):
             block = block if top_k is None else keep_best(block, top_k)
-            blocks.append(from_score_on(block, min_score))
-        return sp.vstack(blocks, format="csr")
+            found.append(from_score_on(block, min_score))
+        return sp.vstack(found, format="csr")
 
     def _blocks(
         self, texts: list[str], k: int, allowed: AllowedLabels | None = None
@@ -140,7 +147,7 @@ def candidate_scores(
         place = np.arange(len(texts))
         place[lacking] = len(texts) + np.arange(lacking.size)
         return sp.vstack([scores, more], format="csr")[place]
-    blocks = [
+    of_blocks = [
         _best_by_proba(
             what,
             estimator,
@@ -148,9 +155,9 @@ def candidate_scores(
             n_candidates,
             None if allowed is None else allowed.of(block),
         )
-        for block in gen_batches(len(texts), TEXT_BLOCK)
+        for block in blocks(len(texts), TEXT_BLOCK)
     ]
-    return sp.vstack(blocks)
+    return sp.vstack(of_blocks)
 
 
 def _best_scores(

@@ -35,6 +35,7 @@ CLASSES = {
     **dict.fromkeys(
         [
             "BalancedLabelClusterer",
+            "CalibratedClassifier",
             "LightXMLClassifier",
             "LightXMLEnsemble",
             "NeighborsClassifier",

@@ -9,12 +9,14 @@ Every metric measures the k best labels of each text. `y_true` comes in any form
 - A text without true labels counts as 0.
 """
 
+from skxmc.metrics._calibration import ece_at_k
 from skxmc.metrics._plain import ndcg_at_k, precision_at_k, recall_at_k
 from skxmc.metrics._propensity import label_propensities, psndcg_at_k, psp_at_k
 from skxmc.metrics._scorers import AtKScorer as AtKScorer  # for scorers pickled by this name
 from skxmc.metrics._scorers import make_at_k_scorer, precision_at_k_scorer
 
 __all__ = [
+    "ece_at_k",
     "label_propensities",
     "make_at_k_scorer",
     "ndcg_at_k",

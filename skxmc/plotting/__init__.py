@@ -8,11 +8,13 @@ when something is drawn.
 from skxmc.plotting._label_clusters import LabelClustersDisplay
 from skxmc.plotting._label_frequency import LabelFrequencyDisplay
 from skxmc.plotting._recall_ceiling import RecallCeilingDisplay
+from skxmc.plotting._reliability import ReliabilityDisplay
 from skxmc.plotting._training_history import TrainingHistoryDisplay
 
 __all__ = [
     "LabelClustersDisplay",
     "LabelFrequencyDisplay",
     "RecallCeilingDisplay",
+    "ReliabilityDisplay",
     "TrainingHistoryDisplay",
 ]

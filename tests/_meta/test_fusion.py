@@ -18,11 +18,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from skxmc import LightXMLEnsemble, OmikujiClassifier
-from skxmc._ensemble import auto_validation_fraction
 from skxmc._input.split import hold_out
 from skxmc._input.validation import check_labels
 from skxmc._meta import rescoring
 from skxmc._meta.fusion import LearnedFusion
+from skxmc._meta.held_out import auto_validation_fraction
 from skxmc.metrics import precision_at_k
 
 X, Y = dataset()
