@@ -317,7 +317,8 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
             queries = self._represent(texts[start : start + TEXT_BLOCK])
             rows, cosines = self._keys.nearest(queries, n)
             weights = np.empty(rows.shape, dtype=np.float32)
-            for block in blocks_of_texts(*queries.shape, n):
+            n_queries, width = queries.shape
+            for block in blocks_of_texts(n_queries, width, n):
                 keys = self._keys.vectors(rows[block])
                 weights[block] = kernel_ridge_weights(
                     cosines[block], keys, temperature=self.temperature, alpha=self.alpha
