@@ -22,7 +22,9 @@ def test_check_allowed_without_choice_returns_none():
 
 
 @pytest.mark.parametrize(
-    "labels", [["law", "war"], {"law", "war"}, pd.Series(["law", "war", "law"])], ids=repr
+    "labels",
+    [["law", "war"], {"law", "war"}, pd.Series(["law", "war", "law"])],
+    ids=["list", "set", "column"],
 )
 def test_check_allowed_list_of_labels_holds_for_all_texts(labels):
     assert allowed_of(exclude=labels) == [[1, 0, 1, 0]] * 2
