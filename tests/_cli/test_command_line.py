@@ -339,6 +339,13 @@ def test_command_help_imports_nothing_slow():
     assert done.stdout.startswith("usage: skxmc train")
 
 
+def test_command_error_returns_1_and_prints_one_line(tmp_path, run):
+    code, out, err = run("inspect", tmp_path)
+    assert (code, out) == (1, "")
+    assert err.startswith(f"skxmc: error: {tmp_path} holds none of the layouts")
+    assert err.count("\n") == 1
+
+
 # ---------------------------------------------------------------------- processes
 
 
@@ -386,11 +393,3 @@ def test_predict_closed_output_returns_141_silently(model, tmp_path):
         command.stdout.close()
         assert command.stderr.read() == ""
         assert command.wait() == 141
-
-
-def test_process_with_error_returns_1_and_one_line(tmp_path):
-    with process("inspect", tmp_path) as command:
-        out, err = command.communicate()
-        assert (command.returncode, out) == (1, "")
-        assert err.startswith(f"skxmc: error: {tmp_path} holds none of the layouts")
-        assert err.count("\n") == 1
