@@ -46,7 +46,7 @@ RUNS = {
 
 @pytest.mark.parametrize(
     ("run", "every"),
-    [(run, 1) for run in RUNS] + [(run, n) for run in ("two-stage", "static") for n in (3, 1000)],
+    [*((run, 1) for run in RUNS), ("two-stage", 3), ("static", 1000)],
 )
 def test_resume_from_checkpoint_reaches_same_weights(run, every, tmp_path, monkeypatch):
     """Training is stopped again and again, after three to five further steps each time."""
