@@ -311,15 +311,16 @@ class TextRankerMixin(PretrainedMixin):
 
         Examples
         --------
-        >>> from skxmc import LightXMLClassifier
+        >>> from skxmc import NeighborsClassifier
         >>> texts = ["the cat sat on the mat", "stocks fell again", "a cat bond fell"]
         >>> tags = [["animals"], ["finance"], ["finance", "insurance"]]
-        >>> clf = LightXMLClassifier(
-        ...     "sentence-transformers/all-MiniLM-L6-v2", max_epochs=1, random_state=0
-        ... )
-        >>> labels, scores = clf.fit(texts, tags).predict_topk(["a cat"], k=2)
-        >>> labels.shape, scores.shape
-        ((1, 2), (1, 2))
+        >>> clf = NeighborsClassifier().fit(texts, tags)
+        >>> labels, scores = clf.predict_topk(["shares and bonds", "a dog"], k=1)
+        >>> labels
+        array([['finance'],
+               ['animals']], dtype=object)
+        >>> scores.shape
+        (2, 1)
         """
         ready = self._ready()
         k = check_k(k, ready.n_labels_)
@@ -356,14 +357,13 @@ class TextRankerMixin(PretrainedMixin):
 
         Examples
         --------
-        >>> from skxmc import LightXMLClassifier
+        >>> from skxmc import NeighborsClassifier
         >>> texts = ["the cat sat on the mat", "stocks fell again", "a cat bond fell"]
         >>> tags = [["animals"], ["finance"], ["finance", "insurance"]]
-        >>> clf = LightXMLClassifier(
-        ...     "sentence-transformers/all-MiniLM-L6-v2", max_epochs=1, random_state=0
-        ... )
-        >>> clf.fit(texts, tags).decision_function(["a cat", "a dog"], top_k=1).shape
-        (2, 3)
+        >>> clf = NeighborsClassifier().fit(texts, tags)
+        >>> clf.decision_function(["shares and bonds", "a dog"], top_k=1).toarray() > 0
+        array([[False,  True, False],
+               [ True, False, False]])
         """
         ready = self._ready()
         if top_k is not None:
@@ -423,15 +423,13 @@ class TextRankerMixin(PretrainedMixin):
 
         Examples
         --------
-        >>> from skxmc import LightXMLClassifier
+        >>> from skxmc import NeighborsClassifier
         >>> texts = ["the cat sat on the mat", "stocks fell again", "a cat bond fell"]
         >>> tags = [["animals"], ["finance"], ["finance", "insurance"]]
-        >>> clf = LightXMLClassifier(
-        ...     "sentence-transformers/all-MiniLM-L6-v2", max_epochs=1, random_state=0
-        ... )
-        >>> clf.fit(texts, tags).set_params(threshold=0).predict(["a cat", "a dog"]).toarray()
-        array([[1, 1, 1],
-               [1, 1, 1]])
+        >>> clf = NeighborsClassifier(threshold=0.5).fit(texts, tags)
+        >>> clf.predict(["shares and bonds", "a dog"]).toarray()
+        array([[0, 1, 0],
+               [1, 0, 0]])
         """
         ready = self._ready_to_score()
         predicted = ready._predicted(check_texts(X, allow_empty=True))
@@ -466,14 +464,12 @@ class TextRankerMixin(PretrainedMixin):
 
         Examples
         --------
-        >>> from skxmc import LightXMLClassifier
+        >>> from skxmc import NeighborsClassifier
         >>> texts = ["the cat sat on the mat", "stocks fell again", "a cat bond fell"]
         >>> tags = [["animals"], ["finance"], ["finance", "insurance"]]
-        >>> clf = LightXMLClassifier(
-        ...     "sentence-transformers/all-MiniLM-L6-v2", max_epochs=1, random_state=0
-        ... )
-        >>> 0 <= clf.fit(texts, tags).score(texts, tags) <= 1
-        True
+        >>> clf = NeighborsClassifier().fit(texts, tags)
+        >>> clf.score(["shares and bonds", "a dog"], [["finance"], ["animals"]])
+        1.0
         """
         ready = self._ready()
         return precision_at_k(y, ready.predict_topk(X, k=1), k=1, classes=ready.classes_)
