@@ -10,6 +10,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # Each process of pytest-xdist has a core to itself. It inherits the settings of the first process.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # tests of more threads would spin
 os.environ["MPLBACKEND"] = "Agg"  # draws to memory
 # Background jobs of a shell ignore Ctrl-C, and so would the processes that tests start and stop.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
