@@ -52,6 +52,9 @@ def pytest_configure(config):
 # Tests of the whole. They reach what narrower tests reach, and coverage costs 40% of their time.
 BROAD = {
     "test_benchmarks",
+    "test_classifier_fit",
+    "test_classifier_training_params",
+    "test_classifier_validation",
     "test_common",
     "test_documentation",
     "test_global_state",
@@ -60,17 +63,25 @@ BROAD = {
     "test_processes",
     "test_real_encoder",
     "test_reproduce_paper",
+    "test_resume",
     "test_skops",
+    "test_sklearn_table",
+    "test_threads",
 }
 
 
+def is_broad(item):
+    """Return whether a test is broad, a property test, or an example of a docstring."""
+    module = item.path.stem
+    is_docstring = not item.path.is_relative_to(Path(__file__).parent)
+    return is_docstring or module in BROAD or module.startswith("test_properties_")
+
+
 def pytest_collection_modifyitems(items):
-    """Measure no coverage in broad tests, property tests and examples of docstrings."""
-    for item in items:
-        module = item.path.stem
-        is_docstring = not item.path.is_relative_to(Path(__file__).parent)
-        if is_docstring or module in BROAD or module.startswith("test_properties_"):
-            item.add_marker(pytest.mark.no_cover)
+    """Measure no coverage in broad tests, and run them first, as their files take longest."""
+    items.sort(key=is_broad, reverse=True)
+    for item in filter(is_broad, items):
+        item.add_marker(pytest.mark.no_cover)
 
 
 @pytest.fixture(scope="session")
