@@ -32,4 +32,6 @@ benchmarks: # some of those that need no data; `--help` of each says more
 	python examples/benchmarks/memory.py --quick
 	python examples/benchmarks/cache.py --texts 5000 --pairs 1
 
-check: lint types test-all docs
+check: # mypy and most of Sphinx use one core each
+	$(MAKE) --jobs 2 lint types docs
+	$(MAKE) test-all
