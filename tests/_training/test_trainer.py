@@ -160,9 +160,11 @@ def test_trainer_mixed_precision_learns_with_float32_weights(make_trainer, preci
 
 
 @pytest.mark.parametrize("which", ["recall_head.weight", "label_table.weight", WORDS])
-@pytest.mark.parametrize("value", [float("inf"), float("nan")])
-def test_trainer_overflow_skips_whole_step(make_trainer, which, value):
-    trainer = make_trainer(max_epochs=1, precision="fp16")
+@pytest.mark.parametrize(
+    ("value", "max_grad_norm"), [(float("inf"), 10.0), (float("nan"), 10.0), (float("inf"), None)]
+)
+def test_trainer_overflow_skips_whole_step(make_trainer, which, value, max_grad_norm):
+    trainer = make_trainer(max_epochs=1, precision="fp16", max_grad_norm=max_grad_norm)
     before = weights(trainer.network)
     scale = trainer.scaler.get_scale()
 
