@@ -518,11 +518,9 @@ class LightXMLClassifier(
         if checkpoint.found is not None and checkpoint.found.state is None:
             return self._adopt(checkpoint.found.model, checkpoint.found.history)
 
-        # The model of the previous fit leaves the GPU to the new one. A prediction moves it back.
-        if hasattr(self, "network_"):
-            network = on_host(self._model.network)
-            self._become({"network_": network})
-            previous = previous and previous._replace(network=network)
+        # The model of the previous fit leaves the GPU to the new one.
+        self._leave_gpu()
+        previous = previous and previous._replace(network=self._model.network)
 
         # Build the model or resume it, and train it in phases.
         with training_mode(seed, settings.device):
@@ -549,6 +547,11 @@ class LightXMLClassifier(
 
         # Set the fitted attributes, all at once.
         return self._adopt(model, training.history, None if is_done else checkpoint.run)
+
+    def _leave_gpu(self) -> None:
+        """Move the weights to the host until the next prediction."""
+        if hasattr(self, "network_"):
+            self._become({"network_": on_host(self._model.network)})
 
     def _previous_model(self) -> Model | None:
         """Return the model that a warm start continues with, or None without warm start."""

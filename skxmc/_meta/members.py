@@ -85,6 +85,7 @@ def fit_members(
 ) -> dict[str, Any]:
     """Fit clones of members. Those that take another member as their encoder are fitted last."""
     members = {name: clone(member) for name, member in members.items()}
+    encoders = encoders_of(members)
     jobs = {
         name: delayed(_fit_member)(
             member,
@@ -92,11 +93,11 @@ def fit_members(
             y,
             fit_params,
             f"({number} of {len(members)}) Fitting {name}" if verbose else None,
+            leaves_gpu=name not in encoders.values(),
         )
         for number, (name, member) in enumerate(members.items(), start=1)
     }
     parallel = Parallel(n_jobs=n_jobs)
-    encoders = encoders_of(members)
     first = [name for name in members if name not in encoders]
     with encode_once(grows=False):  # a member with a frozen encoder adds the texts
         fitted = dict(zip(first, parallel(jobs[name] for name in first), strict=True))
@@ -107,11 +108,23 @@ def fit_members(
 
 
 def _fit_member(
-    member: Any, texts: list[str], y: LabelsOfTexts, fit_params: dict[str, Any], message: str | None
+    member: Any,
+    texts: list[str],
+    y: LabelsOfTexts,
+    fit_params: dict[str, Any],
+    message: str | None,
+    *,
+    leaves_gpu: bool,
 ) -> Any:
-    """Fit a member with the parameters that its `fit` takes, and print how long it took."""
+    """Fit a member with the parameters that its `fit` takes, and print how long it took.
+
+    If the member has weights on a GPU, it may leave the GPU to the next member.
+    """
     with _print_elapsed_time("LightXMLEnsemble", message):
-        return fit_with(member, texts, y, fit_params)
+        fitted = fit_with(member, texts, y, fit_params)
+    if leaves_gpu and hasattr(fitted, "_leave_gpu"):
+        fitted._leave_gpu()
+    return fitted
 
 
 def common_classes(members: dict[str, Any]) -> np.ndarray:

@@ -9,7 +9,7 @@ import torch
 from classifier_fixtures import MODES, assert_same_predictions, dataset, fitted, make_classifier
 from stopped_training import Stopped, stop_after
 
-from skxmc import LightXMLClassifier
+from skxmc import LightXMLClassifier, LightXMLEnsemble
 from skxmc._inference import low_precision
 from skxmc._inference.low_precision import serving_copy
 from skxmc._model.device import autocast
@@ -198,6 +198,17 @@ def test_fit_again_moves_previous_network_to_the_host(monkeypatch):
     assert {tensor.device.type for tensor in clf.network_.state_dict().values()} == {"cpu"}
     np.testing.assert_allclose(clf.predict_topk(X, 3).scores, expected.scores, atol=1e-4)
     assert {tensor.device.type for tensor in clf.network_.state_dict().values()} == {"cuda"}
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_ensemble_members_leave_gpu_until_prediction():
+    clf = make_classifier(device="cuda", max_epochs=1)
+    ensemble = LightXMLEnsemble([("a", clf), ("b", clf)]).fit(X, Y)
+    networks = [member.network_ for member in ensemble.estimators_]
+    assert [network.encoder.device.type for network in networks] == ["cpu", "cpu"]
+    assert ensemble.predict_topk(X, 3).labels.shape == (len(X), 3)
+    assert [network.encoder.device.type for network in networks] == ["cuda", "cuda"]
 
 
 @pytest.mark.cuda
