@@ -76,7 +76,7 @@ _MODULES = {
     "save_pretrained": "_storage.estimators",
     "show_versions": "_utils.versions",
 }
-_SUBPACKAGES = ("datasets", "metrics", "plotting")
+_SUBPACKAGES = ("datasets", "metrics", "plotting", "serving")
 
 
 def __getattr__(name: str) -> Any:

@@ -32,6 +32,7 @@ from skxmc._inference.predictor import Predictor, check_scores
 from skxmc._inference.short_list import short_list
 from skxmc._input.folds import of_labels, warn_if_cut
 from skxmc._input.per_label import LabelTexts
+from skxmc._input.ranking import check_k
 from skxmc._input.split import check_held_out, split_texts
 from skxmc._input.texts import check_texts
 from skxmc._input.types import LabelsOfTexts, Matrix, PerLabel, RandomState, Texts, ValidationData
@@ -42,6 +43,7 @@ from skxmc._model.fitted import Model
 from skxmc._model.full_label import best_labels
 from skxmc._model.pooling import POOLINGS
 from skxmc._model.seeds import training_mode
+from skxmc._storage.onnx_export import export_onnx
 from skxmc._storage.pickling import current_params, model_from_state, model_state
 from skxmc._storage.plain import DESCRIPTION
 from skxmc._storage.pretrained import DTYPES, params_from_plain, read_model, write_model
@@ -765,6 +767,51 @@ class LightXMLClassifier(
         )
 
     # ------------------------------------------------------------------ files
+
+    def export_onnx(
+        self, folder: str | os.PathLike[str], *, dtype: str = "float32", max_k: int = 100
+    ) -> None:
+        """Write the model to a folder in ONNX, to predict without torch.
+
+        `skxmc.serving.OnnxClassifier` loads it. It needs the extra ``[onnx]``.
+
+        Read more in the user guide: :doc:`/guide/saving_and_serving`.
+
+        Parameters
+        ----------
+        folder : str or path
+            Folder to create. An earlier export is replaced.
+        dtype : {"float32", "int8"}, default="float32"
+            "float32" gives the same labels and scores, up to rounding. "int8" quantizes the linear
+            layers of the encoder, which is faster and less exact.
+        max_k : int, default=100
+            Largest number of labels that can be predicted per text. It is lower if there are fewer
+            labels in the recalled clusters.
+
+        Raises
+        ------
+        ValueError
+            If `folder` holds something else, if `max_k` is out of range, or if the encoder cannot
+            be exported.
+        ImportError
+            If onnx or onnxruntime is not installed.
+        NotFittedError
+            If `fit` was not called.
+        """
+        clf = self._ready()
+        model, name = clf._model, os.fspath(clf.encoder)
+        check_length(model.network.encoder, model.tokenizer, clf.max_length, name=name)
+        export_onnx(
+            model,
+            folder,
+            max_length=int(clf.max_length),
+            n_candidate_clusters=resolve_candidate_clusters(
+                clf.n_candidate_clusters, model.network.layout
+            ),
+            max_k=check_k(max_k, name="max_k"),
+            dtype=dtype,
+            name=name,
+        )
 
     def _write_files(self, content: Path, dtype: str) -> None:
         """Write the fitted classifier to an empty folder, in its own format."""

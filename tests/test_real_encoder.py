@@ -7,6 +7,7 @@ import torch
 from classifier_fixtures import MODES, dataset, make_classifier
 
 from skxmc import BalancedLabelClusterer, LightXMLClassifier
+from skxmc.serving import OnnxClassifier
 
 ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -77,6 +78,24 @@ def test_pickle_loads_without_files_of_the_encoder(clf, data, tmp_path, monkeypa
     best = twin.predict_topk(data[0][:20], 5)
     np.testing.assert_array_equal(best.labels, expected.labels)
     np.testing.assert_allclose(best.scores, expected.scores, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_exported_model_predicts_same_labels(dtype, clf, data, tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    if clf.network_.direct and dtype == "int8":
+        pytest.skip("the encoder is all that int8 changes, in both modes")
+    clf.export_onnx(tmp_path, dtype=dtype)
+    best = OnnxClassifier(tmp_path, n_threads=1).predict_topk(data[0], 5)
+    expected = clf.predict_topk(data[0], 5)
+    if dtype == "float32":
+        np.testing.assert_array_equal(best.labels, expected.labels)
+        np.testing.assert_allclose(best.scores, expected.scores, atol=1e-4)
+    else:
+        assert (best.labels[:, 0] == expected.labels[:, 0]).mean() > 0.9
+        assert np.abs(best.scores - expected.scores).mean() < 0.03
 
 
 # ---------------------------------------------------------------- GPU

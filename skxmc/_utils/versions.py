@@ -20,6 +20,7 @@ PACKAGES = (
     "joblib",
     "omikuji",
     "faiss-cpu",
+    "onnxruntime",
     "matplotlib",
 )
 
