@@ -12,6 +12,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skxmc._input.allowed import AllowedLabels
+from skxmc._input.ranking import rank_entries
 from skxmc._input.sparse import row_of_entry
 from skxmc._input.types import LabelsOfTexts, PerLabel, RandomState, Texts, ValidationData
 from skxmc._meta.held_out import fit_and_hold_out
@@ -20,6 +21,8 @@ from skxmc._utils.warnings import warn_user
 
 # Probabilities are at least this, so that every candidate has a score.
 MIN_PROBABILITY = 1e-6
+# Ranks from which on labels have a map of their own: 1, 2, 6 and 21, counted from 0.
+FIRST_RANKS = (0, 1, 5, 20)
 # Calibration needs at least so many true candidates, and so many false ones.
 MIN_EXAMPLES = 20
 
@@ -28,7 +31,9 @@ class CalibratedClassifier(WrapperMixin, ClassifierMixin, BaseEstimator):
     """Meta-estimator whose scores are probabilities, learned from held-out texts.
 
     An isotonic regression [1]_ maps the score of a label to the share of true labels among those
-    with such scores on the held-out texts. The order of the labels of a text stays the same.
+    with such scores on the held-out texts. There is one for the best label, one for ranks 2 to 5,
+    one for ranks 6 to 20 and one for the rest, because a label with the same score is true more
+    often if it is the best of its text. The order of the labels of a text stays the same.
 
     Read more in the user guide: :doc:`/guide/decisions`.
 
@@ -56,13 +61,19 @@ class CalibratedClassifier(WrapperMixin, ClassifierMixin, BaseEstimator):
         Number of labels.
     estimator_ : estimator
         Fitted estimator.
-    calibration_scores_, calibration_probabilities_ : ndarray of shape (n_points,), float64
-        Scores of the estimator and their probabilities. Between the points, the map is linear.
+    calibration_scores_, calibration_probabilities_ : list of ndarray of shape (n_points,), float64
+        Scores of the estimator and their probabilities, for each group of ranks. Between the
+        points, the map is linear.
 
     See Also
     --------
     skxmc.metrics.ece_at_k : Measures how far scores are from probabilities.
     skxmc.plotting.ReliabilityDisplay : Draws it.
+    TunedThresholdClassifier : Chooses thresholds for a target.
+
+    Notes
+    -----
+    With ``exclude`` or ``allow``, labels rank among the allowed ones.
 
     References
     ----------
@@ -165,14 +176,15 @@ class CalibratedClassifier(WrapperMixin, ClassifierMixin, BaseEstimator):
             fit_params=fit_params,
         )
         candidates, is_true = self._held_out_candidates(fitted)
-        scores, probabilities = _calibration(candidates.data, is_true)
+        order, ranks = rank_entries(candidates)
+        maps = _calibration(candidates.data[order], is_true[order], ranks)
         self._become(
             {
                 "estimator_": fitted.estimator,
                 "classes_": fitted.classes,
                 "n_labels_": len(fitted.classes),
-                "calibration_scores_": scores,
-                "calibration_probabilities_": probabilities,
+                "calibration_scores_": [scores for scores, _ in maps],
+                "calibration_probabilities_": [probabilities for _, probabilities in maps],
             }
         )
         return self
@@ -181,36 +193,53 @@ class CalibratedClassifier(WrapperMixin, ClassifierMixin, BaseEstimator):
         self, texts: list[str], n_candidates: int, k: int, allowed: AllowedLabels | None
     ) -> sp.csr_matrix:
         scores = self._candidates(texts, n_candidates, k, allowed)
+        order, ranks = rank_entries(scores)
+        maps = zip(self.calibration_scores_, self.calibration_probabilities_, strict=True)
+        probabilities = np.empty(scores.nnz)
+        for (x, y), is_here in zip(maps, _groups(ranks), strict=True):
+            probabilities[is_here] = np.interp(scores.data[order][is_here], x, y)
         rows = row_of_entry(scores)
-        order = np.lexsort((scores.indices, -scores.data, rows))
-        probabilities = np.interp(
-            scores.data[order], self.calibration_scores_, self.calibration_probabilities_
-        )
         scores.data = scores.data.astype(np.float32)
         scores.data[order] = strictly_falling(probabilities, rows)
         return scores
 
 
-def _calibration(scores: np.ndarray, is_true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the points of the map from scores to probabilities."""
-    if min(np.count_nonzero(is_true), np.count_nonzero(~is_true)) < MIN_EXAMPLES:
+def _groups(ranks: np.ndarray) -> list[np.ndarray]:
+    """Return the members of each group of ranks."""
+    group = np.searchsorted(FIRST_RANKS, ranks, side="right") - 1
+    return [group == number for number in range(len(FIRST_RANKS))]
+
+
+def _calibration(
+    scores: np.ndarray, is_true: np.ndarray, ranks: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the points of the map from scores to probabilities, for each group of ranks."""
+    of_all = _isotonic(scores, is_true)
+    if of_all is None:
         warn_user(
             "Too few held-out texts to calibrate the scores, so they stay as they are. Increase "
             "validation_fraction or pass validation_data.",
             RuntimeWarning,
         )
-        return np.array([0.0, 1.0]), np.array([0.0, 1.0])
+        of_all = np.array([0.0, 1.0]), np.array([0.0, 1.0])
+    return [_isotonic(scores[here], is_true[here]) or of_all for here in _groups(ranks)]
+
+
+def _isotonic(scores: np.ndarray, is_true: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the points of an isotonic regression, or None if there are too few examples."""
+    if min(np.count_nonzero(is_true), np.count_nonzero(~is_true)) < MIN_EXAMPLES:
+        return None
     isotonic = IsotonicRegression(y_min=0, y_max=1).fit(scores.astype(np.float64), is_true)
     return isotonic.X_thresholds_, isotonic.y_thresholds_
 
 
 def strictly_falling(probabilities: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Lower probabilities by as few units in the last place as make them fall in each row.
+    """Lower probabilities as little as makes them fall in each row: each below the one before.
 
     Parameters
     ----------
     probabilities : ndarray of shape (n,)
-        Probabilities row by row, each row in falling order, equal ones included.
+        Probabilities row by row, each row in the order of its labels.
     rows : ndarray of shape (n,), int64
         Row of each probability, in rising order.
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from skxmc._input.sparse import as_array, checked_csr
+from skxmc._input.sparse import as_array, checked_csr, row_of_entry
 from skxmc._input.types import Scores
 from skxmc._utils.quoting import quoted, quoted_type
 
@@ -178,6 +178,16 @@ def top_k_of_csr(matrix: Any, k: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
         columns[rows, : best.shape[1]] = np.where(found, matrix.indices[entries], -1)
         scores[rows, : best.shape[1]] = np.where(found, data[entries], 0)
     return columns, scores
+
+
+def rank_entries(matrix: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sort the stored entries by row and rank, and return their ranks in this order, from 0.
+
+    Equal entries rank by lower column.
+    """
+    rows = row_of_entry(matrix)
+    order = np.lexsort((matrix.indices, -matrix.data, rows))
+    return order, np.arange(matrix.nnz) - matrix.indptr[rows]
 
 
 def _top_k_of_dense(scores: NDArray[Any], k: int) -> NDArray[np.int64]:
