@@ -67,8 +67,8 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         Weights closer to 0 are dropped. A higher threshold makes smaller and faster models.
     beam_size : int, default=10
         Number of nodes per layer that prediction follows. It can be set after `fit`.
-    threshold : float, default=0.5
-        Minimum score of the labels that `predict` returns.
+    threshold : float, default=0.15
+        Minimum score of the labels that `predict` returns. Scores are lower than probabilities.
     n_jobs : int or None, default=None
         Number of threads. None is 1, -1 is all CPUs.
     verbose : int, default=0
@@ -144,7 +144,7 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         collapse_every_n_layers: int = 5,
         weight_threshold: float = 0.1,
         beam_size: int = 10,
-        threshold: float = 0.5,
+        threshold: float = 0.15,
         n_jobs: int | None = None,
         verbose: int = 0,
     ) -> None:

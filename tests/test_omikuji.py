@@ -244,9 +244,9 @@ def test_predict_returns_labels_from_the_threshold_on(clf):
     assert predicted.dtype == np.int64
     assert predicted.shape == (300, 60)
     scores = clf.decision_function(X).toarray()
-    np.testing.assert_array_equal(predicted.toarray(), scores >= 0.5)
+    np.testing.assert_array_equal(predicted.toarray(), scores >= clf.threshold)
     assert 0 < predicted.nnz == predicted.sum()
-    assert clf._recall(X, None, 0.5)[0].size == predicted.nnz  # lower scores are dropped
+    assert clf._recall(X, None, clf.threshold)[0].size == predicted.nnz  # lower scores are dropped
     everything = copy.copy(clf).set_params(threshold=0.0).predict(X)
     assert everything.nnz == clf.decision_function(X).nnz
 
