@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from skxmc._storage.hub import from_pretrained, push_to_hub
     from skxmc._text_encoder import TextEncoder
     from skxmc._topk import TopK, predict_topk
+    from skxmc._tuned_threshold_classifier import TunedThresholdClassifier
     from skxmc._utils.versions import show_versions
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "TextEncoder",
     "TopK",
     "TopKExplanation",
+    "TunedThresholdClassifier",
     "__version__",
     "from_pretrained",
     "label_features",
@@ -67,6 +69,7 @@ _MODULES = {
     "TextEncoder": "_text_encoder",
     "TopK": "_topk",
     "TopKExplanation": "_inference.explanation",
+    "TunedThresholdClassifier": "_tuned_threshold_classifier",
     "from_pretrained": "_storage.hub",
     "label_features": "_clusterer",
     "make_classifier": "_make_classifier",

@@ -42,6 +42,7 @@ CLASSES = {
             "OmikujiClassifier",
             "PropensityRanker",
             "TextEncoder",
+            "TunedThresholdClassifier",
         ],
         "skxmc",
     ),
