@@ -9,8 +9,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from skxmc._input.allowed import check_allowed
-from skxmc._input.per_label import column_labels
 from skxmc._input.ranking import (
     SCORE_BLOCK,
     blocks,
@@ -102,6 +100,10 @@ class TopK(NamedTuple):
             If k is not a whole number from 1 to the number of labels, if shapes disagree, if scores
             are not finite, or if `exclude` or `allow` holds labels that are not in `classes`.
         """
+        # These load scikit-learn, which a `TopK` by itself does not need.
+        from skxmc._input.allowed import check_allowed
+        from skxmc._input.per_label import column_labels
+
         if classes is None:
             classes = column_labels(y_score)
         names = None if classes is None else np.asarray(classes)

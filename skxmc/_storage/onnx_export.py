@@ -71,7 +71,7 @@ class TopLabels(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return columns (B, k) int64 and scores (B, k) float32, best first."""
         network, table = self.network, self.network.label_table
-        batch = TokenBatch(ids, mask, mask.sum(dim=1) - 1, types)
+        batch = TokenBatch(ids, mask, mask.sum(dim=1) - 1, types, is_padded=True)
         states = [self._states(encoder, batch) for encoder in network.encoders]
         recall_features, rank_features = network._head_inputs(torch.cat(states, dim=1))
         z = network.bottleneck(rank_features)
