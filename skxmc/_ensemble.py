@@ -78,7 +78,7 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
     n_candidates : int, default=100
         Number of labels per text that each member proposes. If `predict_topk` needs more, members
         propose more, which changes the scores slightly.
-    threshold : float, default=0.5
+    threshold : float, default=0.25
         `predict` returns labels whose score is at least this.
     random_state : int, RandomState instance or None, default=None
         Seed for the choice of held-out texts and for the trees of ``fusion="learned"``. Members
@@ -151,7 +151,7 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         fusion: str = "mean",
         validation_fraction: float | str = "auto",
         n_candidates: int = 100,
-        threshold: float = 0.5,
+        threshold: float = 0.25,
         random_state: RandomState = None,
         n_jobs: int | None = None,
         verbose: bool = False,
@@ -251,7 +251,7 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         *,
         weights: ArrayLike | None = None,
         n_candidates: int = 100,
-        threshold: float = 0.5,
+        threshold: float = 0.25,
     ) -> LightXMLEnsemble:
         """Make an ensemble of fitted members with ``fusion="mean"``, which needs no `fit`.
 
@@ -266,7 +266,7 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
             One weight per member. None gives all the same weight.
         n_candidates : int, default=100
             Number of labels per text that each member proposes.
-        threshold : float, default=0.5
+        threshold : float, default=0.25
             `predict` returns labels whose score is at least this.
 
         Returns

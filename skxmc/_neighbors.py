@@ -63,7 +63,7 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     alpha : float, default=0.1
         Strength of the regularization. A low value trusts each neighbor, and a high one averages
         more of them. It can be set after `fit`.
-    threshold : float, default=0.5
+    threshold : float, default=0.3
         Minimum score of the labels that `predict` returns.
     search : {"auto", "exact", "approximate"}, default="auto"
         Search of the nearest texts. "approximate" misses a few of them, but is many times as fast
@@ -137,7 +137,7 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         n_neighbors: int = 20,
         temperature: float = 0.5,
         alpha: float = 0.1,
-        threshold: float = 0.5,
+        threshold: float = 0.3,
         search: str = "auto",
     ) -> None:
         self.encoder = encoder
