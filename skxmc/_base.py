@@ -426,10 +426,10 @@ class TextRankerMixin(PretrainedMixin):
         >>> from skxmc import NeighborsClassifier
         >>> texts = ["the cat sat on the mat", "stocks fell again", "a cat bond fell"]
         >>> tags = [["animals"], ["finance"], ["finance", "insurance"]]
-        >>> clf = NeighborsClassifier(threshold=0.1).fit(texts, tags)
+        >>> clf = NeighborsClassifier(threshold=0.15).fit(texts, tags)
         >>> clf.predict(["shares and bonds", "a dog"]).toarray()
         array([[0, 1, 0],
-               [1, 0, 0]])
+               [1, 1, 0]])
         """
         ready = self._ready_to_score()
         predicted = ready._predicted(check_texts(X, allow_empty=True))
