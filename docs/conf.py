@@ -41,7 +41,7 @@ numpydoc_class_members_toctree = False
 # that the class's example shows, and a verb first where a class or a function is a noun.
 numpydoc_validation_checks = {"all", "ES01", "SA01", "EX01", "SS05", "SS06"}
 numpydoc_validation_exclude = {  # what scikit-learn wrote
-    r"\.(get_params|set_params|get_metadata_routing|set_\w+_request|set_output)$",
+    r"\.(get_params|set_params|get_metadata_routing|set_\w+_request|set_output|set_callbacks)$",
     r"\.(get_feature_names_out|fit_predict|fit_transform)$",
 }
 
