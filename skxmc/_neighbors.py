@@ -23,7 +23,7 @@ from skxmc._input.types import LabelsOfTexts, PerLabel, Texts
 from skxmc._input.validation import Labels, check_labels, find_columns, names_labels
 from skxmc._nearest.approximate import ApproximateKeys, is_approximate
 from skxmc._nearest.exact import ExactKeys, GrowingArray, unit_rows
-from skxmc._nearest.kernel_ridge import blocks_of_texts, kernel_ridge_weights
+from skxmc._nearest.kernel_ridge import kernel_ridge_weights
 from skxmc._utils.parallel import ProcessLock
 
 # Stored votes are at least this. Labels without a vote that fill up `predict_topk` have less.
@@ -316,13 +316,9 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         for start in range(0, len(texts), TEXT_BLOCK):
             queries = self._represent(texts[start : start + TEXT_BLOCK])
             rows, cosines = self._keys.nearest(queries, n)
-            weights = np.empty(rows.shape, dtype=np.float32)
-            n_queries, width = queries.shape
-            for block in blocks_of_texts(n_queries, width, n):
-                keys = self._keys.vectors(rows[block])
-                weights[block] = kernel_ridge_weights(
-                    cosines[block], keys, temperature=self.temperature, alpha=self.alpha
-                )
+            weights = kernel_ridge_weights(
+                self._keys, rows, cosines, temperature=self.temperature, alpha=self.alpha
+            )
             yield self._sums_by_label(rows, weights)
 
     def _sums_by_label(self, rows: np.ndarray, weights: np.ndarray) -> sp.csr_array:

@@ -21,8 +21,8 @@ from sklearn.preprocessing import FunctionTransformer, normalize
 import skxmc
 from skxmc import LightXMLEnsemble, NeighborsClassifier, OmikujiClassifier, TextEncoder
 from skxmc._model.encoder import encoder_source
-from skxmc._nearest import kernel_ridge
 from skxmc._nearest.exact import ExactKeys, nearest, unit_rows
+from skxmc._nearest.kernel_ridge import kernel_ridge_weights
 from skxmc._neighbors import MIN_VOTE
 from skxmc.metrics import precision_at_k, precision_at_k_scorer
 
@@ -83,10 +83,12 @@ def test_decision_function_is_kernel_ridge_regression(clf, n_neighbors, temperat
 
 
 @pytest.mark.parametrize("max_numbers", [1, 3 * 8 * 8, 10**9])
-def test_decision_function_blocks_of_any_size_give_the_same(clf, monkeypatch, max_numbers):
-    expected = clf.decision_function(NEW)
-    monkeypatch.setattr(kernel_ridge, "MAX_NUMBERS", max_numbers)
-    np.testing.assert_allclose(clf.decision_function(NEW).toarray(), expected.toarray(), rtol=1e-6)
+def test_kernel_ridge_weights_blocks_of_any_size_give_the_same(clf, max_numbers):
+    rows, cosines = clf._keys.nearest(clf._represent(NEW), 8)
+    params = {"temperature": 0.4, "alpha": 0.1}
+    weights = kernel_ridge_weights(clf._keys, rows, cosines, max_numbers=max_numbers, **params)
+    expected = kernel_ridge_weights(clf._keys, rows, cosines, **params)
+    np.testing.assert_allclose(weights, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_decision_function_neighbors_that_are_alike_share_one_vote():
@@ -131,6 +133,15 @@ def test_predict_topk_lowest_temperature_follows_the_nearest(clf):
         scores = cold.decision_function(NEW).toarray()
         has_vote = scores >= scores.max(axis=1, keepdims=True) / 100
         np.testing.assert_array_equal(has_vote, nearest_only > 0)
+
+
+def test_kernel_ridge_weights_products_above_1_count_as_1():
+    """In float32, products of equal vectors may be above 1, which a low temperature magnifies."""
+    keys = ExactKeys(np.full((2, 1), 1.0000001, dtype=np.float32))
+    rows, products = keys.nearest(keys.values[:1], 2)
+    assert products.min() > 1
+    weights = kernel_ridge_weights(keys, rows, products, temperature=5e-324, alpha=1)
+    np.testing.assert_allclose(weights, 1 / 3, rtol=1e-6)
 
 
 def test_decision_function_high_temperature_counts_neighbors(clf):

@@ -6,8 +6,14 @@ prediction is linear in these targets, so it is a vote. Its weights are the same
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from sklearn.utils import gen_batches
+
+if TYPE_CHECKING:
+    from skxmc._nearest.approximate import ApproximateKeys
+    from skxmc._nearest.exact import ExactKeys
 
 # Products differ by at most 2, so from here on the kernel is the same for all neighbors.
 MAX_TEMPERATURE = 1e6
@@ -20,39 +26,55 @@ MAX_NUMBERS = 2**23
 
 
 def kernel_ridge_weights(
-    products: np.ndarray, keys: np.ndarray, *, temperature: float, alpha: float
+    keys: ExactKeys | ApproximateKeys,
+    rows: np.ndarray,
+    products: np.ndarray,
+    *,
+    temperature: float,
+    alpha: float,
+    max_numbers: int = MAX_NUMBERS,
 ) -> np.ndarray:
     """Solve (K + alpha I) w = k for each text, with the kernel exp((product - 1) / temperature).
 
     Parameters
     ----------
-    products : ndarray of shape (n_texts, n), float32
-        Products of each text with its neighbors, the highest first.
-    keys : ndarray of shape (n_texts, n, d), float32
-        Vectors of the neighbors, of length 1 or 0.
+    keys : ExactKeys or ApproximateKeys
+        Vectors of length 1 or 0.
+    rows, products : ndarray of shape (n_texts, n)
+        Neighbors of each text, and their products with it, as `keys.nearest` finds them.
     temperature : float
         Width of the kernel.
     alpha : float
         Strength of the regularization.
+    max_numbers : int
+        Numbers of the neighbors' vectors or kernels in memory at once, unless one text has more.
 
     Returns
     -------
-    ndarray of shape (n_texts, n), float64
+    ndarray of shape (n_texts, n), float32
         Weights. Those of neighbors that say what nearer ones say may be negative.
     """
-    temperature = min(temperature, MAX_TEMPERATURE)
+    weights = np.empty(rows.shape, dtype=np.float32)
+    n_texts, n = rows.shape
+    numbers_of_text = n * max(n, keys.vectors(rows[:1]).shape[-1])
+    for block in gen_batches(n_texts, max(1, max_numbers // numbers_of_text)):
+        vectors = keys.vectors(rows[block])
+        weights[block] = _solve(products[block], vectors, min(temperature, MAX_TEMPERATURE), alpha)
+    return weights
+
+
+def _solve(
+    products: np.ndarray, vectors: np.ndarray, temperature: float, alpha: float
+) -> np.ndarray:
+    """Solve the systems of some texts, whose neighbors have the `vectors` (B, n, d): (B, n)."""
     with np.errstate(under="ignore", over="ignore"):
-        kernels = (keys @ keys.transpose(0, 2, 1)).astype(np.float64)
+        kernels = (vectors @ vectors.transpose(0, 2, 1)).astype(np.float64)
+        # Products may be a little above 1, which a low temperature would magnify.
         kernels = np.exp((np.minimum(kernels, 1) - 1) / temperature)
         diagonal = np.arange(products.shape[1])
         kernels[:, diagonal, diagonal] = 1 + min(max(alpha, MIN_ALPHA), MAX_ALPHA)
         products = products.astype(np.float64)
         nearest = products[:, :1]
         targets = np.exp((products - nearest) / temperature)
-        targets *= np.exp(np.maximum((nearest - 1) / temperature, MIN_LOG_KERNEL))
+        targets *= np.exp(np.clip((nearest - 1) / temperature, MIN_LOG_KERNEL, 0))
         return np.linalg.solve(kernels, targets[:, :, np.newaxis])[:, :, 0]
-
-
-def blocks_of_texts(n_texts: int, width: int, n: int) -> list[slice]:
-    """Split texts with n neighbors each, so that vectors and kernels of a block fit in memory."""
-    return list(gen_batches(n_texts, max(1, MAX_NUMBERS // (n * max(n, width)))))
