@@ -106,6 +106,8 @@ class OnnxClassifier:
         self._tokenizer.enable_truncation(index["max_length"], direction=index["truncation_side"])
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = n_threads or 0
+        # Threads that spin while they wait take the cores from torch and from other models.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self.session = onnxruntime.InferenceSession(
             str(path / MODEL), options, providers=["CPUExecutionProvider"]
         )
