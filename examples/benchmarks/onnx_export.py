@@ -10,6 +10,7 @@ The file is not called onnx.py, because a script of that name would hide the pac
 """
 
 import argparse
+import copy
 import tempfile
 import time
 from collections.abc import Callable
@@ -82,7 +83,7 @@ def make_ways(arguments, network, tokenizer, folder) -> dict[str, Callable[[list
     """Return functions that predict texts, by name. The first is the one to compare with."""
     models = {
         precision: random_classifier(
-            network,
+            copy.deepcopy(network),  # which keeps its weights converted to one precision
             tokenizer,
             arguments.tokens,
             precision=precision,
