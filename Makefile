@@ -1,5 +1,5 @@
 # One command each; `make check` is what continuous integration runs.
-.PHONY: lint format types test test-all docs docs-quick benchmarks check
+.PHONY: lint format types test test-all coverage docs docs-quick benchmarks check
 
 lint:
 	ruff check .
@@ -17,6 +17,9 @@ test:
 	pytest -n 2 -m "not slow" --ignore=tests/test_benchmarks.py
 
 test-all:
+	pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+coverage: # of the tests that test one part, which it slows down
 	pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-fail-under=90
 
 docs: # two examples of the gallery at a time, with one thread each
