@@ -10,6 +10,9 @@ from typing import Any
 import torch
 from torch.optim.adamw import adamw
 
+from skxmc._utils.quoting import MAX_ERROR, shortened
+from skxmc._utils.warnings import warn_user
+
 BETAS = (0.9, 0.999)
 EPS = 1e-8
 # Minimum number of entries per row to update each row as a tensor of its own on a CPU.
@@ -32,7 +35,14 @@ def load_kernel(device: torch.device) -> Callable[..., None] | None:
         group = {"lr": 0.0, "weight_decay": 0.0, "compact_dim": None}
         with torch.cuda.device(device):
             update_rows(table, state, group, torch.zeros_like(table[0], dtype=torch.int64), table)
-    except Exception:  # compilers raise errors of any type
+    except ImportError:
+        return None
+    except Exception as error:  # compilers raise errors of any type
+        warn_user(
+            "Triton does not compile on this GPU, so training is slower: "
+            f"{shortened(str(error), MAX_ERROR)}. Install a C compiler, or a version of Triton for "
+            "this GPU."
+        )
         return None
     return update_rows
 

@@ -3,6 +3,8 @@
 import contextlib
 import math
 import os
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -406,3 +408,18 @@ def test_row_adamw_cuda_matches_reference(way, tables):
         take_step(optimizer, moved, rows, step)
         reference.step(rows, step)
     reference.check([table.cpu() for table in moved])
+
+
+def test_load_kernel_that_does_not_compile_warns_and_is_none(monkeypatch):
+    name = "skxmc._training.adamw_kernel"
+
+    def update_rows(*_):
+        raise RuntimeError("no C compiler")
+
+    monkeypatch.setitem(sys.modules, name, SimpleNamespace(update_rows=update_rows))
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+    load_kernel = adamw_module.load_kernel.__wrapped__  # without its cache
+    with pytest.warns(UserWarning, match="Triton does not compile .*no C compiler.* Install a C"):
+        assert load_kernel(torch.device("cpu")) is None
+    monkeypatch.setitem(sys.modules, name, None)  # Triton is missing, as on Windows
+    assert load_kernel(torch.device("cpu")) is None
