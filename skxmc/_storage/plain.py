@@ -1,9 +1,10 @@
 """Estimators as plain values for JSON, arrays and files, and back, without pickle and torch.
 
 Values that JSON lacks are dicts with one key: ``{"tuple": [...]}``, ``{"dict": {...}}``,
-``{"array": name}`` in the safetensors file, ``{"transposed": array}``, ``{"growing": array}``,
-``{"exact": array}``, ``{"approximate": dict}``, ``{"objects": [...]}``, ``{"file": name}``,
-``{"dtype": name}`` and ``{"same": place}``.
+``{"items": [...]}`` of a dict, ``{"array": name}`` in the safetensors file,
+``{"transposed": array}``, ``{"csr": [...]}``, ``{"growing": array}``, ``{"exact": array}``,
+``{"approximate": dict}``, ``{"objects": [...]}``, ``{"file": name}``, ``{"dtype": name}`` and
+``{"same": place}``.
 
 An estimator is a dict with its ``class``, its ``place`` in the tree, its ``params`` and what was
 ``fitted``. If its class has a format of its own, params and fitted values are in the folder of this
@@ -19,6 +20,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+import scipy.sparse as sp
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from sklearn.base import BaseEstimator
@@ -36,6 +38,7 @@ CLASSES = {
         [
             "BalancedLabelClusterer",
             "CalibratedClassifier",
+            "HierarchicalClassifier",
             "LightXMLClassifier",
             "LightXMLEnsemble",
             "NeighborsClassifier",
@@ -139,6 +142,11 @@ class PlainWriter:
             return items if isinstance(value, list) else {"tuple": items}
         if isinstance(value, dict) and all(isinstance(key, str) for key in value):
             return {"dict": {k: self._value(item, f"{place}/{k}") for k, item in value.items()}}
+        if isinstance(value, dict):  # with keys of other types, such as labels
+            return {"items": self._value(list(value.items()), place)}
+        if sp.issparse(value):
+            csr = sp.csr_array(value)
+            return {"csr": self._value([csr.data, csr.indices, csr.indptr, csr.shape], place)}
         if isinstance(value, bytes):
             path = self.content / place
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -209,6 +217,11 @@ class PlainReader:
                 return tuple(self._value(items))
             case {"dict": items}:
                 return {key: self._value(item) for key, item in items.items()}
+            case {"items": items}:
+                return dict(self._value(items))
+            case {"csr": parts}:
+                *arrays, shape = self._value(parts)
+                return sp.csr_array(tuple(arrays), shape=shape)
             case {"file": name}:
                 return self._files[name].read_bytes()
             case {"array": name}:
