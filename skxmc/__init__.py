@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from skxmc._classifier import LightXMLClassifier
     from skxmc._clusterer import BalancedLabelClusterer, label_features
     from skxmc._ensemble import LightXMLEnsemble
+    from skxmc._hierarchical_classifier import HierarchicalClassifier
     from skxmc._inference.explanation import (
         ExplainedLabel,
         NeighborLabel,
@@ -32,6 +33,7 @@ __all__ = [
     "BalancedLabelClusterer",
     "CalibratedClassifier",
     "ExplainedLabel",
+    "HierarchicalClassifier",
     "LightXMLClassifier",
     "LightXMLEnsemble",
     "NeighborLabel",
@@ -59,6 +61,7 @@ _MODULES = {
     "BalancedLabelClusterer": "_clusterer",
     "CalibratedClassifier": "_calibrated_classifier",
     "ExplainedLabel": "_inference.explanation",
+    "HierarchicalClassifier": "_hierarchical_classifier",
     "LightXMLClassifier": "_classifier",
     "LightXMLEnsemble": "_ensemble",
     "NeighborLabel": "_inference.explanation",
