@@ -15,6 +15,10 @@ from torch import nn
 
 from skxmc._model.device import copy_to
 
+# The length of a list of clusters on a GPU is a multiple of this. Products of such sizes are
+# faster, and tensors of few sizes use the memory again that others have freed.
+LIST_MULTIPLE = 64
+
 
 class Positives(NamedTuple):
     """The positive labels of a batch, one entry per pair of text and label."""
@@ -123,7 +127,8 @@ def gather_candidates(
         n_listed += len(positive_clusters)
     if needed.is_cuda:
         # To count them, the CPU would wait for the GPU. The list has the maximum length instead.
-        clusters = _list_padded(needed, min(n_listed, n_clusters))
+        rounded = -(-n_listed // LIST_MULTIPLE) * LIST_MULTIPLE
+        clusters = _list_padded(needed, min(rounded, n_clusters))
     else:
         clusters = needed.nonzero().squeeze(1)
     position = torch.zeros(n_clusters + 1, dtype=torch.int64, device=chosen.device)

@@ -133,9 +133,17 @@ def test_gather_candidates_lists_every_needed_cluster_once(request, path, with_p
     candidates = gather_candidates(chosen, 20, positive)
     check_list(candidates, needed, 20)
     assert candidates.chosen is chosen
-    n_listed = (9 if with_positives else 6) if path == "cuda" else len(needed)
-    assert len(candidates.clusters) == n_listed  # known without counting on a GPU
+    # On a GPU, the length is known without counting: that of all clusters here.
+    assert len(candidates.clusters) == (20 if path == "cuda" else len(needed))
     assert candidates.position.shape == (21,)
+
+
+@pytest.mark.parametrize(("n_texts", "n_positives", "n_listed"), [(16, 0, 64), (16, 1, 128)])
+def test_gather_candidates_on_gpu_lists_a_multiple_of_64(like_cuda, n_texts, n_positives, n_listed):
+    chosen = torch.arange(4 * n_texts).reshape(n_texts, 4)
+    candidates = gather_candidates(chosen, 200, torch.arange(n_positives) + 150)
+    check_list(candidates, [*range(64), *range(150, 150 + n_positives)], 200)
+    assert len(candidates.clusters) == n_listed
 
 
 @pytest.mark.parametrize("path", ["cpu", "cuda"])
@@ -170,7 +178,7 @@ def test_gather_candidates_without_positives_lists_chosen(request, path):
 def test_gather_candidates_on_cuda_pads_with_dummy_cluster():
     chosen = torch.tensor([[4, 1], [1, 6], [4, 6]], device="cuda")
     candidates = gather_candidates(chosen, 20, torch.tensor([1, 7, 7], device="cuda"))
-    assert candidates.clusters.tolist() == [1, 4, 6, 7, 20, 20, 20, 20, 20]
+    assert candidates.clusters.tolist() == [1, 4, 6, 7] + [20] * 16
     check_list(candidates, {1, 4, 6, 7}, 20)
     layout = LabelLayout(CLUSTER_OF).to("cuda")
     positives = Positives(torch.tensor([0, 1]), torch.tensor([1, 10])).to(torch.device("cuda"))
