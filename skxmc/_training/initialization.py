@@ -123,17 +123,24 @@ def start_at_centroids(
     has_bottleneck = isinstance(network.bottleneck, nn.Linear)
     n_components = network.label_table.dim if has_bottleneck else MAX_COMPONENTS
     features = represent(sample)
-    mean, components = _whitening(features, n_components, noise)
+    on_gpu, device = network.feature_mean.is_cuda, network.feature_mean.device
+    mean, components = _whitening(features, n_components, noise, device if on_gpu else None)
+    projection = torch.from_numpy(components).to(device)
+
+    def project(features: np.ndarray) -> np.ndarray:
+        if not on_gpu:
+            return (features - mean) @ components.T
+        return (torch.from_numpy(features - mean).to(device) @ projection.T).cpu().numpy()
+
     projected = np.empty((len(rows), len(components)), np.float32)
-    projected[: len(sample)] = (features - mean) @ components.T
+    projected[: len(sample)] = project(features)
     for start in range(len(sample), len(rows), ROWS_BLOCK):
         part = slice(start, start + ROWS_BLOCK)
-        projected[part] = (represent(rows[part]) - mean) @ components.T
+        projected[part] = project(represent(rows[part]))
     mean_norm = float(np.linalg.norm(projected, axis=1).mean())
     norm = max(mean_norm, MIN_NORM * math.sqrt(min(projected.shape)))
     scale = CENTROID_LOGIT / norm
-    layout, device = network.layout, network.feature_mean.device
-    projection = torch.from_numpy(components).to(device)
+    layout = network.layout
 
     def weights(directions: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(directions * scale).float().to(device)
@@ -163,15 +170,24 @@ def start_at_centroids(
 
 
 def _whitening(
-    features: np.ndarray, n_components: int, noise: np.ndarray | None = None
+    features: np.ndarray,
+    n_components: int,
+    noise: np.ndarray | None = None,
+    gpu: torch.device | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute the mean, and whitened principal components as rows by decreasing variance.
 
-    The variance of the noise along a component counts too, because training will see it.
+    The variance of the noise along a component counts too, because training will see it. `gpu` is
+    the GPU of the network, which is faster than the host at large products.
     """
     mean = features.mean(axis=0, dtype=np.float64)
     centered = features - mean
-    variances, axes = np.linalg.eigh(centered.T @ centered / len(features))
+    if gpu is None:
+        variances, axes = np.linalg.eigh(centered.T @ centered / len(features))
+    else:
+        there = torch.from_numpy(centered).to(gpu)
+        found = torch.linalg.eigh(there.T @ there / len(features))
+        variances, axes = (tensor.cpu().numpy() for tensor in found)
     keep = np.argsort(-variances, kind="stable")[:n_components]
     level = float(np.einsum("ij,ij->", features, features, dtype=np.float64) / features.size)
     floor = SHRINKAGE * float(variances.mean()) + MIN_VARIANCE * level + 1e-12

@@ -355,3 +355,31 @@ def test_start_at_centroids_large_data_is_sampled_and_read_in_blocks(features, y
     assert len(np.unique(encoded)) == len(encoded) == 80
     assert set(range(N_TEXTS - 30, N_TEXTS)) <= set(encoded)
     assert 0 < np.count_nonzero(asked[0] >= N_TEXTS - 30) < 20  # mixed
+
+
+@pytest.mark.parametrize("bottleneck_dim", [6, None])
+def test_start_at_centroids_as_on_gpu_gives_same_scores(features, y, bottleneck_dim, monkeypatch):
+    monkeypatch.setattr(initialization, "MAX_TEXTS_FOR_COVARIANCE", N_TEXTS - 20)
+    expected = start(features, y, bottleneck_dim=bottleneck_dim)
+    monkeypatch.setattr(torch.Tensor, "is_cuda", True, raising=False)
+    eigh = []
+    monkeypatch.setattr(np.linalg, "eigh", lambda matrix: eigh.append(matrix))
+    found = start(features, y, bottleneck_dim=bottleneck_dim)
+    assert not eigh
+    texts = torch.from_numpy(features)
+    logits = [
+        (n.recall_logits(texts), n.embed(texts) @ n.label_table.by_cluster().flatten(0, 1).T)
+        for n in (found, expected)
+    ]
+    torch.testing.assert_close(*logits, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_start_at_centroids_on_cuda_gives_same_logits(features, y):
+    expected, found = start(features, y), make_network().to("cuda")
+    start_at_priors(found, y)
+    start_at_centroids(found, y, lambda rows: features[rows], np.random.default_rng(0))
+    texts = torch.from_numpy(features)
+    logits = found.recall_logits(texts.cuda()).cpu()
+    torch.testing.assert_close(logits, expected.recall_logits(texts), atol=1e-2, rtol=1e-2)
