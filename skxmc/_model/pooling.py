@@ -22,6 +22,8 @@ def pool(states: torch.Tensor, batch: TokenBatch, pooling: str) -> torch.Tensor:
     sentence-transformers does.
     """
     if pooling == "cls":
+        if batch.cls_position is None:
+            return states[:, 0]
         rows = torch.arange(len(states), device=states.device)
         return states[rows, batch.cls_position]
     mask = batch.attention_mask.to(states.dtype)

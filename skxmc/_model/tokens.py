@@ -30,17 +30,17 @@ class TokenBatch(NamedTuple):
 
     input_ids: torch.Tensor  # (B, T) int64
     attention_mask: torch.Tensor  # (B, T) int64, 0 on padding
-    cls_position: torch.Tensor  # (B,) int64
+    cls_position: torch.Tensor | None  # (B,) int64, None if [CLS] is the first token
     token_type_ids: torch.Tensor | None  # (B, T) int64, if the encoder has several types
     is_padded: bool  # whether any text is shorter than T, which a GPU would have to be asked
 
     def to(self, device: torch.device) -> TokenBatch:
         """Copy the batch from the host to `device`."""
-        types = self.token_type_ids
+        place, types = self.cls_position, self.token_type_ids
         return TokenBatch(
             copy_to(self.input_ids, device),
             copy_to(self.attention_mask, device),
-            copy_to(self.cls_position, device),
+            None if place is None else copy_to(place, device),
             None if types is None else copy_to(types, device),
             self.is_padded,
         )
@@ -76,6 +76,7 @@ class TokenStore:
         self.type_ids = type_ids
         self.pad_id = pad_id
         self.cls_last = cls_last
+        self.longest = int(self.lengths.max(initial=0))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -101,14 +102,20 @@ class TokenStore:
         lengths = self.offsets[rows + 1] - self.offsets[rows]
         return ranges(self.offsets[rows], lengths), lengths
 
-    def batch(self, rows: np.ndarray) -> TokenBatch:
+    def batch(self, rows: np.ndarray, multiple_of: int = 1) -> TokenBatch:
         """Pad the texts `rows` on the right to the longest of them.
+
+        If there is padding anyway, the number of tokens becomes a multiple of `multiple_of`, unless
+        no text of the store is as long.
 
         BERT-like encoders count positions from the left, and would count padding there. XLNet
         uses distances between tokens, and gives the same result with padding on either side.
         """
         source, lengths = self._tokens_of(rows)
-        shape = (len(rows), int(lengths.max()))
+        n_tokens = int(lengths.max())
+        if (lengths < n_tokens).any():  # attention is faster without any
+            n_tokens = min(-(-n_tokens // multiple_of) * multiple_of, self.longest)
+        shape = (len(rows), n_tokens)
         real = np.arange(shape[1]) < lengths[:, None]
         input_ids = np.full(shape, self.pad_id, dtype=np.int64)
         input_ids[real] = self.ids[source]
@@ -117,11 +124,10 @@ class TokenStore:
             types = np.zeros(shape, dtype=np.int64)
             types[real] = self.type_ids[source]
             token_type_ids = torch.from_numpy(types)
-        cls_position = lengths - 1 if self.cls_last else np.zeros_like(lengths)
         return TokenBatch(
             torch.from_numpy(input_ids),
             torch.from_numpy(real.astype(np.int64)),
-            torch.from_numpy(cls_position),
+            torch.from_numpy(lengths - 1) if self.cls_last else None,
             token_type_ids,
             is_padded=not real.all(),
         )
@@ -217,8 +223,18 @@ def training_batches(
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def prediction_batches(lengths: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
-    """Cut texts into batches, the longest first, so that memory runs out early if at all."""
+def prediction_batches(
+    lengths: np.ndarray, batch_size: int, max_tokens: int | None = None
+) -> Iterator[np.ndarray]:
+    """Cut texts into batches, the longest first, so that memory runs out early if at all.
+
+    A batch has at most `batch_size` texts, and, with padding, at most `max_tokens` tokens.
+    """
     order = np.argsort(-lengths, kind="stable")
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
+    start = 0
+    while start < len(order):
+        n_texts = batch_size
+        if max_tokens is not None:
+            n_texts = min(n_texts, max(1, max_tokens // int(lengths[order[start]])))
+        yield order[start : start + n_texts]
+        start += n_texts

@@ -71,7 +71,8 @@ class TopLabels(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return columns (B, k) int64 and scores (B, k) float32, best first."""
         network, table = self.network, self.network.label_table
-        batch = TokenBatch(ids, mask, mask.sum(dim=1) - 1, types, is_padded=True)
+        cls_position = mask.sum(dim=1) - 1 if self.cls_last else None
+        batch = TokenBatch(ids, mask, cls_position, types, is_padded=True)
         states = [self._states(encoder, batch) for encoder in network.encoders]
         recall_features, rank_features = network._head_inputs(torch.cat(states, dim=1))
         z = network.bottleneck(rank_features)
@@ -98,7 +99,7 @@ class TopLabels(nn.Module):
         if pooling != "cls":
             return torch.cat([pool(layer, batch, pooling) for layer in layers], dim=1)
         states = torch.cat(layers, dim=2)
-        if not self.cls_last:
+        if batch.cls_position is None:
             return states[:, 0]
         place = batch.cls_position[:, None, None].expand(-1, 1, states.shape[2])
         return states.gather(1, place)[:, 0]

@@ -342,7 +342,8 @@ def test_represent_with_either_mask_is_equal_and_waits_for_nothing(load, family,
         inputs["token_type_ids"] = batch.token_type_ids
     with torch.no_grad():
         plain = encoder(**inputs, output_hidden_states=True).hidden_states[-1]
-    at_cls = plain[torch.arange(len(texts)), batch.cls_position]
+    place = 0 if batch.cls_position is None else batch.cls_position
+    at_cls = plain[torch.arange(len(texts)), place]
     # `one_hot`, which XLNet calls, reads its numbers on a CPU only.
     no_waits = contextlib.nullcontext() if family == "xlnet" else NoWaits()
     for device in ("cpu", "cuda"):

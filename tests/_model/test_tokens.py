@@ -1,5 +1,7 @@
 """Tokens in one flat array, and batches with little padding."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -131,8 +133,8 @@ def test_batch_pads_on_the_right_to_its_longest_text():
     batch = store.batch(np.array([1, 2]))
     assert batch.input_ids.tolist() == [[4, 1, 1], [5, 6, 3]]
     assert batch.attention_mask.tolist() == [[1, 0, 0], [1, 1, 1]]
-    assert batch.cls_position.tolist() == [0, 0]
-    assert {t.dtype for t in batch[:3]} == {torch.int64}
+    assert batch.cls_position is None
+    assert {t.dtype for t in batch[:2]} == {torch.int64}
     assert batch.is_padded
     assert not store.batch(np.array([2, 0])).is_padded
     assert store.batch(np.array([1])).input_ids.tolist() == [[4]]  # no padding to other texts
@@ -145,8 +147,30 @@ def test_batch_to_moves_all_tensors(xlnet_tokenizer):
     assert {tensor.device.type for tensor in batch[:4]} == {"meta"}
     assert batch.is_padded
     batch = tokenize(tiny_tokenizer(), TEXTS, 64).batch(np.arange(3)).to(torch.device("meta"))
-    assert {tensor.device.type for tensor in batch[:3]} == {"meta"}
+    assert {tensor.device.type for tensor in batch[:2]} == {"meta"}
+    assert batch.cls_position is None
     assert batch.token_type_ids is None
+
+
+def test_batch_multiple_rounds_up_padded_batches_to_at_most_the_longest_text():
+    store = TokenStore(np.arange(38), np.array([0, 9, 15, 18, 27, 38]), None, 1, cls_last=False)
+    n_tokens = {
+        (0, 1): 11,  # a multiple would be 12, but no text is as long
+        (1, 2): 8,
+        (0, 3): 9,  # no padding, so no multiple
+        (2,): 3,
+        (1, 4): 11,
+    }
+    for rows, n in n_tokens.items():
+        batch = store.batch(np.array(rows), 4)
+        assert batch.input_ids.shape == batch.attention_mask.shape == (len(rows), n)
+        plain = store.batch(np.array(rows))
+        width = plain.input_ids.shape[1]
+        assert batch.is_padded == plain.is_padded
+        torch.testing.assert_close(batch.input_ids[:, :width], plain.input_ids)
+        torch.testing.assert_close(batch.attention_mask[:, :width], plain.attention_mask)
+        assert (batch.input_ids[:, width:] == 1).all()
+        assert not batch.attention_mask[:, width:].any()
 
 
 @pytest.mark.cuda
@@ -214,3 +238,19 @@ def test_prediction_batches_are_longest_first():
     assert [len(batch) for batch in batches] == [16] * 6 + [4]
     ties = np.concatenate(list(prediction_batches(np.array([3, 5, 3, 5]), 2)))
     assert ties.tolist() == [1, 3, 0, 2]
+
+
+def test_prediction_batches_of_bounded_tokens_hold_more_short_texts():
+    lengths = power_law_lengths(300, np.random.default_rng(0))
+    lengths[7] = 1000  # more tokens than a batch may have
+    batches = list(prediction_batches(lengths, 50, 500))
+    np.testing.assert_array_equal(
+        np.concatenate(batches), np.concatenate(list(prediction_batches(lengths, 1)))
+    )
+    assert batches[0].tolist() == [7]
+    for rows, following in pairwise(batches[1:]):
+        n_tokens = lengths[rows].max()
+        assert len(rows) * n_tokens <= 500
+        assert len(rows) == 50 or (len(rows) + 1) * n_tokens > 500
+        assert len(following) >= len(rows) or following is batches[-1]
+    assert len(batches[-2]) == 50
