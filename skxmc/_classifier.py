@@ -28,6 +28,7 @@ from skxmc._clusterer import BalancedLabelClusterer
 from skxmc._inference.explain import explain
 from skxmc._inference.explanation import TopKExplanation
 from skxmc._inference.low_precision import on_host, serving_copy
+from skxmc._inference.extractor import resolve_batch_size
 from skxmc._inference.predictor import Predictor, check_scores
 from skxmc._inference.short_list import short_list
 from skxmc._input.folds import of_labels, warn_if_cut
@@ -138,8 +139,9 @@ class LightXMLClassifier(
         epoch may be a part of one. The result then depends on the speed of the machine.
     batch_size : int, default=32
         Number of texts per training step.
-    prediction_batch_size : int, default=64
-        Number of texts per prediction step. Predictions do not depend on it.
+    prediction_batch_size : int or "auto", default="auto"
+        Number of texts per prediction step. Predictions do not depend on it. "auto" is 64. On a
+        CUDA GPU, it is as many texts as have 32,768 tokens, but at most 512.
     learning_rate : float or "auto", default="auto"
         Peak learning rate of the encoder. "auto" is 1e-4 for an encoder of width 768, such as
         BERT-base. It falls with the width: 2e-4 for MiniLM, of width 384.
@@ -290,7 +292,10 @@ class LightXMLClassifier(
         "max_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "time_limit": [Interval(Real, 0, None, closed="neither"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "prediction_batch_size": [Interval(Integral, 1, None, closed="left")],
+        "prediction_batch_size": [
+            Interval(Integral, 1, None, closed="left"),
+            StrOptions({"auto"}),
+        ],
         "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "head_learning_rate": [Interval(Real, 0, None, closed="left"), None],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
@@ -351,7 +356,7 @@ class LightXMLClassifier(
         max_epochs: int | str = "auto",
         time_limit: float | None = None,
         batch_size: int = 32,
-        prediction_batch_size: int = 64,
+        prediction_batch_size: int | str = "auto",
         learning_rate: float | str = "auto",
         head_learning_rate: float | None = 2e-3,
         weight_decay: float = 0.01,
@@ -760,7 +765,7 @@ class LightXMLClassifier(
             n_candidate_clusters=resolve_candidate_clusters(
                 self.n_candidate_clusters, model.network.layout
             ),
-            batch_size=int(self.prediction_batch_size),
+            batch_size=resolve_batch_size(self.prediction_batch_size, device),
             device=device,
             dtype=dtype,
             search=best_labels if exact else short_list(network).best_labels,

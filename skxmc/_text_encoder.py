@@ -18,7 +18,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skxmc._base import PretrainedMixin
-from skxmc._inference.extractor import FeatureExtractor
+from skxmc._inference.extractor import FeatureExtractor, resolve_batch_size
 from skxmc._inference.low_precision import serving_copy
 from skxmc._input.texts import check_texts
 from skxmc._input.types import Texts
@@ -60,8 +60,9 @@ class TextEncoder(
         State of a text: that of its [CLS] token, or the mean over its tokens. "auto" is what the
         encoder was trained for, if it has a file of sentence-transformers that says so. Otherwise
         it is "cls".
-    batch_size : int, default=64
-        Number of texts that the encoder reads at once. The result does not depend on it.
+    batch_size : int or "auto", default="auto"
+        Number of texts that the encoder reads at once. The result does not depend on it. "auto" is
+        64. On a CUDA GPU, it is as many texts as have 32,768 tokens, but at most 512.
     precision : {"auto", "fp32", "bf16", "fp16", "int8"}, default="auto"
         Precision of matrix products. "auto" is bf16 if the device computes it fast, fp16 on older
         GPUs with tensor cores (V100, T4, RTX 20), else fp32.
@@ -94,7 +95,7 @@ class TextEncoder(
         "encoder": [str, os.PathLike],
         "max_length": [Interval(Integral, 2, None, closed="left")],
         "pooling": [StrOptions({"auto", *POOLINGS})],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "precision": [StrOptions({"auto", "fp32", "bf16", "fp16", "int8"})],
         "device": [str],
         "verbose": ["verbose"],
@@ -109,7 +110,7 @@ class TextEncoder(
         *,
         max_length: int = 128,
         pooling: str = "auto",
-        batch_size: int = 64,
+        batch_size: int | str = "auto",
         precision: str = "auto",
         device: str = "auto",
         verbose: int = 0,
@@ -203,7 +204,7 @@ class TextEncoder(
             network=serving_copy(network, dtype, device),
             tokenizer=self.tokenizer_,
             max_length=max_length,
-            batch_size=int(self.batch_size),
+            batch_size=resolve_batch_size(self.batch_size, device),
             device=device,
             dtype=dtype,
         )

@@ -212,7 +212,7 @@ def test_predictions_out_of_memory_halve_the_batch(clf, monkeypatch):
         "prediction_batch_size=16",
     ]
     assert sizes == [64, 32, 16, 16, 16, 16]
-    assert clf.prediction_batch_size == 64
+    assert clf.prediction_batch_size == "auto"
     np.testing.assert_array_equal(best.labels, whole[0].labels)
     np.testing.assert_allclose(best.scores, whole[0].scores, atol=1e-5)
     with pytest.warns(RuntimeWarning, match="ran out of memory"):

@@ -284,7 +284,7 @@ LEGAL = {
     "label_precision": st.sampled_from(["fp32", "bf16"]),
     "label_search": st.sampled_from(["exact", "approximate"]),
     "batch_size": whole(1, 20) | st.just(10**30),
-    "prediction_batch_size": whole(1, 20) | st.just(10**30),
+    "prediction_batch_size": whole(1, 20) | st.sampled_from(["auto", 10**30]),
     "learning_rate": st.just("auto") | st.floats(0, 0.1),
     "head_learning_rate": st.none() | st.floats(0, 0.1),
     "weight_decay": st.floats(0, 0.1),

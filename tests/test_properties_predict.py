@@ -95,7 +95,7 @@ def test_predictions_any_text_are_sound(kind, data, drawn, k, threshold):
     clf = changed(ranker(kind), threshold=threshold)
     if kind in ("direct", "two-stage"):
         clf.set_params(
-            prediction_batch_size=data.draw(whole(1, 70) | st.just(10**30)),
+            prediction_batch_size=data.draw(whole(1, 70) | st.sampled_from(["auto", 10**30])),
             n_candidate_clusters=data.draw(whole(1, 40) | st.sampled_from(["auto", 10**30])),
             max_length=data.draw(whole(2, 64)),
         )

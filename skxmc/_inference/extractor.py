@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 
 from skxmc._model.defaults import torch_defaults
-from skxmc._model.device import autocast, copy_to, is_out_of_memory
+from skxmc._model.device import autocast, copy_back, copy_to, is_out_of_memory
 from skxmc._model.encoder_check import check_ids
 from skxmc._model.network import TextNetwork
 from skxmc._model.tokens import TokenStore, prediction_batches, tokenize
 from skxmc._utils.encode_once import shared_representations
+from skxmc._utils.parallel import map_ahead, one_behind
 from skxmc._utils.warnings import warn_user
 
 if TYPE_CHECKING:
@@ -22,11 +23,38 @@ if TYPE_CHECKING:
 
 # Texts tokenized at once, so that tokens take bounded memory.
 TEXTS_BLOCK = 65_536
+# The same on a GPU, which computes a block while a thread tokenizes the next one.
+GPU_TEXTS_BLOCK = 16_384
+# Numbers of texts and tokens of a batch with batch_size="auto". Fewer tokens would leave a GPU
+# waiting for the host. More texts would take much memory for their scores.
+CPU_BATCH_TEXTS = 64
+GPU_BATCH_TEXTS = 512
+GPU_BATCH_TOKENS = 32_768
+# A GPU pads to a multiple of so many tokens, which its kernels for attention with a mask like.
+TOKENS_MULTIPLE = 8
 
 # Raw or tokenized texts.
 Texts = Sequence[str] | TokenStore
 # Rows of a batch, and their e or all tokens.
 Batch = tuple[np.ndarray, torch.Tensor | TokenStore]
+# Computes something from e.
+Compute = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
+
+
+class BatchSize(NamedTuple):
+    """Maximum numbers of texts, and of tokens if they are bounded, of a batch."""
+
+    n_texts: int
+    n_tokens: int | None = None
+
+
+def resolve_batch_size(batch_size: int | str, device: torch.device) -> BatchSize:
+    """Resolve the parameter `batch_size`, a number of texts or "auto"."""
+    if batch_size != "auto":
+        return BatchSize(int(batch_size))
+    if device.type == "cuda":
+        return BatchSize(GPU_BATCH_TEXTS, GPU_BATCH_TOKENS)
+    return BatchSize(CPU_BATCH_TEXTS)
 
 
 @dataclass
@@ -40,8 +68,8 @@ class FeatureExtractor:
     tokenizer : Hugging Face tokenizer
     max_length : int
         Maximum number of tokens per text.
-    batch_size : int
-        Number of texts at once. It is halved when the device runs out of memory.
+    batch_size : BatchSize
+        Texts at once. Their number is halved when the device runs out of memory.
     device : torch.device
     dtype : torch.dtype
         Precision of matrix products, int8 if linear layers are quantized.
@@ -50,12 +78,17 @@ class FeatureExtractor:
     network: TextNetwork
     tokenizer: PreTrainedTokenizerBase
     max_length: int
-    batch_size: int
+    batch_size: BatchSize
     device: torch.device
     dtype: torch.dtype
 
     # The parameter of the estimator that sets `batch_size`, for a warning.
     batch_size_param: ClassVar[str] = "batch_size"
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the host prepares what a GPU computes next."""
+        return self.device.type == "cuda"
 
     def features(self, texts: Texts, progress: Callable[[int], object] | None = None) -> np.ndarray:
         """Return representations e, (n, n_feature_layers * hidden) float32.
@@ -81,28 +114,42 @@ class FeatureExtractor:
         return array
 
     def results(
-        self, texts: Texts, compute: Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
+        self, texts: Texts, compute: Compute
     ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
         """Yield the rows of each batch, and what `compute` makes of their e, as arrays."""
         if isinstance(texts, TokenStore):
             yield from self._results(self._batches(texts), compute)
             return
-        for start in range(0, len(texts), TEXTS_BLOCK):
-            batches = self._batches_of_texts(texts[start : start + TEXTS_BLOCK])
-            for rows, arrays in self._results(batches, compute):
+        blocks = self._blocks(texts)
+        tokens_of = map_ahead if self.on_gpu else map
+        start = 0
+        for block, tokens in zip(blocks, tokens_of(self._new_tokens, blocks), strict=True):
+            for rows, arrays in self._results(self._batches_of_texts(block, tokens), compute):
                 yield start + rows, arrays
+            start += len(block)
 
-    def _batches_of_texts(self, texts: Sequence[str]) -> Iterator[Batch]:
-        """Yield batches of raw texts, whose e may be known by `encode_once`."""
+    def _blocks(self, texts: Sequence[str]) -> list[Sequence[str]]:
+        size = GPU_TEXTS_BLOCK if self.on_gpu else TEXTS_BLOCK
+        return [texts[start : start + size] for start in range(0, len(texts), size)]
+
+    def _new_tokens(self, texts: Sequence[str]) -> TokenStore | None:
+        """Tokenize texts, unless their e are known by `encode_once`."""
         shared = shared_representations()
-        key = None if shared is None else self._key(texts)
-        if shared is None or (key not in shared and not shared.grows):
-            yield from self._batches(self._tokenize(texts))
-            return
-        if key not in shared:
-            found = self._results(self._batches(self._tokenize(texts)), lambda e: (e,))
-            shared[key] = self.network, [(rows, torch.from_numpy(e)) for rows, (e,) in found]
-        yield from shared[key][1]
+        is_known = shared is not None and self._key(texts) in shared
+        return None if is_known else self._tokenize(texts)
+
+    def _batches_of_texts(self, texts: Sequence[str], tokens: TokenStore | None) -> Iterator[Batch]:
+        """Yield batches of tokens, or of e that are known by `encode_once`."""
+        shared = shared_representations()
+        if tokens is not None:
+            if shared is None or not shared.grows:
+                yield from self._batches(tokens)
+                return
+            found = self._results(self._batches(tokens), lambda e: (e,))
+            e_of_batches = [(rows, torch.from_numpy(e)) for rows, (e,) in found]
+            shared[self._key(texts)] = self.network, e_of_batches
+        assert shared is not None
+        yield from shared[self._key(texts)][1]
 
     def _key(self, texts: Sequence[str]) -> tuple[object, ...]:
         return id(self.network), self.max_length, tuple(texts)
@@ -112,20 +159,22 @@ class FeatureExtractor:
         shared = shared_representations()
         if shared is None:
             return
-        for start in range(0, len(texts), TEXTS_BLOCK):
-            block, e = texts[start : start + TEXTS_BLOCK], features[start : start + TEXTS_BLOCK]
-            batches = [(np.arange(len(block)), torch.from_numpy(e))]
-            shared[self._key(block)] = self.network, batches
+        start = 0
+        for block in self._blocks(texts):
+            e = torch.from_numpy(features[start : start + len(block)])
+            shared[self._key(block)] = self.network, [(np.arange(len(block)), e)]
+            start += len(block)
 
     def _batches(self, tokens: TokenStore) -> Iterator[Batch]:
-        for rows in prediction_batches(tokens.lengths, self.batch_size):
+        for rows in prediction_batches(tokens.lengths, *self.batch_size):
             yield rows, tokens
 
     def _represent(self, batch: Batch, part: slice) -> torch.Tensor:
         rows, source = batch
         if isinstance(source, torch.Tensor):
             return copy_to(source[part], self.device)
-        return self.network.represent(source.batch(rows[part]).to(self.device))
+        tokens = source.batch(rows[part], TOKENS_MULTIPLE if self.on_gpu else 1)
+        return self.network.represent(tokens.to(self.device))
 
     def _tokenize(self, texts: Sequence[str]) -> TokenStore:
         tokens = tokenize(self.tokenizer, texts, self.max_length)
@@ -133,40 +182,41 @@ class FeatureExtractor:
         return tokens
 
     def _results(
-        self,
-        batches: Iterator[Batch],
-        compute: Callable[[torch.Tensor], tuple[torch.Tensor, ...]],
+        self, batches: Iterable[Batch], compute: Compute
     ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
-        for batch in batches:
-            wanted, done = batch[0], 0
-            while done < len(wanted):
-                part = slice(done, done + self.batch_size)
-                try:
-                    with (
-                        torch_defaults(),
-                        torch.inference_mode(),
-                        autocast(self.device, self.dtype),
-                    ):
-                        arrays = [
-                            result.cpu().float().numpy()
-                            if result.is_floating_point()
-                            else result.cpu().numpy()
-                            for result in compute(self._represent(batch, part))
-                        ]
-                except (RuntimeError, MemoryError) as error:
-                    if self.batch_size == 1 or not is_out_of_memory(error):
-                        raise
-                    self._halve_batch_size()
-                    continue
-                yield wanted[part], arrays
-                done += len(wanted[part])
+        """Compute batches. A GPU has the next batch when the results of the last are read."""
+        started = (part for batch in batches for part in self._start(batch, compute))
+        for rows, wait in one_behind(started):
+            yield rows, wait()
 
-    def _halve_batch_size(self) -> None:
-        self.batch_size //= 2
+    def _start(
+        self, batch: Batch, compute: Compute
+    ) -> Iterator[tuple[np.ndarray, Callable[[], list[np.ndarray]]]]:
+        """Start a batch, in parts if memory runs out, and yield functions that wait for results."""
+        wanted, done = batch[0], 0
+        while done < len(wanted):
+            part = slice(done, done + self.batch_size.n_texts)
+            rows = wanted[part]
+            try:
+                with (
+                    torch_defaults(),
+                    torch.inference_mode(),
+                    autocast(self.device, self.dtype),
+                ):
+                    wait = copy_back(compute(self._represent(batch, part)))
+            except (RuntimeError, MemoryError) as error:
+                if len(rows) == 1 or not is_out_of_memory(error):
+                    raise
+                self._lower_batch_size(len(rows) // 2)
+                continue
+            yield rows, wait
+            done += len(rows)
+
+    def _lower_batch_size(self, n_texts: int) -> None:
+        self.batch_size = self.batch_size._replace(n_texts=n_texts)
         torch.cuda.empty_cache()
         warn_user(
             f"The device ran out of memory in prediction. Continuing with batches of "
-            f"{self.batch_size} texts. Set {self.batch_size_param}={self.batch_size} to avoid "
-            "this warning.",
+            f"{n_texts} texts. Set {self.batch_size_param}={n_texts} to avoid this warning.",
             RuntimeWarning,
         )

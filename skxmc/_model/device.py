@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
+import numpy as np
 import torch
 
 from skxmc._utils.quoting import quoted
@@ -120,6 +121,31 @@ def copy_to(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def copy_back(tensors: Sequence[torch.Tensor]) -> Callable[[], list[np.ndarray]]:
+    """Start to copy results to the host, floats as float32, and return a function that waits.
+
+    A GPU copies them when they are ready, and the host goes on until it calls the function.
+    """
+    results = [tensor.float() if tensor.is_floating_point() else tensor for tensor in tensors]
+    device = results[0].device
+    if device.type != "cuda":
+        arrays = [result.cpu().numpy() for result in results]
+        return lambda: arrays
+    pinned = [
+        torch.empty(result.shape, dtype=result.dtype, pin_memory=True).copy_(
+            result, non_blocking=True
+        )
+        for result in results
+    ]
+    copied = torch.cuda.current_stream(device).record_event()
+
+    def wait() -> list[np.ndarray]:
+        copied.synchronize()
+        return [result.numpy().copy() for result in pinned]  # whose memory serves the next batch
+
+    return wait
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 
+from skxmc._inference.extractor import resolve_batch_size
 from skxmc._inference.low_precision import serving_copy
 from skxmc._inference.predictor import Predictor
 from skxmc._input.validation import Labels
@@ -25,7 +26,7 @@ def fit_predictor(model: Model, settings: Settings, dtype: torch.dtype) -> Predi
         tokenizer=model.tokenizer,
         max_length=settings.max_length,
         n_candidate_clusters=settings.candidate_clusters(model.network.layout),
-        batch_size=settings.prediction_batch_size,
+        batch_size=resolve_batch_size(settings.prediction_batch_size, settings.device),
         device=settings.device,
         dtype=dtype,
     )

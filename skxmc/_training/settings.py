@@ -73,7 +73,7 @@ class Settings:
     device: torch.device
     dtype: torch.dtype
     label_dtype: torch.dtype  # of the embeddings of labels, while the direct mode trains
-    prediction_batch_size: int
+    prediction_batch_size: int | str
     prediction_dtype: torch.dtype
     seed: int
     verbose: int

@@ -6,10 +6,17 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from types import TracebackType
+from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
+
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class ProcessLock:
@@ -71,3 +78,20 @@ def usable_threads() -> Iterator[None]:
 def clip_jobs(n_jobs: int | None) -> int | None:
     """Limit `n_jobs`, in joblib's sense, to one job per CPU, however large it is."""
     return None if n_jobs is None else min(n_jobs, os.cpu_count() or 1)
+
+
+def one_behind(items: Iterable[Item]) -> Iterator[Item]:
+    """Yield each item after the next one was made."""
+    waiting: list[Item] = []
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > 1:
+            yield waiting.pop(0)
+    yield from waiting
+
+
+def map_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Yield the result for each item, while a thread computes the next one."""
+    with ThreadPoolExecutor(1) as pool:
+        for future in one_behind(pool.submit(copy_context().run, function, x) for x in items):
+            yield future.result()
