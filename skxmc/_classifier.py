@@ -27,8 +27,8 @@ from skxmc._base import TextRankerMixin
 from skxmc._clusterer import BalancedLabelClusterer
 from skxmc._inference.explain import explain
 from skxmc._inference.explanation import TopKExplanation
-from skxmc._inference.low_precision import on_host, serving_copy
 from skxmc._inference.extractor import resolve_batch_size
+from skxmc._inference.low_precision import on_host, serving_copy
 from skxmc._inference.predictor import Predictor, check_scores
 from skxmc._inference.short_list import short_list
 from skxmc._input.folds import of_labels, warn_if_cut

@@ -14,7 +14,6 @@ from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
 
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
