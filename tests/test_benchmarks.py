@@ -2,14 +2,17 @@
 
 import argparse
 import functools
+import json
 import re
 import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from dataset_files import lines, write, write_npz
 from scipy import sparse
 
@@ -118,6 +121,54 @@ def test_limits_benchmark_prints_peak_memory(run, monkeypatch):
     assert "predict_topk of 100 texts, from list" in of_list
     assert "predict_topk of 100 texts, from chunks" in of_chunks
     assert "fit: 1,024 clusters" in of_training
+
+
+GPU_PARTS = [
+    *("parts of a step, dynamic", "parts of a step, full-label", "host", "file for a CPU"),
+    *("prediction, dynamic, L = 600", "prediction, full-label, L = 600"),
+    *(f"training, {mode}, L = 600, 2 x 8 tokens" for mode in ("dynamic", "full-label")),
+]
+
+
+def test_gpu_benchmark_quick_measures_every_part(run, monkeypatch, tmp_path):
+    """The process that loads a file without a GPU is this one here."""
+
+    def load(command, **options):
+        assert command[0] == sys.executable
+        assert options["env"]["CUDA_VISIBLE_DEVICES"] == ""
+        return SimpleNamespace(returncode=0, stdout=run([Path(command[1]).name, *command[2:]]))
+
+    monkeypatch.setattr(subprocess, "run", load)
+    file = tmp_path / "gpu.json"
+    run(["gpu.py", "--quick", "--device", "cpu", "--json", str(file)])
+    found = json.loads(file.read_text())
+    assert list(found) == ["machine", *GPU_PARTS]
+    assert found["file for a CPU"]["same_best_label"] == 1
+    for part in GPU_PARTS[:2]:
+        assert found[part]["operations"] > 1000
+        assert found[part]["ms"]["whole step"] > found[part]["ms"]["AdamW"] > 0
+    for part in GPU_PARTS[4:6]:
+        assert found[part]["8 tokens"]["texts_per_second"] > 0
+    for part in GPU_PARTS[6:]:
+        assert found[part]["ratio"] > 0
+
+
+def test_gpu_benchmark_without_time_skips_parts_and_fails(run, tmp_path):
+    file = tmp_path / "gpu.json"
+    options = ["--quick", "--device", "cpu", "--json", str(file), "--minutes", "0"]
+    message = rf"^Without figures: {GPU_PARTS[0]}, .*{GPU_PARTS[-1]}\.$"
+    with pytest.raises(SystemExit, match=message):
+        run(["gpu.py", *options])
+    found = json.loads(file.read_text())
+    assert [found[part] for part in GPU_PARTS] == [{"skipped": "no time left"}] * len(GPU_PARTS)
+
+
+def test_gpu_benchmark_failed_part_says_why(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import gpu
+
+    found = gpu.measured(lambda: 1 / 0, float("inf"), torch.device("cpu"))
+    assert found == {"failure": "ZeroDivisionError: division by zero"}
 
 
 @pytest.fixture

@@ -115,8 +115,9 @@ def random_network(
     network = LightXMLNetwork(
         encoder, cluster_of, n_feature_layers=5, bottleneck_dim=bottleneck_dim, dropout=0.5
     )
+    network.place_on(device)
     torch.nn.init.normal_(network.label_table.weight, std=bottleneck_dim**-0.5)
-    return network.place_on(device)
+    return network
 
 
 def memory_of(device: torch.device) -> float:

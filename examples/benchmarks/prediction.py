@@ -9,7 +9,6 @@ exclude tokenization for both, and the times of single texts include it for both
 
 import argparse
 import copy
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,9 +22,11 @@ from _common import (
     time_in_turn,
 )
 
+from skxmc import LightXMLClassifier
 from skxmc._inference.low_precision import serving_copy
 from skxmc._model.device import autocast, resolve_device, resolve_precision
 from skxmc._model.encoder import load_encoder
+from skxmc._model.network import LightXMLNetwork
 from skxmc.datasets import load_icd10cm
 
 
@@ -44,6 +45,26 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--single", type=int, default=400, help="texts to predict one at a time")
     parser.add_argument("--quick", action="store_true")
     return parser.parse_args()
+
+
+class BareEncoder:
+    """The encoder of a network alone, which returns the last [CLS] states on the host."""
+
+    def __init__(
+        self,
+        network: LightXMLNetwork,
+        dtype: torch.dtype,
+        device: torch.device,
+        kind: str = "converted",
+    ) -> None:
+        source = network if kind == "autocast" else serving_copy(network, dtype)
+        self.encoder = copy.deepcopy(source.encoder)
+        self.dtype = dtype
+        self.device = device
+
+    def __call__(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        with torch.inference_mode(), autocast(self.device, self.dtype):
+            return self.encoder(**inputs).last_hidden_state[:, 0].float().cpu()
 
 
 def main() -> None:
@@ -67,14 +88,7 @@ def main() -> None:
         n_candidate_clusters=arguments.recalled,
     )
     predictor = clf._predictor()
-    bare = copy.deepcopy(serving_copy(network, dtype).encoder)
-    if arguments.bare == "autocast":
-        bare = copy.deepcopy(network.encoder)
-
-    def encode(inputs: dict[str, torch.Tensor]) -> Any:
-        with torch.inference_mode(), autocast(device, dtype):
-            return bare(**inputs).last_hidden_state[:, 0].float().cpu()
-
+    encode = BareEncoder(network, dtype, device, arguments.bare)
     print(describe_machine(device, dtype))
     print(f"MiniLM, L = {arguments.labels:,}, C = {arguments.clusters:,}, d = {arguments.dim}")
     print(f"bare encoder: {arguments.bare}")
@@ -91,12 +105,17 @@ def main() -> None:
     for n_joined in (1, 16):  # short texts, and texts of maximum length
         joined = [" ".join(texts[i : i + n_joined]) for i in range(0, len(texts), n_joined)]
         lengths = [len(ids) for ids in tokenizer(joined, truncation=True)["input_ids"]]
-        one_at_a_time(clf, encode, tokenizer, joined, arguments.single, device)
+        times = time_single_texts(clf, encode, joined, arguments.single)
+        print(f"\none text at a time, including tokenization, {arguments.single} pairs")
+        report(times, "latency relative to the bare encoder:", times[:, 1] / times[:, 0])
         print(f"texts of {np.median(np.minimum(lengths, arguments.tokens)):.0f} tokens (median)")
 
 
-def one_at_a_time(clf, encode, tokenizer, texts, n_texts, device) -> None:
-    """Measure the latency of single texts for both."""
+def time_single_texts(
+    clf: LightXMLClassifier, encode: BareEncoder, texts: list[str], n_texts: int
+) -> np.ndarray:
+    """Measure the latency of single texts for both, (n_texts, 2) seconds."""
+    tokenizer, device = clf.tokenizer_, encode.device
     texts_of_bare, texts_of_clf = iter(texts * 9), iter(texts * 9)
 
     def bare() -> None:
@@ -104,9 +123,7 @@ def one_at_a_time(clf, encode, tokenizer, texts, n_texts, device) -> None:
         inputs = tokenizer(text, truncation=True, max_length=clf.max_length, return_tensors="pt")
         encode({name: tensor.to(device) for name, tensor in inputs.items()})
 
-    times = time_in_turn(bare, lambda: clf.predict_topk([next(texts_of_clf)]), n_texts, device)
-    print(f"\none text at a time, including tokenization, {n_texts} pairs")
-    report(times, "latency relative to the bare encoder:", times[:, 1] / times[:, 0])
+    return time_in_turn(bare, lambda: clf.predict_topk([next(texts_of_clf)]), n_texts, device)
 
 
 def report(times: np.ndarray, name: str, ratio: np.ndarray) -> None:

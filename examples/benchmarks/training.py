@@ -11,6 +11,8 @@ import contextlib
 import copy
 import functools
 import gc
+from collections.abc import Callable
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -33,7 +35,7 @@ from _common import (
 
 from skxmc import LightXMLClassifier
 from skxmc._model.device import autocast, resolve_device
-from skxmc._model.encoder import dropout_rates, load_encoder, set_dropout
+from skxmc._model.encoder import attention_mask, dropout_rates, load_encoder, set_dropout
 from skxmc._model.tokens import TokenStore, tokenize, training_batches
 from skxmc._training.settings import resolve_settings
 from skxmc._training.trainer import Trainer, TrainingSet
@@ -132,44 +134,59 @@ class BareStep:
         step = self.step
         tokens, *_ = step.trainer.data.batch(step.batches[self.n_done % len(step.batches)])
         with autocast(step.device, step.trainer.settings.dtype):
-            states = self.encoder(tokens.input_ids, attention_mask=tokens.attention_mask)
+            mask = attention_mask(self.encoder, tokens)
+            states = self.encoder(tokens.input_ids, attention_mask=mask)
         states.last_hidden_state[:, 0].float().square().mean().backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.n_done += 1
 
 
-def print_profile(step: Step, n_steps: int) -> None:
-    """Print the time of each part of a step, including the work of the device."""
+def measure_parts(
+    step: Step, n_steps: int, measure: Callable[[Callable[[], Any], torch.device], float]
+) -> dict[str, np.ndarray]:
+    """Measure each part of a step, and the whole.
+
+    Parts that run several times per step, such as the chunks of labels, have several values.
+
+    Parameters
+    ----------
+    step : Step
+    n_steps : int
+    measure : callable
+        Function that runs another and returns a figure, such as `seconds`.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (n_steps, n_runs)
+    """
     trainer = step.trainer
     parts = {
         "batch: tokens, labels": (trainer.data, "batch"),
         "encoder, forward": (trainer.network, "represent"),
         "heads and losses, forward": (trainer.network, "losses"),
         "backward": (torch.Tensor, "backward"),
-        "AdamW": (trainer.optimizers[0], "step"),
-        "RowAdamW: label table, words": (trainer.optimizers[1], "step"),
-        "TableRMSprop, in the losses": (trainer.table_optimizer, "update"),
+        **{type(optimizer).__name__: (optimizer, "step") for optimizer in trainer.optimizers},
     }
-    if trainer.table_optimizer is None:
-        del parts["TableRMSprop, in the losses"]
-    times: dict[str, list[float]] = {name: [] for name in parts}
+    if trainer.table_optimizer is not None:
+        parts["TableRMSprop"] = (trainer.table_optimizer, "update")  # in the losses
+    found: dict[str, list[float]] = {name: [] for name in parts}
     with contextlib.ExitStack() as stack:
         for name, (owner, method) in parts.items():
             function = getattr(owner, method)
 
-            def timed(*args, function=function, name=name, **kwargs):
+            def measured(*args, function=function, name=name, **kwargs):
                 results = []
                 run = functools.partial(function, *args, **kwargs)
-                times[name].append(seconds(lambda: results.append(run()), step.device))
+                found[name].append(measure(lambda: results.append(run()), step.device))
                 return results[0]
 
-            stack.enter_context(mock.patch.object(owner, method, timed))
-        whole = [seconds(step, step.device) for _ in range(n_steps + 2)][2:]
-    for name, of_part in times.items():
-        by_step = np.array(of_part).reshape(n_steps + 2, -1).sum(axis=1)  # of all chunks
-        print(f"{name:<30} {spread(by_step[2:], ' ms', 1000)}")
-    print(f"{'whole step':<30} {spread(np.array(whole), ' ms', 1000)}")
+            stack.enter_context(mock.patch.object(owner, method, measured))
+        found["whole step"] = [measure(step, step.device) for _ in range(n_steps + 2)]
+    return {
+        name: np.array(of_part).reshape(n_steps + 2, -1)[2:]  # after a warm-up
+        for name, of_part in found.items()
+    }
 
 
 def main() -> None:
@@ -193,7 +210,8 @@ def main() -> None:
         f"batch {arguments.batch} x {n_tokens} tokens, {arguments.pairs} pairs"
     )
     if arguments.profile:
-        print_profile(step, arguments.pairs)
+        for name, times in measure_parts(step, arguments.pairs, seconds).items():
+            print(f"{name:<30} {spread(times.sum(axis=1), ' ms', 1000)}")
         return
     if step.device.type == "cuda":
         for _ in range(3):
