@@ -139,6 +139,14 @@ class LightXMLClassifier(
         epoch may be a part of one. The result then depends on the speed of the machine.
     batch_size : int, default=32
         Number of texts per training step.
+    accumulate_steps : int, default=1
+        Number of parts in which the encoder reads the texts of a step, to need less memory. The
+        step is that of the whole batch. All parts but one are read twice. See
+        :doc:`/guide/gpu`.
+    gradient_checkpointing : bool, default=False
+        Whether the encoder forgets its activations in training, and computes those of one layer at
+        a time again. This needs less memory still. All texts are read twice, and the weights are
+        the same.
     prediction_batch_size : int or "auto", default="auto"
         Number of texts per prediction step. Predictions do not depend on it. "auto" is 64. On a
         CUDA GPU, it is as many texts as have 32,768 tokens, but at most 512.
@@ -292,6 +300,8 @@ class LightXMLClassifier(
         "max_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "time_limit": [Interval(Real, 0, None, closed="neither"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "accumulate_steps": [Interval(Integral, 1, None, closed="left")],
+        "gradient_checkpointing": ["boolean"],
         "prediction_batch_size": [
             Interval(Integral, 1, None, closed="left"),
             StrOptions({"auto"}),
@@ -356,6 +366,8 @@ class LightXMLClassifier(
         max_epochs: int | str = "auto",
         time_limit: float | None = None,
         batch_size: int = 32,
+        accumulate_steps: int = 1,
+        gradient_checkpointing: bool = False,
         prediction_batch_size: int | str = "auto",
         learning_rate: float | str = "auto",
         head_learning_rate: float | None = 2e-3,
@@ -396,6 +408,8 @@ class LightXMLClassifier(
         self.max_epochs = max_epochs
         self.time_limit = time_limit
         self.batch_size = batch_size
+        self.accumulate_steps = accumulate_steps
+        self.gradient_checkpointing = gradient_checkpointing
         self.prediction_batch_size = prediction_batch_size
         self.learning_rate = learning_rate
         self.head_learning_rate = head_learning_rate

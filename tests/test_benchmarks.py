@@ -18,6 +18,7 @@ from scipy import sparse
 
 import skxmc.datasets
 from skxmc._training import optim
+from skxmc._training.trainer import Trainer
 from skxmc.datasets import load_icd10cm, make_xmc
 from skxmc.metrics import precision_at_k
 
@@ -97,6 +98,14 @@ def test_ensemble_benchmark_prints_words_language_and_both(run):
     shown = run(["ensemble.py", *options])
     rows = ["", "words", "language", "both, mean", "both, learned"]
     assert names_of_rows(shown) == rows
+
+
+def test_activations_benchmark_prints_memory_and_time(run, monkeypatch):
+    monkeypatch.setattr(Trainer, "train_step", Trainer.train_step)  # the benchmark times it
+    options = ["--accumulate-steps", "2", "--batch", "2", "--tokens", "8", "--device", "cpu"]
+    shown = run(["activations.py", *options, "--gradient-checkpointing"])
+    assert "accumulate_steps=2, gradient_checkpointing=True: peak memory" in shown
+    assert "s per step" in shown
 
 
 def test_padding_benchmark_prints_a_row_per_pool(run):

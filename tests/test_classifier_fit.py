@@ -316,6 +316,8 @@ def test_classifier_defaults_have_documented_values():
         "head_init": "centroids",
         "max_epochs": "auto",
         "batch_size": 32,
+        "accumulate_steps": 1,
+        "gradient_checkpointing": False,
         "learning_rate": "auto",
         "head_learning_rate": 2e-3,
         "weight_decay": 0.01,

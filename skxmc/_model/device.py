@@ -21,6 +21,7 @@ class _Sized(Protocol):
     """An estimator with the parameters that decide the memory of training."""
 
     batch_size: int
+    accumulate_steps: int
     max_length: int
 
 
@@ -188,9 +189,12 @@ def with_advice_on_memory(
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         raise torch.OutOfMemoryError(
-            f"Out of memory in training ({reason}). The classifier is unchanged. Lower "
-            f"batch_size={estimator.batch_size} or max_length={estimator.max_length}. With many "
-            "labels, also lower bottleneck_dim. Otherwise choose a smaller encoder."
+            f"Out of memory in training ({reason}). The classifier is unchanged. Set "
+            "gradient_checkpointing=True, or raise "
+            f"accumulate_steps={estimator.accumulate_steps}: both take time, but give the same "
+            f"steps. Or lower batch_size={estimator.batch_size} or "
+            f"max_length={estimator.max_length}. With many labels, also lower bottleneck_dim. "
+            "Otherwise choose a smaller encoder."
         )
 
     return advising

@@ -45,6 +45,7 @@ NOT_LEARNED = (
     "checkpoint_dir",
     "checkpoint_every",
     "device",
+    "gradient_checkpointing",
     "memory",
     "n_jobs",
     "prediction_batch_size",

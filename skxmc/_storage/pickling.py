@@ -31,6 +31,8 @@ ADDED_PARAMS = {
     "freeze_encoder": False,
     "label_precision": "fp32",
     "label_search": "exact",
+    "accumulate_steps": 1,
+    "gradient_checkpointing": False,
 }
 
 

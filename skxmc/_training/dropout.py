@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -53,6 +54,32 @@ def dropout(
     bits.random_(-(2**63), None, generator=generator)
     kept = bits.view(torch.int16)[: input.numel()].view(input.shape) >= threshold - 32768
     return input * kept.to(input.dtype).mul_(65536 / (65536 - threshold))
+
+
+def dropout_contexts(
+    device: torch.device, generator: torch.Generator | None
+) -> tuple[contextlib.AbstractContextManager[Any], contextlib.AbstractContextManager[Any]]:
+    """Make the contexts of a computation in `fast_dropout`, and of its repetition elsewhere.
+
+    The repetition has the same dropout. `torch.utils.checkpoint` already ensures this for the
+    generators of torch itself.
+    """
+    if device.type != "cpu":
+        return contextlib.nullcontext(), contextlib.nullcontext()
+    generator = torch.default_generator if generator is None else generator
+    return contextlib.nullcontext(), _same_dropout(generator, generator.get_state())
+
+
+@contextlib.contextmanager
+def _same_dropout(generator: torch.Generator, state: torch.Tensor) -> Iterator[None]:
+    """Drop as `generator` does in the state `state`, and leave it as it is now."""
+    now = generator.get_state()
+    generator.set_state(state)
+    try:
+        with CpuDropout(generator):
+            yield
+    finally:
+        generator.set_state(now)
 
 
 def fast_dropout(

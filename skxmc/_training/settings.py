@@ -58,6 +58,8 @@ class Settings:
     freeze_encoder: bool
     max_epochs: int
     batch_size: int
+    accumulate_steps: int
+    gradient_checkpointing: bool
     learning_rate: float | str
     head_learning_rate: float | None  # None: the rate of the encoder
     weight_decay: float

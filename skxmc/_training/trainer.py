@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -20,9 +21,10 @@ from skxmc._model.network import LightXMLNetwork, Losses
 from skxmc._model.tokens import TokenBatch, TokenStore, training_batches
 from skxmc._training.adamw import RowAdamW
 from skxmc._training.callbacks import NoTasks
-from skxmc._training.dropout import fast_dropout
+from skxmc._training.dropout import dropout_contexts, fast_dropout
 from skxmc._training.optim import build_optimizers, clip_gradients, schedule_factor
 from skxmc._training.plan import StepPlan
+from skxmc._training.recompute import recomputed_layers, represent_in_parts
 from skxmc._training.settings import Settings
 from skxmc._training.table_rmsprop import TableRMSprop
 from skxmc._utils.progress import progress_bar, show_line
@@ -274,22 +276,7 @@ class Trainer:
         for optimizer, rates in zip(self.optimizers, self.base_rates, strict=True):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
-        inputs, positives, chosen = self.data.batch(rows)
-        device = self.data.device
-        with autocast(device, self.settings.dtype), fast_dropout(device, self.generator):
-            losses = self.network.losses(
-                self.network.represent(inputs) if isinstance(inputs, TokenBatch) else inputs,
-                positives,
-                self.n_candidate_clusters,
-                chosen=chosen,
-                objective=self.objective,
-                update=None if self.table_optimizer is None else self.table_optimizer.update,
-            )
-        # Casts of weights are kept until the outermost autocast ends, which is that around `fit`.
-        torch.clear_autocast_cache()
-        loss = losses.recall + losses.rank
-        if loss.requires_grad:  # not if the label table is all that trains, which has its gradient
-            self.scaler.scale(loss).backward()
+        losses = self._losses_with_gradients(rows)
         with_gradients = [o for o in self.optimizers if o is not self.table_optimizer]
         for optimizer in with_gradients:
             if isinstance(optimizer, RowAdamW):
@@ -310,6 +297,33 @@ class Trainer:
             self.table_optimizer.step()
         if with_gradients:
             self.scaler.update()
+        return losses
+
+    def _losses_with_gradients(self, rows: np.ndarray) -> Losses:
+        """Compute the losses of the texts `rows`, and the gradients of the weights."""
+        network, settings, device = self.network, self.settings, self.data.device
+        inputs, positives, chosen = self.data.batch(rows)
+        contexts = functools.partial(dropout_contexts, device, self.generator)
+        recomputed = network.encoders if settings.gradient_checkpointing else []
+        with recomputed_layers(recomputed, contexts):
+            with autocast(device, settings.dtype), fast_dropout(device, self.generator):
+                if isinstance(inputs, TokenBatch):
+                    inputs = represent_in_parts(
+                        network, inputs, settings.accumulate_steps, contexts
+                    )
+                losses = network.losses(
+                    inputs,
+                    positives,
+                    self.n_candidate_clusters,
+                    chosen=chosen,
+                    objective=self.objective,
+                    update=None if self.table_optimizer is None else self.table_optimizer.update,
+                )
+            loss = losses.recall + losses.rank
+            if loss.requires_grad:  # not if only the label table trains, which has its gradient
+                self.scaler.scale(loss).backward()
+        # Casts of weights are kept until the outermost autocast ends, which is that around `fit`.
+        torch.clear_autocast_cache()
         return losses
 
     def _average_weights(self) -> None:

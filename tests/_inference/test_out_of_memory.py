@@ -47,8 +47,9 @@ def test_fit_out_of_memory_names_parameters_to_lower(kind, monkeypatch):
     clf = make_classifier()
     message = (
         rf"Out of memory in training \({re.escape(str(ERRORS[kind])[:10])}.*\)\. The "
-        r"classifier is unchanged\. Lower batch_size=16 or max_length=32\. With many labels, also "
-        r"lower bottleneck_dim\. Otherwise choose a smaller encoder\."
+        r"classifier is unchanged\. Set gradient_checkpointing=True, or raise accumulate_steps=1: "
+        r"both take time, but give the same steps\. Or lower batch_size=16 or max_length=32\. With "
+        r"many labels, also lower bottleneck_dim\. Otherwise choose a smaller encoder\."
     )
     with pytest.raises(torch.OutOfMemoryError, match=message) as raised:
         clf.fit(X, Y)
@@ -59,7 +60,7 @@ def test_fit_out_of_memory_names_parameters_to_lower(kind, monkeypatch):
 def test_fit_after_out_of_memory_with_smaller_batches_works(monkeypatch):
     run_out(monkeypatch, ERRORS["cuda"])
     clf = make_classifier()
-    with pytest.raises(torch.OutOfMemoryError, match="Lower batch_size=16"):
+    with pytest.raises(torch.OutOfMemoryError, match="lower batch_size=16"):
         clf.fit(X, Y)
     found = clf.set_params(batch_size=8).fit(X, Y)
     monkeypatch.undo()
@@ -148,7 +149,7 @@ def test_fit_and_predict_on_full_gpu_run_out_of_memory():
     with pytest.warns(RuntimeWarning, match="ran out of memory"):
         found = clf.set_params(prediction_batch_size=4096).predict_topk(texts, k=3).labels
     assert (found[:64] == expected).all()
-    with pytest.raises(torch.OutOfMemoryError, match="Lower batch_size=4096"):
+    with pytest.raises(torch.OutOfMemoryError, match="lower batch_size=4096"):
         make_classifier(device="cuda", batch_size=4096).fit(texts, [[0]] * 4096)
     del taken
     torch.cuda.empty_cache()

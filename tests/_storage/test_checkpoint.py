@@ -109,6 +109,7 @@ def test_run_description_holds_all_parameters_that_decide_the_result(stopped):
         "checkpoint_dir",
         "checkpoint_every",
         "device",
+        "gradient_checkpointing",
         "memory",
         "n_jobs",
         "prediction_batch_size",

@@ -40,6 +40,7 @@ RUNS = {
     "static-separate": {"negative_sampling": "static-separate", "encoder_dropout": 0.3},
     "bf16": {"precision": "bf16"},
     "random": {"head_init": "random"},
+    "in parts": {"accumulate_steps": 3, "gradient_checkpointing": True, "encoder_dropout": 0.3},
     "no seed": {"random_state": None},
 }
 

@@ -15,6 +15,7 @@ CASES = [
     {"precision": "bf16", "max_grad_norm": None},
     {"precision": "bf16", "negative_sampling": "static"},
     {"precision": "bf16", "direct": True},
+    {"precision": "bf16", "accumulate_steps": 2, "gradient_checkpointing": True},
 ]
 
 
