@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,6 +54,8 @@ NOT_LEARNED = (
     "time_limit",
     "verbose",
 )
+# With checkpoint_every="auto", writing takes at most this share of the time.
+WRITING_SHARE = 0.05
 # Prefix of strings in JSON that stand for tensors. The name of the tensor follows.
 TENSOR = "tensor:"
 
@@ -74,6 +77,10 @@ class NoCheckpoint:
 
     def identify(self, *_: object) -> None:
         """Accept any run."""
+
+    def is_due(self, step: int, *, ends_epoch: bool) -> bool:
+        """Return that nothing is to be written."""
+        return False
 
     def save(self, model: Model, history: list[dict[str, Any]], state: object) -> None:
         """Write nothing."""
@@ -107,6 +114,9 @@ class Checkpoint:
         self.params = params
         self.found = find_run(self.folder)
         self.run: dict[str, Any] | None = None
+        # How long the last checkpoint took to write, and until when.
+        self.seconds = 0.0
+        self.written = time.perf_counter()
 
     def identify(
         self,
@@ -159,6 +169,17 @@ class Checkpoint:
                 )
         self.run = run
 
+    def is_due(self, step: int, *, ends_epoch: bool) -> bool:
+        """Return whether to write a checkpoint after `step` steps, see `checkpoint_every`.
+
+        With "auto", the first step shows how long writing takes.
+        """
+        every = self.params["checkpoint_every"]
+        if every == "auto":
+            rest = time.perf_counter() - self.written
+            return self.seconds <= WRITING_SHARE * (rest + self.seconds)
+        return ends_epoch or step % every == 0
+
     def save(
         self, model: Model, history: list[dict[str, Any]], state: dict[str, Any] | None
     ) -> None:
@@ -177,6 +198,7 @@ class Checkpoint:
             (content / STATE).write_text(json.dumps(saved), encoding="utf-8")
             write_tensors(tensors, content / TENSORS)
 
+        started = time.perf_counter()
         versions = {"format_version": FORMAT_VERSION, "skxmc_version": __version__}
         try:
             replace_content(self.folder, INDEX, versions, write)
@@ -187,6 +209,8 @@ class Checkpoint:
                 f"({error}). The previous checkpoint remains. Make room and call fit again to "
                 "resume.",
             ) from error
+        self.written = time.perf_counter()
+        self.seconds = self.written - started
 
 
 def find_run(folder: Path) -> Found | None:

@@ -59,7 +59,7 @@ def write_model(
     tokenizer.save_pretrained(content / TOKENIZER)
     tensors = {"clusters": torch.from_numpy(clusterer.labels_.astype(np.int32))}
     for name, tensor in network.state_dict().items():
-        tensors |= _stored(name, tensor.detach().cpu(), dtype, network)
+        tensors |= _stored(name, tensor.detach(), dtype, network)
     write_tensors(tensors, content / WEIGHTS)
 
 
@@ -142,8 +142,21 @@ def _make_clusterer(params: dict[str, Any]) -> BalancedLabelClusterer:
 def _stored(
     name: str, tensor: torch.Tensor, dtype: torch.dtype, network: LightXMLNetwork
 ) -> dict[str, torch.Tensor]:
-    """Convert a tensor to its stored form. int8 matrices of the heads have a scale per label."""
-    if not tensor.is_floating_point():
+    """Convert a tensor to its stored form. int8 matrices of the heads have a scale per label.
+
+    Raises
+    ------
+    ValueError
+        If the tensor holds NaN or inf. Its own device finds them, because a GPU is faster.
+    """
+    is_real = tensor.is_floating_point()
+    if is_real and not _is_finite(tensor):
+        raise ValueError(
+            f"The weights {quoted(name)} hold NaN or inf: training has diverged. Train again with "
+            "a lower learning_rate and head_learning_rate."
+        )
+    tensor = tensor.cpu()
+    if not is_real:
         return {name: tensor.contiguous()}
     if dtype == torch.int8 and name in ("label_table.weight", "recall_head.weight"):
         dim = network.label_table.dim if name.startswith("label_table") else tensor.shape[1]
@@ -153,25 +166,20 @@ def _stored(
         for start in range(0, len(rows), ROWS_BLOCK):
             part = slice(start, start + ROWS_BLOCK)
             largest = rows[part].float().abs().amax(dim=2, keepdim=True)
-            _check_finite(name, largest)
             scale[part] = largest.clamp_min(torch.finfo(torch.float32).tiny) / 127
             numbers[part] = (rows[part] / scale[part]).round()
         return {name: numbers, name + SCALE: scale}
     stored = tensor.to(torch.float32 if dtype == torch.float32 else torch.float16).contiguous()
-    if not stored.isfinite().all():
-        _check_finite(name, tensor)
+    if stored.dtype == torch.float16 and not _is_finite(stored):
         raise ValueError(
             f"The weights {quoted(name)} do not fit float16. Save with dtype='float32'."
         )
     return {name: stored}
 
 
-def _check_finite(name: str, weights: torch.Tensor) -> None:
-    if not weights.isfinite().all():
-        raise ValueError(
-            f"The weights {quoted(name)} hold NaN or inf: training has diverged. Train again with "
-            "a lower learning_rate and head_learning_rate."
-        )
+def _is_finite(weights: torch.Tensor) -> bool:
+    """Return whether weights are finite, without a copy of them."""
+    return not weights.numel() or bool(torch.stack(weights.aminmax()).isfinite().all())
 
 
 def _read_weights(content: Path) -> dict[str, torch.Tensor]:

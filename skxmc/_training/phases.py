@@ -145,8 +145,11 @@ class Training:
         return True
 
     def save(self) -> None:
-        """Write the current state of the run to the checkpoint."""
-        self.checkpoint.save(self.model, self.history, self.state_dict())
+        """Write the current state of the run to the checkpoint, if it is due."""
+        trainer = self.trainer
+        assert trainer is not None
+        if self.checkpoint.is_due(trainer.step, ends_epoch=trainer.n_done == 0):
+            self.checkpoint.save(self.model, self.history, self.state_dict())
 
     def _end_epoch(self) -> bool:
         """Tell callbacks that an epoch is over, and return whether one ends the phase."""

@@ -70,7 +70,6 @@ class Settings:
     swa_every: int
     n_iter_no_change: int | None  # None: no early stopping
     deadline: float | None  # time by `time.perf_counter` at which training must end
-    checkpoint_every: int
     # Computation.
     device: torch.device
     dtype: torch.dtype

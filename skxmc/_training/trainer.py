@@ -108,8 +108,8 @@ class Trainer:
     generator : torch.Generator, optional
         Generator of dropout on a CPU, by default torch's global one.
     save : callable, optional
-        Function that stores `state_dict()`. The loop calls it every `checkpoint_every` steps and
-        after every epoch.
+        Function that stores `state_dict()` if it is time to. The loop calls it after every step
+        and, instead of the last step of an epoch, after every epoch.
     deadline : float, optional
         Time by `time.perf_counter` at which training must end, see `StepPlan`.
     tell : callable, optional
@@ -245,7 +245,7 @@ class Trainer:
             shows_loss = self.n_done % STEPS_PER_PROGRESS_UPDATE == 0 or is_last
             if settings.verbose and shows_loss:
                 bar.set_postfix(loss=f"{float(self.sums.sum()) / self.n_done:.3f}", refresh=False)
-            if self.step % settings.checkpoint_every == 0 and not is_last:
+            if not is_last:
                 self.seconds = time.perf_counter() - started
                 self.save()
                 started = time.perf_counter() - self.seconds

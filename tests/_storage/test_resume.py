@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from classifier_fixtures import (
 from stopped_training import Stopped, assert_same_model, stop_after
 
 from skxmc import LightXMLClassifier
+from skxmc._storage import checkpoint as checkpoint_module
 from skxmc._storage.checkpoint import Checkpoint
 from skxmc._training import optim
 
@@ -47,7 +49,7 @@ RUNS = {
 
 @pytest.mark.parametrize(
     ("run", "every"),
-    [*((run, 1) for run in RUNS), ("two-stage", 3), ("static", 1000)],
+    [*((run, 1) for run in RUNS), ("two-stage", 3), ("static", 1000), ("two-stage", "auto")],
 )
 def test_resume_from_checkpoint_reaches_same_weights(run, every, tmp_path, monkeypatch):
     """Training is stopped again and again, after three to five further steps each time."""
@@ -65,7 +67,7 @@ def test_resume_from_checkpoint_reaches_same_weights(run, every, tmp_path, monke
         clf = make_classifier(**params, checkpoint_dir=str(tmp_path / "parts"))
         n_fits += 1
         with monkeypatch.context() as patch:
-            stop_after({1: 3, 3: 4, 1000: 5}[every], patch)
+            stop_after({1: 3, 3: 4, 1000: 5, "auto": 3}[every], patch)
             try:
                 clf.fit(X, Y)
                 break
@@ -97,6 +99,25 @@ def test_checkpoint_every_2_saves_every_2_steps_and_after_epochs(tmp_path, monke
     monkeypatch.setattr(Checkpoint, "save", noting)
     make_classifier(checkpoint_dir=tmp_path, checkpoint_every=2).fit(X, Y)
     assert saved == [(0, 2, 2), (1, 0, 4), (1, 2, 6), (2, 0, 8), None]
+
+
+def test_checkpoint_every_auto_spends_a_twentieth_of_the_time(tmp_path, monkeypatch):
+    """Of 1,000 steps of a second each. The first checkpoint takes 10 seconds, the others 30."""
+    now, written = 0.0, []
+    monkeypatch.setattr(checkpoint_module, "time", SimpleNamespace(perf_counter=lambda: now))
+
+    def write(*args):
+        nonlocal now
+        now += 10 if not written else 30
+        written.append(step)
+
+    monkeypatch.setattr(checkpoint_module, "replace_content", write)
+    checkpoint = Checkpoint(tmp_path, {"checkpoint_every": "auto"})
+    for step in range(1, 1001):
+        now += 1
+        if checkpoint.is_due(step, ends_epoch=step % 10 == 0):
+            checkpoint.save(None, [], None)
+    assert written == [1, 191, 761]
 
 
 def test_resume_finished_run_returns_its_model_without_training(tmp_path, monkeypatch):
