@@ -38,6 +38,7 @@ from skxmc._input.split import check_held_out, split_texts
 from skxmc._input.texts import check_texts
 from skxmc._input.types import LabelsOfTexts, Matrix, PerLabel, RandomState, Texts, ValidationData
 from skxmc._input.validation import check_labels, names_labels
+from skxmc._input.weights import check_sample_weight
 from skxmc._model.device import prediction_device, resolve_precision, with_advice_on_memory
 from skxmc._model.encoder_check import check_length
 from skxmc._model.fitted import Model
@@ -445,6 +446,7 @@ class LightXMLClassifier(
         X: Texts,
         y: LabelsOfTexts,
         *,
+        sample_weight: ArrayLike | None = None,
         label_names: PerLabel | None = None,
         label_texts: LabelTexts | None = None,
         label_features: PerLabel | Matrix | None = None,
@@ -462,6 +464,10 @@ class LightXMLClassifier(
             Labels of each text: a sparse or dense 0/1 matrix of shape (n_texts, n_labels), a frame
             of such columns, or collections such as ``[["tax", "law"], []]``. Nested lists are
             always collections. See :doc:`/guide/data`.
+        sample_weight : array-like of shape (n_texts,), default=None
+            Weights of the texts, at least 0. A text of weight 2 counts like two texts, in the loss
+            and in everything else that is learned from the texts. A text of weight 0 is left out.
+            Held-out texts all count the same.
         label_names : array-like of shape (n_labels,) or callable, default=None
             Names of the columns of a matrix. They become `classes_`. Without names, `classes_` are
             the numbers of the columns. A function gets these numbers and returns the names.
@@ -510,6 +516,7 @@ class LightXMLClassifier(
         if previous is not None:
             by_name = label_names is not None or names_labels(y)
             labels = check_warm_start(params, previous, labels, by_name=by_name)
+        weights = check_sample_weight(sample_weight, len(texts))
         held_out = check_held_out(validation_data, X_val, y_val, labels.classes)
         if names_labels(y):
             of_fold = {"label_texts": label_texts, "label_features": label_features}
@@ -523,7 +530,7 @@ class LightXMLClassifier(
 
         # Hold texts out, add the texts of labels, and resolve the parameters.
         fraction = self.validation_fraction if self.early_stopping else None
-        data = split_texts(texts, labels, label_texts, held_out, fraction, seed)
+        data = split_texts(texts, labels, label_texts, held_out, fraction, seed, weights)
         n_texts, n_labels = len(data.texts), len(data.classes)
         settings = resolve_settings(params, n_texts=n_texts, n_labels=n_labels, seed=seed)
 
@@ -535,6 +542,8 @@ class LightXMLClassifier(
             "label_texts": label_texts,
             "label_features": label_features,
         }
+        if weights is not None:
+            given["sample_weight"] = weights
         values = {"seed": seed, "device": settings.device.type}
         checkpoint.identify(values, given, previous, self._stopped_run)
         if checkpoint.found is not None and checkpoint.found.state is None:

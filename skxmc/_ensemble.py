@@ -24,6 +24,7 @@ from skxmc._input.split import check_held_out, hold_out
 from skxmc._input.texts import check_texts
 from skxmc._input.types import LabelsOfTexts, RandomState, Texts, ValidationData
 from skxmc._input.validation import check_labels, names_labels
+from skxmc._input.weights import check_sample_weight
 from skxmc._meta.fit_params import check_fit_params
 from skxmc._meta.fusion import LearnedFusion
 from skxmc._meta.held_out import draw_seed, name_labels, resolve_fraction
@@ -231,8 +232,11 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         seed = draw_seed(self.random_state)
         fraction = resolve_fraction(self.validation_fraction, len(texts))
         given = check_held_out(validation_data, X_val, y_val, labels.classes)
-        train, held_out = hold_out(texts, labels, given, fraction, seed)
+        weights = check_sample_weight(fit_params.get("sample_weight"), len(texts))
+        (*train, weights), held_out = hold_out(texts, labels, given, fraction, seed, weights)
         assert held_out is not None
+        if weights is not None:
+            fit_params["sample_weight"] = weights
         name_labels(fit_params, labels.classes)
         members = fit_on(members, *train, fit_params)
         fitted = self._fitted_by(members)

@@ -21,6 +21,7 @@ class SplitTexts(NamedTuple):
 
     texts: list[str]  # texts of labels come last
     y: sp.csr_array  # their labels
+    weights: np.ndarray | None  # their positive weights, None if all are 1
     classes: np.ndarray  # the label of each column of y
     n_label_texts: int
     held_out: HeldOut | None
@@ -33,11 +34,18 @@ def split_texts(
     given: HeldOut | None,
     validation_fraction: float | None,
     seed: int,
+    weights: np.ndarray | None = None,
 ) -> SplitTexts:
-    """Hold texts out with `hold_out`, and add texts of labels to the rest by `add_label_texts`."""
-    train, held_out = hold_out(texts, labels, given, validation_fraction, seed)
+    """Hold texts out with `hold_out`, and add texts of labels to the rest by `add_label_texts`.
+
+    Texts of labels have the weight 1.
+    """
+    (*train, weights), held_out = hold_out(texts, labels, given, validation_fraction, seed, weights)
     all_texts, y = add_label_texts(*train, labels.classes, label_texts, len(texts))
-    return SplitTexts(all_texts, y, labels.classes, len(all_texts) - len(train[0]), held_out)
+    n_label_texts = len(all_texts) - len(train[0])
+    if weights is not None:
+        weights = np.concatenate([weights, np.ones(n_label_texts)])
+    return SplitTexts(all_texts, y, weights, labels.classes, n_label_texts, held_out)
 
 
 def check_held_out(
@@ -88,8 +96,11 @@ def hold_out(
     given: HeldOut | None,
     validation_fraction: float | None,
     seed: int,
-) -> tuple[tuple[list[str], sp.csr_array], HeldOut | None]:
+    weights: np.ndarray | None = None,
+) -> tuple[tuple[list[str], sp.csr_array, np.ndarray | None], HeldOut | None]:
     """Split texts and labels into a training set and a held-out set.
+
+    The training set has weights too, if they are given. Texts of weight 0 are in neither set.
 
     Parameters
     ----------
@@ -101,9 +112,20 @@ def hold_out(
         Fraction to hold out. None holds nothing out.
     seed : int
         Seed for the choice of held-out texts.
+    weights : ndarray of shape (n_texts,) or None
+        Result of `check_sample_weight`.
     """
+    if weights is not None:
+        counts = np.flatnonzero(weights)
+        texts, weights = [texts[i] for i in counts], weights[counts]
+        labels = labels._replace(matrix=labels.matrix[counts])
+        if labels.matrix.nnz == 0:
+            raise ValueError(
+                "sample_weight is 0 for all texts that have labels. Pass a positive number for "
+                "some of them."
+            )
     if given is not None or validation_fraction is None:
-        return (texts, labels.matrix), given
+        return (texts, labels.matrix, weights), given
     order = np.random.default_rng(seed).permutation(len(texts))
     # Slightly less, because 2,000 / n times n may round to more than 2,000.
     n_held_out = math.ceil(validation_fraction * len(texts) * (1 - 1e-9))
@@ -119,7 +141,11 @@ def hold_out(
             "labeled texts, or pass validation_data."
         )
     return (
-        ([texts[i] for i in train], labels.matrix[train]),
+        (
+            [texts[i] for i in train],
+            labels.matrix[train],
+            None if weights is None else weights[train],
+        ),
         ([texts[i] for i in valid], Labels(labels.matrix[valid], *labels[1:])),
     )
 

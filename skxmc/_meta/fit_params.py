@@ -62,8 +62,14 @@ def fit_with(estimator: Any, X: Any, y: Any, fit_params: dict[str, Any]) -> Any:
 
 
 def check_fit_params(estimators: Iterable[Any], fit_params: Iterable[str]) -> None:
-    """Check that some estimator takes each parameter of `fit`."""
-    taken = {key for estimator in estimators for key in names_taken(estimator, fit_params)}
+    """Check that some estimator takes each parameter of `fit`, and all take `sample_weight`."""
+    taken = [(estimator, names_taken(estimator, fit_params)) for estimator in estimators]
     for key in fit_params:
-        if key not in taken:
+        lacking = [estimator for estimator, names in taken if key not in names]
+        if len(lacking) == len(taken):
             raise TypeError(f"No estimator has a fit that takes {quoted(key)}. Leave it out.")
+        if key == "sample_weight" and lacking:
+            raise TypeError(
+                f"The fit of {type(lacking[0]).__name__} does not take sample_weight. Leave out "
+                "the weights, or this estimator."
+            )

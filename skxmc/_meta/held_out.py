@@ -13,6 +13,7 @@ from skxmc._input.split import check_held_out, hold_out
 from skxmc._input.texts import check_texts
 from skxmc._input.types import LabelsOfTexts, PerLabel, RandomState, Texts, ValidationData
 from skxmc._input.validation import Labels, align_labels, check_labels
+from skxmc._input.weights import check_sample_weight
 from skxmc._meta.fit_params import check_fit_params, fit_with
 from skxmc._meta.members import is_frozen
 from skxmc._meta.rescoring import classes_of
@@ -95,8 +96,13 @@ def fit_and_hold_out(
     labels = check_labels(y, label_names=label_names, n_texts=len(texts), require_positive=True)
     given_texts = check_held_out(validation_data, X_val, y_val, labels.classes)
     fraction = resolve_fraction(fraction, len(texts))
-    train, held_out = hold_out(texts, labels, given_texts, fraction, draw_seed(random_state))
+    weights = check_sample_weight(fit_params.get("sample_weight"), len(texts))
+    (*train, weights), held_out = hold_out(
+        texts, labels, given_texts, fraction, draw_seed(random_state), weights
+    )
     assert held_out is not None
+    if weights is not None:
+        fit_params["sample_weight"] = weights
     if label_names is not None:
         fit_params["label_names"] = label_names
     check_fit_params([estimator], fit_params)

@@ -46,7 +46,7 @@ def full_label_loss(
     weight, bias : Tensor of shape (L, d) and (L,)
         Embeddings and biases. They get no gradient from autograd.
     positives : Positives
-        The positive labels.
+        The positive labels, and weights of the texts if they differ.
     update : callable, optional
         Function that takes the gradients of a chunk of labels. It may change the chunk of `weight`
         and `bias` in place, because no later chunk depends on it.
@@ -61,7 +61,7 @@ def full_label_loss(
 
 
 class _FullLabelLoss(torch.autograd.Function):
-    """The loss, whose gradient by a logit is (sigmoid(logit) - target) / B."""
+    """The loss, whose gradient by a logit is (sigmoid(logit) - target) * weight / B."""
 
     @staticmethod
     def forward(
@@ -75,7 +75,12 @@ class _FullLabelLoss(torch.autograd.Function):
         precise = torch.promote_types(z.dtype, torch.float32)
         z_gradient = torch.zeros_like(z, dtype=precise)
         loss = z_gradient.new_zeros(())
+        weights, by_text, by_positive = positives.weights, None, None
         mean_z = z / len(z)
+        if weights is not None:
+            weights = weights.to(precise)
+            by_text, by_positive = weights[:, None], weights[positives.rows]
+            mean_z = mean_z * by_text.to(z.dtype)
         block = TRAINING_BLOCK if z.device.type == "cpu" else GPU_BLOCK
         for labels in _chunks(len(bias), len(z), block):
             embeddings, biases = weight[labels].to(z.dtype), bias[labels]
@@ -83,15 +88,18 @@ class _FullLabelLoss(torch.autograd.Function):
             place = positives.labels - labels.start
             is_inside = (place >= 0) & (place < len(biases))
             entry = positives.rows, place.clamp(0, len(biases) - 1)
-            loss += F.softplus(logits).sum() - (logits[entry] * is_inside).sum()
+            of_positives = _sum(logits[entry] * is_inside, by_positive)
+            loss += _sum(F.softplus(logits), by_text) - of_positives
             # The mean over texts comes after the products, because logits are most of the memory.
             gradient = logits.sigmoid_().index_put_(entry, -is_inside.to(precise), accumulate=True)
-            of_bias = gradient.sum(0)
+            of_bias = gradient.sum(0) if weights is None else weights @ gradient
             gradient = gradient.to(z.dtype)
             z_gradient += gradient @ embeddings
             if update is not None:
                 of_weight = (gradient.T @ mean_z).to(precise)
                 update(labels, of_weight, of_bias / len(z))
+        if by_text is not None:
+            z_gradient *= by_text
         ctx.save_for_backward((z_gradient / len(z)).to(z.dtype))
         return loss / len(z)
 
@@ -99,6 +107,10 @@ class _FullLabelLoss(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (z_gradient,) = ctx.saved_tensors
         return z_gradient * gradients[0].to(z_gradient.dtype), None, None, None, None
+
+
+def _sum(values: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    return values.sum() if weights is None else (values * weights).sum()
 
 
 def best_labels(

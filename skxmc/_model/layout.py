@@ -25,10 +25,11 @@ class Positives(NamedTuple):
 
     rows: torch.Tensor  # (P,) int64, the text's row in the batch
     labels: torch.Tensor  # (P,) int64
+    weights: torch.Tensor | None = None  # (B,) float32, how much each text counts; None: 1
 
     def to(self, device: torch.device) -> Positives:
-        """Copy the pairs from the host to `device`."""
-        return Positives(*(copy_to(tensor, device) for tensor in self))
+        """Copy the pairs and weights from the host to `device`."""
+        return Positives(*(None if t is None else copy_to(t, device) for t in self))
 
 
 class Candidates(NamedTuple):

@@ -278,7 +278,7 @@ class LightXMLNetwork(TextNetwork):
         features : Tensor of shape (B, n_encoders * n_feature_layers * hidden)
             Result of `represent`.
         positives : Positives
-            The positive labels.
+            The positive labels, and weights of the texts if they differ.
         n_candidate_clusters : int
             Number of candidate clusters b per text.
         chosen : Tensor of shape (B, b), int64, optional
@@ -292,15 +292,16 @@ class LightXMLNetwork(TextNetwork):
         no_loss = features.new_zeros((), dtype=torch.float32)
         if self.direct:
             z, (weight, bias) = self.bottleneck(rank_features), self.label_table.by_label()
-            places = Positives(positives.rows, self.layout.cluster_of[positives.labels])
+            places = positives._replace(labels=self.layout.cluster_of[positives.labels])
             return Losses(no_loss, full_label_loss(z, weight, bias, places, update))
         cluster_targets = self.layout.cluster_targets(positives, len(features))
         recall_loss, rank_loss = no_loss, no_loss
         if objective != "rank" or chosen is None:
             recall_logits = self.recall_head(recall_features).float()
         if objective != "rank":
+            weights = None if positives.weights is None else positives.weights[:, None]
             recall_loss = F.binary_cross_entropy_with_logits(
-                recall_logits, cluster_targets, reduction="sum"
+                recall_logits, cluster_targets, weights, reduction="sum"
             ) / len(features)
         if objective != "recall":
             if chosen is None:
@@ -335,15 +336,17 @@ class LightXMLNetwork(TextNetwork):
         slot = self.layout.slot_of[positives.labels]
         candidates = gather_candidates(chosen, self.layout.n_clusters, cluster)
         of_listed, bias, of_chosen = self._rank(features, candidates)
-        is_label = self.layout.labels_of[chosen] >= 0
+        counts = self.layout.labels_of[chosen] >= 0
         place = candidates.position[cluster]
         is_chosen = torch.zeros(of_listed.shape[:2], dtype=torch.bool, device=chosen.device)
         is_chosen.scatter_(1, candidates.position[chosen], True)
         of_positive = of_listed[positives.rows, place, slot].float() + bias[place, slot]
         not_counted_yet = ~is_chosen[positives.rows, place]
-        loss = (F.softplus(of_chosen) * is_label).sum()
-        loss = loss + (F.softplus(of_positive) * not_counted_yet - of_positive).sum()
-        return loss
+        of_positives = F.softplus(of_positive) * not_counted_yet - of_positive
+        if positives.weights is not None:
+            counts = counts * positives.weights[:, None, None]
+            of_positives = of_positives * positives.weights[positives.rows]
+        return (F.softplus(of_chosen) * counts).sum() + of_positives.sum()
 
     def _rank(
         self, features: torch.Tensor, candidates: Candidates

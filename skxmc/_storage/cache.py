@@ -10,13 +10,16 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import scipy.sparse as sp
 import sklearn
 from joblib import Memory
 from joblib import hash as joblib_hash
+from sklearn.preprocessing import normalize
 
 from skxmc._clusterer import BalancedLabelClusterer, label_features, largest_cluster
 from skxmc._input.tfidf import fit_tfidf
+from skxmc._input.weights import weighted
 from skxmc._model.tokens import TokenStore, tokenize
 from skxmc._version import __version__
 
@@ -76,35 +79,54 @@ def cached_clusters(
     y: sp.csr_array,
     features: Any,
     clusterer: BalancedLabelClusterer,
+    weights: np.ndarray | None = None,
 ) -> BalancedLabelClusterer:
-    """Fit the clusterer, or return the fitted clusterer that an earlier fit stored."""
+    """Fit the clusterer, or return the fitted clusterer that an earlier fit stored.
+
+    `weights` are those of the texts.
+    """
     is_plain = type(clusterer) is BalancedLabelClusterer
     if is_plain and largest_cluster(clusterer.max_cluster_size, y.shape[1]) == 1:
         # A cluster per label, which the features do not decide.
         return clusterer.fit(sp.csr_array((y.shape[1], 1))).labels_only()
     if not _keeps(memory):
-        return _cluster(texts, y, features, clusterer, None)
+        return _cluster(texts, y, features, clusterer, weights, None)
     params = clusterer.get_params()
     decisive = {name: value for name, value in params.items() if name != "n_jobs"}
     kind = f"{type(clusterer).__module__}.{type(clusterer).__qualname__}"
-    key = joblib_hash((texts, y, features, kind, decisive, sklearn.__version__, __version__))
-    cached = memory.cache(_cluster, ignore=["texts", "y", "features", "clusterer"])
-    return cached(texts, y, features, clusterer, key).set_params(**params)
+    given = (texts, y, features, weights)
+    key = joblib_hash((*given, kind, decisive, sklearn.__version__, __version__))
+    cached = memory.cache(_cluster, ignore=["texts", "y", "features", "clusterer", "weights"])
+    return cached(texts, y, features, clusterer, weights, key).set_params(**params)
 
 
 def _cluster(
-    texts: list[str], y: sp.csr_array, features: Any, clusterer: BalancedLabelClusterer, key: object
+    texts: list[str],
+    y: sp.csr_array,
+    features: Any,
+    clusterer: BalancedLabelClusterer,
+    weights: np.ndarray | None,
+    key: object,
 ) -> BalancedLabelClusterer:
     """Cluster labels by the given features, or by TF-IDF features of their texts."""
     if features is None:
-        features = label_features(y, _tfidf(texts))
+        features = _features(texts, y, weights)
     return clusterer.fit(features).labels_only()
+
+
+def _features(
+    texts: list[str], y: sp.csr_array, weights: np.ndarray | None
+) -> sp.csr_array | sp.csr_matrix:
+    """Compute `label_features` from TF-IDF, as if each text were there as often as it weighs."""
+    vectorizer, features = fit_tfidf(texts)
+    if weights is None:
+        return label_features(y, features)
+    counts = (features > 0).T @ weights
+    idf = np.log((1 + weights.sum()) / (1 + counts)) + 1
+    of_texts = normalize(sp.csr_array(features.multiply(idf / vectorizer.idf_)))
+    return sp.csr_array(weighted(y, weights).T @ of_texts)
 
 
 def _keeps(memory: Memory) -> bool:
     """Return whether the memory stores results, unlike ``Memory(None)``."""
     return getattr(memory, "store_backend", memory) is not None
-
-
-def _tfidf(texts: list[str]) -> sp.csr_matrix:
-    return fit_tfidf(texts)[1]

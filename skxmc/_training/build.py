@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
@@ -93,14 +92,14 @@ def prepare_model(
     check_ids(tokens, model.tokenizer, network.encoder, data.texts)
     check_words(tokens, model.tokenizer, data.texts, name=settings.encoder)
     tell_task(settings, network, tokens)
-    training_set = TrainingSet(tokens, data.y, settings.device)
+    training_set = TrainingSet(tokens, data.y, settings.device, data.weights)
     if settings.freeze_encoder:
         predictor = fit_predictor(model, settings, settings.dtype)
         width = len(network.encoders) * network.n_features
         with progress_bar(settings.verbose, desc="encoding texts", total=len(tokens)) as bar:
             training_set.features = predictor.array(tokens, width, lambda e: e, bar.update)
     if is_new and settings.head_init == "centroids":
-        _start_at_centroids(model, training_set, data.n_label_texts, data.y, settings)
+        _start_at_centroids(model, training_set, data, settings)
     forget_copy(network)
     return model, training_set
 
@@ -108,8 +107,7 @@ def prepare_model(
 def _start_at_centroids(
     model: Model,
     training_set: TrainingSet,
-    n_label_texts: int,
-    y: sp.csr_array,
+    data: SplitTexts,
     settings: Settings,
 ) -> None:
     """Start the heads at centroids, at a scale that suits the dropout of training."""
@@ -131,17 +129,18 @@ def _start_at_centroids(
         now = time.perf_counter()
         n_in_time = START_SHARE * (settings.deadline - now) * len(noisy) / (now - started)
         max_texts = min(max(int(n_in_time), len(noisy)), MAX_TEXTS)
-    n_encoded = min(len(tokens) - n_label_texts, max_texts) + n_label_texts
+    n_encoded = min(len(tokens) - data.n_label_texts, max_texts) + data.n_label_texts
     verbose = settings.verbose if features is None else 0
     with progress_bar(verbose, desc="encoding texts", total=n_encoded) as bar:
         start_at_centroids(
             network,
-            y,
+            data.y,
             lambda rows: represent(rows, bar.update),
             np.random.default_rng(settings.seed),
-            n_label_texts,
+            data.n_label_texts,
             noise=noise,
             max_texts=max_texts,
+            weights=data.weights,
         )
     calibrate(network, batches, settings)
 
@@ -190,7 +189,7 @@ def build_model(
     if settings.negative_sampling != "none":
         show_line(settings.verbose, f"clustering {data.y.shape[1]:,} labels")
     clusterer = cached_clusters(
-        settings.memory, data.texts, data.y, label_features, settings.clusterer
+        settings.memory, data.texts, data.y, label_features, settings.clusterer, data.weights
     )
     network = LightXMLNetwork(
         encoder,
@@ -203,5 +202,5 @@ def build_model(
     if settings.head_init == "random":
         start_at_random(network, generator)
     else:
-        start_at_priors(network, data.y, generator)
+        start_at_priors(network, data.y, generator, data.weights)
     return Model(network, tokenizer, clusterer, data.classes)

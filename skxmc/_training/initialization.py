@@ -16,6 +16,7 @@ import torch
 from sklearn.preprocessing import normalize
 from torch import nn
 
+from skxmc._input.weights import weighted
 from skxmc._model.network import LightXMLNetwork
 
 # Maximum number of texts to encode for the centroids, one forward pass each.
@@ -67,20 +68,25 @@ def start_at_random(network: LightXMLNetwork, generator: torch.Generator | None 
 
 
 def start_at_priors(
-    network: LightXMLNetwork, y: sp.csr_array, generator: torch.Generator | None = None
+    network: LightXMLNetwork,
+    y: sp.csr_array,
+    generator: torch.Generator | None = None,
+    weights: np.ndarray | None = None,
 ) -> None:
     """Draw the weights, and set the output biases to the log odds of clusters and labels.
 
     The odds are those among all texts. A label's odds within its cluster are higher, but most
-    labels that the network ranks are in wrongly recalled clusters.
+    labels that the network ranks are in wrongly recalled clusters. A text of weight 2 counts twice.
     """
     start_at_random(network, generator)
-    n_texts, layout, table = y.shape[0], network.layout, network.label_table
+    layout, table = network.layout, network.label_table
+    n_texts = y.shape[0] if weights is None else float(weights.sum())
     with torch.no_grad():
         if not network.direct:
-            cluster_bias = _log_odds(_cluster_matrix(network, y).sum(axis=0), n_texts)
+            clusters = weighted(_cluster_matrix(network, y), weights)
+            cluster_bias = _log_odds(clusters.sum(axis=0), n_texts)
             network.recall_head.bias.copy_(torch.from_numpy(cluster_bias))
-        label_bias = torch.from_numpy(_log_odds(y.sum(axis=0), n_texts))
+        label_bias = torch.from_numpy(_log_odds(weighted(y, weights).sum(axis=0), n_texts))
         table.bias[layout.cluster_of, layout.slot_of] = label_bias.to(table.bias.device)
 
 
@@ -92,6 +98,7 @@ def start_at_centroids(
     n_label_texts: int = 0,
     noise: np.ndarray | None = None,
     max_texts: int = MAX_TEXTS,
+    weights: np.ndarray | None = None,
 ) -> None:
     """Set the weights of the heads to the centroids of the labels' and clusters' texts.
 
@@ -114,6 +121,8 @@ def start_at_centroids(
         What the encoder's dropout adds to the representations of some texts.
     max_texts : int, default=MAX_TEXTS
         Maximum number of texts to encode. Texts about labels do not count.
+    weights : ndarray of shape (n_texts,), optional
+        Weights of the texts in means, the covariance and centroids.
     """
     rows = rng.permutation(y.shape[0])
     is_text = rows < len(rows) - n_label_texts
@@ -123,8 +132,12 @@ def start_at_centroids(
     has_bottleneck = isinstance(network.bottleneck, nn.Linear)
     n_components = network.label_table.dim if has_bottleneck else MAX_COMPONENTS
     features = represent(sample)
+    share = np.ones((len(rows), 1), np.float32)
+    if weights is not None:
+        share = weights[rows, None].astype(np.float32)
     on_gpu, device = network.feature_mean.is_cuda, network.feature_mean.device
-    mean, components = _whitening(features, n_components, noise, device if on_gpu else None)
+    gpu = device if on_gpu else None
+    mean, components = _whitening(features, share[: len(sample)], n_components, noise, gpu)
     projection = torch.from_numpy(components).to(device)
 
     def project(features: np.ndarray) -> np.ndarray:
@@ -137,27 +150,29 @@ def start_at_centroids(
     for start in range(len(sample), len(rows), ROWS_BLOCK):
         part = slice(start, start + ROWS_BLOCK)
         projected[part] = project(represent(rows[part]))
-    mean_norm = float(np.linalg.norm(projected, axis=1).mean())
+    norms = np.linalg.norm(projected, axis=1, keepdims=True)
+    mean_norm = float((norms * (share / share.mean())).mean())
     norm = max(mean_norm, MIN_NORM * math.sqrt(min(projected.shape)))
     scale = CENTROID_LOGIT / norm
     layout = network.layout
 
-    def weights(directions: np.ndarray) -> torch.Tensor:
+    def scaled(directions: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(directions * scale).float().to(device)
 
     with torch.no_grad():
         network.feature_mean.copy_(torch.from_numpy(mean))
         if not network.direct:
-            clusters = _directions(_cluster_matrix(network, y[rows]), projected, mean_norm)
-            network.recall_head.weight.copy_(weights(clusters) @ projection)
+            of_clusters = weighted(_cluster_matrix(network, y[rows]), share[:, 0])
+            clusters = _directions(of_clusters, projected, mean_norm)
+            network.recall_head.weight.copy_(scaled(clusters) @ projection)
             network.recall_head.bias.add_(CENTROID_SHIFT)
         if isinstance(network.bottleneck, nn.Linear):
             network.bottleneck.weight[: len(components)] = projection
             network.bottleneck.bias.zero_()
             projection = torch.eye(len(components), network.label_table.dim, device=device)
         table = network.label_table.by_cluster().zero_()
-        weight_of = np.where(is_text, 1.0, LABEL_TEXT_WEIGHT).astype(np.float32)
-        y_by_label = sp.csc_array(y[rows].multiply(weight_of[:, None]))
+        weight_of = np.where(is_text, 1.0, LABEL_TEXT_WEIGHT).astype(np.float32) * share[:, 0]
+        y_by_label = sp.csc_array(weighted(y[rows], weight_of))
         for start in range(0, layout.n_labels, ROWS_BLOCK):
             part = slice(start, start + ROWS_BLOCK)
             labels = _directions(y_by_label[:, part], projected, mean_norm)
@@ -165,23 +180,28 @@ def start_at_centroids(
                 unseen = ~labels.any(axis=1)
                 labels[unseen] = clusters[layout.cluster_of[part].cpu().numpy()[unseen]]
             place = layout.cluster_of[part], layout.slot_of[part]
-            table[place] = weights(labels) @ projection
+            table[place] = scaled(labels) @ projection
         network.label_table.bias.add_(CENTROID_SHIFT)
 
 
 def _whitening(
     features: np.ndarray,
+    weights: np.ndarray,
     n_components: int,
     noise: np.ndarray | None = None,
     gpu: torch.device | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute the mean, and whitened principal components as rows by decreasing variance.
 
-    The variance of the noise along a component counts too, because training will see it. `gpu` is
-    the GPU of the network, which is faster than the host at large products.
+    Texts have `weights` of shape (n, 1). The variance of the noise along a component counts too,
+    because training will see it. `gpu` is the GPU of the network, which is faster than the host at
+    large products.
     """
-    mean = features.mean(axis=0, dtype=np.float64)
+    share = weights / weights.mean()
+    counted = features * share
+    mean = counted.mean(axis=0, dtype=np.float64)
     centered = features - mean
+    centered *= np.sqrt(share)
     if gpu is None:
         variances, axes = np.linalg.eigh(centered.T @ centered / len(features))
     else:
@@ -189,7 +209,7 @@ def _whitening(
         found = torch.linalg.eigh(there.T @ there / len(features))
         variances, axes = (tensor.cpu().numpy() for tensor in found)
     keep = np.argsort(-variances, kind="stable")[:n_components]
-    level = float(np.einsum("ij,ij->", features, features, dtype=np.float64) / features.size)
+    level = float(np.einsum("ij,ij->", counted, features, dtype=np.float64) / features.size)
     floor = SHRINKAGE * float(variances.mean()) + MIN_VARIANCE * level + 1e-12
     variances = np.maximum(variances[keep], 0) + floor
     if noise is not None:
@@ -226,7 +246,7 @@ def _cluster_matrix(network: LightXMLNetwork, y: sp.csr_array) -> sp.csr_array:
     return clusters
 
 
-def _log_odds(counts: np.ndarray, n_texts: int) -> np.ndarray:
+def _log_odds(counts: np.ndarray, n_texts: float) -> np.ndarray:
     """Compute the log odds of `counts` among `n_texts`, finite for counts 0 and `n_texts` too."""
     counts = np.asarray(counts, dtype=np.float64).ravel()
     return np.log((counts + 0.1) / (n_texts - counts + 1.0)).astype(np.float32)

@@ -47,13 +47,30 @@ PROGRESS = (
 
 
 class TrainingSet:
-    """Tokens and labels of the training texts, by batches."""
+    """Tokens and labels of the training texts, by batches.
 
-    def __init__(self, tokens: TokenStore, y: sp.csr_array, device: torch.device) -> None:
+    Parameters
+    ----------
+    tokens : TokenStore
+    y : csr_array of shape (n_texts, n_labels)
+    device : torch.device
+    weights : ndarray of shape (n_texts,), optional
+        Positive weights of the texts. The mean over all texts is made 1, so that a batch counts as
+        much as its texts, and rates suit any scale.
+    """
+
+    def __init__(
+        self,
+        tokens: TokenStore,
+        y: sp.csr_array,
+        device: torch.device,
+        weights: np.ndarray | None = None,
+    ) -> None:
         self.tokens = tokens
         self.indptr = y.indptr.astype(np.int64)
         self.labels = y.indices.astype(np.int64)
         self.device = device
+        self.weights = None if weights is None else (weights / weights.mean()).astype(np.float32)
         # Clusters to rank, (n_texts, n_candidate_clusters), if negatives are static.
         self.chosen: np.ndarray | None = None
         # Representations, (n_texts, n_feature_layers * hidden), if the encoder is frozen.
@@ -63,12 +80,13 @@ class TrainingSet:
         return len(self.tokens)
 
     def positives(self, rows: np.ndarray) -> Positives:
-        """Return the positive labels of the texts `rows`, on the CPU."""
+        """Return the positive labels of the texts `rows`, and their weights, on the CPU."""
         starts = self.indptr[rows]
         n_labels = self.indptr[rows + 1] - starts
         labels = self.labels[ranges(starts, n_labels)]
         text_of = np.repeat(np.arange(len(rows)), n_labels)
-        return Positives(torch.from_numpy(text_of), torch.from_numpy(labels))
+        weights = None if self.weights is None else torch.from_numpy(self.weights[rows])
+        return Positives(torch.from_numpy(text_of), torch.from_numpy(labels), weights)
 
     def batch(
         self, rows: np.ndarray

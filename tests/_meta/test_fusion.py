@@ -280,7 +280,9 @@ def test_ensemble_unfitted_frozen_member_is_an_error():
 
 def test_hold_out_texts_keep_their_labels():
     labels = check_labels(np.eye(40), n_texts=40)
-    (texts, y), (held_out, of_held_out) = hold_out(list(map(str, range(40))), labels, None, 0.3, 0)
+    (texts, y, _), (held_out, of_held_out) = hold_out(
+        list(map(str, range(40))), labels, None, 0.3, 0
+    )
     assert y.indices.tolist() == [int(text) for text in texts]
     assert of_held_out.matrix.indices.tolist() == [int(text) for text in held_out]
     assert sorted(texts + held_out, key=int) == list(map(str, range(40)))

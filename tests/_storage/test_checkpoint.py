@@ -71,6 +71,7 @@ def test_resume_with_other_parameters_raises_value_error(params, difference, sto
         ((X, Y, {"label_names": [f"l{i}" for i in range(30)]}), "other labels"),
         ((X, Y, {"label_texts": ["text"] * 30}), "other label_texts"),
         ((X, Y, {"label_features": np.eye(30)}), "other label_features"),
+        ((X, Y, {"sample_weight": np.ones(64)}), "other sample_weight"),
         ((X, Y, {"validation_data": (X[:5], Y[:5])}), "other validation_data"),
     ],
 )
