@@ -23,7 +23,6 @@ from sklearn.base import (
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from skxmc._base import TextRankerMixin
 from skxmc._clusterer import BalancedLabelClusterer
 from skxmc._inference.explain import explain
 from skxmc._inference.explanation import TopKExplanation
@@ -39,6 +38,7 @@ from skxmc._input.texts import check_texts
 from skxmc._input.types import LabelsOfTexts, Matrix, PerLabel, RandomState, Texts, ValidationData
 from skxmc._input.validation import check_labels, names_labels
 from skxmc._input.weights import check_sample_weight
+from skxmc._label_changes import LabelChangesMixin
 from skxmc._model.device import prediction_device, resolve_precision, with_advice_on_memory
 from skxmc._model.encoder_check import check_length
 from skxmc._model.fitted import Model
@@ -62,7 +62,7 @@ from skxmc._utils.progress import slow_bar
 
 
 class LightXMLClassifier(
-    TextRankerMixin,
+    LabelChangesMixin,
     CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
@@ -217,7 +217,7 @@ class LightXMLClassifier(
         Whether to go on from the weights of the previous fit. Training has a copy of them, so
         memory holds both until `fit` returns, and predictions use the old ones. Other
         `n_feature_layers`, `bottleneck_dim` or `clusterer` are refused. `encoder`, `head_init` and
-        `label_features` have no effect.
+        `label_features` have no effect. New labels in y start as by `add_labels`.
     random_state : int, RandomState instance or None, default=None
         Seed of batches, dropout, clusters and the held-out set. The same seed, data and machine
         give the same model. On a GPU the order of summation may differ.
@@ -346,9 +346,6 @@ class LightXMLClassifier(
         "label_search",
         "threshold",
     )
-
-    # Description of the run in which Ctrl-C has stopped this classifier, if it has a checkpoint.
-    _stopped_run: dict[str, Any] | None = None
 
     def __init__(
         self,
@@ -589,30 +586,6 @@ class LightXMLClassifier(
         if not (self.warm_start and hasattr(self, "network_")):
             return None
         return self._snapshot()._model
-
-    @property
-    def _model(self) -> Model:
-        return Model(self.network_, self.tokenizer_, self.clusterer_, self.classes_)
-
-    def _fitted(self, model: Model, history: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return the fitted attributes."""
-        fitted = {f"{name}_": value for name, value in model._asdict().items()}
-        return {
-            **fitted,
-            "n_labels_": len(model.classes),
-            "history_": history,
-            "n_iter_": len(history),
-        }
-
-    def _adopt(
-        self,
-        model: Model,
-        history: list[dict[str, Any]],
-        stopped_run: dict[str, Any] | None = None,
-    ) -> LightXMLClassifier:
-        """Set all fitted attributes in one step."""
-        self._become({**self._fitted(model, history), "_stopped_run": stopped_run})
-        return self
 
     # ------------------------------------------------------------------ predict
 

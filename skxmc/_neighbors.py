@@ -20,7 +20,7 @@ from skxmc._input.sparse import as_array, ranges
 from skxmc._input.split import add_label_texts
 from skxmc._input.texts import check_texts
 from skxmc._input.types import LabelsOfTexts, PerLabel, Texts
-from skxmc._input.validation import Labels, check_labels, find_columns, names_labels
+from skxmc._input.validation import check_labels, names_labels, with_new_labels
 from skxmc._nearest.approximate import ApproximateKeys, is_approximate
 from skxmc._nearest.exact import ExactKeys, GrowingArray, unit_rows
 from skxmc._nearest.kernel_ridge import kernel_ridge_weights
@@ -263,7 +263,7 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
                 rows = now._represent(texts)
             classes, columns = now.classes_, labels.matrix.indices
             if by_name:
-                classes, columns = _with_new_labels(labels, classes)
+                classes, columns = with_new_labels(labels, classes)
             counts = np.bincount(columns, minlength=len(classes))
             counts[: now.n_labels_] += now._counts
             ends = labels.matrix.indptr[1:].astype(np.int64) + len(now._columns.values)
@@ -382,13 +382,3 @@ def _check_vectors(vectors: Any, n_texts: int, width: int | None = None) -> np.n
     if not all_finite(vectors):
         raise ValueError("encoder gives vectors that are NaN or infinite. Use another encoder.")
     return vectors
-
-
-def _with_new_labels(labels: Labels, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Append the labels that are new to `classes`, and return the columns of all entries too."""
-    columns = find_columns(labels.classes, classes, "y")
-    is_new = columns < 0
-    columns[is_new] = len(classes) + np.arange(np.count_nonzero(is_new))
-    if is_new.any():
-        classes = np.concatenate([classes, labels.classes[is_new]])
-    return classes, columns[labels.matrix.indices]

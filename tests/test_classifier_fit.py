@@ -203,9 +203,9 @@ def test_fit_n_candidate_clusters_limits_scored_labels(mode, monkeypatch):
     assert counts.max() == (7 if mode == "direct" else 8)
 
 
-@pytest.mark.parametrize(("max_size", "n_recalled"), [(1, 2000), (16, 125), (62, 33), (5000, 1)])
-def test_candidate_clusters_auto_hold_2000_labels(max_size, n_recalled):
-    layout = SimpleNamespace(max_size=max_size, n_clusters=8192)
+@pytest.mark.parametrize(("mean_size", "n_recalled"), [(1, 2000), (16, 125), (62, 33), (5000, 1)])
+def test_candidate_clusters_auto_hold_2000_labels(mean_size, n_recalled):
+    layout = SimpleNamespace(n_labels=mean_size * 8192, n_clusters=8192)
     assert settings.resolve_candidate_clusters("auto", layout) == n_recalled
 
 

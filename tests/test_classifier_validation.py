@@ -1,7 +1,5 @@
 """LightXMLClassifier: held-out sets, early stopping, warm starts, and wrong input."""
 
-import re
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -152,18 +150,14 @@ def test_warm_start_some_labels_by_name_train_their_columns(name, form):
     y[:, used] = small
     expected.fit(X[:3], y, label_names=names)
     assert_same_predictions(found, expected)
-    new = re.escape(f"of which there are 30, but {name(31)!r} is new. Pass coll")
-    with pytest.raises(ValueError, match=new):
-        found.fit(X[:3], [*lists[:2], [name(31)]])
-    with pytest.raises(ValueError, match=new):  # although no text has it
-        found.fit(X[:3], frame.assign(**{"x": 0}).rename(columns={"x": name(31)}))
 
 
 def test_warm_start_other_labels_raise_error():
     clf = make_classifier(warm_start=True).fit(X, Y)
-    for y, names in ((Y[:, :29], None), (Y, [f"tag {i}" for i in range(30)])):
-        with pytest.raises(ValueError, match="warm_start=True needs the labels of the previous"):
-            clf.fit(X, y, label_names=names)
+    with pytest.raises(ValueError, match="warm_start=True needs the labels of the previous"):
+        clf.fit(X, Y[:, :29])
+    with pytest.raises(ValueError, match="y has labels of type str, such as 'tag 0'"):
+        clf.fit(X, Y, label_names=[f"tag {i}" for i in range(30)])
     assert_same_predictions(clf, fitted())
     assert clf.set_params(warm_start=False).fit(X, Y[:, :29]).n_labels_ == 29
 

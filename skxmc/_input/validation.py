@@ -149,6 +149,18 @@ def align_labels(labels: Labels, classes: NDArray[Any]) -> Labels:
     return Labels(matrix, classes, labels.n_unknown + n_unknown)
 
 
+def with_new_labels(
+    labels: Labels, classes: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Append the labels that are new to `classes`, and return the columns of all entries too."""
+    columns = find_columns(labels.classes, classes, "y")
+    is_new = columns < 0
+    columns[is_new] = len(classes) + np.arange(np.count_nonzero(is_new))
+    if is_new.any():
+        classes = np.concatenate([classes, labels.classes[is_new]])
+    return classes, columns[labels.matrix.indices]
+
+
 def names_labels(y: LabelsOfTexts) -> bool:
     """Return whether y names its labels (a frame, collections), or only has columns."""
     return ndim_of(y) != 2 or hasattr(y, "columns")

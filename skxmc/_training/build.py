@@ -28,6 +28,7 @@ from skxmc._model.encoder_check import (
 from skxmc._model.fitted import Model
 from skxmc._model.network import LightXMLNetwork
 from skxmc._model.pooling import trained_pooling
+from skxmc._model.tokens import TokenStore
 from skxmc._storage.cache import cached_clusters, cached_tokens
 from skxmc._storage.checkpoint import Found
 from skxmc._training.calibration import calibrate, noisy_texts
@@ -38,6 +39,7 @@ from skxmc._training.initialization import (
     start_at_priors,
     start_at_random,
 )
+from skxmc._training.new_labels import add_labels, weigh_texts
 from skxmc._training.plan import tell_task
 from skxmc._training.settings import Settings
 from skxmc._training.trainer import TrainingSet
@@ -91,6 +93,8 @@ def prepare_model(
         tokens = cached_tokens(settings.memory, model.tokenizer, data.texts, max_length, bar.update)
     check_ids(tokens, model.tokenizer, network.encoder, data.texts)
     check_words(tokens, model.tokenizer, data.texts, name=settings.encoder)
+    if len(model.classes) < len(data.classes):
+        model = _with_new_labels(model, tokens, data, settings)
     tell_task(settings, network, tokens)
     training_set = TrainingSet(tokens, data.y, settings.device, data.weights)
     if settings.freeze_encoder:
@@ -143,6 +147,18 @@ def _start_at_centroids(
             weights=data.weights,
         )
     calibrate(network, batches, settings)
+
+
+def _with_new_labels(
+    model: Model, tokens: TokenStore, data: SplitTexts, settings: Settings
+) -> Model:
+    """Start the labels that the model of a warm start does not have."""
+    names = data.classes[len(model.classes) :]
+    y = weigh_texts(data.y[:, len(model.classes) :], data.n_label_texts)
+    rows = np.flatnonzero(np.diff(y.indptr))
+    predictor = fit_predictor(model, settings, settings.dtype)
+    batches = predictor.results(tokens.subset(rows), lambda e: (e,))
+    return add_labels(model, names, y[rows], batches, len(tokens))
 
 
 def check_label_features(

@@ -84,9 +84,9 @@ def start_at_priors(
     with torch.no_grad():
         if not network.direct:
             clusters = weighted(_cluster_matrix(network, y), weights)
-            cluster_bias = _log_odds(clusters.sum(axis=0), n_texts)
+            cluster_bias = log_odds(clusters.sum(axis=0), n_texts)
             network.recall_head.bias.copy_(torch.from_numpy(cluster_bias))
-        label_bias = torch.from_numpy(_log_odds(weighted(y, weights).sum(axis=0), n_texts))
+        label_bias = torch.from_numpy(log_odds(weighted(y, weights).sum(axis=0), n_texts))
         table.bias[layout.cluster_of, layout.slot_of] = label_bias.to(table.bias.device)
 
 
@@ -246,7 +246,7 @@ def _cluster_matrix(network: LightXMLNetwork, y: sp.csr_array) -> sp.csr_array:
     return clusters
 
 
-def _log_odds(counts: np.ndarray, n_texts: float) -> np.ndarray:
+def log_odds(counts: np.ndarray, n_texts: float) -> np.ndarray:
     """Compute the log odds of `counts` among `n_texts`, finite for counts 0 and `n_texts` too."""
     counts = np.asarray(counts, dtype=np.float64).ravel()
     return np.log((counts + 0.1) / (n_texts - counts + 1.0)).astype(np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from skxmc._clusterer import BalancedLabelClusterer
-from skxmc._input.validation import Labels, align_labels
+from skxmc._input.validation import Labels, align_labels, with_new_labels
 from skxmc._model.fitted import Model
 from skxmc._storage.checkpoint import Checkpoint, NoCheckpoint
 from skxmc._utils.quoting import quoted
@@ -35,6 +35,8 @@ def check_warm_start(
 ) -> Labels:
     """Check that a fit can continue with the previous model, and align labels to its columns.
 
+    Labels that the previous model does not have get columns after its own.
+
     Parameters
     ----------
     params : dict
@@ -49,29 +51,24 @@ def check_warm_start(
     Returns
     -------
     Labels
-        The same labels, in the columns of the previous fit.
+        The same labels, in the columns of the previous fit and of new labels.
 
     Raises
     ------
     ValueError
-        If a parameter of the built model has changed, if a label is new, or if unnamed columns
-        differ from those of the previous fit.
+        If a parameter of the built model has changed, or if unnamed columns lack labels of the
+        previous fit.
     """
     _check_same_network(params, previous)
-    classes = previous.classes
-    if np.array_equal(classes, labels.classes):
+    classes, n_columns = previous.classes, len(labels.classes)
+    if np.array_equal(classes, labels.classes[: len(classes)]):
         return labels
-    known = set(classes.tolist())
-    new = [label for label in labels.classes.tolist() if label not in known]
-    if by_name and not new:
-        return align_labels(labels, classes)
-    fault = (
-        f"{quoted(new[0])} is new" if by_name else f"y has {len(labels.classes)} unnamed columns"
-    )
+    if by_name:
+        return align_labels(labels, with_new_labels(labels, classes)[0])
     raise ValueError(
         f"warm_start=True needs the labels of the previous fit, of which there are {len(classes)}, "
-        f"but {fault}. Pass collections of those labels, or a matrix with label_names. Or set "
-        "warm_start=False to train a new model."
+        f"but y has {n_columns} unnamed columns. Pass collections of labels, or a matrix with "
+        "label_names. Or set warm_start=False to train a new model."
     )
 
 

@@ -189,7 +189,8 @@ def auto_epochs(n_texts: int) -> int:
 def resolve_candidate_clusters(wanted: int | str, layout: LabelLayout) -> int:
     """Compute the number of clusters to recall per text (*b* in the paper), at most all."""
     if isinstance(wanted, str):
-        wanted = math.ceil(AUTO_CANDIDATE_LABELS / layout.max_size)
+        mean_size = layout.n_labels / layout.n_clusters
+        wanted = math.ceil(AUTO_CANDIDATE_LABELS / math.ceil(mean_size))
     return min(int(wanted), layout.n_clusters)
 
 
