@@ -354,6 +354,13 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
     ) -> sp.csr_matrix:
         kept = compress(self.named_estimators_, self._kept)
         members = dict(zip(kept, self.estimators_, strict=True))
+        for name, member in members.items():
+            if len(member.classes_) != self.n_labels_:
+                raise ValueError(
+                    f"The member {quoted(name)} has {len(member.classes_)} labels now, but the "
+                    f"ensemble has {self.n_labels_}. Give all members the same labels, and combine "
+                    "them by LightXMLEnsemble.from_fitted."
+                )
         if self._fusion is not None:
             return self._fusion(scores_of_members(members, texts, n_candidates, allowed))
         weights = dict(zip(members, self._kept_weights(self._kept), strict=True))
