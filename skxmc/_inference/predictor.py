@@ -131,6 +131,8 @@ class Predictor(FeatureExtractor):
     def true_labels_by_rank(self, texts: Sequence[str], y: sp.csr_array) -> np.ndarray:
         """Count the true labels in the cluster that the recall head ranks first, second and so on.
 
+        In the direct mode, these are the labels that the ranking head ranks.
+
         Parameters
         ----------
         texts : sequence of str

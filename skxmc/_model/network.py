@@ -320,7 +320,10 @@ class LightXMLNetwork(TextNetwork):
         return self.bottleneck(self._head_inputs(features)[1])
 
     def recall_logits(self, features: torch.Tensor) -> torch.Tensor:
-        """Score all clusters by the recall head: (B, C) float32."""
+        """Score all clusters by the recall head, or labels in the direct mode: (B, C) float32."""
+        if self.direct:
+            z, (weight, bias) = self.embed(features), self.label_table.by_label()
+            return (z @ weight.to(z.dtype).T).float() + bias
         return self.recall_head(self._head_inputs(features)[0]).float()
 
     def _rank_loss(

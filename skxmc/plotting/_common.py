@@ -92,13 +92,3 @@ def reach_classifier(
             "estimator_ of a PropensityRanker."
         )
     return estimator, X
-
-
-def check_two_stage(what: str, classifier: LightXMLClassifier) -> None:
-    """Raise an error in the direct mode."""
-    if classifier.network_.direct:
-        raise ValueError(
-            f"{what} shows clusters of labels, but this model is in the direct mode, in which each "
-            "label is a cluster of its own. Fit a model with "
-            "clusterer=BalancedLabelClusterer(max_cluster_size=16), or another size above 1."
-        )

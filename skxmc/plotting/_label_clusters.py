@@ -1,4 +1,4 @@
-"""LabelClustersDisplay: a map of the clusters of labels, and their sizes."""
+"""LabelClustersDisplay: a map of the clusters of labels or of the labels, and their sizes."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from skxmc._input.ranking import check_k, top_k_of_csr
 from skxmc._input.types import LabelsOfTexts
 from skxmc._input.validation import check_labels
 from skxmc._model.network import LightXMLNetwork
+from skxmc._utils.quoting import shortened
 from skxmc.plotting._common import (
     COLORS,
     axes_for,
     check_choice,
-    check_two_stage,
     import_pyplot,
     reach_classifier,
     show_counts,
@@ -50,6 +50,8 @@ WORD = r"\w+(?:[-.']\w+)*"
 # Areas of the markers on the map, in square points, of a cluster without texts and of the cluster
 # with the most texts.
 MIN_AREA, MAX_AREA = 8.0, 258.0
+# Columns of the name of a label on the map.
+MAX_NAME = 30
 # Places for the name of a cluster: horizontal and vertical direction, and alignments.
 SIDES = (
     (1, 0, "left", "center"),
@@ -74,6 +76,9 @@ class LabelClustersDisplay:
 
     Here :math:`n_w` is the number of the cluster's labels with w in their `label_texts`. Of all C
     clusters, :math:`C_w` have such a label.
+
+    In the direct mode, each label is a cluster of its own. There the map shows the labels, named by
+    their `label_texts`.
     Read more in the user guide: :doc:`/guide/understanding`.
 
     Parameters
@@ -161,14 +166,14 @@ class LabelClustersDisplay:
         Parameters
         ----------
         estimator : LightXMLClassifier, or a pipeline or search with one
-            Fitted estimator, with clusters of more than one label.
+            Fitted estimator.
         y : sparse matrix, array, frame, or sequence of label collections
             Labels of the training texts or of other texts, to count the texts of each cluster.
         label_texts : array-like of shape (n_labels,), of str or None, default=None
             Texts about each label, such as its name, in the order of ``classes_``. Upper and lower
             case are the same. None uses ``classes_``, with their case.
         n_words : int, default=2
-            Number of words that name a cluster.
+            Number of words that name a cluster of more than one label.
         ax : matplotlib Axes or array of them, default=None
             One Axes per panel. None makes a figure.
         panels : sequence of str, default=("map", "sizes")
@@ -188,17 +193,25 @@ class LabelClustersDisplay:
         NotFittedError
             If `estimator` is not fitted.
         TypeError, ValueError
-            If `estimator` holds no `LightXMLClassifier` or one in the direct mode, if `y` or
-            `label_texts` are invalid, or if `plot` raises them.
+            If `estimator` holds no `LightXMLClassifier`, if `y` or `label_texts` are invalid, or if
+            `plot` raises them.
         """
         import_pyplot(cls.__name__)
         classifier, _ = reach_classifier(cls.__name__, estimator)
-        check_two_stage(cls.__name__, classifier)
         labels = check_labels(y, classes=classifier.classes_)
         cluster_of = np.asarray(classifier.clusterer_.labels_)
         membership = sparse.csr_array(
             (np.ones(len(cluster_of)), cluster_of, np.arange(len(cluster_of) + 1))
         )
+        texts = [str(label) for label in classifier.classes_.tolist()]
+        if label_texts is not None:
+            texts = check_label_texts(label_texts, classifier.classes_)
+        n_words = check_k(n_words, name="n_words")
+        if classifier.network_.direct:
+            names = [shortened(texts[label], MAX_NAME) for label in np.argsort(cluster_of)]
+        else:
+            texts = texts if label_texts is None else [text.lower() for text in texts]
+            names = _names(texts, membership, n_words)
         coordinates, explained = _principal_components(_mean_embeddings(classifier.network_))
         # The product has one entry per text and cluster, however many labels they share.
         texts_by_cluster = sparse.csr_array(labels.matrix @ membership)
@@ -207,11 +220,7 @@ class LabelClustersDisplay:
             explained_variance_ratio=explained,
             n_texts=np.bincount(texts_by_cluster.indices, minlength=membership.shape[1]),
             n_labels=np.bincount(cluster_of),
-            names=_names(
-                _checked_label_texts(label_texts, classifier.classes_),
-                membership,
-                check_k(n_words, name="n_words"),
-            ),
+            names=names,
         )
         return display.plot(ax, panels=panels, n_names=n_names)
 
@@ -227,7 +236,8 @@ class LabelClustersDisplay:
         panels : sequence of str, default=("map", "sizes")
             Panels to draw. ``"map"`` shows clusters with areas by their number of texts.
             ``"sizes"`` shows their numbers of texts and of labels, each in descending order.
-            Clusters without texts are left out of the first line.
+            Clusters without texts are left out of the first line. In the direct mode there is no
+            second line.
         n_names : int, default=20
             Maximum number of names on the map. Clusters with the most texts come first, and names
             that would overlap or not fit are left out.
@@ -267,6 +277,11 @@ class LabelClustersDisplay:
                 self._plot_sizes(axis)
         return self
 
+    @property
+    def _shows_labels(self) -> bool:
+        """Whether each cluster is one label, as in the direct mode."""
+        return bool(self.n_labels.max() == 1)
+
     def _plot_map(self, ax: Axes, n_names: int) -> None:
         areas = MIN_AREA + (MAX_AREA - MIN_AREA) * self.n_texts / max(self.n_texts.max(), 1)
         x, y = self.coordinates.T
@@ -274,7 +289,8 @@ class LabelClustersDisplay:
             x, y, s=areas, c=COLORS[0], alpha=0.5, edgecolors="white", linewidths=0.5
         )
         ax.margins(0.1)
-        ax.set_title("Clusters of labels, areas by number of texts", fontsize="medium")
+        what = "Labels" if self._shows_labels else "Clusters of labels"
+        ax.set_title(f"{what}, areas by number of texts", fontsize="medium")
         for axis, share, rank in zip(
             (ax.xaxis, ax.yaxis), self.explained_variance_ratio, ("First", "Second"), strict=True
         ):
@@ -310,6 +326,7 @@ class LabelClustersDisplay:
                 ha=horizontal,
                 va=vertical,
                 fontsize="small",
+                parse_math=False,
                 path_effects=[withStroke(linewidth=2, foreground="white")],  # legible on points
             )
             box = name.get_window_extent().padded(2)
@@ -327,15 +344,17 @@ class LabelClustersDisplay:
     def _plot_sizes(self, ax: Axes) -> None:
         ranks = np.arange(1, len(self.n_texts) + 1)
         self.lines_ = {}
-        for key, label, style, color in (
-            ("n_texts", "texts", "-", COLORS[0]),
-            ("n_labels", "labels", "--", COLORS[1]),
-        ):
+        lines = [("n_texts", "texts", "-", COLORS[0]), ("n_labels", "labels", "--", COLORS[1])]
+        for key, label, style, color in lines[: 1 if self._shows_labels else 2]:
             sizes = np.sort(getattr(self, key))[::-1]
             sizes = np.where(sizes > 0, sizes, np.nan)
             (self.lines_[key],) = ax.plot(ranks, sizes, style, color=color, label=label)
         ax.set_yscale("log")
         show_counts(ax.yaxis)
+        if self._shows_labels:
+            ax.set_xlabel("Labels, the most frequent first")
+            ax.set_ylabel("Texts per label")
+            return
         ax.set_xlabel("Clusters, the largest first")
         ax.set_ylabel("Number per cluster")
         ax.legend(loc="upper right")
@@ -368,12 +387,6 @@ def _principal_components(
         coordinates[:, :n_components] = pca.fit_transform(means.astype(np.float64))
         shares[:n_components] = pca.explained_variance_ratio_
     return coordinates, shares
-
-
-def _checked_label_texts(label_texts: LabelTexts | None, classes: NDArray[Any]) -> list[str]:
-    if label_texts is None:
-        return [str(label) for label in classes.tolist()]
-    return [text.lower() for text in check_label_texts(label_texts, classes)]
 
 
 def _names(texts: list[str], membership: sparse.csr_array, n_words: int) -> list[str]:

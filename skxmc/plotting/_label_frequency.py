@@ -269,6 +269,8 @@ class LabelFrequencyDisplay:
     ) -> LabelFrequencyDisplay:
         """Draw the lines, also of several models into the same axes, to compare them.
 
+        Bins without predictions and mentions are left out at both ends.
+
         Parameters
         ----------
         ax : matplotlib Axes, default=None
@@ -314,6 +316,7 @@ class LabelFrequencyDisplay:
                 defaults["color"] = next(iter(self.lines_.values())).get_color()
             self.lines_[key] = draw_line(ax, positions, values, defaults, line_kw)
         ax.set_xticks(positions, ticks, fontsize="small")
+        ax.autoscale(axis="x")  # without the bins at the ends that have no point
         ax.set_xlabel("Training texts of a label (in brackets: number of labels)")
         names = dict.fromkeys(METRICS[key][0] for key in self.lines_)
         ax.set_ylabel(" and ".join(f"{letter}@{self.k}" for letter in names))

@@ -1,4 +1,4 @@
-"""RecallCeilingDisplay: recall of the recall head, by the number of candidate clusters."""
+"""RecallCeilingDisplay: recall by the number of candidate clusters, or of predicted labels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from skxmc._input.types import LabelsOfTexts, Texts
 from skxmc._input.validation import check_labels
 from skxmc.plotting._common import (
     axes_for,
-    check_two_stage,
     draw_line,
     import_pyplot,
     reach_classifier,
@@ -32,19 +31,23 @@ if TYPE_CHECKING:
 
 
 class RecallCeilingDisplay:
-    """Recall of the recall head, by the number of candidate clusters.
+    """Recall by the number of candidate clusters, or of labels in the direct mode.
 
     The recall with b clusters is a share of the true labels of all texts. It counts those that lie
     in the b clusters with the highest scores of the recall head for their text. The ranking head
     ranks only labels of these clusters, so this recall is its ceiling. A true label that the model
-    does not know counts as missed. Read more in the user guide: :doc:`/guide/understanding`.
+    does not know counts as missed.
+
+    In the direct mode, each label is a cluster of its own, and all are ranked. There the recall
+    with b labels is the share of the true labels that are among the b best of their text.
+    Read more in the user guide: :doc:`/guide/understanding`.
 
     Parameters
     ----------
     recall : ndarray of shape (n_clusters,), float64
         Recall with 1, 2, ... and all clusters.
-    n_candidate_clusters : int
-        Number of clusters that the model recalls per text.
+    n_candidate_clusters : int or None
+        Number of clusters that the model recalls per text. None in the direct mode.
     name : str, default="Classifier"
         Name of the model, for the legend.
 
@@ -56,8 +59,8 @@ class RecallCeilingDisplay:
         The figure.
     line_ : matplotlib Line2D
         The recall.
-    mark_ : matplotlib Line2D
-        The point at the number of clusters in use.
+    mark_ : matplotlib Line2D or None
+        The point at the number of clusters in use, which the direct mode has not.
 
     See Also
     --------
@@ -74,12 +77,12 @@ class RecallCeilingDisplay:
     ax_: Axes
     figure_: Figure | SubFigure
     line_: Line2D
-    mark_: Line2D
+    mark_: Line2D | None
 
     def __init__(
         self,
         recall: NDArray[np.float64],
-        n_candidate_clusters: int,
+        n_candidate_clusters: int | None,
         *,
         name: str = "Classifier",
     ) -> None:
@@ -98,12 +101,12 @@ class RecallCeilingDisplay:
         ax: Axes | None = None,
         **line_kw: Any,
     ) -> RecallCeilingDisplay:
-        """Recall clusters for texts, in one pass, and draw the share of true labels in them.
+        """Rank clusters or labels for texts in one pass, and draw the share of true labels in them.
 
         Parameters
         ----------
         estimator : LightXMLClassifier, or a pipeline or search with one
-            Fitted estimator, with clusters of more than one label.
+            Fitted estimator.
         X : array-like of shape (n_texts,)
             Texts, except those of the training part, whose recall is higher.
         y : sparse matrix, array, frame, or sequence of label collections
@@ -127,12 +130,11 @@ class RecallCeilingDisplay:
         NotFittedError
             If `estimator` is not fitted.
         TypeError, ValueError
-            If `estimator` holds no `LightXMLClassifier` or one in the direct mode. Also if texts or
-            labels are invalid, or if no text has a label that the model knows.
+            If `estimator` holds no `LightXMLClassifier`, if texts or labels are invalid, or if no
+            text has a label that the model knows.
         """
         import_pyplot(cls.__name__)
         classifier, X = reach_classifier(cls.__name__, estimator, X)
-        check_two_stage(cls.__name__, classifier)
         classifier = classifier._ready()
         texts = check_texts(X)
         true = check_labels(
@@ -142,7 +144,7 @@ class RecallCeilingDisplay:
         n_found = predictor.true_labels_by_rank(texts, true.matrix).cumsum()
         return cls(
             n_found / (true.matrix.nnz + true.n_unknown.sum()),
-            predictor.n_candidate_clusters,
+            None if predictor.network.direct else predictor.n_candidate_clusters,
             name=type(estimator).__name__ if name is None else name,
         ).plot(ax, **line_kw)
 
@@ -170,18 +172,21 @@ class RecallCeilingDisplay:
         recall = np.asarray(self.recall)
         n_recalled = np.arange(1, len(recall) + 1)
         self.line_ = draw_line(ax, n_recalled, recall, {"label": self.name}, line_kw)
-        in_use = recall[self.n_candidate_clusters - 1]
-        (self.mark_,) = ax.plot(
-            [self.n_candidate_clusters],
-            [in_use],
-            marker="o",
-            linestyle="none",
-            color=self.line_.get_color(),
-            label=f"in use: {self.n_candidate_clusters:,} clusters, recall {in_use:.3f}",
-        )
+        self.mark_ = None
+        if self.n_candidate_clusters is not None:
+            in_use = recall[self.n_candidate_clusters - 1]
+            (self.mark_,) = ax.plot(
+                [self.n_candidate_clusters],
+                [in_use],
+                marker="o",
+                linestyle="none",
+                color=self.line_.get_color(),
+                label=f"in use: {self.n_candidate_clusters:,} clusters, recall {in_use:.3f}",
+            )
         ax.set_xscale("log")
         show_counts(ax.xaxis)
-        ax.set_xlabel("Clusters recalled per text")
+        what = "Labels predicted" if self.mark_ is None else "Clusters recalled"
+        ax.set_xlabel(f"{what} per text")
         ax.set_ylabel("Recall of true labels")
         ax.legend()
         self.ax_, self.figure_ = ax, ax.figure

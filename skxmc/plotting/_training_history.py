@@ -34,14 +34,15 @@ AXIS_LABELS = {
     "learning_rate": "Learning rate",
     "valid_p_at_5": "P@5 on validation",
 }
-LOSSES = {"loss": "sum", "recall_loss": "recall", "rank_loss": "rank"}
+LOSSES = {"loss": "sum", "recall_loss": "recall head", "rank_loss": "ranking head"}
 
 
 class TrainingHistoryDisplay:
     """Losses, learning rate and P@5 on the validation part, by epoch.
 
     Epochs are counted from 1. With static negatives, vertical lines separate the stages. Each stage
-    has the name of the head that it trains.
+    has the name of the head that it trains. In the direct mode there is one head, so its loss has
+    no name.
     Read more in the user guide: :doc:`/guide/understanding`.
 
     Parameters
@@ -174,7 +175,7 @@ class TrainingHistoryDisplay:
                 axis.set_ylim(bottom=0, auto=True)  # leave room for other models
             if panel == "learning_rate":
                 axis.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
-            if panel == "loss" or self.name is not None:
+            if any(not line.get_label().startswith("_") for line in axis.get_lines()):
                 # The legend is above the axes, because lines may run anywhere inside.
                 place = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0}
                 axis.legend(ncols=3 if self.name is None else 2, frameon=False, **place)
@@ -207,8 +208,10 @@ class TrainingHistoryDisplay:
         values = self._values(key)
         if np.isnan(values).all():
             return
-        words = [word for word in (self.name, LOSSES.get(key)) if word is not None]
-        defaults = {"marker": "o", "markersize": 4, "label": ", ".join(words)}
+        words = [] if self.name is None else [self.name]
+        if key in LOSSES and not np.isnan(self._values("recall_loss")).all():
+            words.append(LOSSES[key])
+        defaults = {"marker": "o", "markersize": 4, "label": ", ".join(words) or None}
         # The line has a gap after each stage but the last, because each stage starts afresh.
         ends = np.cumsum([length for _, length in self._stages()])[:-1]
         epochs = np.insert(np.arange(1.0, len(values) + 1), ends, np.nan)

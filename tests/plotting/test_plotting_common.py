@@ -83,18 +83,10 @@ def test_displays_other_estimator_raise_error(display):
     assert display is type(DRAW[display](ranker.estimator_))
 
 
-@pytest.mark.parametrize(
-    "display", [RecallCeilingDisplay, LabelClustersDisplay], ids=lambda d: d.__name__
-)
-def test_cluster_displays_direct_mode_raise_error(display):
-    match = rf"{display.__name__} .* direct mode.*BalancedLabelClusterer\(max_cluster_size=16\)"
-    with pytest.raises(ValueError, match=match):
-        DRAW[display](fitted("direct"))
-
-
 @all_displays
-def test_displays_without_ax_draw_into_new_figure(display):
-    drawn = DRAW[display](fitted())
+@pytest.mark.parametrize("mode", ["two-stage", "direct"])
+def test_displays_without_ax_draw_into_new_figure(mode, display):
+    drawn = DRAW[display](fitted(mode))
     assert plt.get_fignums() == [drawn.figure_.number]
     assert list(np.ravel(drawn.ax_)) == drawn.figure_.axes
     assert all(ax.get_ylabel() for ax in drawn.figure_.axes)

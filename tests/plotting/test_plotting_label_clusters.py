@@ -127,6 +127,23 @@ def test_cluster_names_codes_are_kept_as_words():
     assert _names(codes, sparse.csr_array(np.eye(4)), 2) == codes
 
 
+def test_clusters_display_direct_mode_shows_labels():
+    clf = fitted("direct")
+    texts = [f"Label {label} costs $5 or $6" for label in range(30)]
+    label_of = np.argsort(clf.clusterer_.labels_)
+    display = draw(clf, Y, label_texts=texts)
+    assert display.names == [texts[label] for label in label_of]
+    display.figure_.draw_without_rendering()  # dollars are no formula
+    assert display.n_texts.tolist() == np.bincount(Y.indices, minlength=30)[label_of].tolist()
+    assert list(display.lines_) == ["n_texts"]
+    assert display.ax_[1].get_xlabel() == "Labels, the most frequent first"
+    assert display.ax_[1].get_legend() is None
+    assert display.ax_[0].get_title() == "Labels, areas by number of texts"
+    assert draw(clf, Y).names == [str(label) for label in label_of]
+    long = draw(clf, Y, label_texts=[f"{label} {'x' * 99} end" for label in range(30)])
+    assert {len(name) for name in long.names} == {30}
+
+
 def test_cluster_names_come_from_label_texts_or_classes():
     tags = [[f"Tag{j}" for j in Y[[i]].indices] for i in range(len(X))]
     clf = make_classifier().fit(X, tags)

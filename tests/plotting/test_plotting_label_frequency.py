@@ -115,6 +115,21 @@ def test_frequency_display_auto_bins_reach_most_frequent_label(most, edges):
     assert display.n_labels[-1] == 1
 
 
+def test_frequency_display_empty_bins_at_the_ends_are_not_shown():
+    def shown(display):
+        left, right = display.ax_.get_xlim()
+        ticks = zip(display.ax_.get_xticks(), display.ax_.get_xticklabels(), strict=True)
+        return [tick.get_text() for place, tick in ticks if left <= place <= right]
+
+    # Labels 0 to 4 have 12, 4, 3, 1 and 0 training texts, and only the first three are true.
+    seen = sparse.csr_array([[1, 0, 0, 0, 0], [0, 1, 1, 0, 0]])
+    display = draw(seen, Y_SCORE[[0, 2]], y_train=Y_TRAIN, k=1, bins=[0, 1, 3, 10, 30, 100])
+    assert shown(display) == ["10-29\n(1)", "3-9\n(2)"]
+    rare = [[0, 0, 0, 1, 0], [0, 0, 0, 1, 0]]
+    draw(seen, rare, y_train=Y_TRAIN, k=1, bins=[0, 1, 3, 10, 30, 100], ax=display.ax_)
+    assert shown(display) == ["10-29\n(1)", "3-9\n(2)", "1-2\n(1)"]
+
+
 @pytest.mark.parametrize("bins", [[1], [3, 1], [1, 1, 2], [-1, 2], [0.5, 2], "log", [[1, 2]], 5])
 def test_frequency_display_bad_bins_raise_error(bins):
     with pytest.raises(ValueError, match="bins must"):

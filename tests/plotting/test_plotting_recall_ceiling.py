@@ -52,6 +52,17 @@ def test_recall_display_fitted_classifier_draws_line_and_mark():
     assert {"1", "2", "5"} <= ticks
 
 
+def test_recall_display_direct_mode_draws_recall_of_best_labels():
+    display = draw(fitted("direct"), X, Y)
+    for k in (1, 5, 30):
+        found = fitted("direct").decision_function(X, top_k=k)
+        assert display.recall[k - 1] == pytest.approx((found > 0).multiply(Y).nnz / Y.nnz)
+    assert display.n_candidate_clusters is None
+    assert display.mark_ is None
+    assert len(display.ax_.get_lines()) == 1
+    assert display.ax_.get_xlabel() == "Labels predicted per text"
+
+
 def test_recall_display_many_clusters_have_ticks_at_powers_of_10():
     ax = RecallCeilingDisplay(np.linspace(0.5, 1, 4096), 64).plot().ax_
     ax.figure.draw_without_rendering()

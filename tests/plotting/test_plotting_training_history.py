@@ -9,7 +9,7 @@ from skxmc.plotting import TrainingHistoryDisplay
 plt = pytest.importorskip("matplotlib.pyplot")
 
 X, Y = dataset()
-PARTS = ["sum", "recall", "rank"]
+PARTS = ["sum", "recall head", "ranking head"]
 LOSSES = ["loss", "recall_loss", "rank_loss"]
 
 
@@ -66,6 +66,9 @@ def test_history_display_direct_mode_draws_rank_loss_alone():
     display = TrainingHistoryDisplay.from_estimator(fitted("direct"))
     assert list(display.lines_) == ["rank_loss", "learning_rate"]
     assert shown(display, "rank_loss") == [e["loss"] for e in fitted("direct").history_]
+    assert display.ax_[0].get_legend() is None
+    named = TrainingHistoryDisplay.from_estimator(fitted("direct"), name="tiny")
+    assert [text.get_text() for text in named.ax_[0].get_legend().get_texts()] == ["tiny"]
 
 
 def test_history_display_static_negatives_names_stages():
