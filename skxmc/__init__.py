@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from skxmc._hierarchical_classifier import HierarchicalClassifier
     from skxmc._inference.explanation import (
         ExplainedLabel,
+        MemberScore,
         NeighborLabel,
         NeighborText,
         TopKExplanation,
+        WordEffect,
     )
     from skxmc._make_classifier import make_classifier
     from skxmc._neighbors import NeighborsClassifier
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from skxmc._storage.estimators import save_pretrained
     from skxmc._storage.hub import from_pretrained, push_to_hub
     from skxmc._text_encoder import TextEncoder
-    from skxmc._topk import TopK, predict_topk
+    from skxmc._topk import TopK, explain_topk, predict_topk
     from skxmc._tuned_threshold_classifier import TunedThresholdClassifier
     from skxmc._utils.versions import show_versions
 
@@ -36,6 +38,7 @@ __all__ = [
     "HierarchicalClassifier",
     "LightXMLClassifier",
     "LightXMLEnsemble",
+    "MemberScore",
     "NeighborLabel",
     "NeighborText",
     "NeighborsClassifier",
@@ -45,7 +48,9 @@ __all__ = [
     "TopK",
     "TopKExplanation",
     "TunedThresholdClassifier",
+    "WordEffect",
     "__version__",
+    "explain_topk",
     "from_pretrained",
     "label_features",
     "make_classifier",
@@ -64,6 +69,7 @@ _MODULES = {
     "HierarchicalClassifier": "_hierarchical_classifier",
     "LightXMLClassifier": "_classifier",
     "LightXMLEnsemble": "_ensemble",
+    "MemberScore": "_inference.explanation",
     "NeighborLabel": "_inference.explanation",
     "NeighborText": "_inference.explanation",
     "NeighborsClassifier": "_neighbors",
@@ -73,6 +79,8 @@ _MODULES = {
     "TopK": "_topk",
     "TopKExplanation": "_inference.explanation",
     "TunedThresholdClassifier": "_tuned_threshold_classifier",
+    "WordEffect": "_inference.explanation",
+    "explain_topk": "_topk",
     "from_pretrained": "_storage.hub",
     "label_features": "_clusterer",
     "make_classifier": "_make_classifier",

@@ -11,6 +11,8 @@ import scipy.sparse as sp
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+from skxmc._inference.explanation import NearestTexts, TopKExplanation
+from skxmc._inference.words import explain_by_words
 from skxmc._input.allowed import AllowedLabels, check_allowed
 from skxmc._input.ranking import SCORE_BLOCK, blocks, check_k, top_k_of_csr
 from skxmc._input.texts import check_texts
@@ -206,6 +208,16 @@ class TextRankerMixin(PretrainedMixin):
         """Return the scores of the labels that `predict` returns."""
         return self._scores(texts, min_score=self.threshold)
 
+    def _scores_by_member(
+        self, texts: list[str], k: int
+    ) -> tuple[sp.csr_matrix, dict[str, sp.csr_matrix]]:
+        """Return the scores, and those by each member of an ensemble, of at least k labels."""
+        return self._scores(texts), {}
+
+    def _nearest_texts(self, text: str, n: int) -> NearestTexts | None:
+        """Find the nearest texts of `fit`, if the classifier or one inside compares with them."""
+        return None
+
     def _top_k_allowed(
         self, texts: list[str], k: int, allowed: AllowedLabels
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -331,6 +343,61 @@ class TextRankerMixin(PretrainedMixin):
         else:
             columns, scores = ready._top_k_allowed(texts, k, allowed)
         return top_k_of_columns(ready.classes_, columns, scores, threshold)
+
+    def explain_topk(
+        self, text: str, k: int = 5, *, n_words: int = 5, n_neighbors: int = 3
+    ) -> TopKExplanation:
+        """Explain the k best labels of one text: words, members of an ensemble, nearest texts.
+
+        Read more in the user guide: :doc:`/guide/understanding`.
+
+        Parameters
+        ----------
+        text : str
+            Raw text.
+        k : int, default=5
+            Number of labels, at most all. They are those that `predict_topk` gives this text alone.
+        n_words : int, default=5
+            Number of words per label.
+        n_neighbors : int, default=3
+            Number of nearest texts.
+
+        Returns
+        -------
+        TopKExplanation
+            Explanation that prints as a table, in notebooks too. Its attributes are plain values.
+
+        Raises
+        ------
+        TypeError
+            If `text` is not one text.
+        NotFittedError
+            If `fit` was not called.
+        ValueError
+            If `k`, `n_words` or `n_neighbors` is out of range.
+
+        Notes
+        -----
+        The effect of a word is the score of the text minus its score without this word. So the time
+        is that of a prediction for as many texts as there are different words, and at most 64: a
+        longer text is cut into 64 runs of words.
+
+        If a `NeighborsClassifier` is inside, the explanation tells whether the text is unlike all
+        texts of its `fit`. With ``keep_texts=True``, it shows the nearest ones.
+
+        Examples
+        --------
+        >>> from skxmc import NeighborsClassifier
+        >>> texts = ["the cat sat on the mat", "stocks fell again", "a cat bond fell"]
+        >>> tags = [["animals"], ["finance"], ["finance", "insurance"]]
+        >>> clf = NeighborsClassifier(keep_texts=True).fit(texts, tags)
+        >>> explanation = clf.explain_topk("stocks rose", k=1)
+        >>> explanation.labels[0].words[0].word
+        'stocks'
+        >>> explanation.neighbors[0].text
+        'stocks fell again'
+        """
+        return explain_by_words(self._ready(), text, k, n_words=n_words, n_neighbors=n_neighbors)
 
     def decision_function(self, X: Texts, *, top_k: int | None = None) -> sp.csr_matrix:
         """Score the recalled labels of each text.

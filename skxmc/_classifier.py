@@ -674,12 +674,13 @@ class LightXMLClassifier(
         text: str,
         k: int = 5,
         *,
+        n_words: int = 5,
         n_neighbors: int = 3,
         texts: Texts | None = None,
         y: LabelsOfTexts = None,
         representations: ArrayLike | None = None,
     ) -> TopKExplanation:
-        """Explain the k best labels of one text: scores of both heads, near labels and texts.
+        """Explain the k best labels of one text: words, both heads, near labels and texts.
 
         Read more in the user guide: :doc:`/guide/understanding`.
 
@@ -689,6 +690,8 @@ class LightXMLClassifier(
             Raw text.
         k : int, default=5
             Number of labels, at most all. They are those that `predict_topk` gives this text alone.
+        n_words : int, default=5
+            Number of words per label.
         n_neighbors : int, default=3
             Number of nearest labels per label, and of nearest texts.
         texts : list, array or column of str, default=None
@@ -711,17 +714,18 @@ class LightXMLClassifier(
         NotFittedError
             If `fit` was not called.
         ValueError
-            If `k` or `n_neighbors` is out of range, or if `texts`, `y` and `representations`
-            differ in length or lack the texts.
+            If `k`, `n_words` or `n_neighbors` is out of range, or if `texts`, `y` and
+            `representations` differ in length or lack the texts.
 
         Notes
         -----
-        Labels are compared by the cosine of their embeddings. Texts are compared by the cosine of e
-        minus its mean, as the heads see it.
+        The effect of a word is the score of the text minus its score without this word. So the time
+        is that of a prediction for as many texts as there are different words, and at most 64: a
+        longer text is cut into 64 runs of words.
 
-        If a pipeline changes texts first, change the text too:
-        ``pipeline[-1].explain_topk(pipeline[:-1].transform([text])[0])``. For a search, use its
-        ``best_estimator_``.
+        Labels are compared by the cosine of their embeddings. Texts are compared by the cosine of e
+        minus its mean, as the heads see it. `skxmc.explain_topk` reaches through pipelines and
+        searches.
 
         Examples
         --------
@@ -741,6 +745,7 @@ class LightXMLClassifier(
             self._ready(),
             text,
             k,
+            n_words=n_words,
             n_neighbors=n_neighbors,
             texts=texts,
             y=y,

@@ -18,6 +18,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
+from skxmc._inference.explanation import NearestTexts
 from skxmc._input.allowed import AllowedLabels
 from skxmc._input.sparse import as_array
 from skxmc._input.split import check_held_out, hold_out
@@ -37,7 +38,7 @@ from skxmc._meta.members import (
     labels_of_members,
     scores_of_members,
 )
-from skxmc._meta.rescoring import RescorerMixin
+from skxmc._meta.rescoring import RescorerMixin, nearest_texts_of
 from skxmc._utils.parallel import clip_jobs
 from skxmc._utils.quoting import MAX_ERROR, quoted, shortened
 
@@ -352,6 +353,12 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
     def _rescore(
         self, texts: list[str], n_candidates: int, k: int, allowed: AllowedLabels | None
     ) -> sp.csr_matrix:
+        return self._fused(self._member_scores(texts, n_candidates, allowed))
+
+    def _member_scores(
+        self, texts: list[str], n_candidates: int, allowed: AllowedLabels | None = None
+    ) -> dict[str, sp.csr_matrix]:
+        """Score the labels with each member that counts: matrices of shape (n_texts, n_labels)."""
         kept = compress(self.named_estimators_, self._kept)
         members = dict(zip(kept, self.estimators_, strict=True))
         for name, member in members.items():
@@ -361,15 +368,31 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
                     f"ensemble has {self.n_labels_}. Give all members the same labels, and combine "
                     "them by LightXMLEnsemble.from_fitted."
                 )
+        if self._fusion is None:
+            weights = self._kept_weights(self._kept)
+            members = dict(compress(members.items(), weights))
+        scores = scores_of_members(members, texts, n_candidates, allowed)
+        return dict(zip(members, scores, strict=True))
+
+    def _fused(self, scores: dict[str, sp.csr_matrix]) -> sp.csr_matrix:
+        """Combine the results of `_member_scores`."""
+        matrices = list(scores.values())
         if self._fusion is not None:
-            return self._fusion(scores_of_members(members, texts, n_candidates, allowed))
-        weights = dict(zip(members, self._kept_weights(self._kept), strict=True))
-        used = {name: member for name, member in members.items() if weights[name] > 0}
-        total = sp.csr_matrix((len(texts), self.n_labels_), dtype=np.float64)
-        matrices = scores_of_members(used, texts, n_candidates, allowed)
-        for name, matrix in zip(used, matrices, strict=True):
-            total = total + matrix.astype(np.float64) * weights[name]
+            return self._fusion(matrices)
+        total = sp.csr_matrix(matrices[0].shape, dtype=np.float64)
+        weights = filter(None, self._kept_weights(self._kept))
+        for weight, matrix in zip(weights, matrices, strict=True):
+            total = total + matrix.astype(np.float64) * weight
         return total.astype(np.float32)
+
+    def _scores_by_member(
+        self, texts: list[str], k: int
+    ) -> tuple[sp.csr_matrix, dict[str, sp.csr_matrix]]:
+        scores = self._member_scores(texts, min(max(self.n_candidates, k), self.n_labels_))
+        return self._fused(scores), scores
+
+    def _nearest_texts(self, text: str, n: int) -> NearestTexts | None:
+        return nearest_texts_of(self.estimators_, text, n)
 
     # ------------------------------------------------------------------ sklearn
 

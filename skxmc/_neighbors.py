@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skxmc._base import TextRankerMixin, from_score_on
+from skxmc._inference.explanation import NearestTexts
 from skxmc._input.folds import warn_if_cut
 from skxmc._input.per_label import LabelTexts
 from skxmc._input.ranking import all_finite, best_positions, top_k_of_csr
@@ -31,6 +32,8 @@ MIN_VOTE = 1e-30
 MIN_SCORE = float(np.finfo(np.float32).tiny)
 # Texts are represented in blocks, which bounds the memory.
 TEXT_BLOCK = 8192
+# So many texts tell how near the nearest one usually is.
+MAX_SAMPLE, MIN_SAMPLE = 256, 100
 # Texts are added by one thread at a time, because copies of a classifier share room for keys.
 _adding = ProcessLock()
 
@@ -70,6 +73,9 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         and takes a quarter of the memory. It needs faiss (extra ``[ann]``, Linux), and is exact
         below 10,000 texts. "auto" is "approximate" above a million texts if faiss is installed.
         `fit` chooses, and `partial_fit` keeps the choice.
+    keep_texts : bool, default=False
+        Whether to keep the texts, so that `explain_topk` shows the nearest ones. They are then in
+        pickles and model folders too.
 
     Attributes
     ----------
@@ -81,6 +87,8 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         The fitted encoder.
     n_samples_fit_ : int
         Number of texts that can vote.
+    texts_ : list of str or None
+        These texts if `keep_texts` is True in `fit`.
 
     See Also
     --------
@@ -125,10 +133,15 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         "alpha": [Interval(Real, 0, None, closed="neither")],
         "threshold": [Interval(Real, 0, 1, closed="both")],
         "search": [StrOptions({"auto", "exact", "approximate"})],
+        "keep_texts": ["boolean"],
     }
 
     _prediction_params = ("n_neighbors", "temperature", "alpha", "threshold")
     _encoder_may_be_member = True
+
+    # For models that were saved before these were kept.
+    texts_: list[str] | None = None
+    _usual_similarity: float | None = None
 
     def __init__(
         self,
@@ -139,6 +152,7 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         alpha: float = 0.1,
         threshold: float = 0.3,
         search: str = "auto",
+        keep_texts: bool = False,
     ) -> None:
         self.encoder = encoder
         self.n_neighbors = n_neighbors
@@ -146,6 +160,7 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         self.alpha = alpha
         self.threshold = threshold
         self.search = search
+        self.keep_texts = keep_texts
 
     # ------------------------------------------------------------------ fit
 
@@ -199,18 +214,21 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         encoder = _new_encoder(self.encoder).fit(texts, matrix)
         vectors = _check_vectors(encoder.transform(texts), len(texts))
         mean = vectors.mean(axis=0, dtype=np.float64)
-        keys = unit_rows(vectors, mean)
+        rows = unit_rows(vectors, mean)
+        keys = ApproximateKeys.of(rows) if approximate else ExactKeys(rows)
         self._become(
             {
                 "encoder_": encoder,
                 "_mean": mean,
-                "_keys": ApproximateKeys.of(keys) if approximate else ExactKeys(keys),
+                "_keys": keys,
+                "_usual_similarity": _usual_similarity(keys, len(texts)),
                 "_columns": GrowingArray(matrix.indices),
                 "_ends": GrowingArray(matrix.indptr[1:].astype(np.int64)),
                 "_counts": np.bincount(matrix.indices, minlength=len(labels.classes)),
                 "classes_": labels.classes,
                 "n_labels_": len(labels.classes),
                 "n_samples_fit_": len(texts),
+                "texts_": texts if self.keep_texts else None,
             }
         )
         return self
@@ -276,6 +294,7 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
                     "classes_": classes,
                     "n_labels_": len(classes),
                     "n_samples_fit_": now.n_samples_fit_ + len(texts),
+                    "texts_": now.texts_ and now.texts_ + texts,
                 }
             )
         return self
@@ -334,6 +353,18 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         np.clip(sums.data, MIN_VOTE, 1, out=sums.data)
         return sums
 
+    def _nearest_texts(self, text: str, n: int) -> NearestTexts:
+        (rows,), (cosines,) = self._keys.nearest(
+            self._represent([text]), min(n, self.n_samples_fit_)
+        )
+        near = []
+        if self.texts_ is not None:
+            ends, columns = self._ends.values, self._columns.values
+            for row, cosine in zip(rows.tolist(), cosines.tolist(), strict=True):
+                start = ends[row - 1] if row else 0
+                near.append((self.texts_[row], row, cosine, columns[start : ends[row]]))
+        return NearestTexts(float(cosines[0]), self._usual_similarity, near)
+
     def _filled_up(self, votes: sp.csr_array, k: int) -> sp.csr_array:
         """Add labels without a vote, frequent ones first, if a text has fewer than k labels."""
         if np.diff(votes.indptr).min() >= k:
@@ -358,6 +389,16 @@ def _new_encoder(encoder: Any) -> Any:
 
         return TextEncoder() if encoder is None else TextEncoder(encoder)
     return clone(encoder)
+
+
+def _usual_similarity(keys: ExactKeys | ApproximateKeys, n_keys: int) -> float | None:
+    """Return the 1st percentile of the cosines of keys to their nearest other keys."""
+    if n_keys < MIN_SAMPLE:
+        return None
+    sample = np.linspace(0, n_keys - 1, min(n_keys, MAX_SAMPLE)).astype(int)
+    rows, cosines = keys.nearest(keys.vectors(sample), 2)
+    is_first_itself = rows[:, 0] == sample
+    return float(np.percentile(np.where(is_first_itself, cosines[:, 1], cosines[:, 0]), 1))
 
 
 def _check_vectors(vectors: Any, n_texts: int, width: int | None = None) -> np.ndarray:

@@ -24,6 +24,8 @@ from skxmc._utils.quoting import quoted
 if TYPE_CHECKING:
     import pandas as pd
 
+    from skxmc._inference.explanation import TopKExplanation
+
 
 class TopK(NamedTuple):
     """Best labels of each text, best first.
@@ -266,6 +268,62 @@ def predict_topk(
     if isinstance(classes, list) and len(np.shape(classes[0])) == 1:
         classes = np.arange(len(classes))  # a list of the classes 0 and 1 of each label
     return TopK.from_scores(scores, k, classes=classes, **restrictions)
+
+
+def explain_topk(
+    estimator: Any, text: str, k: int = 5, *, n_words: int = 5, n_neighbors: int = 3
+) -> TopKExplanation:
+    """Explain the k best labels of one text with any classifier of this package.
+
+    The function reaches through a ``Pipeline``, a ``GridSearchCV`` and the like to the
+    ``explain_topk`` of the classifier inside, and explains the text as this classifier receives it.
+    Read more in the user guide: :doc:`/guide/understanding`.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted classifier of this package, or a pipeline or search with one.
+    text : str
+        Raw text.
+    k : int, default=5
+        Number of labels.
+    n_words : int, default=5
+        Number of words per label.
+    n_neighbors : int, default=3
+        Number of nearest texts, and of nearest labels of a `LightXMLClassifier`.
+
+    Returns
+    -------
+    TopKExplanation
+        Explanation that prints as a table, in notebooks too.
+
+    Raises
+    ------
+    TypeError
+        If `text` is not one text, or if the estimator is no classifier of this package.
+    ValueError
+        If a number is out of range.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import FunctionTransformer
+    >>> from skxmc import NeighborsClassifier, explain_topk
+    >>> shorten = FunctionTransformer(lambda texts: [text[:100] for text in texts])
+    >>> model = make_pipeline(shorten, NeighborsClassifier())
+    >>> model = model.fit(["the cat sat", "stocks fell"], [["animals"], ["finance"]])
+    >>> explain_topk(model, "stocks rose", k=1).labels[0].label
+    'finance'
+    """
+    inside = innermost(estimator)[0]
+    if not hasattr(inside, "explain_topk"):
+        raise TypeError(
+            f"{type(inside).__name__} has no explain_topk. Pass a classifier of skxmc, or a "
+            "pipeline or search with one."
+        )
+    if isinstance(text, str):
+        (text,) = innermost(estimator, [text])[1]
+    return inside.explain_topk(text, k, n_words=n_words, n_neighbors=n_neighbors)
 
 
 def innermost(estimator: Any, X: Any = None) -> tuple[Any, Any]:

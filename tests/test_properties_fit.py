@@ -112,6 +112,7 @@ WRONG = {
         "temperature": wrong_real(0, open_low=True),
         "alpha": wrong_real(0, open_low=True),
         "search": NAMED,
+        "keep_texts": FLAG,
         "threshold": wrong_real(0, 1),
     },
     LightXMLEnsemble: {

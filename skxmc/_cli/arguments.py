@@ -10,7 +10,9 @@ from typing import Any
 from skxmc import __version__
 from skxmc._utils.quoting import quoted
 
-DESCRIPTION = "Extreme multi-label text classification: train, predict, evaluate, inspect, serve."
+DESCRIPTION = (
+    "Extreme multi-label text classification: train, predict, explain, evaluate, inspect, serve."
+)
 DATA = "table (.csv, .tsv, .jsonl, .parquet), or data folder in a layout of skxmc.datasets.load_xmc"
 
 
@@ -24,7 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"skxmc {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_train, _add_predict, _add_evaluate, _add_inspect, _add_serve):
+    for add in (_add_train, _add_predict, _add_explain, _add_evaluate, _add_inspect, _add_serve):
         command = add(commands)
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
         command.set_defaults(parser=command)
@@ -76,6 +78,12 @@ def _add_train(commands: Any) -> argparse.ArgumentParser:
         "--label-texts",
         action="store_true",
         help="also learn from the names of the labels, if these are meaningful",
+    )
+    parser.add_argument(
+        "--keep-texts",
+        action="store_true",
+        help="keep the training texts in the model, so that skxmc explain and serve show similar "
+        "ones",
     )
     parser.add_argument(
         "--dtype",
@@ -139,6 +147,28 @@ def _add_predict(commands: Any) -> argparse.ArgumentParser:
     )
     _add_text(parser)
     _add_encoding(parser)
+    _add_serving(parser)
+    return parser
+
+
+def _add_explain(commands: Any) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        "explain",
+        help="explain the predicted labels of one text",
+        description="Explain the best labels of one text: the words that matter, the score by each "
+        "member of an ensemble, similar labels, and similar texts if the model keeps them.",
+    )
+    parser.add_argument("model", metavar="MODEL_DIR", help="folder that skxmc train has written")
+    parser.add_argument("text", metavar="TEXT", help="the text, in quotation marks")
+    parser.add_argument("-k", type=_count, help="number of labels (default: 5, or all if fewer)")
+    parser.add_argument(
+        "--words",
+        type=_count,
+        default=5,
+        metavar="N",
+        help="number of words per label (default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
     _add_serving(parser)
     return parser
 

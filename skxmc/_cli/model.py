@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from skxmc._base import TextRankerMixin
 from skxmc._classifier import LightXMLClassifier
@@ -14,7 +15,7 @@ from skxmc._utils.quoting import quoted
 DEFAULT_K = 5
 
 
-def load_model(args: argparse.Namespace) -> TextRankerMixin:
+def load_any(args: argparse.Namespace) -> Any:
     """Load the model, and replace its devices and precisions by --device and --precision."""
     changed = {"device": args.device, "precision": args.precision}
     changed = {name: value for name, value in changed.items() if value is not None}
@@ -24,7 +25,12 @@ def load_model(args: argparse.Namespace) -> TextRankerMixin:
             resolve_device(args.device)
     except ValueError as error:
         raise argparse.ArgumentError(None, str(error)) from error
-    clf = load_estimator(args.model, replaced=changed)
+    return load_estimator(args.model, replaced=changed)
+
+
+def load_model(args: argparse.Namespace) -> TextRankerMixin:
+    """Load a model as `load_any` does, and check that it is a classifier."""
+    clf = load_any(args)
     if not isinstance(clf, TextRankerMixin):
         raise ValueError(
             f"{args.model} holds {quoted(type(clf).__name__)}, which is no classifier of skxmc. "

@@ -43,6 +43,12 @@ def run(args: argparse.Namespace) -> None:
     """Check everything that is cheap to check, then train and save."""
     language = make_language(args.encoder, args.params)
     clf = language if args.language_only else add_members(language)
+    if args.keep_texts:
+        if args.language_only:
+            raise argparse.ArgumentError(
+                None, "--keep-texts: --language-only has no neighbors, which keep the texts"
+            )
+        clf.set_params(neighbors__keep_texts=True)
     folder = user_path(args.model).resolve()
     check_writable(folder, args.overwrite)
     data = load_data(args, test="auto")

@@ -1,4 +1,4 @@
-"""Explain one prediction: the score of each head, the nearest labels and the nearest texts."""
+"""Explain a prediction of a `LightXMLClassifier`: words, both heads, nearest labels and texts."""
 
 from __future__ import annotations
 
@@ -16,18 +16,22 @@ from skxmc._inference.explanation import (
     TopKExplanation,
 )
 from skxmc._inference.predictor import ScoredText
+from skxmc._inference.words import check_text, word_effects
 from skxmc._input.ranking import check_k
 from skxmc._input.sparse import as_array
 from skxmc._input.texts import check_texts
 from skxmc._input.validation import check_labels
 from skxmc._model.network import LightXMLNetwork
 from skxmc._model.tokens import count_tokens
+from skxmc._nearest.exact import unit_rows
 
 if TYPE_CHECKING:
     from skxmc._classifier import LightXMLClassifier
 
 # Vectors compared at once, so that no copy of all vectors is made.
 VECTORS_BLOCK = 1024
+# So many vectors tell how near the nearest one usually is.
+MAX_SAMPLE, MIN_SAMPLE = 256, 100
 
 
 def explain(
@@ -35,32 +39,32 @@ def explain(
     text: object,
     k: Any,
     *,
+    n_words: Any,
     n_neighbors: Any,
     texts: Any = None,
     y: Any = None,
     representations: Any = None,
 ) -> TopKExplanation:
     """Explain one prediction, as `LightXMLClassifier.explain_topk` documents."""
-    if not isinstance(text, str):
-        raise TypeError(
-            f"text must be one str, got {type(text).__name__}. Explain one text at a time, such as "
-            "X[0]."
-        )
-    text = check_texts([text], name="text")[0]
+    text = check_text(text)
     k = check_k(k, clf.n_labels_)
+    n_words = check_k(n_words, name="n_words")
     n_neighbors = check_k(n_neighbors, name="n_neighbors")
     corpus = _check_corpus(clf, texts, y, representations)
     scored = clf._predictor().scored_text(text, k)
     n_read = len(scored.token_ids)
     is_short = n_read < clf.max_length
+    words, _ = word_effects(clf, text, scored.columns, n_words)
+    labels = zip(_explain_labels(clf, scored, n_neighbors), words, strict=True)
+    compared = {} if corpus is None else _compare_texts(clf, scored, corpus, n_neighbors)
     return TopKExplanation(
         text=text,
+        labels=tuple(label._replace(words=of_label) for label, of_label in labels),
+        **compared,
         text_read=clf.tokenizer_.decode(scored.token_ids.tolist(), skip_special_tokens=True),
         n_tokens=n_read if is_short else count_tokens(clf.tokenizer_, text),
         n_tokens_read=n_read,
         n_recalled=None if clf.network_.direct else scored.n_recalled,
-        labels=_explain_labels(clf, scored, n_neighbors),
-        neighbors=() if corpus is None else _nearest_texts(clf, scored, corpus, n_neighbors),
         cut_from_start=clf.tokenizer_.truncation_side == "left",
     )
 
@@ -154,9 +158,10 @@ def _nearest_labels(network: LightXMLNetwork, column: int, n: int) -> tuple[np.n
     return columns[order], cosines[order]
 
 
-def _nearest_texts(
+def _compare_texts(
     clf: LightXMLClassifier, scored: ScoredText, corpus: _Corpus, n: int
-) -> tuple[NeighborText, ...]:
+) -> dict[str, Any]:
+    """Find the nearest texts, and tell how near they are and usually would be."""
     # The heads subtract this mean too. Without it, the cosine of any two texts is above 0.9,
     # because the [CLS] states of all texts have so much in common.
     mean = clf.network_.feature_mean.cpu().numpy()
@@ -170,10 +175,29 @@ def _nearest_texts(
     if corpus.labels is not None:
         has = corpus.labels[rows][:, scored.columns].toarray() > 0
         carried = [tuple(clf.classes_[scored.columns[of_row]].tolist()) for of_row in has]
-    return tuple(
-        NeighborText(corpus.texts[row], int(row), float(cosines[row]), labels)
-        for row, labels in zip(rows, carried, strict=True)
-    )
+    return {
+        "neighbors": tuple(
+            NeighborText(corpus.texts[row], int(row), float(cosines[row]), labels)
+            for row, labels in zip(rows, carried, strict=True)
+        ),
+        "similarity": float(cosines[rows[0]]),
+        "usual_similarity": _usual_similarity(corpus.representations, mean),
+    }
+
+
+def _usual_similarity(vectors: np.ndarray, origin: np.ndarray) -> float | None:
+    """Return the 1st percentile of the cosines of rows to their nearest other rows."""
+    if len(vectors) < MIN_SAMPLE:
+        return None
+    rows = np.linspace(0, len(vectors) - 1, min(len(vectors), MAX_SAMPLE)).astype(int)
+    sample = unit_rows(vectors[rows], origin)
+    nearest = np.full(len(rows), -1, dtype=np.float32)
+    for part in gen_batches(len(vectors), VECTORS_BLOCK):
+        cosines = unit_rows(vectors[part], origin) @ sample.T
+        own = np.flatnonzero((rows >= part.start) & (rows < part.stop))
+        cosines[rows[own] - part.start, own] = -1
+        nearest = np.maximum(nearest, cosines.max(axis=0))
+    return float(np.percentile(nearest, 1))
 
 
 def _cosines(vectors: np.ndarray, to: np.ndarray, origin: np.ndarray | float = 0.0) -> np.ndarray:

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from sklearn.frozen import FrozenEstimator
 
 from skxmc._base import TEXT_BLOCK, TextRankerMixin, from_score_on
+from skxmc._inference.explanation import NearestTexts
 from skxmc._input.allowed import AllowedLabels
 from skxmc._input.ranking import SCORE_BLOCK, all_finite, blocks, rank_columns, top_k_of_csr
 from skxmc._input.texts import check_texts
@@ -77,6 +78,18 @@ class RescorerMixin(TextRankerMixin):
             scores = self._rescore(texts[start : start + TEXT_BLOCK], n_candidates, k, allowed)
             scores.eliminate_zeros()
             yield scores
+
+
+def nearest_texts_of(estimators: list[Any], text: str, n: int) -> NearestTexts | None:
+    """Find the nearest texts of the first estimator that compares texts."""
+    for estimator in estimators:
+        inside, (seen,) = innermost(estimator, [text])
+        while isinstance(inside, FrozenEstimator):
+            inside = inside.estimator
+        found = inside._nearest_texts(seen, n) if isinstance(inside, TextRankerMixin) else None
+        if found is not None:
+            return found
+    return None
 
 
 def ranks_texts(estimator: Any) -> bool:

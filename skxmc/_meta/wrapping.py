@@ -11,10 +11,16 @@ from sklearn.base import MetaEstimatorMixin
 from sklearn.utils import Tags, gen_batches, get_tags
 
 from skxmc._base import TEXT_BLOCK
+from skxmc._inference.explanation import NearestTexts
 from skxmc._input.allowed import AllowedLabels
 from skxmc._input.sparse import has_entries, row_of_entry
 from skxmc._meta.held_out import Fitted
-from skxmc._meta.rescoring import RescorerMixin, candidate_scores, check_scores_labels
+from skxmc._meta.rescoring import (
+    RescorerMixin,
+    candidate_scores,
+    check_scores_labels,
+    nearest_texts_of,
+)
 
 
 class WrapperMixin(RescorerMixin, MetaEstimatorMixin):
@@ -26,6 +32,9 @@ class WrapperMixin(RescorerMixin, MetaEstimatorMixin):
     def _others(self) -> list[Any]:
         check_scores_labels("estimator", self.estimator)
         return [self.estimator]
+
+    def _nearest_texts(self, text: str, n: int) -> NearestTexts | None:
+        return nearest_texts_of([self.estimator_], text, n)
 
     def _candidates(
         self, texts: list[str], n_candidates: int, k: int, allowed: AllowedLabels | None

@@ -9,6 +9,8 @@ from skxmc._input.ranking import check_k
 from skxmc._utils.quoting import listed, quoted
 
 MAX_TEXTS, MAX_K, DEFAULT_K = 256, 100, 5
+# Reasons take the time of a prediction per word.
+MAX_EXPLAINED = 16
 KEYS = ("text", "texts", "k", "why")
 EXAMPLE = '{"texts": ["one text"], "k": 5}'
 
@@ -47,7 +49,13 @@ def read_request(body: bytes, n_labels: int) -> Request:
     why = given.get("why", False)
     if not isinstance(why, bool):
         raise ValueError(f"why is {quoted(why)}. Send true or false.")
-    return Request(_texts_of(given), k, why)
+    texts = _texts_of(given)
+    if why and len(texts) > MAX_EXPLAINED:
+        raise ValueError(
+            f"There are {len(texts)} texts, but at most {MAX_EXPLAINED} are explained at once. "
+            "Send fewer texts, or leave out why."
+        )
+    return Request(texts, k, why)
 
 
 def _texts_of(given: dict[str, Any]) -> list[str]:

@@ -187,14 +187,15 @@ def ensemble(data, tmp_path_factory):
     """Return the folder of the recommended ensemble, trained by the command."""
     pytest.importorskip("omikuji")
     folder = tmp_path_factory.mktemp("models") / "ensemble"
-    assert main(train_arguments(data, folder, "--quiet", language_only=False)) == 0
+    arguments = train_arguments(data, folder, "--quiet", "--keep-texts", language_only=False)
+    assert main(arguments) == 0
     return folder
 
 
 def test_train_saves_the_recommended_ensemble(ensemble, data):
     found, read = LightXMLEnsemble.from_pretrained(ensemble), load_xmc(data)
     expected = make_classifier(encoder_path(), random_state=0).set_params(
-        language=same_classifier()
+        language=same_classifier(), neighbors__keep_texts=True
     )
     assert repr(found) == repr(expected)
     assert list(found.named_estimators_) == ["language", "neighbors", "words"]
@@ -202,6 +203,7 @@ def test_train_saves_the_recommended_ensemble(ensemble, data):
     language = found.named_estimators_["language"]
     assert_same_predictions(language, alone, read.X_test)
     assert language.verbose == 0
+    assert set(found.named_estimators_["neighbors"].texts_) <= set(read.X_train)
 
 
 def test_predict_and_evaluate_read_an_ensemble(ensemble, data, run, monkeypatch):
@@ -250,7 +252,8 @@ def test_inspect_describes_an_ensemble_and_its_members(ensemble, run):
     language, neighbors, words = report["members"].values()
     assert (language["class"], language["encoder"]) == ("LightXMLClassifier", encoder_path())
     assert [epoch["n_steps"] for epoch in language["history"]] == [4, 4]
-    assert neighbors == {"class": "NeighborsClassifier", "parameters_not_at_their_default": {}}
+    assert neighbors["class"] == "NeighborsClassifier"
+    assert neighbors["parameters_not_at_their_default"] == {"keep_texts": True}
     assert words["class"] == "OmikujiClassifier"
     assert list(report["members"]) == ["language", "neighbors", "words"]
 

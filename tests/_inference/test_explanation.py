@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 import skxmc
-from skxmc import LightXMLClassifier, LightXMLEnsemble, TopKExplanation
+from skxmc import LightXMLClassifier, TopKExplanation
 from skxmc._inference import explain
 
 X, Y = dataset()
@@ -206,7 +206,9 @@ def test_explain_topk_accepts_labels_of_texts_in_any_form():
     assert without.labels == expected.labels
     assert [near[:3] for near in without.neighbors] == [near[:3] for near in expected.neighbors]
     assert {near.labels for near in without.neighbors} == {None}
-    assert fitted().explain_topk(TEXT, 5) == dataclasses.replace(expected, neighbors=())
+    assert fitted().explain_topk(TEXT, 5) == dataclasses.replace(
+        expected, neighbors=(), similarity=None
+    )
 
 
 def test_explain_topk_given_representations_does_not_encode(monkeypatch):
@@ -232,6 +234,32 @@ def test_explain_topk_few_texts_has_fewer_nearest_texts():
     assert sorted(near.row for near in explanation.neighbors) == [0, 1, 2, 3]
 
 
+def test_explain_topk_tells_similarity_of_unlike_texts():
+    texts = [*X, *(text[::-1] for text in X)]
+    vectors = fitted().encode(texts) - fitted().network_.feature_mean.numpy()
+    cosines = 1 - cdist(vectors, vectors, "cosine")
+    np.fill_diagonal(cosines, -1)
+    usual = np.percentile(cosines.max(axis=1), 1)
+    explanation = fitted().explain_topk(TEXT, 2, texts=texts)
+    assert explanation.similarity == pytest.approx(1, abs=1e-5)
+    assert explanation.usual_similarity == pytest.approx(usual, abs=1e-5)
+    assert not explanation.is_unfamiliar
+    # 64 texts are too few to tell.
+    few = fitted().explain_topk(TEXT, 2, texts=X)
+    assert (few.usual_similarity, few.is_unfamiliar) == (None, False)
+
+
+def test_explain_topk_sample_of_many_texts_gives_same_usual_similarity(monkeypatch):
+    texts = [*X, *(text[::-1] for text in X)]
+    exact = fitted().explain_topk(TEXT, 2, texts=texts).usual_similarity
+    monkeypatch.setattr(explain, "VECTORS_BLOCK", 10)
+    assert fitted().explain_topk(TEXT, 2, texts=texts).usual_similarity == pytest.approx(exact)
+    monkeypatch.setattr(explain, "MAX_SAMPLE", 64)
+    sampled = fitted().explain_topk(TEXT, 2, texts=texts).usual_similarity
+    assert sampled == pytest.approx(exact, abs=0.1)
+    assert sampled != exact
+
+
 # ---------------------------------------------------------------- the part that was read
 
 
@@ -252,7 +280,7 @@ def test_explain_topk_reports_tokens_read(text, n_tokens, read):
     assert explanation.n_tokens_read == min(n_tokens, 32)
     line = str(explanation).split("\n")[1]
     if n_tokens <= 32:
-        assert line == f"The model read all of its {n_tokens} tokens."
+        assert "tokens" not in str(explanation)
     else:
         assert line.startswith(f"The model read 32 of its {n_tokens} tokens, up to '...")
         assert line.endswith(f"{explanation.text_read[-20:]}'. The tokenizer cut the rest.")
@@ -271,21 +299,16 @@ def test_explain_topk_truncation_on_the_left_reports_end_read():
 # ---------------------------------------------------------------- pipelines
 
 
-def test_explain_topk_of_best_estimator_equals_predict_topk_of_search():
+def test_explain_topk_of_search_equals_its_predict_topk():
     shorten = FunctionTransformer(lambda texts: [text[:9] for text in texts])
     pipeline = make_pipeline(shorten, make_classifier(max_epochs=1))
     search = GridSearchCV(
         pipeline, {"lightxmlclassifier__threshold": [0.5]}, cv=KFold(2), refit=True
     ).fit(X, Y)
-    best = search.best_estimator_
-    explanation = best[-1].explain_topk(best[:-1].transform([TEXT])[0], 3)
+    explanation = skxmc.explain_topk(search, TEXT, 3)
     expected = skxmc.predict_topk(search, [TEXT], 3)
     assert [label.label for label in explanation.labels] == expected.labels[0].tolist()
     assert explanation.text == TEXT[:9]
-
-
-def test_ensemble_has_no_explain_topk():
-    assert not hasattr(LightXMLEnsemble, "explain_topk")
 
 
 # ---------------------------------------------------------------- errors
@@ -309,10 +332,11 @@ def test_explain_topk_k_out_of_range_raises_value_error(k):
         fitted().explain_topk(TEXT, k)
 
 
+@pytest.mark.parametrize("name", ["n_neighbors", "n_words"])
 @pytest.mark.parametrize("n", [0, -1, 1.5, None])
-def test_explain_topk_invalid_n_neighbors_raises_value_error(n):
-    with pytest.raises(ValueError, match=rf"^n_neighbors is {n}, but must be a whole number"):
-        fitted().explain_topk(TEXT, n_neighbors=n)
+def test_explain_topk_invalid_numbers_raise_value_error(n, name):
+    with pytest.raises(ValueError, match=rf"^{name} is {n}, but must be a whole number"):
+        fitted().explain_topk(TEXT, **{name: n})
 
 
 REPRESENTATIONS = np.ones((64, 32), dtype=np.float32)

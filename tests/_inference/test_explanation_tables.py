@@ -11,7 +11,13 @@ from classifier_fixtures import MODES, dataset, fitted, make_classifier
 
 import skxmc
 from skxmc import TopKExplanation
-from skxmc._inference.explanation import ExplainedLabel, NeighborLabel, NeighborText
+from skxmc._inference.explanation import (
+    ExplainedLabel,
+    MemberScore,
+    NeighborLabel,
+    NeighborText,
+    WordEffect,
+)
 
 X, Y = dataset()
 TEXT = X[3]
@@ -22,45 +28,63 @@ TEXT = X[3]
 
 def example(**changes):
     near = (NeighborLabel("near", 0.5, 0.25),)
+    words = (WordEffect("text", 0.25), WordEffect("the", -0.0625), WordEffect("of", 0.0001))
+    members = (MemberScore("language", 0.5), MemberScore("words", 0.25))
     labels = (
-        ExplainedLabel("first", 0.375, 0.75, 0.5, 12, 1, 16, near),
-        ExplainedLabel("second", 0.0625, 0.25, 0.25, 3, 10, 8, ()),
+        ExplainedLabel("first", 0.375, 0.75, 0.5, 12, 1, 16, near, words),
+        ExplainedLabel("second", 0.0625, words=words[2:], members=members),
+        ExplainedLabel("third", 0.0312),
     )
     neighbors = (
         NeighborText("a text", 1234, 0.875, ("first", "second")),
         NeighborText("another", 5, -0.125, ()),
     )
-    explanation = TopKExplanation("the text", "the text", 4, 4, 32, labels, neighbors)
+    explanation = TopKExplanation("the text", labels, neighbors, 0.875, 0.75, "the text", 4, 4, 32)
     return dataclasses.replace(explanation, **changes)
 
 
-def test_explanation_prints_tables_of_labels_and_texts():
+def test_explanation_prints_labels_with_reasons_and_texts():
     expected = """\
-The 2 best labels of 'the text'
-The model read all of its 4 tokens.
-score = recall of the cluster, by the recall head, x rank of the label, by the ranking head
-#  score  recall   rank  cluster  place  size  cosine  label
-1  0.375   0.750  0.500       12   1/32    16          first
-   0.250                                        0.500    near
-2  0.062   0.250  0.250        3  10/32     8          second
-Nearest texts
- row  cosine  has #  text
-1234   0.875    1 2  a text
-   5  -0.125   none  another"""
+The 3 best labels of 'the text'
+A word's number is what the score loses without it. A similar label's is its own score.
+#  score  label
+1  0.375  first
+            words: text +0.250, the -0.062
+            similar labels: near 0.250
+            cluster 12 of 16 labels: 0.750 (place 1 of 32), rank in it: 0.500
+2  0.062  second
+            words: no single word matters
+            members: language 0.500, words 0.250
+3  0.031  third
+Most similar texts
+ row  similarity  has #  text
+1234       0.875    1 2  a text
+   5      -0.125   none  another"""
     assert str(example()) == repr(example()) == expected
     without_y = tuple(near._replace(labels=None) for near in example().neighbors)
-    assert str(example(neighbors=without_y)).split("Nearest texts\n")[1] == (
-        " row  cosine  text\n1234   0.875  a text\n   5  -0.125  another"
+    assert str(example(neighbors=without_y)).split("Most similar texts\n")[1] == (
+        " row  similarity  text\n1234       0.875  a text\n   5      -0.125  another"
     )
-    assert "Nearest" not in str(example(neighbors=()))
+    assert "Most similar" not in str(example(neighbors=()))
 
 
-def test_explanation_direct_mode_prints_no_ranking_columns():
-    lines = str(fitted("direct").explain_topk(TEXT, 2, n_neighbors=1)).split("\n")
-    assert lines[2] == "score = rank of the label, by the ranking head (direct mode)"
-    assert lines[3] == "#  score  cosine  label"
-    assert len(lines) == 4 + 2 * 2
-    assert "None" not in "\n".join(lines)
+def test_explanation_unlike_text_prints_warning():
+    unlike = example(similarity=0.5)
+    assert unlike.is_unfamiliar
+    assert str(unlike).split("\n")[1:3] == [
+        "This text is unlike all texts that it was compared with. Check its labels.",
+        "The most similar one has a similarity of 0.50. Of 100 texts, 99 have at least 0.75.",
+    ]
+    for familiar in ({"similarity": 0.75}, {"usual_similarity": None}, {"similarity": None}):
+        assert not example(**familiar).is_unfamiliar
+        assert "unlike" not in str(example(**familiar))
+
+
+def test_explanation_direct_mode_prints_no_clusters():
+    printed = str(fitted("direct").explain_topk(TEXT, 2, n_neighbors=1))
+    assert len(printed.split("#  score  label\n")[1].split("\n")) == 2 * 3
+    assert "cluster" not in printed
+    assert "cluster" in str(fitted().explain_topk(TEXT, 2))
 
 
 def columns_of(line):
@@ -112,8 +136,7 @@ def test_repr_html_escapes_texts_and_names():
     assert not seen.open
     assert set(seen.tags) == {"div", "p", "table", "tr", "th", "td"}
     assert seen.tags.count("table") == 2
-    labels = [*explanation.labels, *(n for label in explanation.labels for n in label.neighbors)]
-    for label in labels:
+    for label in explanation.labels:
         assert label.label in seen.data
     assert EVIL in seen.data
     assert f"'{EVIL}{EVIL}" in "".join(seen.data)
@@ -126,17 +149,20 @@ def test_repr_html_has_same_words_as_printed_table():
     # Readable on light and dark backgrounds, and without downloads.
     markup = example()._repr_html_()
     assert not [word for word in ("color", "background", "src", "href", "url") if word in markup]
-    assert "Nearest" not in example(neighbors=())._repr_html_()
+    assert "Most similar" not in example(neighbors=())._repr_html_()
     long = example(text="long " * 1000)._repr_html_()
     assert 300 < len(Elements(long).data[1]) + 40 < 400
 
 
-def test_repr_html_marks_predicted_labels_and_neighbors():
+def test_repr_html_marks_predicted_labels_and_reasons():
     cells = re.findall(r'<td style="([^"]*)">([^<]*)</td></tr>', example()._repr_html_())
     names = [label.label for label in example().labels]
-    near = [label.label for predicted in example().labels for label in predicted.neighbors]
-    assert {name for style, name in cells if "bold" in style} == set(names)
-    assert {name for style, name in cells if "padding-left" in style} == set(near)
+    assert [name for style, name in cells if "bold" in style] == names
+    reasons = [name for style, name in cells if "padding-left" in style]
+    assert [reason.split(" ")[0] for reason in reasons] == [
+        *("words:", "similar", "cluster"),
+        *("words:", "members:"),
+    ]
     assert all("padding: " in style for style, name in cells)
 
 
@@ -153,7 +179,7 @@ def test_explanation_is_immutable_with_plain_values():
     assert pickle.loads(pickle.dumps(explanation)) == explanation
     assert hash(explanation) == hash(fitted().explain_topk(TEXT, 3, texts=X, y=Y))
     label, near = explanation.labels[0], explanation.neighbors[0]
-    values = [*label[:7], *label.neighbors[0], *near[:3], *near.labels]
+    values = [*label[:7], *label.neighbors[0], *label.words[0], *near[:3], *near.labels]
     assert {type(value) for value in values} == {int, float, str}
 
 

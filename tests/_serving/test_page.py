@@ -83,6 +83,12 @@ def test_page_by_keyboard_shows_scores_bars_and_reasons(page, server):
     assert list(members) == ["first", "<b>second"]
     assert first.text.splitlines() == [
         "Why",
+        "Words, and what the score loses without them:",
+        *(
+            shown
+            for word in expected[0]["why"]["words"]
+            for shown in (word["word"], f"{word['effect']:+.3f}")
+        ),
         "Its score by each member of the ensemble:",
         *(words for name, score in members.items() for words in (name, f"{score:.3f}")),
     ]

@@ -13,9 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from classifier_fixtures import dataset, fitted
+from scipy import sparse
 from serving_fixtures import JSON, ask, ask_again, send_bytes, serving
+from sklearn.frozen import FrozenEstimator
 
-from skxmc import LightXMLClassifier, LightXMLEnsemble, PropensityRanker
+from skxmc import LightXMLClassifier, LightXMLEnsemble, NeighborsClassifier, PropensityRanker
 from skxmc._serving import batcher
 from skxmc._serving import server as server_module
 from skxmc._serving.server import ModelServer
@@ -77,7 +79,7 @@ def test_predict_one_text_defaults_to_5_labels(text, server):
     assert (status, found) == (200, {"predictions": expected(fitted(), [text], 5)})
 
 
-def test_predict_why_of_classifier_is_similar_labels(server):
+def test_predict_why_of_classifier_is_words_and_similar_labels(server):
     found = ask(server, "POST", "/predict", {"text": TEXTS[0], "why": True})[2]["predictions"][0]
     explained = fitted().explain_topk(TEXTS[0]).labels
     assert [label["label"] for label in found] == [label.label for label in explained]
@@ -87,6 +89,10 @@ def test_predict_why_of_classifier_is_similar_labels(server):
         near = [(near.label, pytest.approx(near.score)) for near in explanation.neighbors]
         assert similar == near
         assert near
+        effects = [(word["word"], word["effect"]) for word in label["why"]["words"]]
+        assert effects == [(w.word, pytest.approx(w.effect)) for w in explanation.words]
+        assert effects
+        assert set(label["why"]) == {"words", "similar_labels"}
 
 
 def test_predict_why_of_ensemble_is_the_score_by_each_member():
@@ -107,12 +113,21 @@ def test_predict_why_of_ensemble_is_the_score_by_each_member():
             assert label["score"] == pytest.approx(sum(by_member.values()) / 2, rel=1e-5)
 
 
-def test_predict_why_of_other_models_is_left_out():
-    clf = PropensityRanker(fitted("direct")).fit(*dataset())
+def test_predict_why_of_neighbors_is_similar_texts_with_the_label():
+    texts, y = dataset()
+    clf = NeighborsClassifier(FrozenEstimator(fitted("direct")), keep_texts=True)
+    clf = PropensityRanker(clf).fit([*texts, *texts], sparse.vstack([y, y]))
+    body = {"texts": [texts[3], "bbb"], "k": 30, "why": True}
     with serving(clf) as server:
-        body = {"text": TEXTS[0], "k": 2, "why": True}
-        found = ask(server, "POST", "/predict", body)[2]
-    assert found == {"predictions": expected(clf, TEXTS[:1], 2)}
+        familiar, strange = ask(server, "POST", "/predict", body)[2]["predictions"]
+    explanation = clf.explain_topk(texts[3], 30)
+    for label, explained in zip(familiar, explanation.labels, strict=True):
+        near = [near.text for near in explanation.neighbors if explained.label in near.labels]
+        similar = label["why"].get("similar_texts", [])
+        assert [found["text"] for found in similar] == near
+    assert familiar[0]["why"]["similar_texts"][0]["similarity"] == pytest.approx(1, abs=1e-5)
+    assert "text_is_unfamiliar" not in familiar[0]["why"]
+    assert all(label["why"]["text_is_unfamiliar"] is True for label in strange)
 
 
 # ---------------------------------------------------------------------- errors
@@ -150,6 +165,7 @@ EXAMPLE = 'Send {"texts": ["one text"], "k": 5}.'
         (PREDICT, {"text": "", "k": True}, JSON, 400, "k is True, but must be a whole number"),
         (PREDICT, {"text": "", "k": 31}, JSON, 400, "k is 31, but there are only 30 labels. Lower"),
         (PREDICT, {"text": "", "why": 1}, JSON, 400, "why is 1. Send true or false."),
+        (PREDICT, {"texts": [""] * 17, "why": True}, JSON, 400, "17 texts, but at most 16 are"),
         (("GET", "/"), None, {"Host": "evil.example:80"}, 403, "The host of the request is 'evil."),
         (("GET", "/"), None, {"Host": ""}, 403, "The host of the request is ''. Use localhost or"),
     ],
