@@ -53,16 +53,31 @@ from skxmc.plotting import TrainingHistoryDisplay
 TrainingHistoryDisplay.from_estimator(clf)
 
 # %%
-# A prediction
-# ------------
-# None of these training texts has the word "stuffy".
+# Predictions
+# -----------
+# No training text has the words "stuffy" or "infected". The chapter is left out, because
+# it is a label of all texts.
+
+# sphinx_gallery_thumbnail_number = 2
+
+import matplotlib.pyplot as plt
 
 names = dict(zip(data.label_names, data.label_texts, strict=True))
-labels, scores = clf.predict_topk(["stuffy nose"], k=5)
-for label, score in zip(labels[0], scores[0], strict=True):
-    print(f"{score:.2f}  {label:8} {names[label]}")
+phrases = ["stuffy nose", "pollen allergy", "infected tonsils"]
+labels, scores = clf.predict_topk(phrases, k=3, exclude=["10"])
+
+fig, axes = plt.subplots(len(phrases), figsize=(6.4, 4.8), layout="constrained")
+for ax, phrase, of_phrase, values in zip(axes, phrases, labels, scores, strict=True):
+    ax.set_title(f"“{phrase}”", loc="left", fontsize="x-large", fontweight="bold")
+    ax.barh(range(3), values, color="#9ecae1")
+    for place, (label, score) in enumerate(zip(of_phrase, values, strict=True)):
+        ax.text(0.01, place, f"{label}  {names[label]}", va="center", fontsize="large")
+        ax.text(1.0, place, f"{score:.2f}", va="center", ha="right", fontsize="large")
+    ax.set_xlim(0, 1)
+    ax.invert_yaxis()
+    ax.axis("off")
 
 # %%
-# To explain a prediction, look at the nearest labels and the nearest training texts:
+# The words that matter for a prediction, similar labels, and the most similar training texts:
 
 clf.explain_topk("stuffy nose", k=3, texts=data.X_train, y=data.y_train)

@@ -51,6 +51,7 @@ for exponent in (0, 0.1, 0.25, 1):
 # A small exponent loses little on frequent labels and gains on rare ones. An exponent of 1 is the
 # optimum of PSP@k, and loses more on frequent labels.
 
+# sphinx_gallery_thumbnail_number = 2
 display = None
 for exponent in (0, 0.1, 1):
     display = LabelFrequencyDisplay.from_estimator(

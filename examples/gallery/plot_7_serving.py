@@ -102,12 +102,18 @@ for text, answer in zip(texts, ask(texts), strict=True):
 # %%
 # The latency, with one text per request:
 
+import matplotlib.pyplot as plt
+
 times = []
 for text in data.X_test[:100]:
     started = time.perf_counter()
     ask([text])
     times.append(1000 * (time.perf_counter() - started))
 print(f"median {sorted(times)[50]:.0f} ms, slowest {max(times):.0f} ms")
+
+fig, ax = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
+ax.hist(times, bins=20)
+_ = ax.set(xlabel="Milliseconds for a text over HTTP", ylabel="Number of texts")
 
 server.terminate()
 _ = server.wait()
