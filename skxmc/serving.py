@@ -1,7 +1,7 @@
-"""Prediction without torch: models that `LightXMLClassifier.export_onnx` has written.
+"""For servers: models that `LightXMLClassifier.export_onnx` has written, and batches of requests.
 
-It needs the extra ``[onnx]``, or onnxruntime and tokenizers alone. Neither torch, transformers nor
-scikit-learn is imported.
+`OnnxClassifier` needs the extra ``[onnx]``, or onnxruntime and tokenizers alone. Neither torch,
+transformers nor scikit-learn is imported.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from skxmc._input.ranking import check_k
 from skxmc._input.texts import check_texts
 from skxmc._input.types import Texts
 from skxmc._topk import TopK
+from skxmc._utils.batcher import Batcher
 from skxmc._utils.paths import user_path
 from skxmc._utils.quoting import quoted, quoted_path
 
 INDEX, MODEL, TOKENIZER = "skxmc-onnx.json", "model.onnx", "tokenizer.json"
 FORMAT_VERSION = 1
 
-__all__ = ["OnnxClassifier"]
+__all__ = ["Batcher", "OnnxClassifier"]
 
 
 class OnnxClassifier:

@@ -21,12 +21,13 @@ from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from queue import Full
 from typing import Any
 
 from skxmc._base import TextRankerMixin
 from skxmc._serving.answer import predict_plain
-from skxmc._serving.batcher import Batcher, Full
 from skxmc._serving.request import read_request
+from skxmc._utils.batcher import Batcher
 from skxmc._utils.quoting import MAX_ERROR, quoted, quoted_path, shortened
 
 MAX_BODY = 1_000_000  # bytes

@@ -18,9 +18,9 @@ from serving_fixtures import JSON, ask, ask_again, send_bytes, serving
 from sklearn.frozen import FrozenEstimator
 
 from skxmc import LightXMLClassifier, LightXMLEnsemble, NeighborsClassifier, PropensityRanker
-from skxmc._serving import batcher
 from skxmc._serving import server as server_module
 from skxmc._serving.server import ModelServer
+from skxmc._utils import batcher
 
 TEXTS = dataset()[0][:8]
 HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

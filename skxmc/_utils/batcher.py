@@ -1,4 +1,4 @@
-"""Batcher: requests that wait for the model are predicted together, by one thread."""
+"""`skxmc.serving.Batcher`: texts that wait for the model are predicted together, by one thread."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
+from queue import Full
 from typing import Any, NamedTuple
 
 # One call of the model takes so many texts, unless a single request has more.
@@ -17,10 +18,6 @@ MAX_WAITING = 1024
 GATHER_SECONDS = 0.005
 
 
-class Full(Exception):
-    """Too many texts wait for the model already."""
-
-
 class _Job(NamedTuple):
     texts: list[str]
     settings: tuple[Hashable, ...]
@@ -30,11 +27,28 @@ class _Job(NamedTuple):
 class Batcher:
     """One thread that predicts. Texts that arrive while it is busy make up its next call.
 
+    Threads of a server call it like a function, and each waits for its own answers. A call of the
+    model takes at most 256 texts, unless a single request has more.
+
+    Read more in the user guide: :doc:`/guide/other_systems`.
+
     Parameters
     ----------
     predict : callable
         ``predict(texts, *settings)`` returns a list with one answer per text. Only texts with
         equal settings are predicted together.
+
+    See Also
+    --------
+    LightXMLClassifier.predict_topk : The best labels of many texts in one call.
+
+    Examples
+    --------
+    >>> from skxmc.serving import Batcher
+    >>> batcher = Batcher(lambda texts, k: [text[:k] for text in texts])
+    >>> batcher(["shares and bonds"], 6)
+    ['shares']
+    >>> batcher.close()
     """
 
     def __init__(self, predict: Callable[..., list[Any]]) -> None:
@@ -49,10 +63,22 @@ class Batcher:
     def __call__(self, texts: list[str], *settings: Hashable) -> list[Any]:
         """Wait for the answers to some texts.
 
+        Parameters
+        ----------
+        texts : list of str
+            Texts of one request.
+        *settings : hashable
+            What `predict` takes besides.
+
+        Returns
+        -------
+        list
+            One answer per text.
+
         Raises
         ------
-        Full
-            If too many texts wait already, or if the batcher is closed.
+        queue.Full
+            If more than 1,024 texts would wait, or if the batcher is closed.
         Exception
             What `predict` raised for these texts.
         """

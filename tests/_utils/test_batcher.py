@@ -3,11 +3,12 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from queue import Full
 
 import pytest
 
-from skxmc._serving import batcher
-from skxmc._serving.batcher import Batcher, Full
+from skxmc._utils import batcher
+from skxmc.serving import Batcher
 
 
 class Held:
