@@ -25,8 +25,9 @@ from queue import Full
 from typing import Any
 
 from skxmc._base import TextRankerMixin
-from skxmc._serving.answer import predict_plain
-from skxmc._serving.request import read_request
+from skxmc._serving.annif import as_results, read_form
+from skxmc._serving.answer import Answer, predict_plain
+from skxmc._serving.request import Request, read_request
 from skxmc._utils.batcher import Batcher
 from skxmc._utils.quoting import MAX_ERROR, quoted, quoted_path, shortened
 
@@ -217,6 +218,8 @@ class ModelHandler(BaseHTTPRequestHandler):
             "/": (("GET", "HEAD"), self._answer_page),
             "/health": (("GET", "HEAD"), self._answer_health),
             "/predict": (("POST",), self._answer_predict),
+            "/annif": (("GET", "HEAD"), self._answer_annif),
+            "/annif/suggest": (("POST",), self._answer_suggest),
         }
 
     def _check_head(self) -> None:
@@ -253,17 +256,32 @@ class ModelHandler(BaseHTTPRequestHandler):
 
     def _answer_predict(self) -> None:
         # A form of another origin can send no JSON, and its script has to ask before.
-        given = self.headers.get_content_type()
-        if "Content-Type" not in self.headers or given != "application/json":
-            message = "The content type is not application/json. Send JSON, and this header."
+        answers = self._predict("application/json", read_request)
+        self._send(HTTPStatus.OK, _json({"predictions": answers}))
+
+    def _answer_annif(self) -> None:
+        self._send(HTTPStatus.OK, _json({"is_trained": True}))
+
+    def _answer_suggest(self) -> None:
+        # Browsers say where a form comes from. Annif is no browser.
+        if "Origin" in self.headers:
+            message = "This path is for Annif, not for pages in a browser. Use POST /predict."
+            raise RefusedRequest(HTTPStatus.FORBIDDEN, message)
+        answers = self._predict("application/x-www-form-urlencoded", read_form)
+        self._send(HTTPStatus.OK, _json(as_results(answers[0])))
+
+    def _predict(self, content: str, read: Callable[[bytes, int], Request]) -> list[Answer]:
+        """Read the body, which must be of a content type, and predict its texts."""
+        if "Content-Type" not in self.headers or self.headers.get_content_type() != content:
+            message = f"The content type is not {content}. Send such a body, with this header."
             raise RefusedRequest(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, message)
         body = self._read_body()
         try:
-            request = read_request(body, self.server.n_labels)
+            request = read(body, self.server.n_labels)
         except ValueError as error:
             raise RefusedRequest(HTTPStatus.BAD_REQUEST, str(error)) from error
         try:
-            answers = self.server.predict(request.texts, request.k, request.why)
+            return self.server.predict(request.texts, request.k, request.why)
         except Full:
             message = "Too many texts wait for the model. Try again later."
             headers = {"Retry-After": "1"}
@@ -273,7 +291,6 @@ class ModelHandler(BaseHTTPRequestHandler):
             what = shortened(f"{type(error).__name__}: {error}", MAX_ERROR)
             message = f"The model failed with {what}. Look at the server's standard error."
             raise RefusedRequest(HTTPStatus.INTERNAL_SERVER_ERROR, message) from error
-        self._send(HTTPStatus.OK, _json({"predictions": answers}))
 
     def _read_body(self) -> bytes:
         lengths = self.headers.get_all("Content-Length", [])

@@ -144,7 +144,7 @@ EXAMPLE = 'Send {"texts": ["one text"], "k": 5}.'
         (("POST", "/"), {}, JSON, 405, "POST is not allowed here. Use GET"),
         (("OPTIONS", "/predict"), None, {}, 405, "OPTIONS is not allowed here. Use GET"),
         (("BREW", "/"), None, {}, 501, "Unsupported method ('BREW'). Use GET /"),
-        (PREDICT, {}, {}, 415, "The content type is not application/json. Send JSON, and this"),
+        (PREDICT, {}, {}, 415, "The content type is not application/json. Send such a body, with"),
         (PREDICT, {}, {"Content-Type": "text/plain"}, 415, "The content type is not application"),
         (PREDICT, b"{", JSON, 400, "The body is not JSON: Expecting property name"),
         (PREDICT, b"", JSON, 400, "The body is not JSON: Expecting value"),
