@@ -14,6 +14,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 README = DOCS.parent / "README.md"
 PAGES = sorted([DOCS / "index.md", DOCS / "getting_started.md", *(DOCS / "guide").glob("*.md")])
 CODE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+OTHER_SYSTEMS = DOCS / "guide" / "other_systems.md"  # test_other_systems.py runs its code
 MESSAGE = re.compile(r"^`([^`]+)`\n: ", re.MULTILINE)
 BEFORE_MESSAGES_OF_OTHERS = "## From scikit-learn and PyTorch"
 
@@ -32,7 +33,9 @@ def short_texts(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.usefixtures("short_texts")
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if CODE.search(page.read_text("utf-8"))], ids=lambda p: p.stem
+    "page",
+    [page for page in PAGES if CODE.search(page.read_text("utf-8")) and page != OTHER_SYSTEMS],
+    ids=lambda p: p.stem,
 )
 def test_docs_code_of_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch, narrow_minilm):
     """A narrow encoder takes the place of MiniLM, which the gallery trains."""
