@@ -4,6 +4,7 @@ python examples/benchmarks/onnx_export.py [--quick] [--labels 500000 --clusters 
 
 The texts are synonyms of ICD-10-CM, one at a time and in batches, and tokenization counts. "Bare
 encoder in ONNX" is the encoder alone, with the same tokenizer. The weights of the heads are random.
+If OpenVINO is installed, it runs the same files, in bf16 too if the CPU has it.
 Figures are medians of all rounds, in which all take turns, and ratios are of the same round.
 
 The file is not called onnx.py, because a script of that name would hide the package.
@@ -11,6 +12,7 @@ The file is not called onnx.py, because a script of that name would hide the pac
 
 import argparse
 import copy
+import importlib.util
 import tempfile
 import time
 from collections.abc import Callable
@@ -38,6 +40,34 @@ class Bare(nn.Module):
     def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         states = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
         return states[:, 0], mask
+
+
+class OpenVino:
+    """A graph compiled by OpenVINO, with the interface of a session of onnxruntime."""
+
+    def __init__(self, path: Path, n_threads: int, precision: str) -> None:
+        import openvino
+
+        config = {
+            "INFERENCE_NUM_THREADS": n_threads,
+            "INFERENCE_PRECISION_HINT": precision,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        compiled = openvino.Core().compile_model(path, "CPU", config)
+        self.request = compiled.create_infer_request()
+
+    def run(self, _: None, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        return list(self.request.infer(inputs).values())
+
+
+def openvino_precisions(dtype: str) -> list[str]:
+    """Return the precisions in which OpenVINO runs a graph here, or none if it is missing."""
+    if importlib.util.find_spec("openvino") is None:
+        return []
+    import openvino
+
+    has_bf16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return ["f32", "bf16"] if dtype == "float32" and has_bf16 else ["f32"]
 
 
 def parse() -> argparse.Namespace:
@@ -98,6 +128,10 @@ def make_ways(arguments, network, tokenizer, folder) -> dict[str, Callable[[list
         models["fp32"].export_onnx(folder / dtype, dtype=dtype)
         served = OnnxClassifier(folder / dtype, n_threads=threads, batch_size=arguments.batch)
         ways[f"ONNX {dtype}"] = served.predict_topk
+        for precision in openvino_precisions(dtype):
+            other = copy.copy(served)
+            other.session = OpenVino(folder / dtype / "model.onnx", threads, precision)
+            ways[f"OpenVINO {dtype}, {precision}"] = other.predict_topk
     traced = tokenize(tokenizer, onnx_export.TRACED, arguments.tokens)
     onnx_export._trace(Bare(network.encoder).eval(), traced, folder / "bare.onnx")
     bare = OnnxClassifier(folder / "float32", n_threads=threads)
