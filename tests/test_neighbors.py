@@ -356,7 +356,7 @@ def test_fit_encoder_without_vectors_raises_error(output, message):
 
 
 def test_fit_encoder_of_sparse_rows_raises_error():
-    encoder = FunctionTransformer(lambda texts: sparse.eye_array(len(texts)))
+    encoder = FunctionTransformer(lambda texts: sparse.csr_array(np.eye(len(texts))))
     with pytest.raises(TypeError, match=r"sparse matrix.*Add a step: make_pipeline"):
         NeighborsClassifier(encoder).fit(["a", "b"], [["x"], ["y"]])
 
