@@ -65,7 +65,7 @@ sphinx_gallery_conf = {
 PAGES = {
     "index": (
         "getting_started guide/index gallery/index api accuracy experiments performance "
-        "reliability architecture contributing changelog"
+        "reliability compatibility architecture contributing changelog"
     ),
     "guide/index": (
         "data training encoders large_label_sets ensembles neighbors searching metrics decisions "
