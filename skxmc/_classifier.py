@@ -51,6 +51,7 @@ from skxmc._storage.plain import DESCRIPTION
 from skxmc._storage.pretrained import DTYPES, params_from_plain, read_model, write_model
 from skxmc._training.build import check_label_features, prepare_model
 from skxmc._training.callbacks import CallbackSupportMixin, fit_tasks
+from skxmc._training.distributed import current_processes, in_process_group
 from skxmc._training.evaluation import fit_predictor
 from skxmc._training.phases import Training, objectives_of
 from skxmc._training.resume import check_warm_start, draw_seed, open_checkpoint
@@ -438,6 +439,7 @@ class LightXMLClassifier(
 
     @_fit_context(prefer_skip_nested_validation=False)
     @with_advice_on_memory
+    @in_process_group
     def fit(
         self,
         X: Texts,
@@ -521,15 +523,19 @@ class LightXMLClassifier(
         label_texts = of_labels(label_texts, labels.classes)
         label_features = check_label_features(label_features, labels.classes, len(texts))
 
-        # Open the run: a checkpoint, or one that keeps nothing.
-        checkpoint = open_checkpoint(params)
-        seed = draw_seed(self.random_state, checkpoint)
+        # Open the run: a checkpoint, or one that keeps nothing. The first process decides.
+        processes = current_processes()
+        processes.check_same(n_texts=len(texts), n_characters=sum(map(len, texts)))
+        processes.check_same(n_labels=len(labels.classes), n_labels_of_texts=labels.matrix.nnz)
+        checkpoint = processes.share_checkpoint(lambda: open_checkpoint(params))
+        seed = processes.same(draw_seed(self.random_state, checkpoint))
 
         # Hold texts out, add the texts of labels, and resolve the parameters.
         fraction = self.validation_fraction if self.early_stopping else None
         data = split_texts(texts, labels, label_texts, held_out, fraction, seed, weights)
         n_texts, n_labels = len(data.texts), len(data.classes)
         settings = resolve_settings(params, n_texts=n_texts, n_labels=n_labels, seed=seed)
+        settings = processes.adapt(settings)
 
         # Refuse the checkpoint of another run. Return a run that is done.
         given: dict[str, object] = {
@@ -554,10 +560,10 @@ class LightXMLClassifier(
         with training_mode(seed, settings.device):
             generator = torch.Generator().manual_seed(seed)
             model, training_set = prepare_model(
-                checkpoint.found, previous, data, label_features, settings, generator
+                checkpoint.found, previous, data, label_features, settings, generator, processes
             )
             n_epochs = settings.max_epochs * len(objectives_of(settings, model.network))
-            tasks = fit_tasks(self, X, y, n_epochs)
+            tasks = processes.share_tasks(lambda: fit_tasks(self, X, y, n_epochs))
             training = Training(
                 model,
                 training_set,
@@ -567,14 +573,17 @@ class LightXMLClassifier(
                 generator,
                 tasks,
                 self._fitted,
+                processes,
             )
-            is_done = training.run()
-            tasks.end(lambda: self._fitted(model, training.history))
+            with processes.training(generator):
+                is_done = training.run()
+            history = processes.same(training.history)
+            tasks.end(lambda: self._fitted(model, history))
         if training_set.features is not None:  # an ensemble has other members for them
             fit_predictor(model, settings, settings.dtype).share(data.texts, training_set.features)
 
         # Set the fitted attributes, all at once.
-        return self._adopt(model, training.history, None if is_done else checkpoint.run)
+        return self._adopt(model, history, None if is_done else checkpoint.run)
 
     def _leave_gpu(self) -> None:
         """Move the weights to the host until the next prediction."""

@@ -46,7 +46,9 @@ class LabelLayout(nn.Module):
     Parameters
     ----------
     cluster_of : ndarray of shape (n_labels,)
-        Cluster of each label, 0 to C - 1. No cluster is empty.
+        Cluster of each label, 0 to C - 1.
+    n_clusters, max_size : int, optional
+        Sizes C and s, by default those of `cluster_of`. Parts of a layout give them.
 
     Attributes
     ----------
@@ -60,13 +62,13 @@ class LabelLayout(nn.Module):
     slot_of: torch.Tensor
     labels_of: torch.Tensor
 
-    def __init__(self, cluster_of: np.ndarray) -> None:
+    def __init__(self, cluster_of: np.ndarray, *, n_clusters: int = 0, max_size: int = 0) -> None:
         super().__init__()
-        sizes = np.bincount(cluster_of)
+        sizes = np.bincount(cluster_of, minlength=n_clusters)
         self.n_labels = len(cluster_of)
         self.n_clusters = len(sizes)
-        self.min_size = int(sizes.min())
-        self.max_size = int(sizes.max())
+        self.max_size = int(sizes.max(initial=max_size))
+        self.min_size = int(sizes.min(initial=self.max_size))
         by_cluster = np.argsort(cluster_of, kind="stable")
         starts = np.cumsum(sizes) - sizes
         slot_of = np.empty(self.n_labels, dtype=np.int64)
@@ -113,14 +115,14 @@ def gather_candidates(
     Parameters
     ----------
     chosen : Tensor of shape (B, b), int64
-        Candidate clusters per text, all of whose labels are ranked.
+        Candidate clusters per text, all of whose labels are ranked. The dummy cluster is legal.
     n_clusters : int
         Number of clusters C.
     positive_clusters : Tensor of shape (P,), int64, optional
         Clusters of the positive labels. They are listed too, because a text with more than b
         positive clusters has positives outside its chosen clusters.
     """
-    needed = torch.zeros(n_clusters, dtype=torch.bool, device=chosen.device)
+    needed = torch.zeros(n_clusters + 1, dtype=torch.bool, device=chosen.device)
     needed[chosen.flatten()] = True
     n_listed = chosen.numel()
     if positive_clusters is not None:
@@ -129,7 +131,7 @@ def gather_candidates(
     if needed.is_cuda:
         # To count them, the CPU would wait for the GPU. The list has the maximum length instead.
         rounded = -(-n_listed // LIST_MULTIPLE) * LIST_MULTIPLE
-        clusters = _list_padded(needed, min(rounded, n_clusters))
+        clusters = _list_padded(needed[:-1], max(1, min(rounded, n_clusters)))
     else:
         clusters = needed.nonzero().squeeze(1)
     position = torch.zeros(n_clusters + 1, dtype=torch.int64, device=chosen.device)

@@ -7,6 +7,7 @@ is the encoder alone.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Network = TypeVar("Network", bound="TextNetwork")
+# Gathers the inputs of a head, (n, d), for all texts of a batch, if processes share it: (B, d).
+Gather = Callable[[torch.Tensor], torch.Tensor]
+# Chooses candidate clusters, with the arguments and the result of `dynamic_clusters`.
+Choose = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
 
 # Scores are positive, so that an absent entry of a sparse score matrix ranks below all of them.
 MIN_SCORE = torch.finfo(torch.float32).tiny
@@ -81,6 +86,7 @@ class LabelTable(nn.Module):
     def __init__(self, n_clusters: int, cluster_size: int, dim: int) -> None:
         super().__init__()
         self.dim = dim
+        self.n_entries = (n_clusters + 1) * cluster_size * dim
         # Not drawn here, because a loaded model would replace it, and it may be most of the memory.
         self.weight = nn.Parameter(torch.empty(n_clusters + 1, cluster_size * dim))
         self.bias = nn.Parameter(torch.zeros(n_clusters + 1, cluster_size))
@@ -268,6 +274,8 @@ class LightXMLNetwork(TextNetwork):
         chosen: torch.Tensor | None = None,
         objective: str = "both",
         update: Update | None = None,
+        gather: Gather = lambda own: own,
+        choose: Choose = dynamic_clusters,
     ) -> Losses:
         """Compute eq. 1 and eq. 5: sums over clusters and candidates, means over the texts.
 
@@ -287,26 +295,29 @@ class LightXMLNetwork(TextNetwork):
             Losses to compute.
         update : callable, optional
             Function that updates the label table in the direct mode, see `full_label_loss`.
+        gather, choose : callable, optional
+            Functions that a process needs if it has only a part of the texts and clusters.
         """
         recall_features, rank_features = self._head_inputs(features)
         no_loss = features.new_zeros((), dtype=torch.float32)
         if self.direct:
-            z, (weight, bias) = self.bottleneck(rank_features), self.label_table.by_label()
+            z, (weight, bias) = gather(self.bottleneck(rank_features)), self.label_table.by_label()
             places = positives._replace(labels=self.layout.cluster_of[positives.labels])
             return Losses(no_loss, full_label_loss(z, weight, bias, places, update))
-        cluster_targets = self.layout.cluster_targets(positives, len(features))
         recall_loss, rank_loss = no_loss, no_loss
         if objective != "rank" or chosen is None:
-            recall_logits = self.recall_head(recall_features).float()
+            recall_logits = self.recall_head(gather(recall_features)).float()
+            cluster_targets = self.layout.cluster_targets(positives, len(recall_logits))
         if objective != "rank":
             weights = None if positives.weights is None else positives.weights[:, None]
             recall_loss = F.binary_cross_entropy_with_logits(
                 recall_logits, cluster_targets, weights, reduction="sum"
-            ) / len(features)
+            ) / len(recall_logits)
         if objective != "recall":
             if chosen is None:
-                chosen = dynamic_clusters(recall_logits, cluster_targets, n_candidate_clusters)
-            rank_loss = self._rank_loss(rank_features, positives, chosen) / len(features)
+                chosen = choose(recall_logits, cluster_targets, n_candidate_clusters)
+            z = gather(self.bottleneck(rank_features))
+            rank_loss = self._rank_loss(z, positives, chosen) / len(z)
         return Losses(recall_loss, rank_loss)
 
     def _head_inputs(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -327,7 +338,7 @@ class LightXMLNetwork(TextNetwork):
         return self.recall_head(self._head_inputs(features)[0]).float()
 
     def _rank_loss(
-        self, features: torch.Tensor, positives: Positives, chosen: torch.Tensor
+        self, z: torch.Tensor, positives: Positives, chosen: torch.Tensor
     ) -> torch.Tensor:
         """Compute eq. 5: binary cross-entropy summed over texts and their candidates.
 
@@ -338,13 +349,11 @@ class LightXMLNetwork(TextNetwork):
         cluster = self.layout.cluster_of[positives.labels]
         slot = self.layout.slot_of[positives.labels]
         candidates = gather_candidates(chosen, self.layout.n_clusters, cluster)
-        of_listed, bias, of_chosen = self._rank(features, candidates)
+        of_listed, bias, of_chosen = self._rank(z, candidates)
         counts = self.layout.labels_of[chosen] >= 0
         place = candidates.position[cluster]
-        is_chosen = torch.zeros(of_listed.shape[:2], dtype=torch.bool, device=chosen.device)
-        is_chosen.scatter_(1, candidates.position[chosen], True)
         of_positive = of_listed[positives.rows, place, slot].float() + bias[place, slot]
-        not_counted_yet = ~is_chosen[positives.rows, place]
+        not_counted_yet = (chosen[positives.rows] != cluster[:, None]).all(dim=1)
         of_positives = F.softplus(of_positive) * not_counted_yet - of_positive
         if positives.weights is not None:
             counts = counts * positives.weights[:, None, None]
@@ -352,9 +361,9 @@ class LightXMLNetwork(TextNetwork):
         return (F.softplus(of_chosen) * counts).sum() + of_positives.sum()
 
     def _rank(
-        self, features: torch.Tensor, candidates: Candidates
+        self, z: torch.Tensor, candidates: Candidates
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Score candidates: E_l . (W_h e + b_h) + bias.
+        """Score candidates: E_l . z + bias.
 
         Returns
         -------
@@ -366,7 +375,6 @@ class LightXMLNetwork(TextNetwork):
             Scores of the labels of each text's own clusters, with the bias.
         """
         weight, bias = self.label_table(candidates.clusters)
-        z = self.bottleneck(features)
         of_listed = (z @ weight.flatten(0, 1).to(z.dtype).T).unflatten(1, bias.shape)
         own = candidates.position[candidates.chosen]
         by_slot = own[:, :, None].expand(-1, -1, bias.shape[1])
@@ -411,5 +419,5 @@ class LightXMLNetwork(TextNetwork):
         chosen = top_clusters(recall_logits, n_candidate_clusters)
         recall = recall_logits.gather(1, chosen).sigmoid()[:, :, None]
         candidates = gather_candidates(chosen, self.layout.n_clusters)
-        rank = self._rank(rank_features, candidates)[2].sigmoid()
+        rank = self._rank(self.bottleneck(rank_features), candidates)[2].sigmoid()
         return ScoreParts(chosen, self.layout.labels_of[chosen], recall, rank)

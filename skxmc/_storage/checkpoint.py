@@ -72,6 +72,7 @@ class Found(NamedTuple):
 class NoCheckpoint:
     """A run that writes nothing to disk."""
 
+    keeps = False  # whether to call `save` at all
     found: Found | None = None
     run: dict[str, Any] | None = None
 
@@ -108,6 +109,8 @@ class Checkpoint:
     ValueError
         If the folder holds something else, is damaged, or was written by a newer version.
     """
+
+    keeps = True
 
     def __init__(self, folder: str | os.PathLike[str], params: Mapping[str, Any]) -> None:
         self.folder = user_path(folder)

@@ -32,6 +32,7 @@ from skxmc._model.tokens import TokenStore
 from skxmc._storage.cache import cached_clusters, cached_tokens
 from skxmc._storage.checkpoint import Found
 from skxmc._training.calibration import calibrate, noisy_texts
+from skxmc._training.distributed import OneProcess
 from skxmc._training.evaluation import fit_predictor
 from skxmc._training.initialization import (
     MAX_TEXTS,
@@ -56,6 +57,7 @@ def prepare_model(
     label_features: Matrix | None,
     settings: Settings,
     generator: torch.Generator,
+    processes: OneProcess,
 ) -> tuple[Model, TrainingSet]:
     """Take the model of a checkpoint, copy that of the previous fit, or build one.
 
@@ -71,6 +73,8 @@ def prepare_model(
     settings : Settings
     generator : torch.Generator
         Draws random weights.
+    processes : OneProcess
+        Processes that all get the model of the first.
 
     Returns
     -------
@@ -85,12 +89,15 @@ def prepare_model(
         model = previous._replace(network=copy.deepcopy(previous.network))
     is_new = model is None
     if model is None:
-        model = build_model(data, label_features, settings, generator)
+        model = build_model(data, label_features, settings, generator, processes)
     network, max_length = model.network.float(), settings.max_length
     check_length(network.encoder, model.tokenizer, max_length, name=settings.encoder)
     network.place_on(settings.device).set_dropout(settings.dropout, settings.encoder_dropout)
     with slow_bar(settings.verbose, desc="tokenizing", total=len(data.texts)) as bar:
-        tokens = cached_tokens(settings.memory, model.tokenizer, data.texts, max_length, bar.update)
+        tokenizer, texts, update = model.tokenizer, data.texts, bar.update
+        tokens = processes.from_first(
+            lambda: cached_tokens(settings.memory, tokenizer, texts, max_length, update)
+        )
     check_ids(tokens, model.tokenizer, network.encoder, data.texts)
     check_words(tokens, model.tokenizer, data.texts, name=settings.encoder)
     if len(model.classes) < len(data.classes):
@@ -100,10 +107,15 @@ def prepare_model(
     if settings.freeze_encoder:
         predictor = fit_predictor(model, settings, settings.dtype)
         width = len(network.encoders) * network.n_features
-        with progress_bar(settings.verbose, desc="encoding texts", total=len(tokens)) as bar:
-            training_set.features = predictor.array(tokens, width, lambda e: e, bar.update)
+        n_own = -(-len(tokens) // processes.size)
+        with progress_bar(settings.verbose, desc="encoding texts", total=n_own) as bar:
+            training_set.features = processes.deal(
+                np.arange(len(tokens)),
+                lambda rows: predictor.array(tokens.subset(rows), width, lambda e: e, bar.update),
+            )
     if is_new and settings.head_init == "centroids":
-        _start_at_centroids(model, training_set, data, settings)
+        _start_at_centroids(model, training_set, data, settings, processes)
+    processes.share_weights(network)
     forget_copy(network)
     return model, training_set
 
@@ -113,6 +125,7 @@ def _start_at_centroids(
     training_set: TrainingSet,
     data: SplitTexts,
     settings: Settings,
+    processes: OneProcess,
 ) -> None:
     """Start the heads at centroids, at a scale that suits the dropout of training."""
     network, tokens, features = model.network, training_set.tokens, training_set.features
@@ -121,7 +134,7 @@ def _start_at_centroids(
     def represent(rows: np.ndarray, progress: Callable[[int], object] | None = None) -> np.ndarray:
         if features is not None:
             return features[rows]
-        return predictor.features(tokens.subset(rows), progress)
+        return processes.deal(rows, lambda rows: predictor.features(tokens.subset(rows), progress))
 
     batches = noisy_texts(network, training_set, settings)
     noise = torch.cat([batch.features for batch in batches]).cpu().numpy()
@@ -132,10 +145,11 @@ def _start_at_centroids(
     if settings.deadline is not None:
         now = time.perf_counter()
         n_in_time = START_SHARE * (settings.deadline - now) * len(noisy) / (now - started)
-        max_texts = min(max(int(n_in_time), len(noisy)), MAX_TEXTS)
+        max_texts = processes.same(min(max(int(n_in_time), len(noisy)), MAX_TEXTS))
     n_encoded = min(len(tokens) - data.n_label_texts, max_texts) + data.n_label_texts
     verbose = settings.verbose if features is None else 0
-    with progress_bar(verbose, desc="encoding texts", total=n_encoded) as bar:
+    n_own = -(-n_encoded // processes.size)
+    with progress_bar(verbose, desc="encoding texts", total=n_own) as bar:
         start_at_centroids(
             network,
             data.y,
@@ -194,6 +208,7 @@ def build_model(
     label_features: Matrix | None,
     settings: Settings,
     generator: torch.Generator,
+    processes: OneProcess,
 ) -> Model:
     """Load the encoder, cluster the labels, and build a network of both on the CPU."""
     tokenizer, encoder = load_encoder(settings.encoder)
@@ -204,8 +219,10 @@ def build_model(
     check_representations(encoder.eval(), tokenizer, n_layers, pooling, name=settings.encoder)
     if settings.negative_sampling != "none":
         show_line(settings.verbose, f"clustering {data.y.shape[1]:,} labels")
-    clusterer = cached_clusters(
-        settings.memory, data.texts, data.y, label_features, settings.clusterer, data.weights
+    clusterer = processes.from_first(
+        lambda: cached_clusters(
+            settings.memory, data.texts, data.y, label_features, settings.clusterer, data.weights
+        )
     )
     network = LightXMLNetwork(
         encoder,

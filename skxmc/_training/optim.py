@@ -10,6 +10,7 @@ import torch
 from skxmc._model.encoder import sparse_embedding
 from skxmc._model.network import LightXMLNetwork
 from skxmc._training.adamw import BETAS, EPS, RowAdamW
+from skxmc._training.sharding import Whole
 from skxmc._training.table_rmsprop import TableRMSprop
 
 # Maximum number of entries of a label table with full moments, which then take 0.8 GB, in the
@@ -74,7 +75,7 @@ def _row_groups(
         groups.append({"params": trained, "lr": learning_rate, "weight_decay": weight_decay})
     table = network.label_table
     if not network.direct and table.weight.requires_grad:
-        is_compact = table.weight.numel() > MAX_FULL_ENTRIES
+        is_compact = table.n_entries > MAX_FULL_ENTRIES
         of_table = {"lr": head_learning_rate, "rows_are_distinct": True}
         groups += [
             {
@@ -101,14 +102,17 @@ def schedule_factor(schedule: str, step: int, n_steps: int, warmup_fraction: flo
     return 1.0
 
 
-def clip_gradients(optimizers: list[torch.optim.Optimizer], max_norm: float | None) -> torch.Tensor:
+def clip_gradients(
+    optimizers: list[torch.optim.Optimizer], max_norm: float | None, shards: Whole
+) -> torch.Tensor:
     """Scale gradients to a joint norm of at most `max_norm`, and return the norm before.
 
     If a gradient holds NaN or inf, all gradients are useless afterwards. None scales nothing.
     """
-    found = [p.grad for o in optimizers for group in o.param_groups for p in group["params"]]
-    gradients = [g._values() if g.is_sparse else g for g in found if g is not None]
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    found = [p for o in optimizers for group in o.param_groups for p in group["params"]]
+    found = [p for p in found if p.grad is not None]
+    gradients = [p.grad._values() if p.grad.is_sparse else p.grad for p in found]
+    norm = shards.norm(found, torch.stack(torch._foreach_norm(gradients)))
     if max_norm is not None:
         torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
     return norm

@@ -18,6 +18,7 @@ from skxmc._model.layout import LabelLayout, dynamic_clusters
 from skxmc._model.network import LightXMLNetwork
 from skxmc._storage.checkpoint import Checkpoint, NoCheckpoint
 from skxmc._training.callbacks import NoTasks
+from skxmc._training.distributed import OneProcess
 from skxmc._training.evaluation import fit_predictor, make_validator
 from skxmc._training.plan import tell_time
 from skxmc._training.settings import Settings
@@ -57,6 +58,8 @@ class Training:
         Callbacks that are told of epochs and steps.
     fitted : callable
         Function that returns the attributes of the estimator for a model and a history.
+    processes : OneProcess
+        Processes that share the training.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Training:
         generator: torch.Generator,
         tasks: NoTasks,
         fitted: Callable[[Model, list[dict[str, Any]]], dict[str, Any]],
+        processes: OneProcess,
     ) -> None:
         self.model = model
         self.network = model.network
@@ -80,6 +84,7 @@ class Training:
         self.checkpoint = checkpoint
         self.tasks = tasks
         self.fitted = fitted
+        self.processes = processes
         self.new_trainer = functools.partial(
             Trainer,
             self.network,
@@ -90,6 +95,7 @@ class Training:
             save=self.save,
             tasks=tasks,
             end_epoch=self._end_epoch,
+            processes=processes,
         )
         self.separates = settings.negative_sampling == "static-separate"
         self.objectives = objectives_of(settings, self.network)
@@ -146,10 +152,14 @@ class Training:
 
     def save(self) -> None:
         """Write the current state of the run to the checkpoint, if it is due."""
-        trainer = self.trainer
+        trainer, checkpoint = self.trainer, self.checkpoint
         assert trainer is not None
-        if self.checkpoint.is_due(trainer.step, ends_epoch=trainer.n_done == 0):
-            self.checkpoint.save(self.model, self.history, self.state_dict())
+        if not checkpoint.keeps:
+            return
+        is_due = checkpoint.is_due(trainer.step, ends_epoch=trainer.n_done == 0)
+        if self.processes.same(is_due):
+            whole = self.model._replace(network=trainer.shards.whole(self.network))
+            checkpoint.save(whole, self.history, self.state_dict())
 
     def _end_epoch(self) -> bool:
         """Tell callbacks that an epoch is over, and return whether one ends the phase."""
@@ -163,7 +173,9 @@ class Training:
         """Before the ranking head trains, choose its clusters, and copy the encoder if needed."""
         if self.stage == 1:
             predictor = fit_predictor(self.model, self.settings, self.settings.dtype)
-            self.data.chosen = static_clusters(predictor, self.data)
+            self.data.chosen = self.processes.from_first(
+                lambda: static_clusters(predictor, self.data)
+            )
             if self.separates and self.network.rank_encoder is None:  # a warm start has it
                 self.network.separate_encoders()
 

@@ -21,6 +21,7 @@ from skxmc._model.network import LightXMLNetwork, Losses
 from skxmc._model.tokens import TokenBatch, TokenStore, training_batches
 from skxmc._training.adamw import RowAdamW
 from skxmc._training.callbacks import NoTasks
+from skxmc._training.distributed import OneProcess
 from skxmc._training.dropout import dropout_contexts, fast_dropout
 from skxmc._training.optim import build_optimizers, clip_gradients, schedule_factor
 from skxmc._training.plan import StepPlan
@@ -71,6 +72,8 @@ class TrainingSet:
         self.labels = y.indices.astype(np.int64)
         self.device = device
         self.weights = None if weights is None else (weights / weights.mean()).astype(np.float32)
+        # Returns the texts of a batch that this process represents.
+        self.dealt: Callable[[np.ndarray], np.ndarray] = lambda rows: rows
         # Clusters to rank, (n_texts, n_candidate_clusters), if negatives are static.
         self.chosen: np.ndarray | None = None
         # Representations, (n_texts, n_feature_layers * hidden), if the encoder is frozen.
@@ -93,13 +96,15 @@ class TrainingSet:
     ) -> tuple[TokenBatch | torch.Tensor, Positives, torch.Tensor | None]:
         """Move tokens, positive labels and chosen clusters of the texts `rows` to the device.
 
-        If the encoder is frozen, representations are moved instead of tokens.
+        If the encoder is frozen, representations are moved instead of tokens. Both are only those
+        of `dealt`.
         """
         inputs: TokenBatch | torch.Tensor
+        dealt = self.dealt(rows)
         if self.features is None:
-            inputs = self.tokens.batch(rows).to(self.device)
+            inputs = self.tokens.batch(dealt).to(self.device)
         else:
-            inputs = copy_to(torch.from_numpy(self.features[rows]), self.device)
+            inputs = copy_to(torch.from_numpy(self.features[dealt]), self.device)
         chosen = None
         if self.chosen is not None:
             chosen = copy_to(torch.from_numpy(self.chosen[rows]), self.device).long()
@@ -136,6 +141,8 @@ class Trainer:
         Callbacks that are told of epochs and steps.
     end_epoch : callable, optional
         Function that is called after each epoch, and returns whether training ends here.
+    processes : OneProcess, optional
+        Processes that share the steps. Each cuts the network to its clusters.
     """
 
     def __init__(
@@ -152,14 +159,17 @@ class Trainer:
         tell: Callable[[float, int], object] = lambda seconds, n_left: None,
         tasks: NoTasks | None = None,
         end_epoch: Callable[[], bool] = lambda: False,
+        processes: OneProcess | None = None,
     ) -> None:
         self.network = network
         self.objective = objective
-        self.data = data
         self.settings = settings
         self.rng = rng
         self.validate = validate
         self.n_candidate_clusters = settings.candidate_clusters(network.layout)
+        self.processes = OneProcess() if processes is None else processes
+        self.shards = self.processes.cut(network)
+        self.data = self.shards.part_of(data)
         rate, head_rate = settings.peak_rates(network.encoder.config.hidden_size)
         self.learning_rate = rate
         self.optimizers = build_optimizers(
@@ -210,15 +220,16 @@ class Trainer:
         return self.history
 
     def keep_best(self) -> None:
-        """Load the weights to keep into the network."""
+        """Load the weights to keep into the network, and give it all its clusters back."""
         self._load_best(self.network)
+        self.shards.join(self.network)
 
     def kept_network(self) -> LightXMLNetwork:
         """Return a copy of the network with the weights to keep if training ended now."""
         network = copy.deepcopy(self.network).requires_grad_(True)
         self._load_best(network)
         network.label_table.convert(torch.float32)
-        return network
+        return self.shards.whole(network)
 
     def _load_best(self, network: LightXMLNetwork) -> None:
         """Load the best weights, or the mean, or leave the last ones."""
@@ -249,13 +260,14 @@ class Trainer:
                 settings.lr_schedule, self.step, plan.n_steps, settings.warmup_fraction
             )
             losses = self.train_step(rows, factor)
-            self.sums += torch.stack([part.detach() for part in losses])
+            self.sums += self.processes.sum(torch.stack([part.detach() for part in losses]))
             self.step += 1
             self.n_done += 1
             if settings.swa_start is not None and self.epoch >= settings.swa_start:
                 self._average_weights()
             plan.note(self.step, self.sums.tolist)
-            if self.tasks.end_step():  # rates and the number of epochs stay as planned
+            ends, plan.n_steps = self.processes.agree(self.tasks.end_step(), plan.n_steps)
+            if ends:  # rates and the number of epochs stay as planned
                 self.step += len(batches) - self.n_done
                 is_last = True
             else:
@@ -296,13 +308,15 @@ class Trainer:
                 group["lr"] = rate * factor
         losses = self._losses_with_gradients(rows)
         with_gradients = [o for o in self.optimizers if o is not self.table_optimizer]
+        self.shards.sum_gradients(with_gradients)
         for optimizer in with_gradients:
             if isinstance(optimizer, RowAdamW):
                 optimizer.coalesce()
             self.scaler.unscale_(optimizer)
+        self.shards.share_overflow(self.scaler, with_gradients)
         max_norm, may_overflow = self.settings.max_grad_norm, self.scaler.is_enabled()
         if with_gradients and (max_norm is not None or may_overflow):
-            norm = clip_gradients(with_gradients, max_norm)
+            norm = clip_gradients(with_gradients, max_norm, self.shards)
             # If any gradient overflows, all optimizers skip the step. They read this on the
             # device. The scaler would wait for the device, and ask each optimizer on its own.
             found_inf = norm.isfinite().logical_not().float() if may_overflow else None
@@ -336,6 +350,8 @@ class Trainer:
                     chosen=chosen,
                     objective=self.objective,
                     update=None if self.table_optimizer is None else self.table_optimizer.update,
+                    gather=functools.partial(self.shards.gather, n_texts=len(rows)),
+                    choose=self.shards.choose,
                 )
             loss = losses.recall + losses.rank
             if loss.requires_grad:  # not if only the label table trains, which has its gradient
@@ -356,7 +372,8 @@ class Trainer:
         """Validate the weights that would be kept now, and store them if they are the best."""
         assert self.validate is not None
         network = self.network if self.average is None else cast(Any, self.average.module)
-        score = self.validate(network)
+        whole, validate = self.shards.whole(network), self.validate
+        score = self.processes.from_first(lambda: validate(whole))
         self.history[-1]["valid_p_at_5"] = score
         epoch = self.history[-1]["epoch"] + 1
         show_line(self.settings.verbose, f"epoch {epoch}: validation P@5 {score:.4f}")
@@ -382,11 +399,15 @@ class Trainer:
         """
         device = self.data.device
         moments = [
-            [dict(o.state.get(p, {})) for group in o.param_groups for p in group["params"]]
+            [
+                self.shards.whole_moments(p, dict(o.state.get(p, {})))
+                for group in o.param_groups
+                for p in group["params"]
+            ]
             for o in self.optimizers
         ]
         average = self.average and {
-            "weights": dict(self.average.module.state_dict()),
+            "weights": self.shards.whole_weights(dict(self.average.module.state_dict())),
             "n_averaged": self.average.n_averaged,
         }
         return {
@@ -396,7 +417,7 @@ class Trainer:
             "moments": moments,
             "scaler": self.scaler.state_dict(),
             "average": average,
-            "best_state": self.best_state and dict(self.best_state),
+            "best_state": self.best_state and self.shards.whole_weights(dict(self.best_state)),
             "generators": {
                 "torch": torch.get_rng_state(),
                 "dropout": self.generator and self.generator.get_state(),
@@ -416,15 +437,16 @@ class Trainer:
         for optimizer, of_optimizer in zip(self.optimizers, state["moments"], strict=True):
             parameters = (p for group in optimizer.param_groups for p in group["params"])
             for parameter, moments in zip(parameters, of_optimizer, strict=True):
-                for name, value in moments.items():
+                for name, value in self.shards.own_moments(parameter, moments).items():
                     is_tensor = isinstance(value, torch.Tensor)
                     optimizer.state[parameter][name] = value.to(device) if is_tensor else value
         self.scaler.load_state_dict(state["scaler"])
         if state["average"] is not None:
             self.average = AveragedModel(self.network)
-            self.average.module.load_state_dict(state["average"]["weights"])
+            weights = self.shards.own_weights(state["average"]["weights"])
+            self.average.module.load_state_dict(weights)
             self.average.n_averaged.copy_(state["average"]["n_averaged"])
-        self.best_state = state["best_state"]
+        self.best_state = state["best_state"] and self.shards.own_weights(state["best_state"])
         generators = state["generators"]
         torch.set_rng_state(generators["torch"])
         if self.generator is not None:

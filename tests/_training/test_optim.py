@@ -12,6 +12,7 @@ from skxmc._model.network import LightXMLNetwork
 from skxmc._training import optim
 from skxmc._training.adamw import RowAdamW
 from skxmc._training.optim import build_optimizers, clip_gradients, schedule_factor
+from skxmc._training.sharding import Whole
 from skxmc._training.table_rmsprop import TableRMSprop
 
 # ---------------------------------------------------------------- groups
@@ -174,7 +175,7 @@ def weights():
 @pytest.mark.parametrize(("max_norm", "scale"), [(1.0, 0.1), (1e3, 1.0)])
 def test_clip_gradients_scales_dense_and_sparse_gradients_alike(weights, max_norm, scale):
     (dense, unused, *tables), optimizers = weights
-    assert clip_gradients(optimizers, max_norm).item() == pytest.approx(10)
+    assert clip_gradients(optimizers, max_norm, Whole()).item() == pytest.approx(10)
     assert dense.grad.tolist() == pytest.approx([6 * scale, 0])
     assert unused.grad is None
     for table, value in zip(tables, (4 * math.sqrt(3), 4.0), strict=True):
@@ -188,4 +189,4 @@ def test_clip_gradients_overflow_returns_non_finite_norm(weights, which, value):
     (dense, _, _, table), optimizers = weights
     spoiled = dense.grad if which == "dense" else table.grad._values()[0]
     spoiled[1] = value
-    assert not clip_gradients(optimizers, 1.0).isfinite()
+    assert not clip_gradients(optimizers, 1.0, Whole()).isfinite()

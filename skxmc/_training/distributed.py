@@ -1,0 +1,433 @@
+"""A fit in several processes, which torch.distributed connects.
+
+Every process gets the same texts and labels, calls `fit`, and ends with the same model. The first
+process decides, reports and writes files. `sharding` says how they share a training step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from joblib import Memory
+
+from skxmc._model.device import is_out_of_memory, resolve_device
+from skxmc._model.network import LightXMLNetwork
+from skxmc._storage.checkpoint import Checkpoint, Found, NoCheckpoint
+from skxmc._training.callbacks import NoTasks
+from skxmc._training.settings import Settings
+from skxmc._training.sharding import Shards, Whole
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+Value = TypeVar("Value")
+Given = ParamSpec("Given")
+Fitted = TypeVar("Fitted")
+
+# Variables with which torchrun and others describe the group of a process.
+VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR")
+# How long processes wait for one that is alive, such as the first one while it clusters labels.
+TIMEOUT = timedelta(hours=1)
+# Bytes of an object to send at once.
+BYTES_BLOCK = 1 << 28
+
+
+class _Placed(Protocol):
+    """An estimator with the parameter that chooses the device of training."""
+
+    device: str
+
+
+Estimator = TypeVar("Estimator", bound=_Placed)
+
+
+class OneProcess:
+    """A fit in one process, which shares nothing."""
+
+    rank = 0
+    size = 1
+
+    def same(self, value: Value) -> Value:
+        """Return the value of the first process."""
+        return value
+
+    def from_first(self, compute: Callable[[], Value]) -> Value:
+        """Call `compute` in the first process, and return its result in all."""
+        return compute()
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Sum a tensor over the processes, in place."""
+        return tensor
+
+    def deal(self, rows: np.ndarray, compute: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Let each process compute a part of the rows of an array, and return all rows."""
+        return compute(rows)
+
+    def agree(self, ends: bool, n_steps: int) -> tuple[bool, int]:
+        """Agree after each step on whether the epoch ends, and on the number of steps."""
+        return ends, n_steps
+
+    def check_same(self, **numbers: int) -> None:
+        """Check that these numbers are the same in all processes."""
+
+    def adapt(self, settings: Settings) -> Settings:
+        """Return the settings of this process."""
+        return settings
+
+    def share_weights(self, network: LightXMLNetwork) -> None:
+        """Copy the weights of the first process to the others."""
+
+    def share_checkpoint(
+        self, open_it: Callable[[], Checkpoint | NoCheckpoint]
+    ) -> Checkpoint | NoCheckpoint:
+        """Open a checkpoint in the first process, and return what others know of it."""
+        return open_it()
+
+    def share_tasks(self, begin: Callable[[], NoTasks]) -> NoTasks:
+        """Begin tasks whose callbacks run in the first process, and decide for all."""
+        return begin()
+
+    def cut(self, network: LightXMLNetwork) -> Whole:
+        """Cut the network to the clusters of this process."""
+        return Whole()
+
+    @contextlib.contextmanager
+    def training(self, generator: torch.Generator) -> Iterator[None]:
+        """Make the context in which the processes take steps together."""
+        yield
+
+
+class ManyProcesses(OneProcess):
+    """A fit in several processes, with connections of its own.
+
+    When a process leaves the fit, for whatever reason, it closes its connections. The others then
+    cannot wait for it, and leave with `RuntimeError`.
+
+    Parameters
+    ----------
+    device : torch.device
+        Device of training in this process.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        self.hosts: ProcessGroup | None = dist.new_group(backend="gloo", timeout=TIMEOUT)
+        self.devices = self.hosts
+        if device.type == "cuda":
+            self.devices = dist.new_group(backend="nccl", timeout=TIMEOUT)
+        self.is_interrupted = False
+
+    def close(self) -> None:
+        """Close the connections, which ends the waiting of others."""
+        for group in {self.hosts, self.devices} - {None}:
+            dist.destroy_process_group(group)
+        self.hosts = self.devices = None
+
+    def call(self, collective: Callable[..., object], *tensors: Any, **options: Any) -> None:
+        """Call a function of torch.distributed in which all processes take part.
+
+        Raises
+        ------
+        RuntimeError
+            If another process has left the fit, or does not answer.
+        """
+        on_gpu = any(isinstance(tensor, torch.Tensor) and tensor.is_cuda for tensor in tensors)
+        group = self.devices if on_gpu else self.hosts
+        try:
+            if group is None:
+                raise RuntimeError("The connections are closed.")
+            collective(*tensors, group=group, **options)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            raise RuntimeError(
+                f"Process {self.rank} of {self.size} cannot continue this fit, because another "
+                "process has failed, was killed, or has not answered for "
+                f"{TIMEOUT.total_seconds() / 3600:.0f} hour. Read the error of that process, and "
+                "start all processes again. checkpoint_dir lets them resume."
+            ) from error
+
+    def broadcast(self, tensor: torch.Tensor, source: int = 0) -> None:
+        """Overwrite a tensor by that of one process."""
+        self.call(dist.broadcast, tensor, src=source)
+
+    def gather(self, own: torch.Tensor) -> torch.Tensor:
+        """Stack tensors of the same shape by rank: (size, ...)."""
+        found = own.new_empty(self.size, *own.shape)
+        self.call(dist.all_gather, list(found.unbind()), own.contiguous())
+        return found
+
+    def dealt(self, rows: np.ndarray) -> np.ndarray:
+        """Return the part of the rows of this process: one of `size`, of equal length for all.
+
+        If there are too few rows, some are dealt twice.
+        """
+        n_each = -(-len(rows) // self.size)
+        return np.resize(rows, n_each * self.size)[self.rank :: self.size]
+
+    def same(self, value: Value) -> Value:
+        """Return the value of the first process."""
+        data = bytearray(pickle.dumps(value) if self.rank == 0 else b"\0")
+        n_bytes = torch.tensor(len(data))
+        self.broadcast(n_bytes)
+        sent = torch.empty(int(n_bytes), dtype=torch.uint8)
+        if self.rank == 0:
+            sent = torch.frombuffer(data, dtype=torch.uint8)
+        for part in sent.split(BYTES_BLOCK):
+            self.broadcast(part)
+        return value if self.rank == 0 else pickle.loads(memoryview(sent.numpy()))
+
+    def from_first(self, compute: Callable[[], Value]) -> Value:
+        """Call `compute` in the first process, and return its result in all."""
+        if self.rank:
+            return self.same(None)  # type: ignore[return-value]
+        try:
+            value = compute()
+        except BaseException:
+            self.close()  # whoever catches it
+            raise
+        return self.same(value)
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Sum a tensor over the processes, in place."""
+        self.call(dist.all_reduce, tensor)
+        return tensor
+
+    def sum_dealt(self, rows: torch.Tensor) -> torch.Tensor:
+        """Sum rows over the processes, and return those that `dealt` gives to this process."""
+        n_each = -(-len(rows) // self.size)
+        precise = rows.to(torch.promote_types(rows.dtype, torch.float32))
+        padded = F.pad(precise, (0, 0, 0, n_each * self.size - len(rows)))
+        by_process = padded.unflatten(0, (n_each, self.size)).transpose(0, 1)
+        if rows.is_cuda:
+            own = torch.empty_like(by_process[0]).contiguous()
+            self.call(dist.reduce_scatter, own, [part.contiguous() for part in by_process])
+        else:  # not all versions of gloo have reduce_scatter
+            own = self.sum(padded)[self.rank :: self.size]
+        return own.to(rows.dtype)
+
+    def deal(self, rows: np.ndarray, compute: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Let each process compute a part of the rows of an array, and return all rows."""
+        own = torch.from_numpy(compute(self.dealt(rows)))
+        return self.gather(own).transpose(0, 1).flatten(0, 1)[: len(rows)].numpy()
+
+    def agree(self, ends: bool, n_steps: int) -> tuple[bool, int]:
+        """Agree after each step on whether the epoch ends, and on the number of steps.
+
+        The first process decides. If Ctrl-C has reached any, all are interrupted here.
+        """
+        decided = [int(ends), n_steps] if self.rank == 0 else [0, 0]
+        news = self.sum(torch.tensor([int(self.is_interrupted), *decided])).tolist()
+        if news[0]:
+            self.is_interrupted = False
+            raise KeyboardInterrupt
+        return bool(news[1]), news[2]
+
+    def check_same(self, **numbers: int) -> None:
+        """Check that these numbers are the same in all processes.
+
+        Raises
+        ------
+        ValueError
+            If a number differs.
+        """
+        found = self.gather(torch.tensor(list(numbers.values())))
+        for rank, name in (found != found[0]).nonzero().tolist()[:1]:
+            raise ValueError(
+                f"{list(numbers)[name]} is {found[rank, name]} in process {rank}, and "
+                f"{found[0, name]} in process 0. Pass the same data to fit in all processes. fit "
+                "deals the texts out by itself."
+            )
+
+    def adapt(self, settings: Settings) -> Settings:
+        """Return the settings of this process. Only the first shows progress and writes files."""
+        if self.rank == 0:
+            return settings
+        return dataclasses.replace(settings, verbose=0, memory=Memory(None))
+
+    def share_weights(self, network: LightXMLNetwork) -> None:
+        """Copy the weights of the first process to the others."""
+        for tensor in (*network.parameters(), *network.buffers()):
+            self.broadcast(tensor.detach())
+
+    def share_checkpoint(
+        self, open_it: Callable[[], Checkpoint | NoCheckpoint]
+    ) -> Checkpoint | NoCheckpoint:
+        """Open a checkpoint in the first process, and return what others know of it."""
+        checkpoint = open_it() if self.rank == 0 else NoCheckpoint()
+        keeps, found = self.same((checkpoint.keeps, checkpoint.found))
+        return FollowedCheckpoint(found) if self.rank and keeps else checkpoint
+
+    def share_tasks(self, begin: Callable[[], NoTasks]) -> NoTasks:
+        """Begin tasks whose callbacks run in the first process, and decide for all."""
+        return SharedTasks(self, begin() if self.rank == 0 else NoTasks())
+
+    def cut(self, network: LightXMLNetwork) -> Whole:
+        """Cut the network to the clusters of this process."""
+        return Shards(self, network)
+
+    @contextlib.contextmanager
+    def training(self, generator: torch.Generator) -> Iterator[None]:
+        """Make the context in which the processes take steps together.
+
+        Each process has dropout of its own. Ctrl-C waits for the end of the step, when `agree`
+        interrupts all processes. A second Ctrl-C does not wait.
+        """
+        seed = int(torch.randint(1 << 62, (), generator=generator)) if self.rank else None
+        if seed is not None:
+            generator.manual_seed(seed + self.rank)
+            torch.default_generator.manual_seed(seed + self.rank)
+            if torch.cuda.is_available():
+                torch.cuda.manual_seed(seed + self.rank)
+        is_main = threading.current_thread() is threading.main_thread()
+        if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            yield
+            return
+
+        def interrupt(*_: object) -> None:
+            if self.is_interrupted:
+                self.close()
+                raise KeyboardInterrupt
+            self.is_interrupted = True
+
+        signal.signal(signal.SIGINT, interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self.is_interrupted:  # after the last step
+            raise KeyboardInterrupt
+
+
+class FollowedCheckpoint(NoCheckpoint):
+    """The checkpoint of the first process, as others see it."""
+
+    keeps = True
+
+    def __init__(self, found: Found | None) -> None:
+        self.found = found
+
+
+class SharedTasks(NoTasks):
+    """Tasks of a fit in several processes.
+
+    Parameters
+    ----------
+    group : ManyProcesses
+    tasks : NoTasks
+        Tasks with callbacks in the first process, without in others.
+    """
+
+    def __init__(self, group: ManyProcesses, tasks: NoTasks) -> None:
+        self.group = group
+        self.begin_epoch = tasks.begin_epoch  # type: ignore[method-assign]
+        self.begin_step = tasks.begin_step  # type: ignore[method-assign]
+        self.end_step = tasks.end_step  # type: ignore[method-assign]
+        self.end = tasks.end  # type: ignore[method-assign]
+        self.tasks = tasks
+
+    def end_epoch(self, fitted: Callable[[], dict[str, Any]]) -> bool:
+        """End an epoch, and return whether a callback ends training."""
+        attributes = fitted()  # in all processes, because they hold parts of the weights
+        return self.group.from_first(lambda: self.tasks.end_epoch(lambda: attributes))
+
+
+_alone = OneProcess()
+_current: OneProcess = _alone
+_fitting = threading.Lock()
+
+
+def current_processes() -> OneProcess:
+    """Return the processes of the fit that runs now."""
+    return _current
+
+
+def in_process_group(
+    fit: Callable[Concatenate[Estimator, Given], Fitted],
+) -> Callable[Concatenate[Estimator, Given], Fitted]:
+    """Decorate `fit`: connect it with the fits in other processes, if there are any."""
+
+    @functools.wraps(fit)
+    def joining(estimator: Estimator, *args: Given.args, **kwargs: Given.kwargs) -> Fitted:
+        if not _has_peers():
+            return fit(estimator, *args, **kwargs)
+        with _joined(estimator.device):
+            return fit(estimator, *args, **kwargs)
+
+    return joining
+
+
+def _has_peers() -> bool:
+    """Return whether this is one of several processes, and initialize torch.distributed if so.
+
+    Workers of joblib have the variables of the process that started them, but are no members.
+    """
+    if not dist.is_available():
+        return False
+    if dist.is_initialized():
+        return dist.get_world_size() > 1
+    is_worker = multiprocessing.parent_process() is not None
+    if is_worker or not all(name in os.environ for name in VARIABLES):
+        return False
+    if int(os.environ["WORLD_SIZE"]) == 1:
+        return False
+    dist.init_process_group("gloo", timeout=TIMEOUT)
+    return True
+
+
+@contextlib.contextmanager
+def _joined(device: str) -> Iterator[None]:
+    """Make the processes of one fit the current ones, and close their connections at the end."""
+    global _current
+    if not _fitting.acquire(blocking=False):
+        raise RuntimeError(
+            "Two fits at once cannot share one process group of torch.distributed. Run one after "
+            "the other, with n_jobs=1."
+        )
+    try:
+        group = ManyProcesses(process_device(device))
+        _current = group
+        try:
+            with warnings.catch_warnings() if group.rank else contextlib.nullcontext():
+                if group.rank:
+                    warnings.simplefilter("ignore")
+                yield
+        finally:
+            _current = _alone
+            group.close()
+    finally:
+        _fitting.release()
+
+
+def process_device(device: str) -> torch.device:
+    """Resolve the parameter `device`. If it names no GPU, take the one of LOCAL_RANK.
+
+    Raises
+    ------
+    ValueError
+        If the device cannot be shared.
+    """
+    if device in ("auto", "cuda") and torch.cuda.is_available() and "LOCAL_RANK" in os.environ:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    resolved = resolve_device(device)
+    if resolved.type == "mps":
+        raise ValueError(
+            'device="mps" does not work in several processes. Set device="cpu", or start one '
+            "process."
+        )
+    return resolved

@@ -1,0 +1,231 @@
+"""Fits in several processes: the same model as in one, and no process that hangs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from classifier_fixtures import encoder_path
+from distributed_training import RUNS
+
+from skxmc._training import distributed
+from skxmc._training.distributed import OneProcess, current_processes, in_process_group
+
+SCRIPT = Path(__file__).parents[1] / "distributed_training.py"
+# Its true gradient is 0, so rounding errors decide its updates.
+NOISE = "attention.self.key.bias"
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(os, "fork") or not torch.distributed.is_available(),
+    reason="needs fork and torch.distributed",
+)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Run all groups of processes, and return what each process of a group has at its end."""
+    folder = tmp_path_factory.mktemp("distributed")
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), encoder_path(), str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=900,  # only guards against hanging
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+    def load(group):
+        paths = sorted(folder.glob(f"{group} [0-9].pt"))
+        return [torch.load(path, weights_only=False) for path in paths]
+
+    return load
+
+
+def assert_same_fit(one, other, tolerance=1e-5):
+    """Compare weights, losses and predictions up to rounding."""
+    for name, weight in one["weights"].items():
+        if not name.endswith(NOISE):
+            rows = slice(-1) if name.startswith("label_table") else slice(None)  # but the dummy
+            found = other["weights"][name][rows]
+            torch.testing.assert_close(found, weight[rows], atol=tolerance, rtol=0, msg=name)
+    for a, b in zip(one["history"], other["history"], strict=True):
+        for name in ("loss", "recall_loss", "rank_loss"):
+            assert b[name] == pytest.approx(a[name], rel=tolerance)
+        assert b.get("valid_p_at_5") == a.get("valid_p_at_5")
+    assert (one["labels"] == other["labels"]).all()
+
+
+def assert_all_equal(found):
+    """Check that all processes have the same fit, bit for bit."""
+    first, *others = found
+    for other in others:
+        assert first["history"] == other["history"]
+        for name, weight in first["weights"].items():
+            assert torch.equal(weight, other["weights"][name]), name
+
+
+@pytest.mark.parametrize(
+    ("size", "case"), [(n, case) for n in (2, 3) for case in RUNS[n] if case != "fp16"]
+)
+def test_fit_in_processes_gives_model_of_one_process(results, case, size):
+    (one,) = results("cases 1")
+    found = [process["found"][case] for process in results(f"cases {size}")]
+    assert len(found) == size
+    n_steps = sum(epoch["n_steps"] for epoch in found[0]["history"])
+    assert n_steps >= (20 if case in ("dynamic", "direct", "all labels") else 12)
+    assert_same_fit(one["found"][case], found[0])
+    assert_all_equal(found)
+
+
+def test_fit_in_processes_in_fp16_scales_losses_alike(results):
+    (one,) = results("cases 1")
+    found = [process["found"]["fp16"] for process in results("cases 2")]
+    assert_all_equal(found)
+    last, expected = found[0]["history"][-1]["loss"], one["found"]["fp16"]["history"][-1]["loss"]
+    assert last == pytest.approx(expected, rel=0.02)
+
+
+def test_fit_in_processes_without_seed_takes_that_of_first(results):
+    found = [process["found"] for process in results("unseeded")]
+    assert_all_equal(found)
+    rows, generators = zip(*(zip(*process["steps"], strict=True) for process in found), strict=True)
+    assert rows[0] == rows[1]
+    assert all(a != b for a, b in zip(*generators, strict=True))  # each has its own dropout
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_checkpoint_of_two_processes_resumes_in_any_number(results, size):
+    stopped, resumed = results("stopped"), results(f"resumed {size}")
+    assert "OutOfMemoryError" in stopped[1]["found"]["error"]
+    (one,) = results("cases 1")
+    assert_same_fit(one["found"]["averaged"], resumed[0]["found"])
+    assert_all_equal([process["found"] for process in resumed])
+
+
+def test_ctrl_c_in_one_process_ends_all_with_same_model(results):
+    first, second = results("interrupted")
+    assert_all_equal([first["found"], second["found"]])
+    assert len(first["found"]["history"]) == 1
+    assert "interrupted after 1 epochs" in first["shown"]
+    assert "epoch 1/2" in first["shown"]
+    assert second["shown"] == ""
+
+
+def test_callback_in_first_process_ends_all(results):
+    pytest.importorskip("sklearn.callback")
+    found = [process["found"] for process in results("called_back")]
+    assert_all_equal(found)
+    assert [process["n_epochs"] for process in found] == [1, 0]
+    assert len(found[0]["history"]) == 1
+
+
+LOST = "RuntimeError: Process {} of {} cannot continue this fit, because another process has failed"
+
+
+def test_out_of_memory_in_one_process_ends_all(results):
+    errors = [process["found"]["error"] for process in results("out_of_memory")]
+    assert "Lower batch_size=13" in errors[1]
+    for rank in (0, 2):
+        assert errors[rank].startswith(LOST.format(rank, 3))
+
+
+def test_killed_process_ends_all(results):
+    (left,) = results("killed")
+    assert left["found"]["error"].startswith(LOST.format(0, 2))
+
+
+def test_failure_of_first_process_ends_all_and_leaves_the_group_usable(results):
+    assert_all_equal([process["found"] for process in results("failing_first")])
+
+
+def test_other_data_in_one_process_raises_in_all(results):
+    for process in results("other_data"):
+        assert process["found"]["error"].startswith(
+            "ValueError: n_texts is 65 in process 1, and 66 in process 0. Pass the same data"
+        )
+
+
+# ---------------------------------------------------------------- joining
+
+
+@pytest.fixture
+def group_of_two(monkeypatch):
+    """Stand in for a process group, without connections."""
+
+    class Group(OneProcess):
+        rank, size = 1, 2
+
+        def __init__(self, device):
+            self.device = device
+
+        def close(self):
+            self.device = None
+
+    monkeypatch.setattr(distributed, "_has_peers", lambda: True)
+    monkeypatch.setattr(distributed, "ManyProcesses", Group)
+
+
+class Estimator:
+    device = "cpu"
+
+    @in_process_group
+    def fit(self, again=False):
+        if again:
+            self.fit()
+        return current_processes()
+
+
+def test_fit_leaves_group_at_its_end(group_of_two):
+    group = Estimator().fit()
+    assert group.size == 2
+    assert group.device is None
+    assert current_processes().size == 1
+
+
+def test_two_fits_at_once_in_one_group_raise(group_of_two):
+    with pytest.raises(RuntimeError, match=r"Two fits at once .* Run one after the other"):
+        Estimator().fit(again=True)
+    assert Estimator().fit().size == 2  # the group is free again
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_worker"),
+    [
+        ({}, False),
+        ({"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost"}, False),
+        ({"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}, True),
+    ],
+)
+def test_process_without_peers_does_not_join(monkeypatch, variables, is_worker):
+    def initialize(*_, **__):
+        raise AssertionError("joined")
+
+    monkeypatch.setattr(torch.distributed, "init_process_group", initialize)
+    for name in distributed.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    parent = object() if is_worker else None
+    monkeypatch.setattr(distributed.multiprocessing, "parent_process", lambda: parent)
+    assert Estimator().fit().size == 1
+
+
+def test_process_device_auto_is_gpu_of_local_rank(monkeypatch):
+    chosen = []
+    monkeypatch.setenv("LOCAL_RANK", "5")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: chosen[-1])
+    assert str(distributed.process_device("auto")) == "cuda:1"
+    assert str(distributed.process_device("cuda:3")) == "cuda:3"
+    assert str(distributed.process_device("cpu")) == "cpu"
+    assert chosen == [1]
+
+
+def test_process_device_mps_raises(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    with pytest.raises(ValueError, match='device="mps" does not work in several processes'):
+        distributed.process_device("mps")

@@ -1,0 +1,265 @@
+"""Fit in several processes that torch.distributed connects, and write what each of them gets.
+
+    python distributed_training.py ENCODER FOLDER
+
+`test_distributed.py` runs it. One process imports everything and then forks groups of processes,
+which have the variables that torchrun sets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import signal
+import socket
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from skxmc import BalancedLabelClusterer, LightXMLClassifier
+from skxmc._training import build
+from skxmc._training.trainer import Trainer
+from skxmc.datasets import make_xmc
+
+# The last batch of an epoch has one text, so most processes have none of their own in it.
+N_TEXTS, BATCH_SIZE = 66, 13
+# A process that waits longer has hung.
+TIMEOUT = 120
+CASES: dict[str, dict[str, Any]] = {
+    "dynamic": {"max_grad_norm": 0.5, "label_texts": True, "max_epochs": 3},
+    "direct": {"clusterer": BalancedLabelClusterer(max_cluster_size=1), "max_epochs": 4},
+    "averaged": {"swa_start": 1, "swa_every": 3, "lr_schedule": "constant"},
+    "static": {"negative_sampling": "static", "max_epochs": 1},
+    "frozen": {"freeze_encoder": True, "early_stopping": True},
+    "fp16": {"precision": "fp16"},
+    # One of three processes has no cluster.
+    "few clusters": {"clusterer": BalancedLabelClusterer(max_cluster_size=16)},
+    "all labels": {"negative_sampling": "none", "bottleneck_dim": None, "max_epochs": 4},
+}
+# Cases by the number of processes.
+RUNS = {
+    1: list(CASES),
+    2: ["dynamic", "direct", "averaged", "static", "frozen", "fp16"],
+    3: ["dynamic", "all labels", "few clusters"],
+}
+
+
+def classifier(encoder: str, **params: Any) -> LightXMLClassifier:
+    """Make a classifier without dropout whose fit takes 12 steps."""
+    given = {
+        "max_length": 32,
+        "n_feature_layers": 2,
+        "dropout": 0.0,
+        "encoder_dropout": 0.0,
+        "head_init": "priors",
+        "clusterer": BalancedLabelClusterer(max_cluster_size=4),
+        "n_candidate_clusters": 3,
+        "bottleneck_dim": 8,
+        "max_epochs": 2,
+        "batch_size": BATCH_SIZE,
+        "learning_rate": 1e-4,
+        "head_learning_rate": 1e-2,
+        "precision": "fp32",
+        "device": "cpu",
+        "random_state": 0,
+    }
+    return LightXMLClassifier(encoder, **{**given, **params})
+
+
+def data() -> tuple[list[str], Any]:
+    """Make texts and labels."""
+    return make_xmc(N_TEXTS, 30, n_labels_per_sample=2, random_state=0)
+
+
+def result(clf: LightXMLClassifier) -> dict[str, Any]:
+    """Return what a process has after a fit."""
+    top = clf.predict_topk(data()[0], k=3)
+    return {
+        "weights": clf.network_.state_dict(),
+        "history": clf.history_,
+        "labels": top.labels,
+        "scores": top.scores,
+    }
+
+
+def run(size: int, task: Callable[[], Any], path: Path) -> None:
+    """Run a task in a group of forked processes. Each writes its result to `path`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    children = []
+    for rank in range(size):
+        child = os.fork()
+        if child == 0:
+            os.environ |= {
+                "RANK": str(rank),
+                "WORLD_SIZE": str(size),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+            }
+            signal.alarm(TIMEOUT)
+            shown = io.StringIO()
+            try:
+                with contextlib.redirect_stderr(shown), warnings.catch_warnings():
+                    warnings.simplefilter("always")
+                    found = task()
+            except BaseException as error:
+                found = {"error": f"{type(error).__name__}: {error}"}
+            torch.save({"found": found, "shown": shown.getvalue()}, f"{path} {rank}.pt")
+            os._exit(0)
+        children.append(child)
+    for child in children:
+        os.waitpid(child, 0)
+
+
+def rank() -> int:
+    """Return the rank of this process."""
+    return int(os.environ["RANK"])
+
+
+def at_step(n_steps: int, action: Callable[[], Any], of_rank: int = 1) -> None:
+    """Call `action` in one process before it takes a step."""
+    train_step, n_done = Trainer.train_step, 0
+
+    def step(self: Trainer, *args: Any) -> Any:
+        nonlocal n_done
+        if n_done == n_steps and rank() == of_rank:
+            action()
+        n_done += 1
+        return train_step(self, *args)
+
+    Trainer.train_step = step  # type: ignore[method-assign]
+
+
+def out_of_memory() -> None:
+    """Fail as a device without memory does."""
+    raise torch.OutOfMemoryError("out of memory in this test")
+
+
+class Ender:
+    """Callback that ends training after one epoch."""
+
+    def __init__(self) -> None:
+        self.n_epochs = 0
+
+    def setup(self, estimator: Any, context: Any) -> None:
+        """Note nothing."""
+
+    teardown = on_fit_task_begin = setup
+
+    def on_fit_task_end(self, estimator: Any, context: Any, *, fitted_estimator: Any) -> bool:
+        """Predict with what would be fitted now, and end training."""
+        if context.task_name != "epoch":
+            return False
+        assert fitted_estimator.predict_topk(data()[0][:2], k=3).labels.shape == (2, 3)
+        self.n_epochs += 1
+        return True
+
+
+class Group:
+    """The fits that a group of processes does."""
+
+    def __init__(self, encoder: str, folder: Path) -> None:
+        self.encoder = encoder
+        self.folder = folder
+
+    def fit(self, **params: Any) -> dict[str, Any]:
+        """Fit and return the result."""
+        X, y = data()
+        texts = [f"label {i}" for i in range(30)] if params.pop("label_texts", False) else None
+        clf = classifier(self.encoder, **params)
+        return result(clf.fit(X, y, label_texts=texts))
+
+    def cases(self) -> dict[str, Any]:
+        """Fit all cases of this number of processes, one after the other."""
+        names = RUNS[int(os.environ["WORLD_SIZE"])]
+        return {name: self.fit(**CASES[name]) for name in names}
+
+    def unseeded(self) -> dict[str, Any]:
+        """Fit without a seed, with all that is random."""
+        np.random.seed(rank())  # noqa: NPY002
+        steps = []
+        train_step = Trainer.train_step
+
+        def step(self: Trainer, rows: Any, factor: float) -> Any:
+            assert self.generator is not None
+            steps.append((rows.tolist(), self.generator.get_state().tolist()))
+            return train_step(self, rows, factor)
+
+        Trainer.train_step = step  # type: ignore[method-assign]
+        random = {"dropout": 0.5, "encoder_dropout": 0.1, "head_init": "centroids"}
+        return {**self.fit(random_state=None, max_epochs=1, **random), "steps": steps}
+
+    def interrupted(self) -> dict[str, Any]:
+        """Press Ctrl-C in one process."""
+        at_step(8, lambda: os.kill(os.getpid(), signal.SIGINT))
+        return self.fit(verbose=1)
+
+    def called_back(self) -> dict[str, Any]:
+        """End training by a callback."""
+        ender = Ender()
+        clf = classifier(self.encoder).set_callbacks(ender)
+        return {**result(clf.fit(*data())), "n_epochs": ender.n_epochs}
+
+    def out_of_memory(self) -> dict[str, Any]:
+        """Run out of memory in one process."""
+        at_step(3, out_of_memory)
+        return self.fit()
+
+    def killed(self) -> dict[str, Any]:
+        """Kill one process."""
+        at_step(3, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        return self.fit()
+
+    def failing_first(self) -> dict[str, Any]:
+        """Fail in what only the first process does, then fit."""
+        cluster, build.cached_clusters = build.cached_clusters, lambda *_: out_of_memory()
+        with contextlib.suppress(RuntimeError):
+            return self.fit()
+        build.cached_clusters = cluster
+        return self.fit(max_epochs=1)
+
+    def other_data(self) -> dict[str, Any]:
+        """Fit one text less in one process."""
+        X, y = data()
+        n_texts = N_TEXTS - rank()
+        return result(classifier(self.encoder).fit(X[:n_texts], y[:n_texts]))
+
+    def stopped(self) -> dict[str, Any]:
+        """Fail after a checkpoint in the middle of an epoch."""
+        at_step(8, out_of_memory)
+        return self.resumed()
+
+    def resumed(self) -> dict[str, Any]:
+        """Fit with a checkpoint."""
+        return self.fit(**CASES["averaged"], checkpoint_dir=self.folder / "run", checkpoint_every=1)
+
+
+def main(encoder: str, folder: Path) -> None:
+    """Run all groups."""
+    torch.set_num_threads(1)
+    group = Group(encoder, folder)
+    group.fit(max_epochs=1)  # runs all late imports
+    for size in RUNS:
+        run(size, group.cases, folder / f"cases {size}")
+    for task in ("unseeded", "interrupted", "called_back", "killed", "failing_first"):
+        run(2, getattr(group, task), folder / task)
+    for task in ("out_of_memory", "other_data"):
+        run(3, getattr(group, task), folder / task)
+    run(2, group.stopped, folder / "stopped")
+    shutil.copytree(folder / "run", folder / "copy")
+    run(3, group.resumed, folder / "resumed 3")
+    shutil.rmtree(folder / "run")
+    shutil.move(folder / "copy", folder / "run")
+    run(1, group.resumed, folder / "resumed 1")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
