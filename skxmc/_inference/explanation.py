@@ -20,8 +20,6 @@ NOTEBOOK_WIDTH = 300
 NAME_WIDTH = 30
 END_WIDTH = 25
 CARRIED_WIDTH = 15
-
-
 # A word whose effect rounds to 0 is not printed.
 MIN_EFFECT = 5e-4
 
@@ -202,7 +200,7 @@ class TopKExplanation:
     >>> label = ExplainedLabel("finance", 0.375, words=words, neighbors=(near,))
     >>> print(TopKExplanation("Bonds fell", (label,)))
     The best label of 'Bonds fell'
-    A word's number is what the score loses without it. A similar label's is its own score.
+    A word's number is what the score loses without it. A similar label's number is its own score.
     #  score  label
     1  0.375  finance
                 words: Bonds +0.250, fell -0.125
@@ -273,7 +271,7 @@ class TopKExplanation:
         if any(label.words for label in self.labels):
             keys.append("A word's number is what the score loses without it.")
         if any(label.neighbors for label in self.labels):
-            keys.append("A similar label's is its own score.")
+            keys.append("A similar label's number is its own score.")
         return [*lines, " ".join(keys)] if keys else lines
 
     def _label_table(self) -> _Table:

@@ -46,7 +46,7 @@ def example(**changes):
 def test_explanation_prints_labels_with_reasons_and_texts():
     expected = """\
 The 3 best labels of 'the text'
-A word's number is what the score loses without it. A similar label's is its own score.
+A word's number is what the score loses without it. A similar label's number is its own score.
 #  score  label
 1  0.375  first
             words: text +0.250, the -0.062
