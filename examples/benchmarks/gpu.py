@@ -184,20 +184,25 @@ def training(machine: Machine, mode: str, n_labels: int, batch: int, tokens: int
     """Time training steps against the bare encoder, many steps per synchronization."""
     sizes = machine.sizes
     step = machine.step(mode, n_labels, batch, tokens)
+    take(step, 3)
+    memory = memory_of(step.device)  # without the bare encoder
     bare = BareStep(step, machine.encoder)
-
-    def repeated(run: Callable[[], None]) -> Callable[[], None]:
-        return lambda: [run() for _ in range(sizes.n_steps)] and None
-
-    times = time_in_turn(repeated(bare), repeated(step), sizes.n_pairs, step.device)
+    runs = (functools.partial(take, one, sizes.n_steps) for one in (bare, step))
+    times = time_in_turn(*runs, sizes.n_pairs, step.device)
     of_bare, of_step = np.median(times, axis=0) / sizes.n_steps
     return {
         "bare_ms": 1000 * of_bare,
         "step_ms": 1000 * of_step,
         "ratio": float(np.median(times[:, 0] / times[:, 1])),
         "texts_per_second": batch / of_step,
-        "memory_gb": memory_of(step.device),
+        "memory_gb": memory,
     }
+
+
+def take(step: Callable[[], None], n_steps: int) -> None:
+    """Take several steps."""
+    for _ in range(n_steps):
+        step()
 
 
 def parts_of_step(machine: Machine, mode: str) -> Figures:
@@ -366,15 +371,14 @@ def measured(part: Callable[[], Figures], deadline: float, device: torch.device)
     """Run a part, and return its figures or why there are none."""
     if time.perf_counter() > deadline:
         return {"skipped": "no time left"}
+    gc.collect()
     try:
-        return part()
-    except Exception as error:
-        return {"failure": f"{type(error).__name__}: {error}"}
-    finally:
-        gc.collect()
         if device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(device)
+        return part()
+    except Exception as error:
+        return {"failure": f"{type(error).__name__}: {error}"}
 
 
 def in_words(figures: Figures) -> str:

@@ -30,7 +30,7 @@ GPU_TEXTS_BLOCK = 16_384
 CPU_BATCH_TEXTS = 64
 GPU_BATCH_TEXTS = 512
 GPU_BATCH_TOKENS = 32_768
-# A GPU pads to a multiple of so many tokens, which its kernels for attention with a mask like.
+# On a GPU, padded batches have a multiple of so many tokens, with which masks need no copy.
 TOKENS_MULTIPLE = 8
 
 # Raw or tokenized texts.
