@@ -147,8 +147,8 @@ class LightXMLClassifier(
         :doc:`/guide/gpu`.
     gradient_checkpointing : bool, default=False
         Whether the encoder forgets its activations in training, and computes those of one layer at
-        a time again. This needs less memory still. All texts are read twice, and the weights are
-        the same.
+        a time again. All texts are read twice, and the weights are the same. It goes with
+        `accumulate_steps`.
     prediction_batch_size : int or "auto", default="auto"
         Number of texts per prediction step. Predictions do not depend on it. "auto" is 64. On a
         CUDA GPU, it is as many texts as have 32,768 tokens, but at most 512.
@@ -466,7 +466,7 @@ class LightXMLClassifier(
         sample_weight : array-like of shape (n_texts,), default=None
             Weights of the texts, at least 0. A text of weight 2 counts like two texts, in the loss
             and in everything else that is learned from the texts. A text of weight 0 is left out.
-            Held-out texts all count the same.
+            Held-out texts all count the same, and texts of `label_texts` have weight 1.
         label_names : array-like of shape (n_labels,) or callable, default=None
             Names of the columns of a matrix. They become `classes_`. Without names, `classes_` are
             the numbers of the columns. A function gets these numbers and returns the names.

@@ -234,7 +234,7 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         fraction = resolve_fraction(self.validation_fraction, len(texts))
         given = check_held_out(validation_data, X_val, y_val, labels.classes)
         weights = check_sample_weight(fit_params.get("sample_weight"), len(texts))
-        (*train, weights), held_out = hold_out(texts, labels, given, fraction, seed, weights)
+        train, weights, held_out = hold_out(texts, labels, given, fraction, seed, weights)
         assert held_out is not None
         if weights is not None:
             fit_params["sample_weight"] = weights

@@ -40,7 +40,7 @@ def split_texts(
 
     Texts of labels have the weight 1.
     """
-    (*train, weights), held_out = hold_out(texts, labels, given, validation_fraction, seed, weights)
+    train, weights, held_out = hold_out(texts, labels, given, validation_fraction, seed, weights)
     all_texts, y = add_label_texts(*train, labels.classes, label_texts, len(texts))
     n_label_texts = len(all_texts) - len(train[0])
     if weights is not None:
@@ -97,10 +97,10 @@ def hold_out(
     validation_fraction: float | None,
     seed: int,
     weights: np.ndarray | None = None,
-) -> tuple[tuple[list[str], sp.csr_array, np.ndarray | None], HeldOut | None]:
-    """Split texts and labels into a training set and a held-out set.
+) -> tuple[tuple[list[str], sp.csr_array], np.ndarray | None, HeldOut | None]:
+    """Split texts and labels into a training set, its weights, and a held-out set.
 
-    The training set has weights too, if they are given. Texts of weight 0 are in neither set.
+    Texts of weight 0 are in neither set.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def hold_out(
                 "some of them."
             )
     if given is not None or validation_fraction is None:
-        return (texts, labels.matrix, weights), given
+        return (texts, labels.matrix), weights, given
     order = np.random.default_rng(seed).permutation(len(texts))
     # Slightly less, because 2,000 / n times n may round to more than 2,000.
     n_held_out = math.ceil(validation_fraction * len(texts) * (1 - 1e-9))
@@ -141,11 +141,8 @@ def hold_out(
             "labeled texts, or pass validation_data."
         )
     return (
-        (
-            [texts[i] for i in train],
-            labels.matrix[train],
-            None if weights is None else weights[train],
-        ),
+        ([texts[i] for i in train], labels.matrix[train]),
+        None if weights is None else weights[train],
         ([texts[i] for i in valid], Labels(labels.matrix[valid], *labels[1:])),
     )
 

@@ -97,7 +97,7 @@ def fit_and_hold_out(
     given_texts = check_held_out(validation_data, X_val, y_val, labels.classes)
     fraction = resolve_fraction(fraction, len(texts))
     weights = check_sample_weight(fit_params.get("sample_weight"), len(texts))
-    (*train, weights), held_out = hold_out(
+    train, weights, held_out = hold_out(
         texts, labels, given_texts, fraction, draw_seed(random_state), weights
     )
     assert held_out is not None

@@ -29,7 +29,8 @@ class Positives(NamedTuple):
 
     def to(self, device: torch.device) -> Positives:
         """Copy the pairs and weights from the host to `device`."""
-        return Positives(*(None if t is None else copy_to(t, device) for t in self))
+        weights = None if self.weights is None else copy_to(self.weights, device)
+        return Positives(copy_to(self.rows, device), copy_to(self.labels, device), weights)
 
 
 class Candidates(NamedTuple):

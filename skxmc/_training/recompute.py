@@ -48,7 +48,7 @@ def represent_in_parts(
     """
     size = -(-len(batch.input_ids) // n_parts)
     *parts, last = (
-        TokenBatch(*(v[i : i + size] if isinstance(v, torch.Tensor) else v for v in batch))
+        TokenBatch._make(v[i : i + size] if isinstance(v, torch.Tensor) else v for v in batch)
         for i in range(0, len(batch.input_ids), size)
     )
     if not parts:

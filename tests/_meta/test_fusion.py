@@ -280,7 +280,7 @@ def test_ensemble_unfitted_frozen_member_is_an_error():
 
 def test_hold_out_texts_keep_their_labels():
     labels = check_labels(np.eye(40), n_texts=40)
-    (texts, y, _), (held_out, of_held_out) = hold_out(
+    (texts, y), _, (held_out, of_held_out) = hold_out(
         list(map(str, range(40))), labels, None, 0.3, 0
     )
     assert y.indices.tolist() == [int(text) for text in texts]
@@ -417,7 +417,7 @@ def test_auto_validation_fraction_by_size_holds_out_n_texts(n_texts, n_held_out)
     """40,024 * (2,000 / 40,024) is 2,000.0000000000002, which must not become 2,001."""
     labels = check_labels(np.ones((n_texts, 1)), n_texts=n_texts)
     fraction = auto_validation_fraction(n_texts)
-    _, (texts, of_texts) = hold_out(["a text"] * n_texts, labels, None, fraction, 0)
+    *_, (texts, of_texts) = hold_out(["a text"] * n_texts, labels, None, fraction, 0)
     assert len(texts) == of_texts.matrix.shape[0] == n_held_out
 
 

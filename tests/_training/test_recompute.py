@@ -9,6 +9,7 @@ import torch
 from classifier_fixtures import MODES, dataset, make_classifier, weights_digest
 from stopped_training import Stopped, stop_after
 from tiny_encoders import MODERNBERT
+from torch.utils.checkpoint import checkpoint
 from training_fixtures import assert_same_weights, make_trainer_with, take_step, weights
 
 from skxmc._model.network import LightXMLNetwork
@@ -47,16 +48,20 @@ def test_trainer_accumulate_steps_gives_step_of_whole_batch(make_trainer, direct
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize(
-    "params", [{"accumulate_steps": 3}, {"gradient_checkpointing": True}, BOTH]
-)
-def test_trainer_recomputed_activations_have_same_dropout(
-    tiny_encoder, family, params, monkeypatch
-):
-    make_trainer = functools.partial(make_trainer_with, tiny_encoder(family))
-    found = after_two_steps(make_trainer(**params))
+def test_trainer_recomputed_activations_have_same_dropout(tiny_encoder, family, monkeypatch):
+    make_trainer = functools.partial(make_trainer_with, tiny_encoder(family), **BOTH)
+    calls = []
+
+    def noting(function, *args, **options):
+        calls.append(function)
+        return checkpoint(function, *args, **options)
+
+    monkeypatch.setattr(recompute, "checkpoint", noting)
+    found = after_two_steps(make_trainer())
+    # Two steps of three parts. Two parts are recomputed, with their two layers.
+    assert len(calls) == 2 * (2 + 3 * 2 + 2 * 2)
     without_recomputing(monkeypatch)
-    assert_same_weights(after_two_steps(make_trainer(**params)), found)
+    assert_same_weights(after_two_steps(make_trainer()), found)
 
 
 @pytest.mark.parametrize("mode", [*MODES, "static-separate"])
