@@ -190,7 +190,7 @@ class ManyProcesses(OneProcess):
             sent = torch.frombuffer(data, dtype=torch.uint8)
         for part in sent.split(BYTES_BLOCK):
             self.broadcast(part)
-        return value if self.rank == 0 else pickle.loads(memoryview(sent.numpy()))
+        return value if self.rank == 0 else pickle.loads(sent.numpy().data)
 
     def from_first(self, compute: Callable[[], Value]) -> Value:
         """Call `compute` in the first process, and return its result in all."""
