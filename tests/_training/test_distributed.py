@@ -120,7 +120,7 @@ LOST = "RuntimeError: Process {} of {} cannot continue this fit, because another
 
 def test_out_of_memory_in_one_process_ends_all(results):
     errors = [process["found"]["error"] for process in results("out_of_memory")]
-    assert "Lower batch_size=13" in errors[1]
+    assert "lower batch_size=13" in errors[1]
     for rank in (0, 2):
         assert errors[rank].startswith(LOST.format(rank, 3))
 

@@ -136,7 +136,7 @@ def test_trainer_parts_are_recomputed_one_by_one_from_the_last(make_trainer):
     forward = [(name, n) for n in (6, 6, 4) for name in ("first", "second")]
     backward = [("second", 4), ("first", 4)]
     for _ in range(2):
-        backward += [("first", 6), ("second", 6), ("second", 6), ("first", 6)]
+        backward += [("first", 6), ("second", 6), ("first", 6)]
     assert calls == forward + backward
 
 
