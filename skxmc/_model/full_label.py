@@ -75,12 +75,11 @@ class _FullLabelLoss(torch.autograd.Function):
         precise = torch.promote_types(z.dtype, torch.float32)
         z_gradient = torch.zeros_like(z, dtype=precise)
         loss = z_gradient.new_zeros(())
-        weights, by_text, by_positive = positives.weights, None, None
         mean_z = z / len(z)
-        if weights is not None:
-            weights = weights.to(precise)
-            by_text, by_positive = weights[:, None], weights[positives.rows]
-            mean_z = mean_z * by_text.to(z.dtype)
+        by_text = by_positive = None
+        if positives.weights is not None:
+            by_text = positives.weights.to(precise)[:, None]
+            by_positive = by_text[positives.rows, 0]
         block = TRAINING_BLOCK if z.device.type == "cpu" else GPU_BLOCK
         for labels in _chunks(len(bias), len(z), block):
             embeddings, biases = weight[labels].to(z.dtype), bias[labels]
@@ -92,14 +91,14 @@ class _FullLabelLoss(torch.autograd.Function):
             loss += _sum(F.softplus(logits), by_text) - of_positives
             # The mean over texts comes after the products, because logits are most of the memory.
             gradient = logits.sigmoid_().index_put_(entry, -is_inside.to(precise), accumulate=True)
-            of_bias = gradient.sum(0) if weights is None else weights @ gradient
+            if by_text is not None:
+                gradient *= by_text
+            of_bias = gradient.sum(0)
             gradient = gradient.to(z.dtype)
             z_gradient += gradient @ embeddings
             if update is not None:
                 of_weight = (gradient.T @ mean_z).to(precise)
                 update(labels, of_weight, of_bias / len(z))
-        if by_text is not None:
-            z_gradient *= by_text
         ctx.save_for_backward((z_gradient / len(z)).to(z.dtype))
         return loss / len(z)
 

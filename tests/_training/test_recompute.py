@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from training_fixtures import assert_same_weights, make_trainer_with, take_step, weights
 
 from skxmc._model.network import LightXMLNetwork
+from skxmc._model.seeds import local_seed
 from skxmc._training import phases, recompute
 
 X, Y = dataset()
@@ -62,6 +63,25 @@ def test_trainer_recomputed_activations_have_same_dropout(tiny_encoder, family, 
     assert len(calls) == 2 * (2 + 3 * 2 + 2 * 2)
     without_recomputing(monkeypatch)
     assert_same_weights(after_two_steps(make_trainer()), found)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_trainer_recomputed_activations_on_cuda_have_same_dropout(
+    tiny_encoder, family, monkeypatch
+):
+    device, found = torch.device("cuda", 0), []
+    for recomputes in (True, False):
+        if not recomputes:
+            without_recomputing(monkeypatch)
+        trainer = make_trainer_with(tiny_encoder(family), device=device, **BOTH)
+        with local_seed(0, device):
+            trainer.network.train()
+            trainer._losses_with_gradients(np.arange(16))
+        weights = dict(trainer.network.encoder.named_parameters())
+        found.append({name: w.grad.to_dense() for name, w in weights.items() if w.grad is not None})
+    assert_same_weights(*found, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("mode", [*MODES, "static-separate"])
