@@ -69,8 +69,8 @@ PAGES = {
     ),
     "guide/index": (
         "data training encoders large_label_sets ensembles neighbors searching metrics decisions "
-        "saving_and_serving other_systems understanding long_texts languages reproducibility gpu "
-        "command_line troubleshooting"
+        "new_labels saving_and_serving other_systems understanding long_texts languages "
+        "reproducibility gpu command_line troubleshooting"
     ),
 }
 

@@ -291,6 +291,14 @@ def test_ablations_benchmark_prints_a_row_per_setting(data_set, run, narrow_mini
     assert rows[-1] == "ensemble of three"
 
 
+def test_new_labels_benchmark_prints_rows_per_number_of_examples(data_set, run, narrow_minilm):
+    options = [*SETTINGS, "--max-cluster-size", "1", "--encoder", narrow_minilm]
+    shown = run(["new_labels.py", data_set, *options])
+    assert "1 new labels, " in shown
+    ways = ["add_labels", "warm start, one epoch", "training anew", "neighbors, partial_fit"]
+    assert names_of_rows(shown) == ["classifier", "without the new labels", *ways * 3]
+
+
 @pytest.fixture
 def environments(tmp_path):
     """Make the environments of peers from this interpreter, which has omikuji only."""

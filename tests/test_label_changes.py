@@ -263,12 +263,14 @@ def test_warm_start_new_labels_start_as_add_labels(mode, form):
     """Without a step that changes weights, both give the same model."""
     still = {"learning_rate": 0.0, "head_learning_rate": 0.0, "weight_decay": 0.0, "max_epochs": 1}
     found, expected = copy.copy(fitted(mode)), copy.copy(fitted(mode))
-    y = sparse.hstack([Y, sparse.csr_array(np.eye(64, 2))], format="csr")
-    lists = [y[[row]].indices.tolist() for row in range(64)]
-    expected.add_labels([30, 31], X=X[:2], y=[[30], [31]])
+    y = sparse.hstack([Y, sparse.csr_array(np.eye(64, 2))], format="csr")[:63]
+    lists, about = [y[[row]].indices.tolist() for row in range(63)], {31: "a b"}
+    expected.add_labels([30, 31], label_texts=about, X=X[:2], y=[[30], [31]])
     given = {"columns": y, "names": y, "lists": lists}[form]
     names = np.arange(32) if form == "names" else None
-    found.set_params(**still, warm_start=True).fit(X, given, label_names=names)
+    found.set_params(**still, warm_start=True).fit(
+        X[:63], given, label_names=names, label_texts=about
+    )
     assert found.classes_.tolist() == list(range(32))
     assert_same_predictions(found, expected)
 
