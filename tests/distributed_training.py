@@ -203,11 +203,11 @@ class Group:
         train_step = Trainer.train_step
 
         def step(self: Trainer, *args: Any) -> Any:
-            if len(scales) == 5 and rank() == 1:
+            if len(scales) == 3 and rank() == 1:
                 bias = self.network.label_table.bias
                 hook = bias.register_hook(lambda gradient: gradient * torch.inf)
             losses = train_step(self, *args)
-            if len(scales) == 5 and rank() == 1:
+            if len(scales) == 3 and rank() == 1:
                 hook.remove()
             scales.append(self.scaler.get_scale())
             return losses

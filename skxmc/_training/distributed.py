@@ -134,9 +134,11 @@ class ManyProcesses(OneProcess):
 
     def close(self) -> None:
         """Close the connections, which ends the waiting of others."""
-        for group in {self.hosts, self.devices} - {None}:
-            dist.destroy_process_group(group)
+        groups = dict.fromkeys((self.hosts, self.devices))  # the hosts first, as they notice it
         self.hosts = self.devices = None
+        for group in groups:
+            if group is not None:
+                dist.destroy_process_group(group)
 
     def call(self, collective: Callable[..., object], *tensors: Any, **options: Any) -> None:
         """Call a function of torch.distributed in which all processes take part.
