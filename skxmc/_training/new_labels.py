@@ -69,6 +69,7 @@ def add_labels(
     centroids = torch.from_numpy(_centroids(y, batches, network)).to(device)
     embeddings, biases = _by_label(network)
     counts = np.bincount(y.indices, minlength=len(names))
+    n_texts = max(n_texts, y.shape[0])  # there may be more examples than training texts
     priors = torch.from_numpy(log_odds(counts, n_texts) + CENTROID_SHIFT).to(device)
     biases = torch.cat([biases, priors.clamp(biases.min(), biases.max())])
     embeddings = torch.cat([embeddings, _new_embeddings(network, embeddings, centroids)])

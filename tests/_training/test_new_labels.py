@@ -117,6 +117,8 @@ def test_add_labels_bias_is_log_prior_within_trained_biases():
     found = biases_of(add(model, random_features(40), y).network)[10:]
     assert found[0] == np.float32(before.max())  # of 30 texts
     assert found[1] == pytest.approx(np.log(10.1 / 91) - 1)
+    more = biases_of(add(model, random_features(40), np.ones((40, 1)), n_texts=3).network)
+    assert more[10] == np.float32(before.max())
     assert biases_of(add(model, random_features(1), n_texts=10**12).network)[10] == before.min()
 
 
