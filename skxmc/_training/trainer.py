@@ -28,10 +28,14 @@ from skxmc._training.plan import StepPlan
 from skxmc._training.recompute import recomputed_layers, represent_in_parts
 from skxmc._training.settings import Settings
 from skxmc._training.table_rmsprop import TableRMSprop
+from skxmc._utils.memory import return_freed_memory
 from skxmc._utils.progress import progress_bar, show_line
 
 # Reading the loss waits for the GPU, so the progress bar shows it only after so many steps.
 STEPS_PER_PROGRESS_UPDATE = 10
+# On a CPU, freed memory goes back to the system after so many steps. Training on texts of many
+# lengths took up to 8 GB otherwise.
+STEPS_PER_RETURN_OF_MEMORY = 100
 
 
 # Attributes of a `Trainer` that are plain values and change during training.
@@ -265,6 +269,8 @@ class Trainer:
             self.n_done += 1
             if settings.swa_start is not None and self.epoch >= settings.swa_start:
                 self._average_weights()
+            if self.data.device.type == "cpu" and self.step % STEPS_PER_RETURN_OF_MEMORY == 0:
+                return_freed_memory()
             plan.note(self.step, self.sums.tolist)
             ends, plan.n_steps = self.processes.agree(self.tasks.end_step(), plan.n_steps)
             if ends:  # rates and the number of epochs stay as planned

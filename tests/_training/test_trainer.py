@@ -254,3 +254,13 @@ def test_trainer_cuda_lowers_loss(make_trainer, precision, max_full, monkeypatch
     history = run(trainer)
     assert history[-1]["loss"] < 0.75 * history[0]["loss"]
     assert all(p.is_cuda and p.isfinite().all() for p in trainer.network.parameters())
+
+
+def test_trainer_on_cpu_returns_freed_memory_every_hundred_steps(make_trainer, monkeypatch):
+    trainer, calls = make_trainer(max_epochs=13, direct=True), []
+    monkeypatch.setattr(
+        "skxmc._training.trainer.return_freed_memory", lambda: calls.append(trainer.step)
+    )
+    trainer.step = 96
+    trainer.run()
+    assert calls == [100]
