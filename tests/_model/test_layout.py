@@ -174,6 +174,24 @@ def test_gather_candidates_without_positives_lists_chosen(request, path):
     check_list(candidates, {2}, 3)
 
 
+@pytest.mark.parametrize("path", ["cpu", "cuda"])
+@pytest.mark.parametrize("chosen", [[[1, 3], [3, 3]], [[3, 3]]])
+def test_gather_candidates_takes_dummy_cluster(request, path, chosen):
+    if path == "cuda":
+        request.getfixturevalue("like_cuda")
+    candidates = gather_candidates(torch.tensor(chosen), 3)
+    check_list(candidates, {1} if len(chosen) == 2 else set(), 3)
+    assert len(candidates.clusters) > 0
+    assert (candidates.position < len(candidates.clusters)).all()
+
+
+def test_layout_of_a_part_has_given_sizes():
+    layout = LabelLayout(np.array([0, 0]), n_clusters=2, max_size=3)
+    assert layout.labels_of.tolist() == [[0, 1, -1], [-1, -1, -1], [-1, -1, -1]]
+    assert (layout.n_clusters, layout.max_size, layout.min_size) == (2, 3, 0)
+    assert LabelLayout(np.zeros(0, int), n_clusters=0, max_size=3).labels_of.shape == (1, 3)
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_gather_candidates_on_cuda_pads_with_dummy_cluster():
