@@ -11,13 +11,12 @@ import dataclasses
 import functools
 import multiprocessing
 import os
-import pickle
 import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
@@ -43,8 +42,6 @@ Fitted = TypeVar("Fitted")
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR")
 # How long processes wait for one that is alive, such as the first one while it clusters labels.
 TIMEOUT = timedelta(hours=1)
-# Bytes of an object to send at once.
-BYTES_BLOCK = 1 << 28
 
 
 class _Placed(Protocol):
@@ -184,15 +181,9 @@ class ManyProcesses(OneProcess):
 
     def same(self, value: Value) -> Value:
         """Return the value of the first process."""
-        data = bytearray(pickle.dumps(value) if self.rank == 0 else b"\0")
-        n_bytes = torch.tensor(len(data))
-        self.broadcast(n_bytes)
-        sent = torch.empty(int(n_bytes), dtype=torch.uint8)
-        if self.rank == 0:
-            sent = torch.frombuffer(data, dtype=torch.uint8)
-        for part in sent.split(BYTES_BLOCK):
-            self.broadcast(part)
-        return value if self.rank == 0 else pickle.loads(sent.numpy().data)
+        found = [value if self.rank == 0 else None]
+        self.call(dist.broadcast_object_list, found, src=0)
+        return value if self.rank == 0 else cast(Value, found[0])
 
     def from_first(self, compute: Callable[[], Value]) -> Value:
         """Call `compute` in the first process, and return its result in all."""
