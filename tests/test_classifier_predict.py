@@ -6,7 +6,7 @@ import torch
 from classifier_fixtures import MODES, dataset, fitted, make_classifier
 from scipy import sparse
 
-from skxmc._storage import cache
+from skxmc._input.tfidf import fit_tfidf
 
 X, Y = dataset()
 
@@ -184,9 +184,9 @@ def test_fit_texts_without_words_ranks_all_labels(texts):
 
 
 def test_tfidf_texts_without_words_use_characters():
-    assert cache._tfidf(["?!", "!-", ""]).shape == (3, 3)
-    assert cache._tfidf(["?! word", "two words", ""]).shape == (3, 3)
-    assert cache._tfidf(["", ""]).shape == (2, 1)
+    assert fit_tfidf(["?!", "!-", ""])[1].shape == (3, 3)
+    assert fit_tfidf(["?! word", "two words", ""])[1].shape == (3, 3)
+    assert fit_tfidf(["", ""])[1].shape == (2, 1)
 
 
 def test_fit_more_positive_than_candidate_clusters_ranks_all_labels():

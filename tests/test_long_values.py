@@ -56,11 +56,6 @@ def check_short(call, most=MAX_MESSAGE):
         assert "integer string conversion" not in message
 
 
-def warm():
-    clf = make_classifier(warm_start=True, max_epochs=1)
-    return clf.fit(X[:4], [["a"], ["b"], ["c"], ["d"]])
-
-
 CALLS = {
     # texts and labels of fit
     "text is a label list": lambda: make_classifier().fit([MANY], [["a"]]),
@@ -90,7 +85,7 @@ CALLS = {
     "label_features are texts": lambda: make_classifier().fit(X, Y, label_features=[[LONG]] * 30),
     "validation_data": lambda: make_classifier().fit(X, Y, validation_data=LONG),
     "X_val": lambda: make_classifier().fit(X, Y, X_val=[MANY], y_val=[["a"]]),
-    "warm start with a new label": lambda: warm().fit(X[:1], [[LONG]]),
+    "add_labels": lambda: fitted().add_labels([LONG]),
     "cut for a fold": lambda: warn_if_cut({"label_texts": [LONG]}, 1, 1),
     # parameters
     "encoder is a text": lambda: make_classifier(encoder=LONG).fit(X, Y),

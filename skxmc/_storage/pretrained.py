@@ -179,7 +179,10 @@ def _stored(
 
 def _is_finite(weights: torch.Tensor) -> bool:
     """Return whether weights are finite, without a copy of them."""
-    return not weights.numel() or bool(torch.stack(weights.aminmax()).isfinite().all())
+    if not weights.numel():
+        return True
+    lowest, highest = weights.aminmax()  # NaN if any is
+    return bool(lowest.isfinite() & highest.isfinite())
 
 
 def _read_weights(content: Path) -> dict[str, torch.Tensor]:

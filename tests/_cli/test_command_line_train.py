@@ -153,7 +153,7 @@ def test_train_unwritable_folder_fails_before_training(model, message, tmp_path,
 @pytest.mark.parametrize(
     ("param", "message"),
     [
-        ("max_epoch=3", "max_epoch: unknown. Did you mean max_epochs? Known are batch_size, bo"),
+        ("max_epoch=3", "max_epoch: unknown. Did you mean max_epochs? Known are accumulate_st"),
         ("max_epochs=0", "'max_epochs' parameter of LightXMLClassifier must be a str among"),
         ("clusterer__max_cluster_size=0", "'max_cluster_size' parameter of Balanced"),
         ("clusterer__size=4", "clusterer__size: unknown"),
