@@ -168,8 +168,11 @@ class HierarchicalClassifier(WrapperMixin, ClassifierMixin, BaseEstimator):
         held_out = check_held_out(validation_data, X_val, y_val, classes)
         fit_params = {**fit_params}
         if held_out is not None:
-            held_out_y = with_ancestors(held_out[1].matrix, ancestors)
-            fit_params |= {"validation_data": (held_out[0], held_out_y)}
+            held_out_texts, held_out_y = held_out[0], with_ancestors(held_out[1].matrix, ancestors)
+            if validation_data is not None:
+                fit_params["validation_data"] = held_out_texts, held_out_y
+            else:  # by the names that the steps of a pipeline inside may request
+                fit_params |= {"X_val": held_out_texts, "y_val": held_out_y}
         check_fit_params(self._others(), fit_params)
         name_labels(fit_params, classes)
         full = with_ancestors(labels.matrix, ancestors)

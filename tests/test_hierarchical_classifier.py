@@ -78,18 +78,21 @@ def test_predict_topk_equal_scores_broader_label_is_first():
     assert hierarchical(scores).predict_topk(TEXTS, 3).labels.tolist() == [[0, 1, 3]] * 2
 
 
-def test_fit_adds_ancestors_to_texts_and_held_out_texts():
+@pytest.mark.parametrize("names", [("X_val", "y_val"), ("validation_data",)])
+def test_fit_adds_ancestors_to_texts_and_held_out_texts(names):
     seen = {}
 
     class Watched(Fixed):
-        def fit(self, X, y, validation_data=None, **params):
-            seen.update(y=y, validation_data=validation_data)
+        def fit(self, X, y, **params):
+            seen.update(y=y, **params)
             return super().fit(X, y, **params)
 
     clf = HierarchicalClassifier(Watched(SCORES), label_parents=PARENTS)
-    clf.fit(TEXTS, Y, X_val=["v"], y_val=[[5]])
+    pair = ["v"], [[5]]
+    clf.fit(TEXTS, Y, **dict(zip(names, pair if len(names) > 1 else [pair], strict=True)))
     assert seen["y"].toarray().tolist() == [[1, 1, 0, 1, 0, 0], [0, 0, 0, 0, 1, 0]]
-    texts, y_val = seen["validation_data"]
+    assert set(seen) == {"y", *names}
+    texts, y_val = seen["validation_data"] if len(names) == 1 else map(seen.get, names)
     assert texts == ["v"]
     assert y_val.toarray().tolist() == [[0, 0, 0, 0, 1, 1]]
     np.testing.assert_array_equal(clf.ancestors_.toarray(), ABOVE)
