@@ -17,7 +17,6 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skxmc._base import PretrainedMixin
 from skxmc._inference.extractor import FeatureExtractor, resolve_batch_size
 from skxmc._inference.low_precision import serving_copy
 from skxmc._input.texts import check_texts
@@ -29,6 +28,7 @@ from skxmc._model.encoder_check import check_length, check_representations, chec
 from skxmc._model.network import TextNetwork
 from skxmc._model.pooling import POOLINGS, trained_pooling
 from skxmc._model.tokens import tokenize
+from skxmc._storage.mixin import PretrainedMixin
 from skxmc._storage.pickling import model_from_state, model_state
 from skxmc._utils.params import check_params
 from skxmc._utils.progress import slow_bar
