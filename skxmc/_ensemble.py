@@ -243,9 +243,8 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         fitted = self._fitted_by(members)
         labels_of_members(labels, fitted["classes_"], by_name=False)  # raises if they differ
         n_labels = fitted["n_labels_"]
-        counts = np.bincount(train[1].indices, minlength=n_labels)
         scores = scores_of_members(members, held_out[0], min(self.n_candidates, n_labels))
-        fusion = LearnedFusion(counts, seed).fit(scores, held_out[1].matrix)
+        fusion = LearnedFusion(train[1], seed).fit(scores, held_out[1].matrix)
         self._become({**fitted, "_fusion": fusion})
         return self
 

@@ -11,11 +11,14 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from skxmc._input.sparse import row_of_entry
 from skxmc._utils.parallel import usable_threads
 from skxmc._utils.warnings import warn_user
+from skxmc.metrics import label_propensities
 
 # Scores, of which absent ones count as 0, are clipped to this and to 1 minus this.
 MIN_PROBABILITY = 1e-4
 # The trees need at least so many true candidates, and so many false ones.
 MIN_EXAMPLES = 20
+# Power of the propensity that divides the odds.
+EXPONENT = 0.4
 # What prediction reads of the nodes of a tree.
 NODE_FIELDS = (
     "value",
@@ -34,18 +37,21 @@ class LearnedFusion:
     It consists of gradient-boosted trees. They learn how far to trust each member, for
     frequent and for rare labels, and bring scores of different kinds to one scale. The result is
     the mean of their probability and of the mean score, which makes up for too few held-out texts.
-    It is monotone: a higher score never lowers it.
+    The mean score is too low for rare labels, so the odds of the result are divided by the
+    label's propensity ** 0.4. A higher score never lowers the result.
 
     Parameters
     ----------
-    n_texts_of : ndarray of shape (n_labels,)
-        Number of training texts per label.
+    y_train : csr_array of shape (n_texts, n_labels)
+        Labels of the members' training texts.
     random_state : int
         Seed of the trees.
     """
 
-    def __init__(self, n_texts_of: np.ndarray, random_state: int) -> None:
-        self.log_counts = np.log1p(n_texts_of).astype(np.float32)
+    def __init__(self, y_train: sp.csr_array, random_state: int) -> None:
+        counts = np.bincount(y_train.indices, minlength=y_train.shape[1])
+        self.log_counts = np.log1p(counts).astype(np.float32)
+        self.odds_factors = (label_propensities(y_train) ** -EXPONENT).astype(np.float32)
         self.random_state = random_state
         self.model: HistGradientBoostingClassifier | None = None
 
@@ -69,15 +75,23 @@ class LearnedFusion:
     def state(self) -> dict[str, Any]:
         """Return plain values and arrays, from which `from_state` makes the same model."""
         trees = None if self.model is None else _arrays_of(self.model)
-        return {"log_counts": self.log_counts, "random_state": self.random_state, "trees": trees}
+        return {
+            "log_counts": self.log_counts,
+            "odds_factors": self.odds_factors,
+            "random_state": self.random_state,
+            "trees": trees,
+        }
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> LearnedFusion:
         """Make a model from the result of `state`."""
-        fusion = cls(np.empty(0), state["random_state"])
+        fusion = cls.__new__(cls)
+        fusion.random_state = state["random_state"]
         fusion.log_counts = state["log_counts"]
-        if state["trees"] is not None:
-            fusion.model = _trees_from(state["trees"], fusion.random_state)
+        # Models of earlier versions have none.
+        fusion.odds_factors = state.get("odds_factors", np.ones_like(fusion.log_counts))
+        trees = state["trees"]
+        fusion.model = None if trees is None else _trees_from(trees, fusion.random_state)
         return fusion
 
     def __call__(self, scores: list[sp.csr_matrix]) -> sp.csr_matrix:
@@ -90,7 +104,8 @@ class LearnedFusion:
         with usable_threads():
             probability = self.model.predict_proba(self._features(scores, fused, rows))[:, 1]
         probability += _values_at(mean, rows, fused.indices)
-        fused.data = (probability / 2).astype(np.float32)
+        factors = self.odds_factors[fused.indices]
+        fused.data = (factors * probability / (2 + (factors - 1) * probability)).astype(np.float32)
         return fused
 
     def _features(

@@ -23,13 +23,21 @@ from skxmc._input.validation import check_labels
 from skxmc._meta import rescoring
 from skxmc._meta.fusion import LearnedFusion
 from skxmc._meta.held_out import auto_validation_fraction
-from skxmc.metrics import precision_at_k
+from skxmc.metrics import label_propensities, precision_at_k
 
 X, Y = dataset()
 N, L = 400, 20
 RNG = np.random.default_rng(0)
 TRUE = RNG.random((N, L)) < 0.2
 COUNTS = np.where(np.arange(L) < 10, 3, 300)  # ten rare labels and ten frequent ones
+
+
+def labels_of_texts(counts):
+    """Make labels of 300 training texts, with so many texts per label."""
+    return sparse.csr_array((np.arange(300)[:, None] < counts).astype(int))
+
+
+Y_TRAIN = labels_of_texts(COUNTS)
 
 
 def noisy(quality):
@@ -47,7 +55,7 @@ def p_at_3(scores, rows=slice(200, None)):
 
 def test_fusion_good_and_bad_member_trusts_the_good_one():
     good, bad = noisy(np.full(L, 1.5)), noisy(np.zeros(L))
-    fusion = LearnedFusion(COUNTS, 0).fit([good[:200], bad[:200]], sparse.csr_array(TRUE[:200]))
+    fusion = LearnedFusion(Y_TRAIN, 0).fit([good[:200], bad[:200]], sparse.csr_array(TRUE[:200]))
     fused = fusion([good, bad])
     assert p_at_3(fused) > p_at_3(good + bad) + 0.05
     assert p_at_3(fused) > p_at_3(good) - 0.03
@@ -59,14 +67,16 @@ def test_fusion_with_label_counts_trusts_member_that_knows_rare():
     frequent = noisy(np.where(COUNTS < 10, 0.0, 2.0))
     parts = [rare[:200], frequent[:200]]
     y = sparse.csr_array(TRUE[:200])
-    fused = LearnedFusion(COUNTS, 0).fit(parts, y)([rare, frequent])
-    blind = LearnedFusion(np.full(L, 9), 0).fit(parts, y)([rare, frequent])
+    fused = LearnedFusion(Y_TRAIN, 0).fit(parts, y)([rare, frequent])
+    blind = LearnedFusion(labels_of_texts(np.full(L, 9)), 0).fit(parts, y)([rare, frequent])
     assert p_at_3(fused) > p_at_3(blind) + 0.02
 
 
 def test_fusion_is_the_mean_of_calibrated_probabilities_and_the_mean_score():
     scores = [noisy(np.full(L, 1.0)), noisy(np.full(L, 0.5))]
-    fused = LearnedFusion(COUNTS, 0).fit(scores, sparse.csr_array(TRUE))(scores)
+    fusion = LearnedFusion(Y_TRAIN, 0).fit(scores, sparse.csr_array(TRUE))
+    fusion.odds_factors = np.ones(L)
+    fused = fusion(scores)
     learned = (2 * fused - (scores[0] + scores[1]) / 2).toarray()
     for low, high in ((0, 0.1), (0.1, 0.3), (0.3, 0.6), (0.6, 1)):
         part = (learned >= low) & (learned < high)
@@ -74,9 +84,28 @@ def test_fusion_is_the_mean_of_calibrated_probabilities_and_the_mean_score():
         assert TRUE[part].mean() == pytest.approx(learned[part].mean(), abs=0.05)
 
 
+def test_fusion_divides_the_odds_by_a_power_of_the_propensity():
+    fusion, scores = fitted_fusion()
+    fused = fusion(scores).toarray().astype(float)
+    fusion.odds_factors = np.ones(L)
+    plain = fusion(scores).toarray().astype(float)
+    factors = (fused / (1 - fused)) / (plain / (1 - plain))
+    expected = np.tile(label_propensities(Y_TRAIN) ** -0.4, (N, 1))
+    np.testing.assert_allclose(factors, expected, rtol=1e-4)
+    assert expected.max() > 1.5
+
+
+def test_fusion_state_of_earlier_versions_leaves_the_odds():
+    fusion, scores = fitted_fusion()
+    state = fusion.state()
+    del state["odds_factors"]
+    fusion.odds_factors = np.ones(L)
+    assert (LearnedFusion.from_state(state)(scores) != fusion(scores)).nnz == 0
+
+
 def test_fusion_higher_score_never_lowers_the_result():
     scores = [noisy(np.full(L, 1.0)), noisy(np.zeros(L))]
-    fusion = LearnedFusion(COUNTS, 0).fit(scores, sparse.csr_array(TRUE))
+    fusion = LearnedFusion(Y_TRAIN, 0).fit(scores, sparse.csr_array(TRUE))
     grid = np.linspace(0.001, 0.999, 200, dtype=np.float32)
     for fixed in (0.1, 0.9):
         for column in (0, 19):
@@ -92,7 +121,7 @@ def test_fusion_candidates_are_those_of_any_member():
     right = sparse.csr_matrix(np.array([[0, 0, 0.3, 0.1]], dtype=np.float32))
     scores = [sparse.vstack([m] * 200, format="csr") for m in (left, right)]
     y = sparse.csr_array((np.arange(800).reshape(200, 4) % 3 == 0).astype(int))
-    fusion = LearnedFusion(np.ones(4), 0).fit(scores, y)
+    fusion = LearnedFusion(labels_of_texts(np.ones(4)), 0).fit(scores, y)
     fused = fusion(scores)
     assert fused[[0]].toarray().astype(bool).tolist() == [[True, False, True, True]]
     assert fused.dtype == np.float32
@@ -104,7 +133,7 @@ def test_fusion_candidates_are_those_of_any_member():
 def test_fusion_too_few_examples_warns_and_returns_mean(n_true):
     scores = [sparse.csr_matrix(np.full((50, 2), s, dtype=np.float32)) for s in (0.2, 0.6)]
     y = sparse.csr_array((np.arange(100) < n_true).astype(int).reshape(50, 2))
-    fusion = LearnedFusion(np.ones(2), 0)
+    fusion = LearnedFusion(labels_of_texts(np.ones(2)), 0)
     with pytest.warns(RuntimeWarning, match="Too few held-out texts .* mean of the members'"):
         fusion.fit(scores, y)
     np.testing.assert_allclose(fusion(scores).toarray(), 0.4, rtol=1e-6)
@@ -112,20 +141,21 @@ def test_fusion_too_few_examples_warns_and_returns_mean(n_true):
 
 def test_fusion_20_true_and_20_false_examples_are_enough():
     scores = [sparse.csr_matrix(np.full((20, 2), s, dtype=np.float32)) for s in (0.2, 0.6)]
-    fusion = LearnedFusion(np.ones(2), 0).fit(scores, sparse.csr_array(np.eye(2)[[0] * 20]))
+    one_text = sparse.csr_array(np.ones((1, 2)))  # propensities are 1
+    fusion = LearnedFusion(one_text, 0).fit(scores, sparse.csr_array(np.eye(2)[[0] * 20]))
     np.testing.assert_allclose(fusion(scores).toarray(), (0.5 + 0.4) / 2, rtol=1e-3)
 
 
 def test_fusion_trees_have_the_seed_and_no_early_stopping():
     scores = [noisy(np.full(L, 1.0)), noisy(np.full(L, 0.5))]
-    trees = LearnedFusion(COUNTS, 7).fit(scores, sparse.csr_array(TRUE)).model
+    trees = LearnedFusion(Y_TRAIN, 7).fit(scores, sparse.csr_array(TRUE)).model
     assert trees.random_state == 7
     assert trees.early_stopping is False
 
 
 def fitted_fusion():
     scores = [noisy(np.full(L, 1.0)), noisy(np.full(L, 0.5))]
-    return LearnedFusion(COUNTS, 7).fit(scores, sparse.csr_array(TRUE)), scores
+    return LearnedFusion(Y_TRAIN, 7).fit(scores, sparse.csr_array(TRUE)), scores
 
 
 def test_fusion_from_state_scores_the_same_bit_for_bit():
@@ -141,7 +171,7 @@ def test_fusion_from_state_scores_the_same_bit_for_bit():
 
 def test_fusion_without_trees_from_state_takes_the_mean():
     scores = [noisy(np.full(L, 1.0)), noisy(np.full(L, 0.5))]
-    again = LearnedFusion.from_state(LearnedFusion(COUNTS, 0).state())
+    again = LearnedFusion.from_state(LearnedFusion(Y_TRAIN, 0).state())
     np.testing.assert_array_equal(again.log_counts, np.log1p(COUNTS).astype(np.float32))
     np.testing.assert_allclose(again(scores).toarray(), sum(scores).toarray() / 2, rtol=1e-6)
 
@@ -324,8 +354,7 @@ def test_ensemble_validation_data_is_used_to_learn_fusion():
     model = LightXMLEnsemble(fitted, fusion="learned", random_state=0)
     model.fit(X, Y, validation_data=(X[:40], Y[:40]))
     scores = [m.decision_function(X, top_k=30) for _, m in fitted]
-    counts = np.asarray(Y.sum(axis=0)).ravel()
-    by_hand = LearnedFusion(counts, model._fusion.random_state)
+    by_hand = LearnedFusion(sparse.csr_array(Y), model._fusion.random_state)
     by_hand.fit([s[:40] for s in scores], Y.tocsr()[:40])
     np.testing.assert_array_equal(model.decision_function(X).toarray(), by_hand(scores).toarray())
 
