@@ -21,7 +21,7 @@ from skxmc._storage.folder import (
     replace_content,
     verified_content,
 )
-from skxmc._storage.pickling import network_state
+from skxmc._storage.pickling import ADDED_PARAMS, network_state
 from skxmc._storage.plain import DESCRIPTION
 from skxmc._storage.pretrained import (
     plain_params,
@@ -159,7 +159,7 @@ class Checkpoint:
         elif previous is not None:
             run[WARM_START] = joblib_hash(network_state(previous.network))
         for name in [*run, *found] if found else []:
-            ours, theirs = run.get(name), found.get(name)
+            ours, theirs = run.get(name), found.get(name, ADDED_PARAMS.get(name))
             if ours != theirs:
                 if name.startswith(HASHED):
                     difference = f"other {name.removeprefix(HASHED)}"

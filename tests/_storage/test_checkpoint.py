@@ -81,6 +81,16 @@ def test_resume_with_other_data_raises_value_error(data, difference, stopped):
         make_classifier(checkpoint_dir=stopped).fit(X, y, **(rest[0] if rest else {}))
 
 
+def test_resume_of_a_run_of_an_earlier_version_goes_on(stopped, monkeypatch):
+    """The run lacks a parameter that was added since."""
+    found = find_run(stopped)
+    run = {name: value for name, value in found.run.items() if name != "accumulate_steps"}
+    monkeypatch.setattr(checkpoint_module, "find_run", lambda folder: found._replace(run=run))
+    with pytest.raises(ValueError, match="with accumulate_steps=1, not 2"):
+        make_classifier(checkpoint_dir=stopped, accumulate_steps=2).fit(X, Y)
+    assert_same_model(make_classifier(checkpoint_dir=stopped).fit(X, Y), fitted())
+
+
 def test_resume_of_warm_start_without_its_weights_raises_value_error(tmp_path, monkeypatch):
     clf = copy.deepcopy(fitted()).set_params(warm_start=True, checkpoint_dir=tmp_path)
     clf.set_params(checkpoint_every=1)
