@@ -30,8 +30,6 @@ GPU_TEXTS_BLOCK = 16_384
 CPU_BATCH_TEXTS = 64
 GPU_BATCH_TEXTS = 512
 GPU_BATCH_TOKENS = 32_768
-# On a GPU, padded batches have a multiple of so many tokens, with which masks need no copy.
-TOKENS_MULTIPLE = 8
 
 # Raw or tokenized texts.
 Texts = Sequence[str] | TokenStore
@@ -173,7 +171,7 @@ class FeatureExtractor:
         rows, source = batch
         if isinstance(source, torch.Tensor):
             return copy_to(source[part], self.device)
-        tokens = source.batch(rows[part], TOKENS_MULTIPLE if self.on_gpu else 1)
+        tokens = source.batch(rows[part], self.on_gpu)
         return self.network.represent(tokens.to(self.device))
 
     def _tokenize(self, texts: Sequence[str]) -> TokenStore:

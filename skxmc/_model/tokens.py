@@ -21,6 +21,9 @@ TOKENIZER_BLOCK = 10_000
 # Texts are shuffled, cut into pools of this many batches, and sorted by length inside each pool.
 # This leaves nearly no padding, and the batches stay random.
 BATCHES_PER_POOL = 64
+# On a GPU, padded batches have a multiple of so many tokens. Masks then need no copy, and sizes of
+# batches recur, whose memory is used again.
+TOKENS_MULTIPLE = 8
 # A tokenizer stores its truncation before it tokenizes, so only one thread may use it at a time.
 _tokenizing = ProcessLock()
 
@@ -102,19 +105,19 @@ class TokenStore:
         lengths = self.offsets[rows + 1] - self.offsets[rows]
         return ranges(self.offsets[rows], lengths), lengths
 
-    def batch(self, rows: np.ndarray, multiple_of: int = 1) -> TokenBatch:
+    def batch(self, rows: np.ndarray, for_gpu: bool = False) -> TokenBatch:
         """Pad the texts `rows` on the right to the longest of them.
 
-        If there is padding anyway, the number of tokens becomes a multiple of `multiple_of`, unless
-        no text of the store is as long.
+        If there is padding anyway, the number of tokens on a GPU becomes a multiple of
+        `TOKENS_MULTIPLE`, unless no text of the store is as long.
 
         BERT-like encoders count positions from the left, and would count padding there. XLNet
         uses distances between tokens, and gives the same result with padding on either side.
         """
         source, lengths = self._tokens_of(rows)
         n_tokens = int(lengths.max())
-        if (lengths < n_tokens).any():  # attention is faster without any
-            n_tokens = min(-(-n_tokens // multiple_of) * multiple_of, self.longest)
+        if for_gpu and (lengths < n_tokens).any():  # attention is faster without any padding
+            n_tokens = min(-(-n_tokens // TOKENS_MULTIPLE) * TOKENS_MULTIPLE, self.longest)
         shape = (len(rows), n_tokens)
         real = np.arange(shape[1]) < lengths[:, None]
         input_ids = np.full(shape, self.pad_id, dtype=np.int64)

@@ -106,7 +106,7 @@ class TrainingSet:
         inputs: TokenBatch | torch.Tensor
         dealt = self.dealt(rows)
         if self.features is None:
-            inputs = self.tokens.batch(dealt).to(self.device)
+            inputs = self.tokens.batch(dealt, self.device.type == "cuda").to(self.device)
         else:
             inputs = copy_to(torch.from_numpy(self.features[dealt]), self.device)
         chosen = None

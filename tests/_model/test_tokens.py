@@ -152,7 +152,8 @@ def test_batch_to_moves_all_tensors(xlnet_tokenizer):
     assert batch.token_type_ids is None
 
 
-def test_batch_multiple_rounds_up_padded_batches_to_at_most_the_longest_text():
+def test_batch_for_gpu_rounds_up_padded_batches_to_at_most_the_longest_text(monkeypatch):
+    monkeypatch.setattr("skxmc._model.tokens.TOKENS_MULTIPLE", 4)
     store = TokenStore(np.arange(38), np.array([0, 9, 15, 18, 27, 38]), None, 1, cls_last=False)
     n_tokens = {
         (0, 1): 11,  # a multiple would be 12, but no text is as long
@@ -162,7 +163,7 @@ def test_batch_multiple_rounds_up_padded_batches_to_at_most_the_longest_text():
         (1, 4): 11,
     }
     for rows, n in n_tokens.items():
-        batch = store.batch(np.array(rows), 4)
+        batch = store.batch(np.array(rows), for_gpu=True)
         assert batch.input_ids.shape == batch.attention_mask.shape == (len(rows), n)
         plain = store.batch(np.array(rows))
         width = plain.input_ids.shape[1]

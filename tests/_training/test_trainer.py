@@ -44,6 +44,16 @@ def test_training_set_batch_has_tokens_and_labels_of_its_texts(tiny_encoder):
     assert len(data) == N_TEXTS
 
 
+def test_training_set_batch_on_gpu_pads_to_a_multiple_of_8(tiny_encoder, monkeypatch):
+    tokens, y = tokens_and_labels(tiny_encoder())
+    for name in ("TokenBatch", "Positives"):  # this machine may have no GPU
+        monkeypatch.setattr(getattr(trainer_module, name), "to", lambda batch, device: batch)
+    rows = np.array([list(tokens.lengths).index(length) for length in (14, 18)])
+    for device, n_tokens in ((CPU, 18), (torch.device("cuda"), 24)):
+        batch, *_ = TrainingSet(tokens, y, device).batch(rows)
+        assert batch.input_ids.shape == (2, n_tokens)
+
+
 # ---------------------------------------------------------------- learning
 
 
