@@ -81,9 +81,12 @@ def test_mlflow_pyfunc_returns_label_lists_in_a_fresh_process(clf):
 @pytest.mark.usefixtures("tracking")
 @pytest.mark.filterwarnings("default")
 def test_mlflow_sklearn_loads_the_same_estimator(clf):
-    pytest.importorskip("mlflow")
+    mlflow = pytest.importorskip("mlflow")
+    with pytest.raises(mlflow.MlflowException, match="untrusted types") as error:
+        mlflow.sklearn.log_model(clf, name="estimator", pip_requirements=["skxmc"])
     namespace = {"clf": clf}
     exec(blocks("MLflow")[3], namespace)
+    assert all(repr(name) in str(error.value) for name in namespace["trusted"])
     loaded = namespace["estimator"].predict_topk(X, k=3)
     assert loaded.labels.tolist() == clf.predict_topk(X, k=3).labels.tolist()
     assert namespace["info"].signature is not None
