@@ -63,6 +63,8 @@ def load_icd10cm(
             The texts.
         ``y_train``, ``y_test`` : csr_array of float32, shape (n_texts, n_labels)
             1 for the labels of a text. Columns follow the order of the classification.
+        ``codes_train``, ``codes_test`` : ndarray of str, shape (n_texts,)
+            The own code of each text, which may be no label.
         ``label_names`` : ndarray of str, shape (n_labels,)
             The codes. Chapters are ``"1"`` to ``"22"``.
         ``label_texts`` : ndarray of str, shape (n_labels,)
@@ -116,8 +118,10 @@ def load_icd10cm(
     return Bunch(
         X_train=[text for _, text in train],
         y_train=indicator(train),
+        codes_train=np.array([code for code, _ in train]),
         X_test=[text for _, text in test],
         y_test=indicator(test),
+        codes_test=np.array([code for code, _ in test]),
         label_names=np.array(labels),
         label_texts=np.array([icd.get_description(label) for label in labels]),
         DESCR=_ICD10CM_DESCR,

@@ -49,6 +49,19 @@ def test_load_icd10cm_label_names_and_texts_match_classification(icd):
     assert icd.label_names[icd.y_train[[row]].indices].tolist()[:3] == ["1", "A00-A09", "A01"]
 
 
+def test_load_icd10cm_codes_are_last_labels_of_their_texts_if_they_are_labels(icd):
+    for texts, y, codes in (
+        (icd.X_train, icd.y_train, icd.codes_train),
+        (icd.X_test, icd.y_test, icd.codes_test),
+    ):
+        assert codes.shape == (len(texts),)
+        rows = np.flatnonzero(np.isin(codes, icd.label_names))
+        assert 0 < len(rows) < len(texts)
+        last = y.indices[y.indptr[rows + 1] - 1]
+        assert (icd.label_names[last] == codes[rows]).all()
+    assert icd.codes_train[icd.X_train.index("Typhoid arthritis")] == "A01.04"
+
+
 def test_load_icd10cm_blocks_and_extended_codes_give_no_text(icd):
     texts = [*icd.X_train, *icd.X_test]
     assert "Intestinal infectious diseases (A00-A09)" not in texts
