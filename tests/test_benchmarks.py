@@ -299,6 +299,14 @@ def test_new_labels_benchmark_prints_rows_per_number_of_examples(data_set, run, 
     assert names_of_rows(shown) == ["classifier", "without the new labels", *ways * 3]
 
 
+@pytest.mark.filterwarnings("ignore:Too few held-out texts", "ignore:No threshold has")
+def test_decisions_benchmark_prints_probabilities_and_decisions(data_set, run, narrow_minilm):
+    shown = run(["decisions.py", data_set, *SETTINGS, "--encoder", narrow_minilm])
+    models = ["words", "language", "all, mean", "all, learned"]
+    decisions = np.repeat(models, 10).tolist()  # by default, and 3 targets by 3 rules
+    assert names_of_rows(shown) == ["classifier", *models, "classifier", *decisions]
+
+
 @pytest.fixture
 def environments(tmp_path):
     """Make the environments of peers from this interpreter, which has omikuji only."""
