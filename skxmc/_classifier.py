@@ -642,7 +642,7 @@ class LightXMLClassifier(
         ready = self._ready()
         texts = check_texts(X, allow_empty=True)
         with slow_bar(self.verbose, desc="encoding texts", total=len(texts)) as bar:
-            return ready._predictor().features(texts, bar.update)
+            return ready._predictor().features(texts, progress=bar.update)
 
     def transform(self, X: Texts) -> np.ndarray:
         """Represent texts in the space of the label embeddings, so that others may learn from it.
@@ -672,7 +672,7 @@ class LightXMLClassifier(
         ready = self._ready()
         texts = check_texts(X, allow_empty=True)
         with slow_bar(self.verbose, desc="encoding texts", total=len(texts)) as bar:
-            return ready._predictor().embeddings(texts, bar.update)
+            return ready._predictor().embeddings(texts, progress=bar.update)
 
     @property
     def _n_features_out(self) -> int:

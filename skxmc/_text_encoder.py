@@ -209,7 +209,7 @@ class TextEncoder(
             dtype=dtype,
         )
         with slow_bar(self.verbose, desc="encoding texts", total=len(texts)) as bar:
-            return extractor.features(texts, bar.update)
+            return extractor.features(texts, progress=bar.update)
 
     @property
     def _n_features_out(self) -> int:

@@ -9,6 +9,7 @@ which have the variables that torchrun sets.
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import io
 import os
@@ -17,7 +18,7 @@ import signal
 import socket
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ import numpy as np
 import torch
 
 from skxmc import BalancedLabelClusterer, LightXMLClassifier
+from skxmc._inference import sharing
+from skxmc._inference.extractor import FeatureExtractor
 from skxmc._training import build
 from skxmc._training.trainer import Trainer
 from skxmc.datasets import make_xmc
@@ -143,6 +146,23 @@ def out_of_memory() -> None:
     raise torch.OutOfMemoryError("out of memory in this test")
 
 
+@contextlib.contextmanager
+def represented_texts(*actions: Callable[[], Any]) -> Iterator[list[str]]:
+    """Note the texts that this process tokenizes. Before each block, call the next action."""
+    texts: list[str] = []
+    tokenize, left = FeatureExtractor._tokenize, list(actions)
+
+    def note(self: FeatureExtractor, block: Any) -> Any:
+        if left:
+            left.pop(0)()
+        texts.extend(block)
+        return tokenize(self, block)
+
+    FeatureExtractor._tokenize = note  # type: ignore[method-assign]
+    yield texts
+    FeatureExtractor._tokenize = tokenize  # type: ignore[method-assign]
+
+
 class Ender:
     """Callback that ends training after one epoch."""
 
@@ -169,6 +189,8 @@ class Group:
     def __init__(self, encoder: str, folder: Path) -> None:
         self.encoder = encoder
         self.folder = folder
+        clf = classifier(encoder, max_epochs=1, prediction_batch_size=4)
+        self.fitted = clf.fit(*data())  # runs all late imports
 
     def fit(self, **params: Any) -> dict[str, Any]:
         """Fit and return the result."""
@@ -245,6 +267,31 @@ class Group:
         build.cached_clusters = cluster
         return self.fit(max_epochs=1)
 
+    def predicting(self) -> dict[str, Any]:
+        """Predict in all processes, then in the first only, then in each its own texts."""
+        X, y = data()
+        clf = classifier(self.encoder, max_epochs=1, prediction_batch_size=4).fit(X, y)
+        with represented_texts(torch.distributed.barrier) as in_all:
+            top = clf.predict_topk(X, k=3)
+        with represented_texts() as in_first:
+            if rank() == 0:
+                clf.predict_topk(X, k=2)
+        with represented_texts() as in_each:
+            clf.predict_topk(X[: 33 + rank()], k=3)
+        torch.distributed.barrier()
+        n_texts = [len(texts) for texts in (in_all, in_first, in_each)]
+        return {"labels": top.labels, "scores": top.scores, "n_texts": n_texts}
+
+    def killed_in_prediction(self, of_rank: int) -> dict[str, Any]:
+        """Kill one process in its second block of a prediction."""
+        torch.distributed.init_process_group("gloo")
+        sharing.PATIENCE = 0.2
+        kill = functools.partial(os.kill, os.getpid(), signal.SIGKILL)
+        actions = [torch.distributed.barrier, *[kill] * (rank() == of_rank)]
+        with represented_texts(*actions):
+            top = self.fitted.predict_topk(data()[0], k=3)
+        return {"labels": top.labels, "scores": top.scores}
+
     def other_data(self) -> dict[str, Any]:
         """Fit one text less in one process."""
         X, y = data()
@@ -265,8 +312,8 @@ def main(encoder: str, folder: Path) -> None:
     """Run all groups."""
     torch.set_num_threads(1)
     group = Group(encoder, folder)
-    group.fit(max_epochs=1)  # runs all late imports
     gc.freeze()  # children copy fewer pages
+    torch.save(result(group.fitted), folder / "fitted 0.pt")
     for size in RUNS:
         run(size, group.cases, folder / f"cases {size}")
     for task in (
@@ -276,8 +323,12 @@ def main(encoder: str, folder: Path) -> None:
         "called_back",
         "killed",
         "failing_first",
+        "predicting",
     ):
         run(2, getattr(group, task), folder / task)
+    for victim in range(2):
+        task = functools.partial(group.killed_in_prediction, victim)
+        run(2, task, folder / f"killed {victim} in prediction")
     for task in ("out_of_memory", "other_data"):
         run(3, getattr(group, task), folder / task)
     run(2, group.stopped, folder / "stopped")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import numpy as np
 import torch
 
+from skxmc._inference.sharing import shared_by_processes
 from skxmc._model.defaults import torch_defaults
 from skxmc._model.device import autocast, copy_back, copy_to, is_out_of_memory
 from skxmc._model.encoder_check import check_ids
@@ -88,6 +89,7 @@ class FeatureExtractor:
         """Whether the host prepares what a GPU computes next."""
         return self.device.type == "cuda"
 
+    @shared_by_processes
     def features(self, texts: Texts, progress: Callable[[int], object] | None = None) -> np.ndarray:
         """Return representations e, (n, n_feature_layers * hidden) float32.
 

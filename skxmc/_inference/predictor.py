@@ -11,6 +11,7 @@ import scipy.sparse as sp
 import torch
 
 from skxmc._inference.extractor import FeatureExtractor, Texts
+from skxmc._inference.sharing import shared_by_processes
 from skxmc._input.sparse import ranges, row_of_entry
 from skxmc._model.full_label import LabelSearch, best_labels
 from skxmc._model.network import LightXMLNetwork
@@ -52,6 +53,7 @@ class Predictor(FeatureExtractor):
 
     batch_size_param = "prediction_batch_size"
 
+    @shared_by_processes
     def top_k(self, texts: Texts, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return columns (n, k) int64 and scores (n, k) float32 of the k best labels, best first.
 
@@ -69,6 +71,7 @@ class Predictor(FeatureExtractor):
             columns[rows], scores[rows] = labels, values
         return columns, scores
 
+    @shared_by_processes
     def scores(
         self, texts: Texts, *, top_k: int | None = None, min_score: float = 0.0
     ) -> sp.csr_matrix:
@@ -103,6 +106,7 @@ class Predictor(FeatureExtractor):
         shape = (len(texts), self.network.layout.n_labels)
         return sp.csr_matrix((data, indices, indptr), shape=shape)
 
+    @shared_by_processes
     def embeddings(
         self, texts: Texts, progress: Callable[[int], object] | None = None
     ) -> np.ndarray:

@@ -141,6 +141,34 @@ def test_other_data_in_one_process_raises_in_all(results):
         )
 
 
+# ---------------------------------------------------------------- prediction
+
+
+def assert_same_top(found, expected):
+    """Compare predictions up to rounding."""
+    assert (found["labels"] == expected["labels"]).all()
+    assert found["scores"] == pytest.approx(expected["scores"], abs=1e-6)
+
+
+def test_prediction_in_all_processes_is_shared(results):
+    first, second = (process["found"] for process in results("predicting"))
+    assert (first["scores"] == second["scores"]).all()
+    assert (first["labels"] == second["labels"]).all()
+    n_in_all, n_in_first, n_in_each = zip(first["n_texts"], second["n_texts"], strict=True)
+    assert sum(n_in_all) == 66
+    assert min(n_in_all) >= 4  # a block
+    assert n_in_first == (66, 0)
+    assert n_in_each == (33, 34)
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_killed_process_leaves_its_part_of_a_prediction_to_the_other(results, victim):
+    """The first process holds the store, so the other then has none."""
+    (left,) = results(f"killed {victim} in prediction")
+    (expected,) = results("fitted")
+    assert_same_top(left["found"], expected)
+
+
 # ---------------------------------------------------------------- joining
 
 
