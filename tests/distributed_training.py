@@ -19,6 +19,7 @@ import socket
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ import torch
 from skxmc import BalancedLabelClusterer, LightXMLClassifier
 from skxmc._inference import sharing
 from skxmc._inference.extractor import FeatureExtractor
-from skxmc._training import build
+from skxmc._training import build, distributed
 from skxmc._training.trainer import Trainer
 from skxmc.datasets import make_xmc
 
@@ -92,8 +93,8 @@ def result(clf: LightXMLClassifier) -> dict[str, Any]:
     }
 
 
-def run(size: int, task: Callable[[], Any], path: Path) -> None:
-    """Run a task in a group of forked processes. Each writes its result to `path`."""
+def start(size: int, task: Callable[[], Any], path: Path) -> list[int]:
+    """Start a task in a group of forked processes. Each writes its result to `path`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -118,7 +119,12 @@ def run(size: int, task: Callable[[], Any], path: Path) -> None:
             torch.save({"found": found, "shown": shown.getvalue()}, f"{path} {rank}.pt")
             os._exit(0)
         children.append(child)
-    for child in children:
+    return children
+
+
+def run(size: int, task: Callable[[], Any], path: Path) -> None:
+    """Run a task in a group of forked processes to its end."""
+    for child in start(size, task, path):
         os.waitpid(child, 0)
 
 
@@ -259,6 +265,13 @@ class Group:
         at_step(3, lambda: os.kill(os.getpid(), signal.SIGKILL))
         return self.fit()
 
+    def killed_in_joining(self, of_rank: int) -> dict[str, Any]:
+        """Kill one process before it joins."""
+        distributed.TIMEOUT = timedelta(seconds=1)
+        if rank() == of_rank:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.fit()
+
     def failing_first(self) -> dict[str, Any]:
         """Fail in what only the first process does, then fit."""
         cluster, build.cached_clusters = build.cached_clusters, lambda *_: out_of_memory()
@@ -327,8 +340,9 @@ def main(encoder: str, folder: Path) -> None:
     ):
         run(2, getattr(group, task), folder / task)
     for victim in range(2):
-        task = functools.partial(group.killed_in_prediction, victim)
-        run(2, task, folder / f"killed {victim} in prediction")
+        for place in ("joining", "prediction"):
+            task = functools.partial(getattr(group, f"killed_in_{place}"), victim)
+            run(2, task, folder / f"killed {victim} in {place}")
     for task in ("out_of_memory", "other_data"):
         run(3, getattr(group, task), folder / task)
     run(2, group.stopped, folder / "stopped")

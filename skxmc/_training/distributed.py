@@ -123,10 +123,11 @@ class ManyProcesses(OneProcess):
 
     def __init__(self, device: torch.device) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
-        self.hosts: ProcessGroup | None = dist.new_group(backend="gloo", timeout=TIMEOUT)
-        self.devices = self.hosts
-        if device.type == "cuda":
-            self.devices = dist.new_group(backend="nccl", timeout=TIMEOUT)
+        self.hosts: ProcessGroup | None
+        with _clear_errors("begin", self.rank, self.size):
+            self.hosts = self.devices = dist.new_group(backend="gloo", timeout=TIMEOUT)
+            if device.type == "cuda":
+                self.devices = dist.new_group(backend="nccl", timeout=TIMEOUT)
         self.is_interrupted = False
 
     def close(self) -> None:
@@ -147,19 +148,10 @@ class ManyProcesses(OneProcess):
         """
         on_gpu = any(isinstance(tensor, torch.Tensor) and tensor.is_cuda for tensor in tensors)
         group = self.devices if on_gpu else self.hosts
-        try:
+        with _clear_errors("continue", self.rank, self.size):
             if group is None:
                 raise RuntimeError("The connections are closed.")
             collective(*tensors, group=group, **options)
-        except RuntimeError as error:
-            if is_out_of_memory(error):
-                raise
-            raise RuntimeError(
-                f"Process {self.rank} of {self.size} cannot continue this fit, because another "
-                "process has failed, was killed, or has not answered for "
-                f"{TIMEOUT.total_seconds() / 3600:.0f} hour. Read the error of that process, and "
-                "start all processes again. checkpoint_dir lets them resume."
-            ) from error
 
     def broadcast(self, tensor: torch.Tensor, source: int = 0) -> None:
         """Overwrite a tensor by that of one process."""
@@ -379,8 +371,25 @@ def _has_peers() -> bool:
         return False
     if int(os.environ["WORLD_SIZE"]) == 1:
         return False
-    dist.init_process_group("gloo", timeout=TIMEOUT)
+    with _clear_errors("begin", int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])):
+        dist.init_process_group("gloo", timeout=TIMEOUT)
     return True
+
+
+@contextlib.contextmanager
+def _clear_errors(verb: str, rank: int, size: int) -> Iterator[None]:
+    """Say what an error of torch.distributed means for the fit of this process."""
+    try:
+        yield
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        raise RuntimeError(
+            f"Process {rank} of {size} cannot {verb} this fit, because another process has "
+            "failed, was killed, or has not answered for "
+            f"{TIMEOUT.total_seconds() / 3600:.0f} hour. Read the error of that process, and "
+            "start all processes again. checkpoint_dir lets them resume."
+        ) from error
 
 
 @contextlib.contextmanager

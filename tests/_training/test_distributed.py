@@ -13,7 +13,7 @@ from distributed_training import RUNS
 from skxmc._training import distributed
 from skxmc._training.distributed import OneProcess, current_processes, in_process_group
 
-SCRIPT = Path(__file__).parents[1] / "distributed_training.py"
+FOLDER = Path(__file__).parents[1]
 # Its true gradient is 0, so rounding errors decide its updates.
 NOISE = "attention.self.key.bias"
 
@@ -23,18 +23,24 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    """Run all groups of processes, and return what each process of a group has at its end."""
-    folder = tmp_path_factory.mktemp("distributed")
+def run_script(name, folder):
+    """Run a script that starts groups of processes, and return what it prints."""
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), encoder_path(), str(folder)],
+        [sys.executable, str(FOLDER / name), encoder_path(), str(folder)],
         capture_output=True,
         text=True,
         timeout=900,  # only guards against hanging
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Run all groups of processes, and return what each process of a group has at its end."""
+    folder = tmp_path_factory.mktemp("distributed")
+    run_script("distributed_training.py", folder)
 
     def load(group):
         paths = sorted(folder.glob(f"{group} [0-9].pt"))
@@ -128,6 +134,13 @@ def test_out_of_memory_in_one_process_ends_all(results):
 def test_killed_process_ends_all(results):
     (left,) = results("killed")
     assert left["found"]["error"].startswith(LOST.format(0, 2))
+
+
+def test_killed_process_that_has_not_joined_ends_all(results):
+    for victim in range(2):
+        (left,) = results(f"killed {victim} in joining")
+        lost = LOST.format(1 - victim, 2).replace("continue", "begin")
+        assert left["found"]["error"].startswith(lost)
 
 
 def test_failure_of_first_process_ends_all_and_leaves_the_group_usable(results):
