@@ -36,7 +36,7 @@ from skxmc.datasets import make_xmc
 # The last batch of an epoch has one text, so most processes have none of their own in it.
 N_TEXTS, BATCH_SIZE = 66, 13
 # A process that waits longer has hung.
-TIMEOUT = 120
+TIMEOUT = 300
 CASES: dict[str, dict[str, Any]] = {
     "dynamic": {"max_grad_norm": 0.5, "label_texts": True, "max_epochs": 3},
     "direct": {"clusterer": BalancedLabelClusterer(max_cluster_size=1), "max_epochs": 4},

@@ -1,6 +1,8 @@
 """Fits in several processes: the same model as in one, and no process that hangs."""
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -141,6 +143,19 @@ def test_killed_process_that_has_not_joined_ends_all(results):
         (left,) = results(f"killed {victim} in joining")
         lost = LOST.format(1 - victim, 2).replace("continue", "begin")
         assert left["found"]["error"].startswith(lost)
+
+
+@pytest.mark.slow
+def test_killed_processes_end_all_and_resume_to_same_weights(tmp_path):
+    """Processes of groups of 2 and 3 are killed at 20 random moments."""
+    report = json.loads(run_script("kill_distributed_training.py", tmp_path))
+    assert {size: found["kills"] for size, found in report.items()} == {"2": 10, "3": 10}
+    lost = r"RuntimeError: Process \d of \d cannot (begin|continue) this fit, because another proc"
+    for found in report.values():
+        assert found["hung"] == 0
+        assert found["runs"] >= 1
+        assert found["same_weights"]
+        assert all(re.match(lost, error) for error in found["errors"])
 
 
 def test_failure_of_first_process_ends_all_and_leaves_the_group_usable(results):
