@@ -37,6 +37,7 @@ from skxmc import LightXMLClassifier
 from skxmc._model.device import autocast, resolve_device
 from skxmc._model.encoder import attention_mask, dropout_rates, load_encoder, set_dropout
 from skxmc._model.tokens import TokenStore, tokenize, training_batches
+from skxmc._training.distributed import OneProcess
 from skxmc._training.settings import resolve_settings
 from skxmc._training.trainer import Trainer, TrainingSet
 from skxmc.datasets import load_icd10cm, load_xmc
@@ -86,6 +87,7 @@ class Step:
         encoder: torch.nn.Module,
         n_labels: int,
         texts: tuple[TokenStore, sp.csr_array] | None = None,
+        processes: OneProcess | None = None,
     ):
         rng = np.random.default_rng(0)
         self.device = resolve_device(arguments.device)
@@ -107,7 +109,7 @@ class Step:
         }
         use_label_moments(arguments.label_moments)
         settings = resolve_settings(params, n_texts=len(data), n_labels=n_labels, seed=0)
-        self.trainer = Trainer(network, data, settings, rng)
+        self.trainer = Trainer(network, data, settings, rng, processes=processes)
         network.train()
         self.batches = training_batches(data.tokens.lengths, arguments.batch, rng)
         self.n_done = 0
