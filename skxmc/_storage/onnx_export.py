@@ -27,11 +27,11 @@ from skxmc._model.fitted import Model
 from skxmc._model.network import MIN_SCORE, LightXMLNetwork
 from skxmc._model.pooling import pool
 from skxmc._model.tokens import TokenBatch, TokenStore, tokenize
+from skxmc._onnx_classifier import FORMAT_VERSION, INDEX, MODEL, TOKENIZER, import_runtime
 from skxmc._storage.folder import check_target
 from skxmc._utils.paths import user_path
 from skxmc._utils.quoting import MAX_ERROR, quoted, quoted_path, shortened
 from skxmc._version import __version__
-from skxmc.serving import FORMAT_VERSION, INDEX, MODEL, TOKENIZER, import_runtime
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
