@@ -15,6 +15,10 @@ ONNX = ["onnx>=1.16", "onnxruntime>=1.20"]
 PLOT = ["matplotlib>=3.8"]
 SKOPS = ["skops>=0.13"]
 TABLE = ["pyarrow>=14"]
+# The versions whose tests have passed. Continuous integration installs none of them.
+DASK = ["distributed>=2026.8"]
+RAY = ["ray[data,train]>=2.60"]
+SPARK = ["pyspark[sql]>=4.3"]
 TEST = [
     *ANN,
     *DEMO,
@@ -73,11 +77,14 @@ setup(
     entry_points={"console_scripts": ["skxmc=skxmc._cli:main"]},
     extras_require={
         "ann": ANN,
+        "dask": DASK,
         "demo": DEMO,
         "linear": LINEAR,
         "onnx": ONNX,
         "plot": PLOT,
+        "ray": RAY,
         "skops": SKOPS,
+        "spark": SPARK,
         "table": TABLE,
         "test": TEST,
         "docs": DOCS,

@@ -12,23 +12,39 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 EXTRAS = ("ann", "demo", "linear", "onnx", "plot", "skops", "table")
+ENGINES = {"dask": "Dask", "ray": "Ray", "spark": "Spark"}
 ROW = re.compile(r"^\| (\S+) \| (?:skxmc|`\[\w+\]`) \| (\S+) \| (\S+) \| (\S+) \|$", re.MULTILINE)
 PAGE = (ROOT / "docs" / "compatibility.md").read_text("utf-8")
 ROWS = {package: versions for package, *versions in ROW.findall(PAGE)}
 PACKAGES = sorted(ROWS.keys() - {"Python"})
 
 
-def test_table_accepts_what_setup_py_accepts(monkeypatch):
-    declared = {}
-    monkeypatch.setattr("setuptools.setup", lambda **given: declared.update(given))
+@pytest.fixture
+def declared(monkeypatch):
+    """Return what setup.py declares."""
+    found = {}
+    monkeypatch.setattr("setuptools.setup", lambda **given: found.update(given))
     runpy.run_path(str(ROOT / "setup.py"))
+    return found
+
+
+def test_table_accepts_what_setup_py_accepts(declared):
     needed = declared["install_requires"] + [
         line for extra in EXTRAS for line in declared["extras_require"][extra]
     ]
     accepted = {one.name: str(one.specifier) for one in map(Requirement, needed)}
     accepted["Python"] = declared["python_requires"]
     assert {package: row[0] for package, row in ROWS.items()} == accepted
-    assert set(declared["extras_require"]) == {*EXTRAS, "test", "docs", "dev"}
+    assert set(declared["extras_require"]) == {*EXTRAS, *ENGINES, "test", "docs", "dev"}
+
+
+@pytest.mark.parametrize("extra", ENGINES)
+def test_extra_of_engine_accepts_from_the_version_that_ran(extra, declared):
+    (line,) = declared["extras_require"][extra]
+    (ran,) = re.findall(rf"^\| {ENGINES[extra]} \| (\S+) \|", PAGE, re.MULTILINE)
+    (lowest,) = Requirement(line).specifier
+    assert lowest.operator == ">="
+    assert ran.startswith(f"{lowest.version}.")
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -14,7 +14,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 README = DOCS.parent / "README.md"
 PAGES = sorted([DOCS / "index.md", DOCS / "getting_started.md", *(DOCS / "guide").glob("*.md")])
 CODE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-OTHER_SYSTEMS = DOCS / "guide" / "other_systems.md"  # test_other_systems.py runs its code
+# test_other_systems.py and test_engines.py run their code.
+OTHER_SYSTEMS = {DOCS / "guide" / f"{name}.md" for name in ("other_systems", "ray", "spark")}
 MESSAGE = re.compile(r"^`([^`]+)`\n: ", re.MULTILINE)
 BEFORE_MESSAGES_OF_OTHERS = "## From scikit-learn and PyTorch"
 
@@ -34,7 +35,7 @@ def short_texts(monkeypatch):
 @pytest.mark.usefixtures("short_texts")
 @pytest.mark.parametrize(
     "page",
-    [page for page in PAGES if CODE.search(page.read_text("utf-8")) and page != OTHER_SYSTEMS],
+    [page for page in PAGES if CODE.search(page.read_text("utf-8")) and page not in OTHER_SYSTEMS],
     ids=lambda p: p.stem,
 )
 def test_docs_code_of_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch, narrow_minilm):

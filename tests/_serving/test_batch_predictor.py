@@ -1,6 +1,7 @@
 """`BatchPredictor` by itself. `tests/test_engines.py` runs it in Ray and Spark."""
 
 import copy
+import multiprocessing
 import os
 import pickle
 import threading
@@ -128,6 +129,17 @@ def test_pickles_hold_no_model_and_share_the_one_of_the_process(folder, loads):
     for _ in range(2):
         assert pickle.loads(pickled)(batch)["labels"].tolist() == expected
     assert loads == [str(folder)]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork")
+def test_pool_of_processes_predicts(folder, named):
+    batches = [BATCHES["frame"](TEXTS[:5], IDS[:5]), BATCHES["frame"](TEXTS[5:], IDS[5:])]
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        found = pool.map(BatchPredictor(folder, k=2), batches)
+    labels = pd.concat(found)["labels"].tolist()
+    assert labels == named.predict_topk(TEXTS, k=2).labels.tolist()
+    assert str(folder) not in batch_predictor._models  # only the processes have loaded it
 
 
 def test_threads_load_the_model_once(folder, loads):
