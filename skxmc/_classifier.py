@@ -34,6 +34,7 @@ from skxmc._input.folds import of_labels, warn_if_cut
 from skxmc._input.per_label import LabelTexts
 from skxmc._input.ranking import check_k
 from skxmc._input.split import check_held_out, split_texts
+from skxmc._input.text_column import check_column
 from skxmc._input.texts import check_texts
 from skxmc._input.types import LabelsOfTexts, Matrix, PerLabel, RandomState, Texts, ValidationData
 from skxmc._input.validation import check_labels, names_labels
@@ -130,8 +131,9 @@ class LightXMLClassifier(
         longer than one pass over the texts. Representations take 4 bytes per entry of e and text.
     head_init : {"centroids", "priors", "random"}, default="centroids"
         Initial weights of the heads. "centroids": the centroids of each label's texts, represented
-        by the untrained encoder in one more forward pass. Biases are log priors. "priors": random
-        weights with these biases. "random": random weights, and biases of 0 as in the paper.
+        by the untrained encoder in one more forward pass of at most 200,000 texts. Biases are log
+        priors. "priors": random weights with these biases. "random": random weights, and biases of
+        0 as in the paper.
     max_epochs : int or "auto", default="auto"
         Number of passes over the training texts. "auto" is the rounded root of 600,000 / texts,
         from 1 to 10: 10 for 5,000 texts, 5 for 20,000, 2 for 200,000 and 1 from 270,000.
@@ -202,7 +204,8 @@ class LightXMLClassifier(
         Lowest score of a label that `predict` returns.
     memory : str, path, joblib.Memory or None, default=None
         Cache of tokenized texts and label clusters. A search over other parameters computes them
-        only once. Clusters are cached if `random_state` is a number.
+        only once. Clusters are cached if `random_state` is a number. Tokens in a folder are mapped
+        into memory, see :doc:`/guide/very_large`.
     checkpoint_dir : str, path or None, default=None
         Folder for training checkpoints. To resume after a crash, call `fit` again with the same
         data, parameters and type of device. On the CPU the result is the same to the bit. A folder
@@ -458,7 +461,8 @@ class LightXMLClassifier(
         Parameters
         ----------
         X : list, array or column of str, of length n_texts
-            Raw texts. Empty texts are legal.
+            Raw texts. Empty texts are legal. Columns of PyArrow, pandas and polars and arrays that
+            are mapped into memory are read block by block: see :doc:`/guide/very_large`.
         y : matrix, frame or list of label collections, of length n_texts
             Labels of each text: a sparse or dense 0/1 matrix of shape (n_texts, n_labels), a frame
             of such columns, or collections such as ``[["tax", "law"], []]``. Nested lists are
@@ -509,7 +513,7 @@ class LightXMLClassifier(
             If training will take more than five minutes, without `verbose` and `time_limit`.
         """
         # Check texts and labels. A warm start keeps the columns of the previous fit.
-        texts = check_texts(X)
+        texts = check_column(X)
         labels = check_labels(y, label_names=label_names, n_texts=len(texts), require_positive=True)
         params, previous = self.get_params(deep=False), self._previous_model()
         if previous is not None:

@@ -64,6 +64,40 @@ def test_fit_any_form_of_y_gives_same_model(form):
     assert_same_predictions(clf, fitted())
 
 
+class Mapped:
+    """Column of texts that may be sliced, but not be made a list."""
+
+    def __init__(self, array):
+        self.array, self.shape = array, array.shape
+
+    def __len__(self):
+        return len(self.array)
+
+    def __getitem__(self, rows):
+        return self.array[rows]
+
+    def tolist(self):
+        raise MemoryError
+
+
+def test_fit_column_of_texts_gives_same_model(tmp_path):
+    np.save(tmp_path / "texts.npy", np.array(X))
+    mapped = Mapped(np.load(tmp_path / "texts.npy", mmap_mode="r"))
+    column = pd.Series(X, dtype="string", index=range(len(X), 0, -1))
+    params = {"early_stopping": True, "checkpoint_dir": tmp_path / "run", "max_epochs": 1}
+    given = {
+        "sample_weight": np.arange(len(X)) % 3,
+        "label_texts": [f"about {i}" for i in range(Y.shape[1])],
+    }
+    of_list = make_classifier(**params | {"checkpoint_dir": None}).fit(X, Y, **given)
+    of_map = make_classifier(**params).fit(mapped, Y, **given)
+    assert_same_predictions(of_map, of_list)
+    same_run = make_classifier(**params).fit(column, Y, **given)  # it is done
+    assert_same_predictions(same_run, of_list)
+    with pytest.raises(ValueError, match="holds a training run with other texts"):
+        make_classifier(**params).fit(column.str.upper(), Y, **given)
+
+
 def test_fit_label_names_become_classes():
     named = make_classifier().fit(X, Y, label_names=NAMES)
     frame = make_classifier().fit(X, pd.DataFrame(Y.toarray(), columns=NAMES))

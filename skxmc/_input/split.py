@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from skxmc._input.per_label import LabelTexts, check_label_texts
+from skxmc._input.text_column import AnyTexts, TextColumn, plus, take
 from skxmc._input.texts import check_texts
 from skxmc._input.types import LabelsOfTexts, Texts, ValidationData
 from skxmc._input.validation import Labels, check_labels
@@ -19,7 +20,7 @@ HeldOut: TypeAlias = tuple[list[str], Labels]
 class SplitTexts(NamedTuple):
     """Texts to train on, and the held-out set."""
 
-    texts: list[str]  # texts of labels come last
+    texts: list[str] | TextColumn  # texts of labels come last
     y: sp.csr_array  # their labels
     weights: np.ndarray | None  # their positive weights, None if all are 1
     classes: np.ndarray  # the label of each column of y
@@ -28,7 +29,7 @@ class SplitTexts(NamedTuple):
 
 
 def split_texts(
-    texts: list[str],
+    texts: list[str] | TextColumn,
     labels: Labels,
     label_texts: LabelTexts | None,
     given: HeldOut | None,
@@ -91,13 +92,13 @@ def check_held_out(
 
 
 def hold_out(
-    texts: list[str],
+    texts: AnyTexts,
     labels: Labels,
     given: HeldOut | None,
     validation_fraction: float | None,
     seed: int,
     weights: np.ndarray | None = None,
-) -> tuple[tuple[list[str], sp.csr_array], np.ndarray | None, HeldOut | None]:
+) -> tuple[tuple[AnyTexts, sp.csr_array], np.ndarray | None, HeldOut | None]:
     """Split texts and labels into a training set, its weights, and a held-out set.
 
     Texts of weight 0 are in neither set.
@@ -117,7 +118,7 @@ def hold_out(
     """
     if weights is not None:
         counts = np.flatnonzero(weights)
-        texts, weights = [texts[i] for i in counts], weights[counts]
+        texts, weights = take(texts, counts), weights[counts]
         labels = labels._replace(matrix=labels.matrix[counts])
         if labels.matrix.nnz == 0:
             raise ValueError(
@@ -141,25 +142,25 @@ def hold_out(
             "labeled texts, or pass validation_data."
         )
     return (
-        ([texts[i] for i in train], labels.matrix[train]),
+        (take(texts, train), labels.matrix[train]),
         None if weights is None else weights[train],
-        ([texts[i] for i in valid], Labels(labels.matrix[valid], *labels[1:])),
+        (list(take(texts, valid)), Labels(labels.matrix[valid], *labels[1:])),
     )
 
 
 def add_label_texts(
-    texts: list[str],
+    texts: AnyTexts,
     y: sp.csr_array,
     classes: np.ndarray,
     label_texts: LabelTexts | None,
     n_texts: int | None = None,
-) -> tuple[list[str], sp.csr_array]:
+) -> tuple[AnyTexts, sp.csr_array]:
     """Append the text about each label as a training text with this label alone.
 
     Parameters
     ----------
-    texts : list of str
-        Texts, as `check_texts` returns them.
+    texts : list of str or TextColumn
+        Texts, as `check_texts` or `check_column` returns them.
     y : csr_array of shape (n_texts, n_labels)
         Their labels, as `check_labels` returns them.
     classes : ndarray of shape (n_labels,)
@@ -171,7 +172,7 @@ def add_label_texts(
 
     Returns
     -------
-    texts : list of str
+    texts : list of str or TextColumn
     y : csr_array
         Labels, one row per text.
 
@@ -194,4 +195,4 @@ def add_label_texts(
         shape=(len(columns), y.shape[1]),
     )
     added = [about[column] for column in columns]
-    return [*texts, *added], sp.csr_array(sp.vstack([y, rows], format="csr"))
+    return plus(texts, added), sp.csr_array(sp.vstack([y, rows], format="csr"))

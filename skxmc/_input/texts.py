@@ -13,7 +13,12 @@ from skxmc._utils.quoting import quoted
 
 
 def check_texts(
-    X: Any, *, name: str = "X", allow_empty: bool = False, allow_missing: bool = False
+    X: Any,
+    *,
+    name: str = "X",
+    allow_empty: bool = False,
+    allow_missing: bool = False,
+    first_row: int = 0,
 ) -> list[str]:
     """Check raw texts and return them as a list of ``str``.
 
@@ -29,6 +34,8 @@ def check_texts(
         Whether X may hold no text at all.
     allow_missing : bool, default=False
         Whether None, NaN and other missing values count as empty texts.
+    first_row : int, default=0
+        Row of the first text, for error messages.
 
     Returns
     -------
@@ -63,7 +70,7 @@ def check_texts(
     if not texts and not allow_empty:
         raise ValueError(f"{name} holds no text. Pass at least one text.")
     if not set(map(type, texts)) <= {str}:
-        texts = [_as_text(text, row, name) for row, text in enumerate(texts)]
+        texts = [_as_text(text, row, name) for row, text in enumerate(texts, first_row)]
     return [text if text.isascii() else _without_surrogates(text) for text in texts]
 
 

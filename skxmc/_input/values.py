@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+# Methods that convert a column to a list: of PyArrow, of polars and pandas, of NumPy.
+COLUMN_METHODS = ("to_pylist", "to_list", "tolist")
+
 
 def is_missing(value: Any) -> bool:
     """Return whether a value is None, NaN, or another missing value of pandas."""
@@ -30,7 +33,7 @@ def ndim_of(values: Any) -> int:
 
 def as_list(values: Any) -> list[Any]:
     """Convert a sequence, or a column of pandas, polars or pyarrow, to a list of Python values."""
-    for method in ("to_pylist", "to_list", "tolist"):  # pyarrow; polars, pandas; numpy
+    for method in COLUMN_METHODS:
         if hasattr(values, method):
             return getattr(values, method)()
     return list(values)

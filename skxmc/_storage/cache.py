@@ -7,7 +7,7 @@ all texts in the clear.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from joblib import hash as joblib_hash
 from sklearn.preprocessing import normalize
 
 from skxmc._clusterer import BalancedLabelClusterer, label_features, largest_cluster
+from skxmc._input.text_column import content_of
 from skxmc._input.tfidf import fit_tfidf
 from skxmc._input.weights import weighted
 from skxmc._model.tokens import TokenStore, tokenize
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 def cached_tokens(
     memory: Memory,
     tokenizer: PreTrainedTokenizerBase,
-    texts: list[str],
+    texts: Sequence[str],
     max_length: int,
     progress: Callable[[int], object] | None = None,
 ) -> TokenStore:
@@ -39,14 +40,15 @@ def cached_tokens(
         return tokenize(tokenizer, texts, max_length, progress)
     import transformers
 
-    key = (joblib_hash(texts), _fingerprint(tokenizer), max_length, transformers.__version__)
+    of_texts = joblib_hash(content_of(texts))
+    key = (of_texts, _fingerprint(tokenizer), max_length, transformers.__version__)
     cached = memory.cache(_tokenize, ignore=["tokenizer", "texts", "progress"])
     return cached(tokenizer, texts, max_length, (*key, __version__), progress)
 
 
 def _tokenize(
     tokenizer: PreTrainedTokenizerBase,
-    texts: list[str],
+    texts: Sequence[str],
     max_length: int,
     key: object,
     progress: Callable[[int], object] | None,
@@ -75,7 +77,7 @@ def _fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
 
 def cached_clusters(
     memory: Memory,
-    texts: list[str],
+    texts: Sequence[str],
     y: sp.csr_array,
     features: Any,
     clusterer: BalancedLabelClusterer,
@@ -94,14 +96,14 @@ def cached_clusters(
     params = clusterer.get_params()
     decisive = {name: value for name, value in params.items() if name != "n_jobs"}
     kind = f"{type(clusterer).__module__}.{type(clusterer).__qualname__}"
-    given = (texts, y, features, weights)
+    given = (content_of(texts), y, features, weights)
     key = joblib_hash((*given, kind, decisive, sklearn.__version__, __version__))
     cached = memory.cache(_cluster, ignore=["texts", "y", "features", "clusterer", "weights"])
     return cached(texts, y, features, clusterer, weights, key).set_params(**params)
 
 
 def _cluster(
-    texts: list[str],
+    texts: Sequence[str],
     y: sp.csr_array,
     features: Any,
     clusterer: BalancedLabelClusterer,
@@ -115,7 +117,7 @@ def _cluster(
 
 
 def _features(
-    texts: list[str], y: sp.csr_array, weights: np.ndarray | None
+    texts: Sequence[str], y: sp.csr_array, weights: np.ndarray | None
 ) -> sp.csr_array | sp.csr_matrix:
     """Compute `label_features` from TF-IDF, as if each text were there as often as it weighs."""
     vectorizer, features = fit_tfidf(texts)

@@ -13,6 +13,7 @@ import torch
 from joblib import hash as joblib_hash
 from safetensors.torch import load_file
 
+from skxmc._input.text_column import content_of
 from skxmc._model.fitted import Model
 from skxmc._storage.folder import (
     check_target,
@@ -150,7 +151,7 @@ class Checkpoint:
         params = plain_params(self.params)
         run = {name: value for name, value in params.items() if name not in NOT_LEARNED}
         run |= values
-        run |= {HASHED + name: joblib_hash(value) for name, value in data.items()}
+        run |= {HASHED + name: joblib_hash(content_of(value)) for name, value in data.items()}
         run = json.loads(json.dumps(run))  # as it is read back, with lists for tuples
         found = {} if self.found is None else self.found.run
         if found and found == stopped_run:

@@ -1,6 +1,7 @@
 """The cache of `memory`: tokens and clusters, found again by the settings that decide them."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from classifier_fixtures import (
     assert_same_predictions,
@@ -12,6 +13,7 @@ from joblib import Memory
 from tiny_encoders import tiny_tokenizer
 
 from skxmc import BalancedLabelClusterer
+from skxmc._input.text_column import check_column
 from skxmc._storage import cache
 
 X, Y = dataset()
@@ -51,6 +53,21 @@ def test_memory_computes_tokens_and_clusters_once(tmp_path, monkeypatch):
     assert not [
         path for path in files if X[0].encode() in path.read_bytes()
     ]  # no text in the clear
+
+
+def test_memory_of_a_column_is_found_by_its_texts(tmp_path, monkeypatch):
+    memory = Memory(tmp_path, verbose=0)
+    column = check_column(np.array(X))
+    clusterer = BalancedLabelClusterer(4, random_state=0)
+    tokens = cache.cached_tokens(memory, tiny_tokenizer(), column, 32)
+    clusters = cache.cached_clusters(memory, column, Y, None, clusterer).labels_
+    monkeypatch.delattr(cache, "tokenize")
+    monkeypatch.delattr(cache, "_features")
+    again = check_column(pd.Series(X, dtype="string"))
+    found = cache.cached_tokens(memory, tiny_tokenizer(), again, 32)
+    np.testing.assert_array_equal(found.ids, tokens.ids)
+    found = cache.cached_clusters(memory, again, Y, None, clusterer)
+    np.testing.assert_array_equal(found.labels_, clusters)
 
 
 def test_memory_clusterer_keeps_its_given_parameters(tmp_path):
