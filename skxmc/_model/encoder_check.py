@@ -26,6 +26,8 @@ MAX_EQUAL_DIFFERENCE = 1e-6
 MAX_ROUNDING_DIFFERENCE = 1e-3
 # Share of the tokens of texts that may be unknown without a warning.
 MAX_UNKNOWN = 0.1
+# Tokens that are compared at once.
+IDS_BLOCK = 1 << 24
 # Texts that are tried in lower case to find the remedy.
 MAX_LOWERED = 100
 
@@ -92,7 +94,7 @@ def check_ids(
 
 
 def check_words(
-    tokens: TokenStore, tokenizer: PreTrainedTokenizerBase, texts: list[str], *, name: str
+    tokens: TokenStore, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, name: str
 ) -> None:
     """Check that the tokenizer knows the words of the texts.
 
@@ -101,19 +103,22 @@ def check_words(
     UserWarning
         If more than `MAX_UNKNOWN` of the tokens are the unknown token.
     """
-    unknown = tokens.ids == tokenizer.unk_token_id
     n_special = tokenizer.num_special_tokens_to_add() * len(tokens)
     n_words = max(1, len(tokens.ids) - n_special)
-    if unknown.sum() <= MAX_UNKNOWN * n_words:
+    starts = range(0, len(tokens.ids), IDS_BLOCK)
+    parts = (tokens.ids[start : start + IDS_BLOCK] for start in starts)
+    n_unknown = sum(np.count_nonzero(part == tokenizer.unk_token_id) for part in parts)
+    if n_unknown <= MAX_UNKNOWN * n_words:
         return
-    rows = np.searchsorted(tokens.offsets, np.flatnonzero(unknown), side="right") - 1
+    unknown = np.flatnonzero(tokens.ids == tokenizer.unk_token_id)
+    rows = np.searchsorted(tokens.offsets, unknown, side="right") - 1
     rows, counts = np.unique(rows, return_counts=True)
     rows, counts = rows[:MAX_LOWERED], counts[:MAX_LOWERED]
     lowered = tokenize(tokenizer, [texts[row].lower() for row in rows], int(tokens.lengths.max()))
     is_case = np.count_nonzero(lowered.ids == tokenizer.unk_token_id) <= counts.sum() / 2
     warn_user(
         f"The tokenizer of encoder={quoted_path(name)} does not know "
-        f"{unknown.sum() / n_words:.0%} of the words, such as some in {quoted(texts[rows[0]])}, "
+        f"{n_unknown / n_words:.0%} of the words, such as some in {quoted(texts[rows[0]])}, "
         "and takes them all for the same. "
         + (
             "It knows them in lower case: pass [text.lower() for text in X] to fit and predict."

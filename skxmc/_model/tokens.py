@@ -12,12 +12,15 @@ import torch
 from skxmc._input.sparse import ranges
 from skxmc._model.device import copy_to
 from skxmc._utils.parallel import ProcessLock
+from skxmc._utils.spill import SpilledArray
 
 if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 # Texts per call of the tokenizer. It bounds the memory of intermediate Python lists.
 TOKENIZER_BLOCK = 10_000
+# Number of tokens in memory. More of them lie in a temporary file, which is mapped into memory.
+MAX_TOKENS_IN_MEMORY = 1 << 27
 # Texts are shuffled, cut into pools of this many batches, and sorted by length inside each pool.
 # This leaves nearly no padding, and the batches stay random.
 BATCHES_PER_POOL = 64
@@ -141,13 +144,28 @@ def tokenize(
     texts: Sequence[str],
     max_length: int,
     progress: Callable[[int], object] | None = None,
+    *,
+    folder: str | None = None,
+    max_in_memory: int = MAX_TOKENS_IN_MEMORY,
 ) -> TokenStore:
     """Tokenize texts, truncated to `max_length` tokens including special tokens.
 
-    `progress` is called with the number of texts in each finished block.
+    Parameters
+    ----------
+    tokenizer : Hugging Face tokenizer
+    texts : sequence of str
+    max_length : int
+    progress : callable, default=None
+        Function that is called with the number of texts in each finished block.
+    folder : str, default=None
+        Folder of the temporary file for many tokens. None is that of `tempfile`.
+    max_in_memory : int, default=MAX_TOKENS_IN_MEMORY
+        Number of tokens from which on they lie in such a file.
     """
     with_types = "token_type_ids" in tokenizer.model_input_names
-    ids, types, lengths = [], [], [np.zeros(0, dtype=np.int64)]
+    ids = SpilledArray(np.int32, max_in_memory, folder)
+    types = SpilledArray(np.int8, max_in_memory, folder)
+    lengths = [np.zeros(0, dtype=np.int64)]
     for start in range(0, len(texts), TOKENIZER_BLOCK):
         encoded = _encode(
             tokenizer,
@@ -164,11 +182,11 @@ def tokenize(
         ids.append(_flat(encoded["input_ids"], np.int32))
         if with_types:
             types.append(_flat(encoded["token_type_ids"], np.int8))
-    type_ids = np.concatenate(types) if types else None
+    type_ids = types.array()
     return TokenStore(
-        ids=np.concatenate([np.zeros(0, dtype=np.int32), *ids]),
+        ids=ids.array(),
         offsets=np.concatenate([[0], np.cumsum(np.concatenate(lengths))]),
-        type_ids=type_ids if type_ids is not None and type_ids.any() else None,
+        type_ids=type_ids if type_ids.any() else None,
         pad_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0,
         cls_last=cls_is_last(tokenizer),
     )

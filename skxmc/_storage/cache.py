@@ -42,8 +42,10 @@ def cached_tokens(
 
     of_texts = joblib_hash(content_of(texts))
     key = (of_texts, _fingerprint(tokenizer), max_length, transformers.__version__)
-    cached = memory.cache(_tokenize, ignore=["tokenizer", "texts", "progress"])
-    return cached(tokenizer, texts, max_length, (*key, __version__), progress)
+    cached = memory.cache(_tokenize, ignore=["tokenizer", "texts", "progress", "folder"])
+    is_folder = isinstance(memory, Memory) and memory.backend == "local"
+    folder = str(memory.location) if is_folder else None
+    return cached(tokenizer, texts, max_length, (*key, __version__), progress, folder)
 
 
 def _tokenize(
@@ -52,8 +54,9 @@ def _tokenize(
     max_length: int,
     key: object,
     progress: Callable[[int], object] | None,
+    folder: str | None,
 ) -> TokenStore:
-    return tokenize(tokenizer, texts, max_length, progress)
+    return tokenize(tokenizer, texts, max_length, progress, folder=folder)
 
 
 def _fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -99,7 +102,11 @@ def cached_clusters(
     given = (content_of(texts), y, features, weights)
     key = joblib_hash((*given, kind, decisive, sklearn.__version__, __version__))
     cached = memory.cache(_cluster, ignore=["texts", "y", "features", "clusterer", "weights"])
-    return cached(texts, y, features, clusterer, weights, key).set_params(**params)
+    fitted = cached(texts, y, features, clusterer, weights, key).set_params(**params)
+    for name, value in vars(fitted).items():
+        if isinstance(value, np.memmap):  # the classifier must not need the cache
+            setattr(fitted, name, np.array(value))
+    return fitted
 
 
 def _cluster(

@@ -136,7 +136,8 @@ def resolve_settings(
         )
     memory = given["memory"]
     if isinstance(memory, str | os.PathLike):
-        memory = str(user_path(memory))
+        # Tokens are mapped into memory, because they may not fit there.
+        memory = Memory(str(user_path(memory)), mmap_mode="r", verbose=0)
     dropout, encoder_dropout = given["dropout"], given["encoder_dropout"]
     time_limit = given["time_limit"]
     many = max_epochs >= MIN_HIGH_DROPOUT_EPOCHS and time_limit is None

@@ -77,6 +77,20 @@ def test_tokenize_in_blocks_equals_tokenize_at_once(request, monkeypatch, which)
     np.testing.assert_array_equal(in_blocks.type_ids, whole.type_ids)
 
 
+@pytest.mark.parametrize("which", ["tokenizer", "xlnet_tokenizer"])
+def test_tokenize_many_tokens_lie_in_a_file(request, monkeypatch, tmp_path, which):
+    tokenizer = request.getfixturevalue(which)
+    whole = tokenize(tokenizer, TEXTS, 10)
+    monkeypatch.setattr(tokens, "TOKENIZER_BLOCK", 4)
+    mapped = tokenize(tokenizer, TEXTS, 10, folder=str(tmp_path), max_in_memory=20)
+    assert isinstance(mapped.ids.base, np.memmap)
+    np.testing.assert_array_equal(mapped.ids, whole.ids)
+    np.testing.assert_array_equal(mapped.type_ids, whole.type_ids)
+    rows = np.array([2, 0])
+    for found, expected in zip(mapped.batch(rows)[:2], whole.batch(rows)[:2], strict=True):
+        torch.testing.assert_close(found, expected)
+
+
 def test_tokenize_xlnet_stores_token_types(xlnet_tokenizer):
     store = tokenize(xlnet_tokenizer, ["ab", ""], 64)
     assert store.cls_last

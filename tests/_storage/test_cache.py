@@ -15,6 +15,7 @@ from tiny_encoders import tiny_tokenizer
 from skxmc import BalancedLabelClusterer
 from skxmc._input.text_column import check_column
 from skxmc._storage import cache
+from skxmc._training import build
 
 X, Y = dataset()
 
@@ -24,9 +25,9 @@ def test_memory_computes_tokens_and_clusters_once(tmp_path, monkeypatch):
     tokenize, features = cache.tokenize, cache.label_features
 
     def counting(name, function):
-        def call(*args):
+        def call(*args, **options):
             calls.append(name)
-            return function(*args)
+            return function(*args, **options)
 
         return call
 
@@ -53,6 +54,37 @@ def test_memory_computes_tokens_and_clusters_once(tmp_path, monkeypatch):
     assert not [
         path for path in files if X[0].encode() in path.read_bytes()
     ]  # no text in the clear
+
+
+def test_memory_maps_tokens_and_writes_temporary_files_beside_them(tmp_path, monkeypatch):
+    seen = []
+
+    def tokenize(*args, folder):
+        seen.append(folder)
+        return cache.TokenStore(np.arange(9, dtype=np.int32), np.array([0, 4, 9]), None, 0, False)
+
+    monkeypatch.setattr(cache, "tokenize", tokenize)
+    memory = Memory(tmp_path, mmap_mode="r", verbose=0)
+    for _ in range(2):
+        tokens = cache.cached_tokens(memory, tiny_tokenizer(), ["a", "b"], 8)
+        assert isinstance(tokens.ids, np.memmap)
+        assert tokens.batch(np.array([1])).input_ids.tolist() == [[4, 5, 6, 7, 8]]
+    assert seen == [str(tmp_path)]
+
+
+def test_memory_folder_maps_tokens_but_not_clusters(tmp_path, monkeypatch):
+    stores = []
+
+    def noted(*args):
+        stores.append(cached_tokens(*args))
+        return stores[-1]
+
+    cached_tokens = build.cached_tokens
+    monkeypatch.setattr(build, "cached_tokens", noted)
+    for _ in range(2):
+        clf = make_classifier(memory=tmp_path, max_epochs=1).fit(X, Y)
+        assert isinstance(stores[-1].ids, np.memmap)
+        assert type(clf.clusterer_.labels_) is np.ndarray
 
 
 def test_memory_of_a_column_is_found_by_its_texts(tmp_path, monkeypatch):
