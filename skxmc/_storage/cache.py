@@ -19,7 +19,7 @@ from sklearn.preprocessing import normalize
 
 from skxmc._clusterer import BalancedLabelClusterer, label_features, largest_cluster
 from skxmc._input.text_column import content_of
-from skxmc._input.tfidf import fit_tfidf
+from skxmc._input.tfidf import fit_tfidf, has_many_words, summed_tfidf
 from skxmc._input.weights import weighted
 from skxmc._model.tokens import TokenStore, tokenize
 from skxmc._version import __version__
@@ -127,6 +127,8 @@ def _features(
     texts: Sequence[str], y: sp.csr_array, weights: np.ndarray | None
 ) -> sp.csr_array | sp.csr_matrix:
     """Compute `label_features` from TF-IDF, as if each text were there as often as it weighs."""
+    if has_many_words(texts, y):
+        return summed_tfidf(texts, y, weights)
     vectorizer, features = fit_tfidf(texts)
     if weights is None:
         return label_features(y, features)

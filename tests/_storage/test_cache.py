@@ -14,6 +14,7 @@ from tiny_encoders import tiny_tokenizer
 
 from skxmc import BalancedLabelClusterer
 from skxmc._input.text_column import check_column
+from skxmc._input.tfidf import summed_tfidf
 from skxmc._storage import cache
 from skxmc._training import build
 
@@ -100,6 +101,15 @@ def test_memory_of_a_column_is_found_by_its_texts(tmp_path, monkeypatch):
     np.testing.assert_array_equal(found.ids, tokens.ids)
     found = cache.cached_clusters(memory, again, Y, None, clusterer)
     np.testing.assert_array_equal(found.labels_, clusters)
+
+
+def test_clusters_of_many_words_come_from_sums(monkeypatch):
+    monkeypatch.setattr(cache, "has_many_words", lambda texts, y: True)
+    monkeypatch.delattr(cache, "fit_tfidf")
+    clusterer = BalancedLabelClusterer(4, random_state=0)
+    found = cache.cached_clusters(Memory(None), X, Y, None, clusterer).labels_
+    sums = BalancedLabelClusterer(4, random_state=0).fit(summed_tfidf(X, Y)).labels_
+    np.testing.assert_array_equal(found, sums)
 
 
 def test_memory_clusterer_keeps_its_given_parameters(tmp_path):
