@@ -70,7 +70,7 @@ PAGES = {
     "guide/index": (
         "data training encoders large_label_sets ensembles neighbors searching metrics decisions "
         "new_labels saving_and_serving other_systems understanding long_texts languages "
-        "reproducibility gpu distributed ray spark command_line troubleshooting"
+        "reproducibility gpu distributed ray spark very_large command_line troubleshooting"
     ),
 }
 
