@@ -46,6 +46,7 @@ from skxmc._model.fitted import Model
 from skxmc._model.full_label import best_labels
 from skxmc._model.pooling import POOLINGS
 from skxmc._model.seeds import training_mode
+from skxmc._model.windows import LONG_TEXT
 from skxmc._storage.onnx_export import export_onnx
 from skxmc._storage.pickling import current_params, model_from_state, model_state
 from skxmc._storage.plain import DESCRIPTION
@@ -88,7 +89,12 @@ class LightXMLClassifier(
         ``[demo]``, ``"sentence-transformers/all-MiniLM-L6-v2"`` needs no network. The short names
         of sentence-transformers, such as ``"all-MiniLM-L6-v2"``, work too.
     max_length : int, default=128
-        Maximum number of tokens per text, special tokens included. Longer texts are truncated.
+        Maximum number of tokens that the encoder reads at once, special tokens included.
+    long_text : {"truncate", "windows"}, default="truncate"
+        What to read of a text with more than `max_length` tokens. "truncate" is its start.
+        "windows" is all of it, in windows of `max_length` tokens that overlap by a quarter or more.
+        A training epoch reads one random window per text. Prediction reads all windows, and
+        averages e over them. See :doc:`/guide/long_texts`.
     n_feature_layers : int, default=5
         Number of last hidden layers whose states form the representation e.
     pooling : {"auto", "cls", "mean"}, default="auto"
@@ -293,6 +299,7 @@ class LightXMLClassifier(
     _parameter_constraints: dict[str, list[Any]] = {
         "encoder": [str, os.PathLike],
         "max_length": [Interval(Integral, 2, None, closed="left")],
+        "long_text": [StrOptions({*LONG_TEXT})],
         "n_feature_layers": [Interval(Integral, 1, None, closed="left")],
         "dropout": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="left")],
         "encoder_dropout": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="left"), None],
@@ -343,6 +350,7 @@ class LightXMLClassifier(
 
     _prediction_params = (
         "max_length",
+        "long_text",
         "n_candidate_clusters",
         "prediction_batch_size",
         "precision",
@@ -356,6 +364,7 @@ class LightXMLClassifier(
         encoder: str | os.PathLike[str] = "bert-base-uncased",
         *,
         max_length: int = 128,
+        long_text: str = "truncate",
         n_feature_layers: int = 5,
         pooling: str = "auto",
         dropout: float | str = "auto",
@@ -398,6 +407,7 @@ class LightXMLClassifier(
     ) -> None:
         self.encoder = encoder
         self.max_length = max_length
+        self.long_text = long_text
         self.n_feature_layers = n_feature_layers
         self.pooling = pooling
         self.dropout = dropout
@@ -623,7 +633,8 @@ class LightXMLClassifier(
         Returns
         -------
         ndarray of shape (n_texts, n_feature_layers * hidden), float32
-            The e of the paper (section "Text representation"), before dropout.
+            The e of the paper (section "Text representation"), before dropout. With
+            ``long_text="windows"`` it is the mean over the windows of a text.
 
         Raises
         ------
@@ -783,6 +794,7 @@ class LightXMLClassifier(
             batch_size=resolve_batch_size(self.prediction_batch_size, device),
             device=device,
             dtype=dtype,
+            long_text=self.long_text,
             search=best_labels if exact else short_list(network).best_labels,
         )
 
@@ -811,8 +823,8 @@ class LightXMLClassifier(
         Raises
         ------
         ValueError
-            If `folder` holds something else, if `max_k` is out of range, or if the encoder cannot
-            be exported.
+            If `folder` holds something else, if `max_k` is out of range, if the encoder cannot
+            be exported, or if ``long_text="windows"``.
         ImportError
             If onnx or onnxruntime is not installed.
         NotFittedError
@@ -820,6 +832,11 @@ class LightXMLClassifier(
         """
         clf = self._ready()
         model, name = clf._model, os.fspath(clf.encoder)
+        if clf.long_text == "windows":
+            raise ValueError(
+                'long_text="windows" cannot be exported, because the graph reads a text at once. '
+                'To export a model that reads the start of a text, set long_text="truncate".'
+            )
         check_length(model.network.encoder, model.tokenizer, clf.max_length, name=name)
         export_onnx(
             model,

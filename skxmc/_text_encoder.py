@@ -27,7 +27,7 @@ from skxmc._model.encoder import encoder_source, load_encoder
 from skxmc._model.encoder_check import check_length, check_representations, check_words
 from skxmc._model.network import TextNetwork
 from skxmc._model.pooling import POOLINGS, trained_pooling
-from skxmc._model.tokens import tokenize
+from skxmc._model.windows import LONG_TEXT, tokenize_long
 from skxmc._storage.mixin import PretrainedMixin
 from skxmc._storage.pickling import model_from_state, model_state
 from skxmc._utils.params import check_params
@@ -55,7 +55,11 @@ class TextEncoder(
         Hub id or local directory of a Hugging Face encoder with a [CLS] token. With the extra
         ``[demo]``, the default needs no network.
     max_length : int, default=128
-        Maximum number of tokens per text, special tokens included. Longer texts are truncated.
+        Maximum number of tokens that the encoder reads at once, special tokens included.
+    long_text : {"truncate", "windows"}, default="truncate"
+        What to read of a text with more than `max_length` tokens. "truncate" is its start.
+        "windows" is all of it, in windows of `max_length` tokens that overlap by a quarter or more.
+        The vector of the text is the mean of theirs. See :doc:`/guide/long_texts`.
     pooling : {"auto", "cls", "mean"}, default="auto"
         State of a text: that of its [CLS] token, or the mean over its tokens. "auto" is what the
         encoder was trained for, if it has a file of sentence-transformers that says so. Otherwise
@@ -94,6 +98,7 @@ class TextEncoder(
     _parameter_constraints: dict[str, list[Any]] = {
         "encoder": [str, os.PathLike],
         "max_length": [Interval(Integral, 2, None, closed="left")],
+        "long_text": [StrOptions({*LONG_TEXT})],
         "pooling": [StrOptions({"auto", *POOLINGS})],
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "precision": [StrOptions({"auto", "fp32", "bf16", "fp16", "int8"})],
@@ -102,13 +107,14 @@ class TextEncoder(
     }
 
     # They may be set after `fit`.
-    _transform_params = ("max_length", "batch_size", "precision", "device", "verbose")
+    _transform_params = ("max_length", "long_text", "batch_size", "precision", "device", "verbose")
 
     def __init__(
         self,
         encoder: str | os.PathLike[str] = "sentence-transformers/all-MiniLM-L6-v2",
         *,
         max_length: int = 128,
+        long_text: str = "truncate",
         pooling: str = "auto",
         batch_size: int | str = "auto",
         precision: str = "auto",
@@ -117,6 +123,7 @@ class TextEncoder(
     ) -> None:
         self.encoder = encoder
         self.max_length = max_length
+        self.long_text = long_text
         self.pooling = pooling
         self.batch_size = batch_size
         self.precision = precision
@@ -163,7 +170,8 @@ class TextEncoder(
         check_representations(encoder.eval(), tokenizer, 1, pooling, name=name)
         check_length(encoder, tokenizer, max_length, name=name)
         some = texts[:MAX_CHECKED_TEXTS]
-        check_words(tokenize(tokenizer, some, max_length), tokenizer, some, name=name)
+        tokens = tokenize_long(tokenizer, some, max_length, self.long_text)
+        check_words(tokens, tokenizer, some, name=name)
         network = TextNetwork(encoder, n_feature_layers=1, pooling=pooling)
         self.network_, self.tokenizer_ = network.place_on(device).eval(), tokenizer
         return self
@@ -207,6 +215,7 @@ class TextEncoder(
             batch_size=resolve_batch_size(self.batch_size, device),
             device=device,
             dtype=dtype,
+            long_text=self.long_text,
         )
         with slow_bar(self.verbose, desc="encoding texts", total=len(texts)) as bar:
             return extractor.features(texts, progress=bar.update)

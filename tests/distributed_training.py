@@ -39,7 +39,12 @@ N_TEXTS, BATCH_SIZE = 66, 13
 TIMEOUT = 300
 CASES: dict[str, dict[str, Any]] = {
     "dynamic": {"max_grad_norm": 0.5, "label_texts": True, "max_epochs": 3},
-    "direct": {"clusterer": BalancedLabelClusterer(max_cluster_size=1), "max_epochs": 4},
+    "direct": {
+        "clusterer": BalancedLabelClusterer(max_cluster_size=1),
+        "max_epochs": 4,
+        "max_length": 12,
+        "long_text": "windows",
+    },
     "averaged": {"swa_start": 1, "swa_every": 3, "lr_schedule": "constant"},
     "static": {"negative_sampling": "static", "max_epochs": 1},
     "frozen": {"freeze_encoder": True, "early_stopping": True},

@@ -336,6 +336,7 @@ def test_classifier_defaults_have_documented_values():
     expected = {
         "encoder": "bert-base-uncased",
         "max_length": 128,
+        "long_text": "truncate",
         "n_feature_layers": 5,
         "clusterer": None,
         "n_candidate_clusters": "auto",

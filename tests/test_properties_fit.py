@@ -53,6 +53,7 @@ WRONG = {
     LightXMLClassifier: {
         "encoder": st.sampled_from([None, 3, b"bert", "", "no/such", "no-such", "/", "a\0b"]),
         "max_length": wrong_int(2, most=64),
+        "long_text": NAMED,
         "n_feature_layers": wrong_int(1, most=2),
         "dropout": wrong_real(0, 1, open_high=True),
         "encoder_dropout": wrong_real(0, 1, None, open_high=True),
@@ -275,7 +276,8 @@ def test_fit_parameters_out_of_range_raise_error(drawn):
 
 POSITIVE = st.floats(0, 1e3, exclude_min=True)
 LEGAL = {
-    "max_length": whole(2, 64),
+    "max_length": whole(3, 64),
+    "long_text": st.sampled_from(["truncate", "windows"]),
     "n_feature_layers": whole(1, 2),
     "dropout": st.just("auto") | st.floats(0, 1, exclude_max=True),
     "encoder_dropout": st.sampled_from(["auto", None]) | st.floats(0, 1, exclude_max=True),

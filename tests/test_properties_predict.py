@@ -34,6 +34,7 @@ LANGUAGE = {
     "prediction_batch_size": wrong_int(1),
     "n_candidate_clusters": wrong_int(1),
     "max_length": wrong_int(2, most=64),
+    "long_text": st.sampled_from([None, "no such", 2, ["windows"]]),
     "precision": st.sampled_from([None, "fp8", 16, b"fp32", ["fp32"]]),
     "device": st.sampled_from([None, 0, b"cpu", ["cpu"]]),
 }
@@ -97,7 +98,8 @@ def test_predictions_any_text_are_sound(kind, data, drawn, k, threshold):
         clf.set_params(
             prediction_batch_size=data.draw(whole(1, 70) | st.sampled_from(["auto", 10**30])),
             n_candidate_clusters=data.draw(whole(1, 40) | st.sampled_from(["auto", 10**30])),
-            max_length=data.draw(whole(2, 64)),
+            max_length=data.draw(whole(3, 64)),
+            long_text=data.draw(st.sampled_from(["truncate", "windows"])),
         )
         assert np.isfinite(clf.encode(column)).all()
     with unmodified(column):

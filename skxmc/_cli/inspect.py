@@ -18,7 +18,7 @@ from skxmc._cli.data import is_table, load_data
 from skxmc._cli.report import distribution, folder_size, print_json, print_lines
 from skxmc._clusterer import BalancedLabelClusterer, count_clusters, largest_cluster
 from skxmc._model.encoder import load_encoder
-from skxmc._model.tokens import TOKENIZER_BLOCK, tokenize
+from skxmc._model.tokens import ANY_LENGTH, TOKENIZER_BLOCK, tokenize
 from skxmc._storage.estimators import CLASSIFIER, INDEX, open_model
 from skxmc._storage.plain import DESCRIPTION, PlainReader, class_named
 from skxmc._storage.pretrained import ENCODER, WEIGHTS, open_weights
@@ -28,8 +28,6 @@ from skxmc.datasets._xmc import layout_of
 
 # Dtypes of save_pretrained by their names in safetensors.
 DTYPES = {"F32": "float32", "F16": "float16", "I8": "int8"}
-# A maximum length above that of any text, because truncated texts would be counted wrong.
-ANY_LENGTH = 2**31 - 1
 
 
 def run(args: argparse.Namespace) -> None:

@@ -14,7 +14,8 @@ from skxmc._model.defaults import torch_defaults
 from skxmc._model.device import autocast, copy_back, copy_to, is_out_of_memory
 from skxmc._model.encoder_check import check_ids
 from skxmc._model.network import TextNetwork
-from skxmc._model.tokens import TokenStore, prediction_batches, tokenize
+from skxmc._model.tokens import TokenStore, prediction_batches
+from skxmc._model.windows import WindowStore, tokenize_long
 from skxmc._utils.encode_once import shared_representations
 from skxmc._utils.parallel import map_ahead, one_behind
 from skxmc._utils.warnings import warn_user
@@ -66,12 +67,14 @@ class FeatureExtractor:
         Network in evaluation mode on `device`: a `serving_copy`.
     tokenizer : Hugging Face tokenizer
     max_length : int
-        Maximum number of tokens per text.
+        Maximum number of tokens per text, or per window.
     batch_size : BatchSize
         Texts at once. Their number is halved when the device runs out of memory.
     device : torch.device
     dtype : torch.dtype
         Precision of matrix products, int8 if linear layers are quantized.
+    long_text : {"truncate", "windows"}
+        Whether to cut longer texts or to average the representations of their windows.
     """
 
     network: TextNetwork
@@ -80,6 +83,7 @@ class FeatureExtractor:
     batch_size: BatchSize
     device: torch.device
     dtype: torch.dtype
+    long_text: str
 
     # The parameter of the estimator that sets `batch_size`, for a warning.
     batch_size_param: ClassVar[str] = "batch_size"
@@ -152,7 +156,7 @@ class FeatureExtractor:
         yield from shared[self._key(texts)][1]
 
     def _key(self, texts: Sequence[str]) -> tuple[object, ...]:
-        return id(self.network), self.max_length, tuple(texts)
+        return id(self.network), self.max_length, self.long_text, tuple(texts)
 
     def share(self, texts: Sequence[str], features: np.ndarray) -> None:
         """Within `encode_once`, take `features` as the representations e of these texts."""
@@ -166,6 +170,15 @@ class FeatureExtractor:
             start += len(block)
 
     def _batches(self, tokens: TokenStore) -> Iterator[Batch]:
+        """Yield batches of tokens, or of the mean e over the windows of each text."""
+        if isinstance(tokens, WindowStore):
+            width = len(self.network.encoders) * self.network.n_features
+            for rows, windows, text_of in tokens.blocks():
+                e = torch.zeros(len(rows), width)
+                for found, (part,) in self._results(self._batches(windows), lambda e: (e,)):
+                    e.index_add_(0, torch.from_numpy(text_of[found]), torch.from_numpy(part))
+                yield rows, e / torch.from_numpy(tokens.n_windows[rows, None])
+            return
         for rows in prediction_batches(tokens.lengths, *self.batch_size):
             yield rows, tokens
 
@@ -177,7 +190,7 @@ class FeatureExtractor:
         return self.network.represent(tokens.to(self.device))
 
     def _tokenize(self, texts: Sequence[str]) -> TokenStore:
-        tokens = tokenize(self.tokenizer, texts, self.max_length)
+        tokens = tokenize_long(self.tokenizer, texts, self.max_length, self.long_text)
         check_ids(tokens, self.tokenizer, self.network.encoder, texts)
         return tokens
 

@@ -39,7 +39,7 @@ class Predictor(FeatureExtractor):
 
     Parameters
     ----------
-    network, tokenizer, max_length, batch_size, device, dtype
+    network, tokenizer, max_length, batch_size, device, dtype, long_text
         See `FeatureExtractor`.
     n_candidate_clusters : int
         Number of candidate clusters b per text.

@@ -114,7 +114,8 @@ def check_words(
     rows = np.searchsorted(tokens.offsets, unknown, side="right") - 1
     rows, counts = np.unique(rows, return_counts=True)
     rows, counts = rows[:MAX_LOWERED], counts[:MAX_LOWERED]
-    lowered = tokenize(tokenizer, [texts[row].lower() for row in rows], int(tokens.lengths.max()))
+    n_tokens = int(np.diff(tokens.offsets).max())  # of whole texts, if they are read in windows
+    lowered = tokenize(tokenizer, [texts[row].lower() for row in rows], n_tokens)
     is_case = np.count_nonzero(lowered.ids == tokenizer.unk_token_id) <= counts.sum() / 2
     warn_user(
         f"The tokenizer of encoder={quoted_path(name)} does not know "

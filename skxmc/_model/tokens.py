@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 TOKENIZER_BLOCK = 10_000
 # Number of tokens in memory. More of them lie in a temporary file, which is mapped into memory.
 MAX_TOKENS_IN_MEMORY = 1 << 27
+# A maximum length above that of any text.
+ANY_LENGTH = 2**31 - 1
 # Texts are shuffled, cut into pools of this many batches, and sorted by length inside each pool.
 # This leaves nearly no padding, and the batches stay random.
 BATCHES_PER_POOL = 64
@@ -94,7 +96,13 @@ class TokenStore:
 
     def subset(self, rows: np.ndarray) -> TokenStore:
         """Make a store of the texts `rows`, in their order."""
-        source, lengths = self._tokens_of(rows)
+        return self._copy(*self._tokens_of(rows))
+
+    def draw(self, rng: np.random.Generator) -> None:
+        """Draw what to read of each text in an epoch. Here it is always the whole text."""
+
+    def _copy(self, source: np.ndarray, lengths: np.ndarray) -> TokenStore:
+        """Make a store of the tokens at the places `source`, with new lengths of texts."""
         return TokenStore(
             self.ids[source],
             np.concatenate([[0], np.cumsum(lengths)]),
@@ -195,6 +203,15 @@ def tokenize(
 def count_tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
     """Count the tokens of a text without truncation, including special tokens."""
     return len(_encode(tokenizer, text, truncation=False, verbose=False)["input_ids"])
+
+
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
+    """Count the special tokens before and after the words of a text."""
+    ids = _encode(tokenizer, "text")["input_ids"]
+    words = _encode(tokenizer, "text", add_special_tokens=False)["input_ids"]
+    n_special = len(ids) - len(words)
+    n_before = next(n for n in range(n_special + 1) if ids[n : n + len(words)] == words)
+    return n_before, n_special - n_before
 
 
 def cls_is_last(tokenizer: PreTrainedTokenizerBase) -> bool:

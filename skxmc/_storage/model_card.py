@@ -112,7 +112,7 @@ def _text(
     """Write the part of the card for readers."""
     kind, predicts = type(estimator).__name__, hasattr(estimator, "classes_")
     n_texts = _n_texts(parts)
-    lengths = [part.max_length for part in parts if hasattr(part, "network_")]
+    cut = [p.max_length for p in parts if hasattr(p, "network_") and p.long_text == "truncate"]
     if predicts:
         n_labels = len(estimator.classes_)
         use = 'labels, scores = skxmc.predict_topk(model, ["your text"], k=5)'
@@ -129,8 +129,8 @@ def _text(
         does, facts, limits = "It represents texts by vectors.", [], []
     facts.append(f"Training texts: {'not recorded' if n_texts is None else f'{n_texts:,}'}")
     facts += [f"{name} on {of_texts}: {value:.4f}" for name, value in metrics.items()]
-    if lengths:
-        limits.append(f"It reads the first {max(lengths)} tokens of a text.")
+    if cut:
+        limits.append(f"It reads the first {max(cut)} tokens of a text.")
     limits.append("It works for texts like those that it was trained on, in their language.")
     return "\n".join(
         [

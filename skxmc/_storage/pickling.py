@@ -33,6 +33,7 @@ ADDED_PARAMS = {
     "label_search": "exact",
     "accumulate_steps": 1,
     "gradient_checkpointing": False,
+    "long_text": "truncate",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from skxmc._model.fitted import Model
 from skxmc._model.network import LightXMLNetwork
 from skxmc._model.pooling import trained_pooling
 from skxmc._model.tokens import TokenStore
+from skxmc._model.windows import tokenize_long
 from skxmc._storage.cache import cached_clusters, cached_tokens
 from skxmc._storage.checkpoint import Found
 from skxmc._training.calibration import calibrate, noisy_texts
@@ -95,8 +97,9 @@ def prepare_model(
     network.place_on(settings.device).set_dropout(settings.dropout, settings.encoder_dropout)
     with slow_bar(settings.verbose, desc="tokenizing", total=len(data.texts)) as bar:
         tokenizer, texts, update = model.tokenizer, data.texts, bar.update
+        cached = partial(cached_tokens, settings.memory, progress=update)
         tokens = processes.from_first(
-            lambda: cached_tokens(settings.memory, tokenizer, texts, max_length, update)
+            lambda: tokenize_long(tokenizer, texts, max_length, settings.long_text, cached)
         )
     check_ids(tokens, model.tokenizer, network.encoder, data.texts)
     check_words(tokens, model.tokenizer, data.texts, name=settings.encoder)

@@ -45,7 +45,9 @@ def noisy_texts(
 ) -> list[NoisyTexts]:
     """Represent a few random training texts under the dropout of training, in batches."""
     n_texts = min(len(data), MAX_TEXTS, max(1, MAX_LOGITS // network.layout.n_labels))
-    rows = np.random.default_rng(settings.seed).permutation(len(data))[:n_texts]
+    rng = np.random.default_rng(settings.seed)
+    rows = rng.permutation(len(data))[:n_texts]
+    data.tokens.draw(rng)
     batches = []
     with _training_pass(network, settings):
         for part in np.array_split(rows, -(-n_texts // settings.batch_size)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -13,6 +14,7 @@ from skxmc._input.validation import Labels
 from skxmc._model.encoder_check import check_ids
 from skxmc._model.fitted import Model
 from skxmc._model.network import LightXMLNetwork
+from skxmc._model.windows import tokenize_long
 from skxmc._storage.cache import cached_tokens
 from skxmc._topk import TopK
 from skxmc._training.settings import Settings
@@ -29,6 +31,7 @@ def fit_predictor(model: Model, settings: Settings, dtype: torch.dtype) -> Predi
         batch_size=resolve_batch_size(settings.prediction_batch_size, settings.device),
         device=settings.device,
         dtype=dtype,
+        long_text=settings.long_text,
     )
 
 
@@ -39,7 +42,13 @@ def make_validator(
     if held_out is None:
         return None
     texts, labels = held_out
-    tokens = cached_tokens(settings.memory, model.tokenizer, texts, settings.max_length)
+    tokens = tokenize_long(
+        model.tokenizer,
+        texts,
+        settings.max_length,
+        settings.long_text,
+        partial(cached_tokens, settings.memory),
+    )
     check_ids(tokens, model.tokenizer, model.network.encoder, texts)
     k = min(5, len(model.classes))
 

@@ -51,6 +51,7 @@ class Settings:
     memory: Memory
     # Training.
     max_length: int
+    long_text: str
     dropout: float
     encoder_dropout: float | None  # None: the rates of the encoder's configuration
     n_candidate_clusters: int | str

@@ -248,6 +248,7 @@ class Trainer:
         settings, plan = self.settings, self.plan
         self.rng.bit_generator.state = self.epoch_rng
         batches = training_batches(self.data.tokens.lengths, settings.batch_size, self.rng)
+        self.data.tokens.draw(self.rng)
         self.network.train()
         started = time.perf_counter() - self.seconds
         bar = progress_bar(

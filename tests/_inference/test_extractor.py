@@ -1,5 +1,6 @@
 """Batches of prediction, on a GPU with the host ahead. Its code runs on the CPU too."""
 
+import copy
 import threading
 
 import numpy as np
@@ -34,9 +35,10 @@ def test_resolve_batch_size_auto_bounds_tokens_on_a_gpu():
     assert resolve_batch_size(np.int64(7), torch.device("cuda", 0)) == (7, None)
 
 
+@pytest.mark.parametrize("windows", [{}, {"max_length": 12, "long_text": "windows"}])
 @pytest.mark.parametrize("mode", MODES)
-def test_predictions_as_on_gpu_are_the_same(mode, as_on_gpu, monkeypatch):
-    clf = fitted(mode)
+def test_predictions_as_on_gpu_are_the_same(mode, windows, as_on_gpu, monkeypatch):
+    clf = copy.copy(fitted(mode)).set_params(**windows)
     found = clf.predict_topk(X, 5), clf.decision_function(X), clf.encode(X)
     monkeypatch.undo()
     expected = clf.predict_topk(X, 5), clf.decision_function(X), clf.encode(X)

@@ -1,9 +1,11 @@
 """Out of memory: the error names remedies, and the classifier is unchanged."""
 
+import copy
 import gc
 import re
 import weakref
 
+import numpy as np
 import pytest
 import torch
 from classifier_fixtures import assert_same_predictions, dataset, fitted, make_classifier
@@ -134,6 +136,21 @@ def test_predict_out_of_memory_continues_with_half_the_batch(kind, monkeypatch):
     with pytest.warns(RuntimeWarning, match="Continuing with batches of 32 texts"):
         found = fitted().predict_topk(X, k=5)
     assert (found.labels == expected.labels).all()
+
+
+def test_predict_windows_out_of_memory_continues_with_half_the_batch(monkeypatch):
+    clf = copy.copy(fitted()).set_params(max_length=12, long_text="windows")
+    expected = clf.encode(X)
+    represent = LightXMLNetwork.represent
+
+    def limited(self, batch):
+        if len(batch.input_ids) > 40:
+            raise ERRORS["cuda"]
+        return represent(self, batch)
+
+    monkeypatch.setattr(LightXMLNetwork, "represent", limited)
+    with pytest.warns(RuntimeWarning, match="Continuing with batches of 32 texts"):
+        np.testing.assert_allclose(clf.encode(X), expected, atol=1e-5)
 
 
 @pytest.mark.cuda

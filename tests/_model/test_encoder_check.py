@@ -23,6 +23,7 @@ from transformers import (
 
 from skxmc._model.encoder_check import check_representations, check_words
 from skxmc._model.tokens import tokenize
+from skxmc._model.windows import tokenize_long
 
 X, Y = dataset()
 SIZES = {
@@ -154,6 +155,13 @@ def test_check_words_mostly_unknown_warns_with_remedy(tokenizer, texts, message)
     with pytest.warns(UserWarning, match=message) as warned:
         check_words(tokenize(tokenizer, texts, 16), tokenizer, texts, name="mine")
     assert len(warned) == 1
+
+
+def test_check_words_windows_compares_whole_texts():
+    texts, tokenizer = ["A sea of LAW " + "право моря " * 9], cased(tiny_tokenizer())
+    tokens = tokenize_long(tokenizer, texts, 8, "windows")
+    with pytest.warns(UserWarning, match=r"words, such as .* for the language"):
+        check_words(tokens, tokenizer, texts, name="mine")
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,8 @@ def test_memory_computes_tokens_and_clusters_once(tmp_path, monkeypatch):
     assert calls_of(bottleneck_dim=4, learning_rate=1e-4) == []
     assert calls_of(y=Y.tolil()) == []
     assert calls_of(max_length=16) == ["tokens"]
+    assert calls_of(long_text="windows") == ["tokens"]
+    assert calls_of(long_text="windows", max_length=16) == []  # the tokens are those of whole texts
     assert calls_of(clusterer=BalancedLabelClusterer(max_cluster_size=8)) == ["clusters"]
     assert calls_of(texts=X[::-1]) == ["clusters", "tokens"]
     assert calls_of(y=Y[::-1]) == ["clusters"]

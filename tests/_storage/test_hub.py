@@ -1,5 +1,6 @@
 """push_to_hub and from_pretrained of a repository, against a stand-in of the Hugging Face Hub."""
 
+import copy
 import functools
 import shutil
 from pathlib import Path
@@ -214,6 +215,9 @@ def test_card_without_history_and_of_a_text_encoder():
     card = model_card(neighbors().encoder_, "user/encoder")
     assert head_of(card)["pipeline_tag"] == "feature-extraction"
     assert 'vectors = model.transform(["your text"])' in card
+    assert "- It reads the first 16 tokens of a text.\n" in card
+    whole = copy.copy(neighbors().encoder_).set_params(long_text="windows")
+    assert "It reads the first" not in model_card(whole, "user/encoder")
 
 
 # ---------------------------------------------------------------- errors
