@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 LONG_TEXT = ("truncate", "windows")
 # Neighboring windows share at least this part of their tokens.
 OVERLAP = 0.25
-# Texts whose windows are represented at once, which bounds the memory of representations.
-TEXTS_BLOCK = 4096
+# Texts whose windows are represented before the heads see them. It bounds memory, and progress bars
+# move on after each block.
+TEXTS_BLOCK = 512
 
 
 class WindowStore(TokenStore):
