@@ -148,12 +148,15 @@ def test_classifier_in_any_state_of_the_process_is_the_same(mode, state, tmp_pat
         unpickled = pickle.loads(pickle.dumps(clf)).predict_topk(X, k=3)
         for precision in ("bf16", "int8"):
             copy.copy(clf).set_params(precision=precision).predict_topk(X[:3], k=2)
+        in_windows = copy.copy(clf).set_params(max_length=12, long_text="windows").encode(X[:3])
         run = {"checkpoint_dir": tmp_path / "run", "early_stopping": True, "swa_start": 0}
         in_few_steps(mode, **run).fit(X, Y)
     expected = fitted(mode).predict_topk(X, k=3)
     for top in (found, loaded, unpickled):
         np.testing.assert_array_equal(top.labels, expected.labels)
         np.testing.assert_allclose(top.scores, expected.scores, rtol=1e-3)
+    whole = copy.copy(fitted(mode)).set_params(max_length=12, long_text="windows")
+    np.testing.assert_allclose(in_windows, whole.encode(X[:3]), atol=1e-4)
     if state != "two threads":
         assert_same_predictions(clf, fitted(mode))
 

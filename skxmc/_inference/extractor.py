@@ -174,7 +174,7 @@ class FeatureExtractor:
         if isinstance(tokens, WindowStore):
             width = len(self.network.encoders) * self.network.n_features
             for rows, windows, text_of in tokens.blocks():
-                e = torch.zeros(len(rows), width)
+                e = torch.zeros(len(rows), width, dtype=torch.float32, device="cpu")
                 for found, (part,) in self._results(self._batches(windows), lambda e: (e,)):
                     e.index_add_(0, torch.from_numpy(text_of[found]), torch.from_numpy(part))
                 yield rows, e / torch.from_numpy(tokens.n_windows[rows, None])
