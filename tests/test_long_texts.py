@@ -212,6 +212,13 @@ def test_window_without_room_for_words_raises_value_error(clf):
             use()
 
 
+def test_text_encoder_other_long_text_raises_value_error():
+    encoder = make_encoder(encoder_path()).fit(X)
+    for use in (encoder.fit, encoder.set_params(long_text="cut").transform):
+        with pytest.raises(ValueError, match=r"'long_text' parameter of TextEncoder must be"):
+            use(X)
+
+
 def test_export_onnx_raises_value_error(clf, tmp_path):
     with pytest.raises(ValueError, match=r'^long_text="windows" cannot be.*set long_text="trunc'):
         clf.export_onnx(tmp_path / "model")

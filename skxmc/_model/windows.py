@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 LONG_TEXT = ("truncate", "windows")
-# Neighboring windows share at least this part of their tokens.
+# Neighboring windows share at least this part of their words, rounded down.
 OVERLAP = 0.25
 # Texts whose windows are represented before the heads see them. It bounds memory, and progress bars
 # move on after each block.
