@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import io
 import os
-import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
@@ -211,7 +211,7 @@ class Board(Generic[Rows]):
         """Write own results, if there is anyone to read them."""
         while self.unpublished and self._has_others():
             block = self.unpublished.pop()
-            data = pickle.dumps(self.found[block])
+            data = _packed(self.found[block])
             starts = range(0, len(data), PIECE_BYTES)
             for number, start in enumerate(starts):
                 piece: Any = data[start : start + PIECE_BYTES]  # torch declares only str
@@ -229,7 +229,7 @@ class Board(Generic[Rows]):
         for block in range(self.n_blocks):
             if block not in self.found and (pieces := self._pieces(block)):
                 data = b"".join(self.store.get(name) for name in pieces)
-                self.found[block] = pickle.loads(data)
+                self.found[block] = cast(Rows, _unpacked(data))
                 self.note_read(block)
         return len(self.found) < self.n_blocks
 
@@ -269,6 +269,28 @@ def _tensors(network: torch.nn.Module) -> Iterator[torch.Tensor]:
         for value in state if isinstance(state, tuple) else (state,):
             if isinstance(value, torch.Tensor):
                 yield value.detach().dequantize() if value.is_quantized else value.detach()
+
+
+def _packed(rows: Any) -> bytes:
+    """Write an array, a tuple of arrays or a CSR matrix as the bytes of an .npz file."""
+    arrays = rows if isinstance(rows, tuple) else (rows,)
+    if sp.issparse(rows):
+        arrays = (rows.data, rows.indices, rows.indptr, np.array(rows.shape))
+    file = io.BytesIO()
+    np.savez(file, *arrays, kind=np.array(type(rows).__name__))
+    return file.getvalue()
+
+
+def _unpacked(data: bytes) -> Any:
+    """Read what `_packed` has written."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as file:
+        arrays = tuple(file[f"arr_{number}"] for number in range(len(file) - 1))
+        kind = str(file["kind"])
+    if kind == "ndarray":
+        return arrays[0]
+    if kind == "tuple":
+        return arrays
+    return sp.csr_matrix(arrays[:3], shape=tuple(arrays[3]))
 
 
 def _in_order(blocks: Sequence[Any], order: np.ndarray) -> Any:

@@ -32,7 +32,7 @@ def make_board(store, computed, before=lambda block: None):
     def compute(block):
         before(block)
         computed.append(block)
-        return f"block {block}"
+        return np.array(f"block {block}")
 
     return Board(store, "key", N_BLOCKS, compute, lambda block: computed.append(f"read {block}"))
 
