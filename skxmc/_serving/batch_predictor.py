@@ -121,8 +121,8 @@ class BatchPredictor:
         for name in (LABELS, SCORES):
             if name in names:
                 raise ValueError(
-                    f"The batch has a column {name!r} already. Rename it, because the predictions "
-                    "get this name."
+                    f"The batch has a column {quoted(name)} already. Rename it, because the "
+                    "predictions get this name."
                 )
         return check_texts(batch[self.text_column], name=self.text_column, allow_empty=True)
 

@@ -52,7 +52,7 @@ class SpilledArray:
         except OSError as error:
             raise OSError(
                 error.errno,
-                f"A temporary file in {self.folder or tempfile.gettempdir()!r} could not be "
+                f"A temporary file in {str(self.folder or tempfile.gettempdir())!r} could not be "
                 f"written ({error}). Make room, or set the environment variable TMPDIR to another "
                 "folder.",
             ) from error
