@@ -169,14 +169,14 @@ def test_predict_topk_other_order_or_neighbors_returns_the_same(clf):
 def test_predictions_in_small_chunks_are_the_same(clf, monkeypatch):
     whole = clf.predict_topk(X, 5), clf.decision_function(X), clf.encode(X)
     sizes = []
-    tokenize = extractor.tokenize
+    tokenize = extractor.tokenize_long
 
-    def counting(tokenizer, texts, max_length):
+    def counting(tokenizer, texts, *args):
         sizes.append(len(texts))
-        return tokenize(tokenizer, texts, max_length)
+        return tokenize(tokenizer, texts, *args)
 
     monkeypatch.setattr(extractor, "TEXTS_BLOCK", 10)
-    monkeypatch.setattr(extractor, "tokenize", counting)
+    monkeypatch.setattr(extractor, "tokenize_long", counting)
     best = clf.predict_topk(X, 5)
     assert sizes == [10] * 6 + [4]
     np.testing.assert_array_equal(best.labels, whole[0].labels)

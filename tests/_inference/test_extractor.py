@@ -13,6 +13,7 @@ from skxmc._inference import extractor
 from skxmc._inference.extractor import BatchSize, FeatureExtractor, resolve_batch_size
 from skxmc._model.network import LightXMLNetwork
 from skxmc._model.tokens import tokenize
+from skxmc._model.windows import tokenize_long
 from skxmc._utils.encode_once import encode_once
 
 X, _ = dataset()
@@ -94,7 +95,7 @@ def test_predictor_on_gpu_tokenizes_the_next_block_in_a_thread(as_on_gpu, monkey
     def noting(*args):
         nonlocal n_in_thread
         n_in_thread += threading.current_thread() is not threading.main_thread()
-        tokens = tokenize(*args)
+        tokens = tokenize_long(*args)
         tokenized[n_in_thread - 1].set()
         return tokens
 
@@ -104,7 +105,7 @@ def test_predictor_on_gpu_tokenizes_the_next_block_in_a_thread(as_on_gpu, monkey
         assert tokenized[min(n_done, 6)].wait(20)  # the next block, while this one waits
         return represent(network, batch)
 
-    monkeypatch.setattr(extractor, "tokenize", noting)
+    monkeypatch.setattr(extractor, "tokenize_long", noting)
     monkeypatch.setattr(LightXMLNetwork, "represent", waiting)
     fitted().predict_topk(X, 3)
     assert (n_done, n_in_thread) == (7, 7)
@@ -115,7 +116,7 @@ def test_predictor_on_gpu_known_representations_are_not_tokenized(as_on_gpu, mon
     expected = clf.predict_topk(X, 5)
     with encode_once():
         clf.predict_topk(X, 5)
-        monkeypatch.setattr(extractor, "tokenize", None)
+        monkeypatch.setattr(extractor, "tokenize_long", None)
         found = clf.predict_topk(X, 5)
     np.testing.assert_array_equal(found.labels, expected.labels)
 
@@ -128,9 +129,9 @@ def test_predictor_on_gpu_error_in_a_later_block_is_raised(as_on_gpu, monkeypatc
         n_blocks += 1
         if n_blocks == 3:
             raise ValueError("of the third block")
-        return tokenize(*args)
+        return tokenize_long(*args)
 
-    monkeypatch.setattr(extractor, "tokenize", failing)
+    monkeypatch.setattr(extractor, "tokenize_long", failing)
     with pytest.raises(ValueError, match="of the third block"):
         fitted().predict_topk(X, 3)
 

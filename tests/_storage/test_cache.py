@@ -78,8 +78,8 @@ def test_memory_maps_tokens_and_writes_temporary_files_beside_them(tmp_path, mon
 def test_memory_folder_maps_tokens_but_not_clusters(tmp_path, monkeypatch):
     stores = []
 
-    def noted(*args):
-        stores.append(cached_tokens(*args))
+    def noted(*args, **kwargs):
+        stores.append(cached_tokens(*args, **kwargs))
         return stores[-1]
 
     cached_tokens = build.cached_tokens
