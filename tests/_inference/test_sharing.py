@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 import torch.distributed as dist
 from classifier_fixtures import MODES, dataset, fitted
@@ -73,6 +74,26 @@ def test_board_of_two_processes_computes_each_block_once(store, monkeypatch):
     assert {"read 1", "read 3"} <= set(one)
     assert "read 0" in other
     assert store.num_keys() == 2  # the results are gone
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        np.arange(6, dtype=np.float32).reshape(2, 3),
+        (np.array([[4, 2]]), np.array([[0.5, 0.25]], dtype=np.float32)),
+        sp.csr_matrix(np.array([[0, 0.5, 0], [0, 0, 0]], dtype=np.float32)),
+    ],
+)
+def test_packed_rows_are_unpacked_as_they_were(rows):
+    found = sharing._unpacked(sharing._packed(rows))
+    assert type(found) is type(rows)
+    if sp.issparse(rows):
+        assert found.shape == rows.shape
+        found, rows = found.toarray(), rows.toarray()
+    pairs = [(found, rows)] if isinstance(rows, np.ndarray) else zip(found, rows, strict=True)
+    for ours, theirs in pairs:
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_board_is_new_at_its_next_use(store):
