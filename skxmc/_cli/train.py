@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
         print_lines(test)
     if not args.quiet:
         print(
-            f"{trained.n_iter_} epochs in {seconds:,.0f} s, saved to {args.model} "
+            f"Trained in {seconds:,.0f} s (epochs: {trained.n_iter_}), saved to {args.model} "
             f"({megabytes(n_bytes)})",
             file=sys.stderr,
         )

@@ -61,7 +61,7 @@ def test_train_saves_the_same_model_as_fit(label_texts, data, tmp_path, run):
     assert (code, out) == (0, "")
     assert err.startswith(f"64 texts, {N_LABELS} labels\n")
     assert "epoch 2/2" in err
-    assert "2 epochs in " in err
+    assert " s (epochs: 2), saved to " in err
     found = LightXMLClassifier.from_pretrained(tmp_path / "model")
     assert found.classes_.tolist() == names()
     read = load_xmc(data)
