@@ -4,7 +4,7 @@
 
 The default is the embedded ICD-10-CM texts. In DATA_DIR, a folder that `load_xmc` reads, the parent
 of the label "landscape / hill" is "landscape", if that is a label. An answer is inconsistent if a
-label among the best five scores higher than one above it.
+label among the best five scores higher than one above it. LightXML is trained for two epochs.
 """
 
 import argparse
@@ -13,7 +13,13 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.frozen import FrozenEstimator
 
-from skxmc import HierarchicalClassifier, NeighborsClassifier, OmikujiClassifier, TextEncoder
+from skxmc import (
+    HierarchicalClassifier,
+    LightXMLClassifier,
+    NeighborsClassifier,
+    OmikujiClassifier,
+    TextEncoder,
+)
 from skxmc.datasets import load_icd10cm, load_xmc
 from skxmc.metrics import label_propensities, precision_at_k, psp_at_k
 
@@ -37,6 +43,7 @@ def main() -> None:
     for name, model in {
         "words": OmikujiClassifier(n_jobs=1),
         "neighbors": NeighborsClassifier(TextEncoder(max_length=64)),
+        "language": LightXMLClassifier(max_epochs=2, random_state=0),
     }.items():
         model.fit(X, y, label_names=names)
         wrapped = HierarchicalClassifier(FrozenEstimator(model), label_parents=parents)
