@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Network = TypeVar("Network", bound="TextNetwork")
-# Gathers the inputs of a head, (n, d), for all texts of a batch, if processes share it: (B, d).
+# Gathers vectors, (n, ...), for all texts of a batch, if processes share it: (B, ...).
 Gather = Callable[[torch.Tensor], torch.Tensor]
 # Chooses candidate clusters, with the arguments and the result of `dynamic_clusters`.
 Choose = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
@@ -298,15 +298,15 @@ class LightXMLNetwork(TextNetwork):
         gather, choose : callable, optional
             Functions that a process needs if it has only a part of the texts and clusters.
         """
-        recall_features, rank_features = self._head_inputs(features)
         no_loss = features.new_zeros((), dtype=torch.float32)
         if self.direct:
-            z, (weight, bias) = gather(self.bottleneck(rank_features)), self.label_table.by_label()
+            z, (weight, bias) = gather(self.embed(features)), self.label_table.by_label()
             places = positives._replace(labels=self.layout.cluster_of[positives.labels])
             return Losses(no_loss, full_label_loss(z, weight, bias, places, update))
+        recall_features, rank_features = self._head_inputs(features, gather)
         recall_loss, rank_loss = no_loss, no_loss
         if objective != "rank" or chosen is None:
-            recall_logits = self.recall_head(gather(recall_features)).float()
+            recall_logits = self.recall_head(recall_features).float()
             cluster_targets = self.layout.cluster_targets(positives, len(recall_logits))
         if objective != "rank":
             weights = None if positives.weights is None else positives.weights[:, None]
@@ -316,14 +316,16 @@ class LightXMLNetwork(TextNetwork):
         if objective != "recall":
             if chosen is None:
                 chosen = choose(recall_logits, cluster_targets, n_candidate_clusters)
-            z = gather(self.bottleneck(rank_features))
+            z = self.bottleneck(rank_features)
             rank_loss = self._rank_loss(z, positives, chosen) / len(z)
         return Losses(recall_loss, rank_loss)
 
-    def _head_inputs(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _head_inputs(
+        self, features: torch.Tensor, gather: Gather = lambda own: own
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute the input of each head: e minus its mean, with dropout in training."""
         by_encoder = features.unflatten(1, (len(self.encoders), -1))
-        inputs = self.dropout(by_encoder - self.feature_mean)
+        inputs = gather(self.dropout(by_encoder - self.feature_mean))
         return inputs[:, 0], inputs[:, -1]
 
     def embed(self, features: torch.Tensor) -> torch.Tensor:

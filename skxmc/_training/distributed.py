@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from joblib import Memory
 
 from skxmc._model.device import is_out_of_memory, resolve_device
@@ -197,7 +196,8 @@ class ManyProcesses(OneProcess):
         """Sum rows over the processes, and return those that `dealt` gives to this process."""
         n_each = -(-len(rows) // self.size)
         precise = rows.to(torch.promote_types(rows.dtype, torch.float32))
-        padded = F.pad(precise, (0, 0, 0, n_each * self.size - len(rows)))
+        padded = precise.new_zeros(n_each * self.size, *rows.shape[1:])
+        padded[: len(rows)] = precise
         by_process = padded.unflatten(0, (n_each, self.size)).transpose(0, 1)
         if rows.is_cuda:
             own = torch.empty_like(by_process[0]).contiguous()

@@ -5,9 +5,10 @@ B: texts of the batch of all processes. N: number of processes. C: number of clu
 Process r represents the texts r, r + N, r + 2 N and so on of a batch. It owns the clusters r, r + N
 and so on, since neighbors, which are recalled together, then have different owners. It holds only
 their rows of the label table and of the recall head, and the moments of these rows. All processes
-gather the inputs of the heads, of shape (B, d). From there on, each computes the losses of all B
-texts for the labels that it owns, by the same code as one process. The gradients of the inputs are
-summed and go back to the process of the text. Those of all other weights are summed too.
+gather e, the input of the heads. In the direct mode they gather z, which is shorter. From there on,
+each computes the losses of all B texts for the labels that it owns, by the same code as one
+process. The gradients of e or z are summed and go back to the process of the text. Those of all
+other weights are summed too.
 
 In the direct mode each label is a cluster.
 """
