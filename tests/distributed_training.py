@@ -30,6 +30,7 @@ from skxmc import BalancedLabelClusterer, LightXMLClassifier
 from skxmc._inference import sharing
 from skxmc._inference.extractor import FeatureExtractor
 from skxmc._training import build, distributed
+from skxmc._training.distributed import ManyProcesses
 from skxmc._training.trainer import Trainer
 from skxmc.datasets import make_xmc
 
@@ -270,6 +271,18 @@ class Group:
         at_step(3, lambda: os.kill(os.getpid(), signal.SIGKILL))
         return self.fit()
 
+    def in_bf16(self) -> dict[str, Any]:
+        """Fit in bf16, and note the dtype of the longest message."""
+        sum_over_processes, messages = ManyProcesses.sum, []
+
+        def note(self: ManyProcesses, tensor: torch.Tensor) -> torch.Tensor:
+            messages.append((tensor.numel(), str(tensor.dtype)))
+            return sum_over_processes(self, tensor)
+
+        ManyProcesses.sum = note  # type: ignore[method-assign]
+        found = self.fit(precision="bf16")
+        return {**found, "dtype": max(messages)[1] if messages else None}
+
     def killed_in_joining(self, of_rank: int) -> dict[str, Any]:
         """Kill one process before it joins."""
         distributed.TIMEOUT = timedelta(seconds=1)
@@ -334,7 +347,9 @@ def main(encoder: str, folder: Path) -> None:
     torch.save(result(group.fitted), folder / "fitted 0.pt")
     for size in RUNS:
         run(size, group.cases, folder / f"cases {size}")
+    run(1, group.in_bf16, folder / "in_bf16 by one")
     for task in (
+        "in_bf16",
         "unseeded",
         "overflowing",
         "interrupted",

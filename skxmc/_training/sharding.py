@@ -53,7 +53,9 @@ class Whole:
         """Choose the candidate clusters of each text, see `dynamic_clusters`."""
         return dynamic_clusters(recall_logits, cluster_targets, n_candidate_clusters)
 
-    def sum_gradients(self, optimizers: list[torch.optim.Optimizer]) -> None:
+    def sum_gradients(
+        self, optimizers: list[torch.optim.Optimizer], precision: torch.dtype
+    ) -> None:
         """Sum the gradients of the weights that all processes have."""
 
     def share_overflow(
@@ -181,8 +183,13 @@ class Shards(Whole):
         return self.own_clusters(chosen)
 
     @torch.no_grad()
-    def sum_gradients(self, optimizers: list[torch.optim.Optimizer]) -> None:
-        """Sum the gradients of the weights that all processes have, flattened per dtype."""
+    def sum_gradients(
+        self, optimizers: list[torch.optim.Optimizer], precision: torch.dtype
+    ) -> None:
+        """Sum the gradients of the weights that all processes have, in one message per dtype.
+
+        In bf16 the message is in bfloat16, as most gradients are before autocast converts them.
+        """
         dense: dict[torch.dtype, list[torch.Tensor]] = {}
         for parameter in _parameters(optimizers):
             if parameter.grad is None or self.owns(parameter):
@@ -190,16 +197,32 @@ class Shards(Whole):
             if parameter.grad.is_sparse:
                 parameter.grad = self._sum_rows(parameter.grad)
             else:
-                dense.setdefault(parameter.grad.dtype, []).append(parameter.grad)
-        for gradients in dense.values():
-            sizes = [gradient.numel() for gradient in gradients]
-            key = gradients[0].dtype, sum(sizes)
-            flat = torch.cat([g.flatten() for g in gradients], out=self.messages.get(key))
-            if not flat.is_cuda:
-                self.messages[key] = flat
-            sums = self.group.sum(flat).split(sizes)
-            shaped = [part.view_as(g) for part, g in zip(sums, gradients, strict=True)]
-            torch._foreach_copy_(gradients, shaped)
+                dense.setdefault(parameter.grad.dtype, []).append(parameter)
+        in_bf16 = precision == torch.bfloat16
+        for dtype, parameters in dense.items():
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            message, parts = self._message(gradients, torch.bfloat16 if in_bf16 else dtype)
+            torch._foreach_copy_(parts, gradients)
+            self.group.sum(message)
+            if in_bf16:
+                torch._foreach_copy_(gradients, parts)
+                continue
+            for parameter, total in zip(parameters, parts, strict=True):
+                parameter.grad = total  # without a copy
+
+    def _message(
+        self, gradients: list[torch.Tensor], dtype: torch.dtype
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Make a flat message for gradients, and the part of it that belongs to each."""
+        sizes = [gradient.numel() for gradient in gradients]
+        key = dtype, sum(sizes)
+        message = self.messages.get(key)
+        if message is None:
+            message = gradients[0].new_empty(sum(sizes), dtype=dtype)
+        if not message.is_cuda:
+            self.messages[key] = message
+        parts = zip(message.split(sizes), gradients, strict=True)
+        return message, [part.view_as(gradient) for part, gradient in parts]
 
     def _sum_rows(self, gradient: torch.Tensor) -> torch.Tensor:
         """Collect the rows of a sparse gradient from all processes. Equal rows are summed later."""

@@ -315,7 +315,7 @@ class Trainer:
                 group["lr"] = rate * factor
         losses = self._losses_with_gradients(rows)
         with_gradients = [o for o in self.optimizers if o is not self.table_optimizer]
-        self.shards.sum_gradients(with_gradients)
+        self.shards.sum_gradients(with_gradients, self.settings.dtype)
         for optimizer in with_gradients:
             if isinstance(optimizer, RowAdamW):
                 optimizer.coalesce()

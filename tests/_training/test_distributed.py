@@ -83,6 +83,14 @@ def test_fit_in_processes_gives_model_of_one_process(results, case, size):
     assert_all_equal(found)
 
 
+def test_fit_in_processes_in_bf16_sums_gradients_in_bfloat16(results):
+    (one,), (first, second) = results("in_bf16 by one"), results("in_bf16")
+    assert_all_equal([first["found"], second["found"]])
+    for a, b in zip(one["found"]["history"], first["found"]["history"], strict=True):
+        assert b["loss"] == pytest.approx(a["loss"], rel=1e-3)
+    assert first["found"]["dtype"] == "torch.bfloat16"
+
+
 def test_fit_in_processes_in_fp16_lowers_scale_of_all_if_one_overflows(results):
     first, second = (process["found"] for process in results("overflowing"))
     assert first == second
