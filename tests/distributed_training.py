@@ -285,7 +285,7 @@ class Group:
 
     def killed_in_joining(self, of_rank: int) -> dict[str, Any]:
         """Kill one process before it joins."""
-        distributed.TIMEOUT = timedelta(seconds=1)
+        distributed.JOIN_TIMEOUT = timedelta(seconds=1)
         if rank() == of_rank:
             os.kill(os.getpid(), signal.SIGKILL)
         return self.fit()

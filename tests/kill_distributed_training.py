@@ -80,7 +80,7 @@ def main(encoder: str, folder: Path) -> None:
     """Kill and resume training, and print a report as JSON."""
     torch.set_num_threads(1)
     group = Group(encoder, folder)
-    distributed.TIMEOUT = TIMEOUT
+    distributed.TIMEOUT = distributed.JOIN_TIMEOUT = TIMEOUT
     gc.freeze()  # children copy fewer pages
     draw = random.Random(0)
     report = {}

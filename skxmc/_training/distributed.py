@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import multiprocessing
 import os
+import re
 import signal
 import threading
 import warnings
@@ -41,6 +42,8 @@ Fitted = TypeVar("Fitted")
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR")
 # How long processes wait for one that is alive, such as the first one while it clusters labels.
 TIMEOUT = timedelta(hours=1)
+# How long they wait for all to connect. One that never starts cannot be told from one that is late.
+JOIN_TIMEOUT = timedelta(minutes=10)
 
 
 class _Placed(Protocol):
@@ -371,23 +374,31 @@ def _has_peers() -> bool:
         return False
     if int(os.environ["WORLD_SIZE"]) == 1:
         return False
-    with _clear_errors("begin", int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])):
-        dist.init_process_group("gloo", timeout=TIMEOUT)
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    with _clear_errors("begin", rank, size, f"joined within {JOIN_TIMEOUT.seconds // 60} minutes"):
+        store, *_ = next(dist.rendezvous("env://", timeout=JOIN_TIMEOUT))
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=TIMEOUT)
     return True
 
 
 @contextlib.contextmanager
-def _clear_errors(verb: str, rank: int, size: int) -> Iterator[None]:
+def _clear_errors(
+    verb: str,
+    rank: int,
+    size: int,
+    late: str = f"answered for {TIMEOUT.seconds // 3600} hour",
+) -> Iterator[None]:
     """Say what an error of torch.distributed means for the fit of this process."""
     try:
         yield
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise
+        joined = re.search(r"\d+(?=/\d+ clients joined)", str(error))  # process 0 counts them
+        counted = f" {joined[0]} of {size} processes have joined." if joined else ""
         raise RuntimeError(
             f"Process {rank} of {size} cannot {verb} this fit, because another process has "
-            "failed, was killed, or has not answered for "
-            f"{TIMEOUT.total_seconds() / 3600:.0f} hour. Read the error of that process, and "
+            f"failed, was killed, or has not {late}.{counted} Read the error of that process, and "
             "start all processes again. checkpoint_dir lets them resume."
         ) from error
 

@@ -151,6 +151,7 @@ def test_killed_process_that_has_not_joined_ends_all(results):
         (left,) = results(f"killed {victim} in joining")
         lost = LOST.format(1 - victim, 2).replace("continue", "begin")
         assert left["found"]["error"].startswith(lost)
+        assert ("1 of 2 processes have joined" in left["found"]["error"]) == (victim == 1)
 
 
 @pytest.mark.slow
