@@ -126,8 +126,9 @@ def test_padding_benchmark_prints_a_row_per_pool(run):
     assert "128 | " in shown
 
 
-def test_limits_benchmark_prints_peak_memory(run, monkeypatch):
-    """Its steps, which have processes of their own, run here too."""
+@pytest.fixture
+def shown_by_steps(run, monkeypatch):
+    """Run here the steps that have processes of their own, and return what each prints."""
     shown = []
 
     def run_step(command, check):
@@ -137,11 +138,28 @@ def test_limits_benchmark_prints_peak_memory(run, monkeypatch):
         shown.append(run([Path(script).name, *arguments]))
 
     monkeypatch.setattr(subprocess, "run", run_step)
+    return shown
+
+
+def test_limits_benchmark_prints_peak_memory(run, shown_by_steps):
     run(["limits.py", "--texts", "100", "--matrix", "100", "40000"])
-    _, of_list, of_chunks, of_training = shown
+    _, of_list, of_chunks, of_training = shown_by_steps
     assert "predict_topk of 100 texts, from list" in of_list
     assert "predict_topk of 100 texts, from chunks" in of_chunks
     assert "fit: 1,024 clusters" in of_training
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_many_texts_benchmark_prints_phases(run, shown_by_steps):
+    pytest.importorskip("pyarrow")
+    pytest.importorskip("sklearn.callback")
+    run(["many_texts.py", "--texts", "120", "--words", "20", "--labels", "40", "--steps", "2"])
+    rows = [line.split(" | ") for line in shown_by_steps[1].splitlines()]
+    phases = [name for name, *figures in rows if len(figures) == 4 and name != "between"]
+    assert phases == [
+        *("phase", "read labels, map texts", "check texts", "check labels"),
+        *("features and clusters of labels", "tokens", "start at centroids", "training, 2 steps"),
+    ]
 
 
 GPU_PARTS = [

@@ -10,6 +10,7 @@ each phase. They include pages of mapped files, which the system may take back.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import scipy.sparse as sp
@@ -117,14 +119,6 @@ def train(arguments: argparse.Namespace) -> None:
     del labels
     print(f"{len(texts):,} texts, {texts.nbytes / 1e9:.2f} GB in the file, {y.nnz:,} entries of y")
     note("read labels, map texts")
-    for module, name, what in (
-        (recipe, "check_column", "check texts"),
-        (recipe, "check_labels", "check labels"),
-        (build, "cached_clusters", "features and clusters of labels"),
-        (build, "cached_tokens", "tokens"),
-        (build, "_start_at_centroids", "start at centroids"),
-    ):
-        setattr(module, name, note.around(getattr(module, name), what))
     clf = LightXMLClassifier(
         MINILM,
         head_init=arguments.head_init,
@@ -133,7 +127,17 @@ def train(arguments: argparse.Namespace) -> None:
         random_state=0,
     )
     clf.set_callbacks(EndAfter(arguments.steps))
-    clf.fit(texts, y)
+    with contextlib.ExitStack() as stack:
+        for module, name, what in (
+            (recipe, "check_column", "check texts"),
+            (recipe, "check_labels", "check labels"),
+            (build, "cached_clusters", "features and clusters of labels"),
+            (build, "cached_tokens", "tokens"),
+            (build, "_start_at_centroids", "start at centroids"),
+        ):
+            phase = note.around(getattr(module, name), what)
+            stack.enter_context(mock.patch.object(module, name, phase))
+        clf.fit(texts, y)
     note(f"training, {clf.history_[-1]['n_steps']} steps")
     size = sum(file.stat().st_size for file in (folder / "cache").rglob("*") if file.is_file())
     print(f"cache of tokens and clusters: {size / 1e9:.2f} GB")
