@@ -110,14 +110,15 @@ def test_activations_benchmark_prints_memory_and_time(run, monkeypatch):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_distributed_benchmark_halves_memory_of_labels(run):
-    shown = run(["distributed.py", "--quick", "--precisions", "fp32"])
+@pytest.mark.parametrize(("options", "memory"), [([], 0.5), (["--predict", "100"], 1.0)])
+def test_distributed_benchmark_prints_times_and_memory_of_labels(run, options, memory):
+    shown = run(["distributed.py", "--quick", "--precisions", "fp32", *options])
     rows = [line.split(" | ") for line in shown.splitlines() if ", fp32 | " in line]
     assert [mode for mode, *_ in rows] == ["dynamic, fp32", "full-label, fp32"]
     for _, times, ratio, _, of_memory in rows:
         assert re.fullmatch(r"\d+ \(\d+\), \d+ \(\d+\)", times)
         assert re.fullmatch(r"\d+\.\d\d \(\d+\.\d\d\)", ratio)
-        assert float(of_memory) == pytest.approx(0.5, abs=0.01)
+        assert float(of_memory) == pytest.approx(memory, abs=0.01)
 
 
 def test_padding_benchmark_prints_a_row_per_pool(run):

@@ -1,11 +1,13 @@
-"""Compare processes that train together with one process: time of a step, memory of the labels.
+"""Compare processes that work together with one process: time of a step, memory of the labels.
 
     python examples/benchmarks/distributed.py [--processes 2] [--labels 500000] [--quick]
+    python examples/benchmarks/distributed.py --predict 2000 --tokens 32
 
 Each process has one thread. One process and the group take steps in turn, on the same random
 batches. The time of a step is that of the processor, of the process that needs most of it. On an
 idle machine with a core per process, it is near the wall time, which is in brackets. The memory is
 that of the label table, of the recall head and of their moments, in the process that has most.
+With `--predict`, a step is a call of `predict_topk`, for which each process has all labels.
 """
 
 import argparse
@@ -13,18 +15,20 @@ import multiprocessing
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection
 
 import numpy as np
 import torch
-from _common import cpu_name, load_shape
+from _common import MINILM, cpu_name, load_shape, random_classifier, random_network
+from memory import random_words
 from training import Step
 
+from skxmc._model.encoder import load_encoder
+from skxmc._model.network import LightXMLNetwork
 from skxmc._training.distributed import ManyProcesses, OneProcess
 from skxmc._training.sharding import CUT
-from skxmc._training.trainer import Trainer
 
 MODES = {"dynamic": 8192, "full-label": 0}  # number of clusters, 0: rank every label
 
@@ -41,6 +45,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--turns", type=int, default=10)
+    parser.add_argument("--predict", type=int, metavar="N", help="predict N texts, not train")
     parser.add_argument("--quick", action="store_true", help="few labels and steps")
     arguments = parser.parse_args()
     if arguments.quick:
@@ -53,7 +58,7 @@ def main() -> None:
     arguments = parse()
     size = arguments.processes
     print(
-        f"{cpu_name()}; {arguments.batch} x {arguments.tokens} tokens, "
+        f"{cpu_name()}; {arguments.predict or arguments.batch} x {arguments.tokens} tokens, "
         f"L = {arguments.labels:,}, d = {arguments.dim}"
     )
     print(f"mode | ms of one process, of each of {size} | ratio | MB of labels | ratio")
@@ -97,7 +102,7 @@ def team(arguments: argparse.Namespace, size: int) -> Iterator[list[Connection]]
     for rank in range(size):
         connection, of_member = context.Pipe()
         given = (arguments, rank, size, port, of_member)
-        member = context.Process(target=train, args=given, daemon=True)
+        member = context.Process(target=work, args=given, daemon=True)
         member.start()
         of_member.close()  # so that a member that fails ends the waiting for it
         connections.append(connection)
@@ -107,10 +112,10 @@ def team(arguments: argparse.Namespace, size: int) -> Iterator[list[Connection]]
         member.join()
 
 
-def train(
+def work(
     arguments: argparse.Namespace, rank: int, size: int, port: int, connection: Connection
 ) -> None:
-    """Send the memory of the labels, and then the time of each step."""
+    """Send the megabytes of the labels, and then the time of each step."""
     torch.set_num_threads(1)
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
@@ -122,20 +127,45 @@ def train(
             "gloo", init_method=address, rank=rank, world_size=size
         )
         processes = ManyProcesses(torch.device("cpu"))
-    encoder = load_shape(arguments.encoder)
-    step = Step(arguments, encoder, arguments.labels, processes=processes)
-    step()
-    connection.send(label_megabytes(step.trainer))
+    begin = begin_prediction if arguments.predict else begin_training
+    step, megabytes = begin(arguments, processes)
+    connection.send(megabytes)
     while connection.recv():
         started = np.array([time.process_time(), time.perf_counter()])
         step()
         connection.send(np.array([time.process_time(), time.perf_counter()]) - started)
 
 
-def label_megabytes(trainer: Trainer) -> float:
+def begin_training(
+    arguments: argparse.Namespace, processes: OneProcess
+) -> tuple[Callable[[], object], float]:
+    """Return what takes a training step, and the megabytes of the labels."""
+    step = Step(arguments, load_shape(arguments.encoder), arguments.labels, processes=processes)
+    step()
+    return step, label_megabytes(step.trainer.network, step.trainer.optimizers)
+
+
+def begin_prediction(
+    arguments: argparse.Namespace, processes: OneProcess
+) -> tuple[Callable[[], object], float]:
+    """Return what predicts the texts, and the megabytes of the labels."""
+    encoder, n_clusters = load_encoder(MINILM), arguments.clusters or arguments.labels
+    network = random_network(
+        encoder.model, arguments.labels, n_clusters, arguments.dim, torch.device("cpu")
+    )
+    clf = random_classifier(
+        network, encoder.tokenizer, arguments.tokens, precision=arguments.precision
+    )
+    texts = random_words(arguments.predict, np.random.default_rng(0))
+    return lambda: clf.predict_topk(texts, k=5), label_megabytes(network)
+
+
+def label_megabytes(
+    network: LightXMLNetwork, optimizers: Sequence[torch.optim.Optimizer] = ()
+) -> float:
     """Measure the weights per label and per cluster, and their moments."""
-    weights = [w for name, w in trainer.network.named_parameters() if name.startswith(CUT)]
-    states = [o.state[w] for o in trainer.optimizers for w in weights if w in o.state]
+    weights = [w for name, w in network.named_parameters() if name.startswith(CUT)]
+    states = [o.state[w] for o in optimizers for w in weights if w in o.state]
     moments = [m for state in states for m in state.values() if isinstance(m, torch.Tensor)]
     return sum(tensor.nbytes for tensor in (*weights, *moments)) / 1e6
 
