@@ -38,7 +38,7 @@ from skxmc._input.text_column import check_column
 from skxmc._input.texts import check_texts
 from skxmc._input.types import LabelsOfTexts, Matrix, PerLabel, RandomState, Texts, ValidationData
 from skxmc._input.validation import check_labels, names_labels
-from skxmc._input.weights import check_sample_weight
+from skxmc._input.weights import LabelWeight, check_sample_weight
 from skxmc._label_changes import LabelChangesMixin
 from skxmc._model.device import prediction_device, resolve_precision, with_advice_on_memory
 from skxmc._model.encoder_check import check_length
@@ -132,6 +132,12 @@ class LightXMLClassifier(
           the recall head follows the encoder, which stays as it is.
         - "static-separate" (BS in table 5): the first two phases. The ranking head gets its own
           copy of the encoder, so prediction takes twice the time.
+    label_weight : array or list of shape (n_labels,), dict, "balanced" or None, default=None
+        Weights of labels where they are true, as by ``class_weight={0: 1, 1: w}`` of scikit-learn
+        for each label. In the loss of a label, a text that has it counts w times, and other texts
+        count once. An array is in the order of `classes_`. In a dict of labels, others weigh 1.
+        "balanced" is the mean number of texts per label, divided by that of the label. Scores of
+        heavy labels rise, so they are no longer probabilities. See :doc:`/guide/training`.
     freeze_encoder : bool, default=False
         Whether to train the heads alone. Each text is represented only once, so `fit` takes little
         longer than one pass over the texts. Representations take 4 bytes per entry of e and text.
@@ -308,6 +314,7 @@ class LightXMLClassifier(
         "pooling": [StrOptions({"auto", *POOLINGS})],
         "bottleneck_dim": [Interval(Integral, 1, None, closed="left"), None],
         "negative_sampling": [StrOptions({"auto", "none", "dynamic", "static", "static-separate"})],
+        "label_weight": [StrOptions({"balanced"}), np.ndarray, list, dict, None],
         "freeze_encoder": ["boolean"],
         "head_init": [StrOptions({"centroids", "priors", "random"})],
         "max_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
@@ -373,6 +380,7 @@ class LightXMLClassifier(
         n_candidate_clusters: int | str = "auto",
         bottleneck_dim: int | None = 256,
         negative_sampling: str = "auto",
+        label_weight: LabelWeight = None,
         freeze_encoder: bool = False,
         head_init: str = "centroids",
         max_epochs: int | str = "auto",
@@ -416,6 +424,7 @@ class LightXMLClassifier(
         self.n_candidate_clusters = n_candidate_clusters
         self.bottleneck_dim = bottleneck_dim
         self.negative_sampling = negative_sampling
+        self.label_weight = label_weight
         self.freeze_encoder = freeze_encoder
         self.head_init = head_init
         self.max_epochs = max_epochs
@@ -546,7 +555,9 @@ class LightXMLClassifier(
 
         # Hold texts out, add the texts of labels, and resolve the parameters.
         fraction = self.validation_fraction if self.early_stopping else None
-        data = split_texts(texts, labels, label_texts, held_out, fraction, seed, weights)
+        data = split_texts(
+            texts, labels, label_texts, held_out, fraction, seed, weights, self.label_weight
+        )
         n_texts, n_labels = len(data.texts), len(data.classes)
         settings = resolve_settings(params, n_texts=n_texts, n_labels=n_labels, seed=seed)
         settings = processes.adapt(settings)

@@ -39,12 +39,18 @@ N_TEXTS, BATCH_SIZE = 66, 13
 # A process that waits longer has hung.
 TIMEOUT = 300
 CASES: dict[str, dict[str, Any]] = {
-    "dynamic": {"max_grad_norm": 0.5, "label_texts": True, "max_epochs": 3},
+    "dynamic": {
+        "max_grad_norm": 0.5,
+        "label_texts": True,
+        "label_weight": "balanced",
+        "max_epochs": 3,
+    },
     "direct": {
         "clusterer": BalancedLabelClusterer(max_cluster_size=1),
         "max_epochs": 4,
         "max_length": 12,
         "long_text": "windows",
+        "label_weight": np.linspace(0, 3, 30),
     },
     "averaged": {"swa_start": 1, "swa_every": 3, "lr_schedule": "constant"},
     "static": {"negative_sampling": "static", "max_epochs": 1},

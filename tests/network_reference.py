@@ -105,15 +105,26 @@ def clusters_to_rank(logits, positive, n):
 
 
 @torch.no_grad()
-def losses_in_python(network, features, labels_of_texts, n_candidate_clusters, chosen=None):
-    """Compute eq. 1 and eq. 5 per text and label, and return the candidates of each text too."""
+def losses_in_python(
+    network, features, labels_of_texts, n_candidate_clusters, chosen=None, label_weights=None
+):
+    """Compute eq. 1 and eq. 5 per text and label, and return the candidates of each text too.
+
+    True labels have `label_weights`, and a true cluster that of the heaviest true label in it.
+    """
     cluster_of = network.layout.cluster_of.tolist()
+    weight_of = [1.0] * len(cluster_of) if label_weights is None else label_weights
     recall = rank = 0.0
     candidates = []
     for i, (e, labels) in enumerate(zip(features, labels_of_texts, strict=True)):
-        positive = {cluster_of[label] for label in labels}
+        positive: dict[int, float] = {}  # with their weights
+        for label in labels:
+            weight = positive.get(cluster_of[label], 0.0)
+            positive[cluster_of[label]] = max(weight, weight_of[label])
         logits = cluster_logits(network, e)
-        recall += sum(cross_entropy(g, c in positive) for c, g in enumerate(logits))
+        recall += sum(
+            cross_entropy(g, c in positive) * positive.get(c, 1.0) for c, g in enumerate(logits)
+        )
         clusters = (
             clusters_to_rank(logits, positive, n_candidate_clusters)
             if chosen is None
@@ -124,6 +135,7 @@ def losses_in_python(network, features, labels_of_texts, n_candidate_clusters, c
         )
         rank += sum(
             cross_entropy(label_logit(network, e, label), label in labels)
+            * (weight_of[label] if label in labels else 1.0)
             for label in candidates[-1]
         )
     return recall / len(features), rank / len(features), candidates

@@ -343,6 +343,7 @@ def test_classifier_defaults_have_documented_values():
         "bottleneck_dim": 256,
         "pooling": "auto",
         "negative_sampling": "auto",
+        "label_weight": None,
         "freeze_encoder": False,
         "label_precision": "fp32",
         "label_search": "exact",

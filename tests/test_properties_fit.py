@@ -61,6 +61,8 @@ WRONG = {
         "n_candidate_clusters": wrong_int(1),
         "pooling": NAMED,
         "bottleneck_dim": wrong_int(1, None),
+        "label_weight": NAMED.filter(bool)
+        | st.sampled_from([[-1.0] * 4, {"a": np.nan}, {"z": 1}, (1.0,) * 4]),
         "freeze_encoder": FLAG,
         "label_precision": NAMED,
         "label_search": NAMED,
@@ -285,6 +287,8 @@ LEGAL = {
     "pooling": st.sampled_from(["auto", "cls", "mean"]),
     "bottleneck_dim": whole(1, 20) | st.just(True) | st.none(),
     "negative_sampling": st.sampled_from(["auto", "none", "dynamic", "static"]),
+    "label_weight": st.sampled_from([None, "balanced", {3: 1e9}])
+    | hnp.arrays(float, 30, elements=st.floats(0, 1e6)),
     "freeze_encoder": st.booleans(),
     "label_precision": st.sampled_from(["fp32", "bf16"]),
     "label_search": st.sampled_from(["exact", "approximate"]),

@@ -48,6 +48,26 @@ def rows_by_label(values: Any, classes: NDArray[Any], name: str, n_texts: int | 
     return values if order is None else values.iloc[order]
 
 
+def list_by_label(
+    values: Mapping[Any, Any], classes: NDArray[Any], name: str, default: Any = None
+) -> list[Any]:
+    """Return the value of each label in the order of `classes`, or `default` if it has none.
+
+    Raises
+    ------
+    ValueError
+        If a key is not a label.
+    """
+    known = set(classes.tolist())
+    unknown = next((label for label in values if label not in known), None)
+    if unknown is not None:
+        raise ValueError(
+            f"{name} has an entry for {quoted(unknown)}, which is not a label. The first label is "
+            f"{quoted(classes.tolist()[0])}. Spell the labels as in y."
+        )
+    return [values.get(label, default) for label in classes.tolist()]
+
+
 def columns_by_label(values: Any, classes: NDArray[Any], name: str) -> Any:
     """Do the same as `rows_by_label` with the columns of a frame."""
     order = _order(column_labels(values), classes, f"the header of {name}", name)
@@ -91,14 +111,7 @@ def check_label_texts(
     """
     label_texts = of_labels(label_texts, classes)
     if isinstance(label_texts, Mapping):
-        known = set(classes.tolist())
-        unknown = next((label for label in label_texts if label not in known), None)
-        if unknown is not None:
-            raise ValueError(
-                f"label_texts has a text for {quoted(unknown)}, which is not a label. The "
-                f"first label is {quoted(classes.tolist()[0])}. Spell the labels as in y."
-            )
-        label_texts = [label_texts.get(label) for label in classes.tolist()]
+        label_texts = list_by_label(label_texts, classes, "label_texts")
     label_texts = rows_by_label(label_texts, classes, "label_texts", n_texts)
     texts = check_texts(label_texts, name="label_texts", allow_empty=True, allow_missing=True)
     if len(texts) != len(classes):

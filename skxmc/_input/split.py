@@ -13,6 +13,7 @@ from skxmc._input.text_column import AnyTexts, TextColumn, plus, take
 from skxmc._input.texts import check_texts
 from skxmc._input.types import LabelsOfTexts, Texts, ValidationData
 from skxmc._input.validation import Labels, check_labels
+from skxmc._input.weights import LabelWeight, resolve_label_weight
 
 HeldOut: TypeAlias = tuple[list[str], Labels]
 
@@ -26,6 +27,7 @@ class SplitTexts(NamedTuple):
     classes: np.ndarray  # the label of each column of y
     n_label_texts: int
     held_out: HeldOut | None
+    label_weights: np.ndarray | None  # of labels where they are true, None if all are 1
 
 
 def split_texts(
@@ -36,17 +38,19 @@ def split_texts(
     validation_fraction: float | None,
     seed: int,
     weights: np.ndarray | None = None,
+    label_weight: LabelWeight = None,
 ) -> SplitTexts:
     """Hold texts out with `hold_out`, and add texts of labels to the rest by `add_label_texts`.
 
-    Texts of labels have the weight 1.
+    Texts of labels have the weight 1. Weights of labels are balanced on what `fit` trains on.
     """
     train, weights, held_out = hold_out(texts, labels, given, validation_fraction, seed, weights)
     all_texts, y = add_label_texts(*train, labels.classes, label_texts, len(texts))
     n_label_texts = len(all_texts) - len(train[0])
     if weights is not None:
         weights = np.concatenate([weights, np.ones(n_label_texts)])
-    return SplitTexts(all_texts, y, weights, labels.classes, n_label_texts, held_out)
+    label_weights = resolve_label_weight(label_weight, labels.classes, y, weights)
+    return SplitTexts(all_texts, y, weights, labels.classes, n_label_texts, held_out, label_weights)
 
 
 def check_held_out(

@@ -1,12 +1,18 @@
-"""Weights of texts: checked, and as factors of statistics of the texts."""
+"""Weights of texts, as factors of statistics of the texts, and weights of labels."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from skxmc._input.per_label import list_by_label
 from skxmc._utils.quoting import quoted
+
+LabelWeight: TypeAlias = str | ArrayLike | Mapping[Any, float] | None
 
 
 def check_sample_weight(sample_weight: ArrayLike | None, n_texts: int) -> np.ndarray | None:
@@ -43,3 +49,60 @@ def check_sample_weight(sample_weight: ArrayLike | None, n_texts: int) -> np.nda
 def weighted(y: sp.csr_array, weights: np.ndarray | None) -> sp.csr_array:
     """Multiply the labels of each text by its weight, if there are weights."""
     return y if weights is None else sp.csr_array(y.multiply(weights[:, None]))
+
+
+def resolve_label_weight(
+    label_weight: LabelWeight,
+    classes: NDArray[Any],
+    y: sp.csr_array,
+    weights: np.ndarray | None = None,
+) -> np.ndarray | None:
+    """Return the weight of each label in the order of `classes`: (n_labels,) float64, or None.
+
+    Parameters
+    ----------
+    label_weight : "balanced", array-like of shape (n_labels,), dict or None
+        Parameter of `LightXMLClassifier`.
+    classes : ndarray of shape (n_labels,)
+        Labels.
+    y : csr_array of shape (n_texts, n_labels)
+        Labels of the training texts.
+    weights : ndarray of shape (n_texts,) or None
+        Weights of the training texts.
+
+    Raises
+    ------
+    ValueError
+        If the weights are not one finite number of at least 0 per label, or if a dict has a key
+        that is not a label.
+    """
+    if label_weight is None:
+        return None
+    if isinstance(label_weight, str):
+        counts = np.asarray(weighted(y, weights).sum(axis=0), dtype=np.float64).ravel()
+        is_used = counts > 0
+        mean = counts.sum() / max(1, is_used.sum())
+        return np.divide(mean, counts, out=np.ones(len(counts)), where=is_used)
+    given: Any = label_weight
+    if isinstance(label_weight, Mapping):
+        given = list_by_label(label_weight, classes, "label_weight", default=1.0)
+    try:
+        of_labels = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"label_weight must hold numbers, got {quoted(label_weight)}. Pass one per label."
+        ) from error
+    if of_labels.shape != classes.shape:
+        raise ValueError(
+            f"label_weight has the shape {of_labels.shape}, but there are {len(classes)} labels. "
+            "Pass one number per label, in the order of classes_, or a dict with weights of some "
+            "labels."
+        )
+    is_wrong = ~np.isfinite(of_labels) | (of_labels < 0)
+    if is_wrong.any():
+        label = int(is_wrong.argmax())
+        raise ValueError(
+            f"label_weight is {of_labels[label]} for the label {quoted(classes.tolist()[label])}. "
+            "Pass finite numbers of at least 0."
+        )
+    return of_labels

@@ -46,7 +46,7 @@ def full_label_loss(
     weight, bias : Tensor of shape (L, d) and (L,)
         Embeddings and biases. They get no gradient from autograd.
     positives : Positives
-        The positive labels, and weights of the texts if they differ.
+        The positive labels, and weights of texts and pairs if they differ.
     update : callable, optional
         Function that takes the gradients of a chunk of labels. It may change the chunk of `weight`
         and `bias` in place, because no later chunk depends on it.
@@ -61,7 +61,11 @@ def full_label_loss(
 
 
 class _FullLabelLoss(torch.autograd.Function):
-    """The loss, whose gradient by a logit is (sigmoid(logit) - target) * weight / B."""
+    """The loss, whose gradient by a logit is (sigmoid(logit) - target) * weight / B.
+
+    The weight is that of the text, times that of the pair if the label is positive. Such a pair
+    counts once as without weights, and its weight minus 1 times more.
+    """
 
     @staticmethod
     def forward(
@@ -76,10 +80,12 @@ class _FullLabelLoss(torch.autograd.Function):
         z_gradient = torch.zeros_like(z, dtype=precise)
         loss = z_gradient.new_zeros(())
         mean_z = z / len(z)
-        by_text = by_positive = None
+        by_text = by_positive = extra = None
         if positives.weights is not None:
             by_text = positives.weights.to(precise)[:, None]
             by_positive = by_text[positives.rows, 0]
+        if positives.pair_weights is not None:
+            extra = positives.pair_weights.to(precise) - 1
         block = TRAINING_BLOCK if z.device.type == "cpu" else GPU_BLOCK
         for labels in _chunks(len(bias), len(z), block):
             embeddings, biases = weight[labels].to(z.dtype), bias[labels]
@@ -87,10 +93,17 @@ class _FullLabelLoss(torch.autograd.Function):
             place = positives.labels - labels.start
             is_inside = (place >= 0) & (place < len(biases))
             entry = positives.rows, place.clamp(0, len(biases) - 1)
-            of_positives = _sum(logits[entry] * is_inside, by_positive)
+            of_positives = logits[entry]
+            if extra is not None:
+                of_positives = of_positives - extra * F.softplus(-of_positives)
+            of_positives = _sum(of_positives * is_inside, by_positive)
             loss += _sum(F.softplus(logits), by_text) - of_positives
             # The mean over texts comes after the products, because logits are most of the memory.
-            gradient = logits.sigmoid_().index_put_(entry, -is_inside.to(precise), accumulate=True)
+            gradient = logits.sigmoid_()
+            targets = is_inside.to(precise)
+            if extra is not None:
+                targets = targets * (1 + extra * (1 - gradient[entry]))
+            gradient.index_put_(entry, -targets, accumulate=True)
             if by_text is not None:
                 gradient *= by_text
             of_bias = gradient.sum(0)

@@ -26,11 +26,12 @@ class Positives(NamedTuple):
     rows: torch.Tensor  # (P,) int64, the text's row in the batch
     labels: torch.Tensor  # (P,) int64
     weights: torch.Tensor | None = None  # (B,) float32, how much each text counts; None: 1
+    # (P,) float32, how much each pair counts as true, times the weight of its text; None: 1
+    pair_weights: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> Positives:
         """Copy the pairs and weights from the host to `device`."""
-        weights = None if self.weights is None else copy_to(self.weights, device)
-        return Positives(copy_to(self.rows, device), copy_to(self.labels, device), weights)
+        return Positives._make(None if part is None else copy_to(part, device) for part in self)
 
 
 class Candidates(NamedTuple):
@@ -86,6 +87,20 @@ class LabelLayout(nn.Module):
         targets = torch.zeros(n_texts, self.n_clusters, device=self.cluster_of.device)
         targets[positives.rows, self.cluster_of[positives.labels]] = 1.0
         return targets
+
+    def cluster_weights(self, positives: Positives, n_texts: int) -> torch.Tensor | None:
+        """Weigh clusters in eq. 1: (n_texts, C) or (n_texts, 1) float32, or None if all weigh 1.
+
+        A true cluster weighs as much as the heaviest of its true labels, which needs it most.
+        """
+        weights = None if positives.weights is None else positives.weights[:, None]
+        if positives.pair_weights is None:
+            return weights
+        of_clusters = torch.ones(n_texts * self.n_clusters, device=self.cluster_of.device)
+        place = positives.rows * self.n_clusters + self.cluster_of[positives.labels]
+        of_clusters.scatter_reduce_(0, place, positives.pair_weights, "amax", include_self=False)
+        of_clusters = of_clusters.view(n_texts, -1)
+        return of_clusters if weights is None else of_clusters * weights
 
 
 @torch.no_grad()

@@ -286,7 +286,7 @@ class LightXMLNetwork(TextNetwork):
         features : Tensor of shape (B, n_encoders * n_feature_layers * hidden)
             Result of `represent`.
         positives : Positives
-            The positive labels, and weights of the texts if they differ.
+            The positive labels, and weights of texts and pairs if they differ.
         n_candidate_clusters : int
             Number of candidate clusters b per text.
         chosen : Tensor of shape (B, b), int64, optional
@@ -309,7 +309,7 @@ class LightXMLNetwork(TextNetwork):
             recall_logits = self.recall_head(recall_features).float()
             cluster_targets = self.layout.cluster_targets(positives, len(recall_logits))
         if objective != "rank":
-            weights = None if positives.weights is None else positives.weights[:, None]
+            weights = self.layout.cluster_weights(positives, len(recall_logits))
             recall_loss = F.binary_cross_entropy_with_logits(
                 recall_logits, cluster_targets, weights, reduction="sum"
             ) / len(recall_logits)
@@ -346,7 +346,8 @@ class LightXMLNetwork(TextNetwork):
 
         The candidates of a text are all labels of its chosen clusters, and its positives in any
         cluster. The cross-entropy of a negative is softplus(x), and that of a positive is
-        softplus(x) - x. Slots without a label never count.
+        softplus(x) - x = softplus(-x), times the weight of the pair. Slots without a label never
+        count.
         """
         cluster = self.layout.cluster_of[positives.labels]
         slot = self.layout.slot_of[positives.labels]
@@ -357,6 +358,8 @@ class LightXMLNetwork(TextNetwork):
         of_positive = of_listed[positives.rows, place, slot].float() + bias[place, slot]
         not_counted_yet = (chosen[positives.rows] != cluster[:, None]).all(dim=1)
         of_positives = F.softplus(of_positive) * not_counted_yet - of_positive
+        if positives.pair_weights is not None:
+            of_positives = of_positives + (positives.pair_weights - 1) * F.softplus(-of_positive)
         if positives.weights is not None:
             counts = counts * positives.weights[:, None, None]
             of_positives = of_positives * positives.weights[positives.rows]

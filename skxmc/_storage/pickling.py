@@ -34,6 +34,7 @@ ADDED_PARAMS = {
     "accumulate_steps": 1,
     "gradient_checkpointing": False,
     "long_text": "truncate",
+    "label_weight": None,
 }
 
 

@@ -111,18 +111,25 @@ def open_weights(content: Path) -> Iterator[safe_open]:
 
 
 def plain_params(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace random generators, caches and other values that JSON cannot hold by None."""
-    plain = {}
-    for name, value in params.items():
-        if isinstance(value, BaseEstimator):
-            value = plain_params(value.get_params(deep=False))
-        elif isinstance(value, np.generic):
-            value = value.item()
-        elif isinstance(value, os.PathLike):
-            value = os.fspath(value)
-        is_plain = value is None or isinstance(value, str | int | float | dict)
-        plain[name] = value if is_plain else None
-    return plain
+    """Replace random generators, caches and other values that JSON cannot hold by None.
+
+    Arrays become lists. A dict becomes ``{"items": [...]}``, because its keys may be numbers.
+    """
+    return {name: _plain(value) for name, value in params.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseEstimator):
+        return plain_params(value.get_params(deep=False))
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    elif isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if isinstance(value, dict):
+        return {"items": _plain(list(value.items()))}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, str | int | float) else None
 
 
 def params_from_plain(params: dict[str, Any]) -> dict[str, Any]:
@@ -130,6 +137,8 @@ def params_from_plain(params: dict[str, Any]) -> dict[str, Any]:
     params = current_params(params)
     if params["clusterer"] is not None:
         params["clusterer"] = _make_clusterer(params["clusterer"])
+    if isinstance(params["label_weight"], dict):
+        params["label_weight"] = dict(params["label_weight"]["items"])
     return params
 
 

@@ -106,7 +106,7 @@ def prepare_model(
     if len(model.classes) < len(data.classes):
         model = _with_new_labels(model, tokens, data, settings)
     tell_task(settings, network, tokens)
-    training_set = TrainingSet(tokens, data.y, settings.device, data.weights)
+    training_set = TrainingSet(tokens, data.y, settings.device, data.weights, data.label_weights)
     if settings.freeze_encoder:
         predictor = fit_predictor(model, settings, settings.dtype)
         width = len(network.encoders) * network.n_features

@@ -153,6 +153,8 @@ class Shards(Whole):
         is_own = self.owns_label[data.labels]
         part.labels = (self.owns_label.cumsum() - 1)[data.labels[is_own]]
         part.indptr = np.concatenate([[0], is_own.cumsum()])[data.indptr]
+        if data.label_weights is not None:
+            part.label_weights = data.label_weights[self.owns_label]
         if data.chosen is not None:
             part.chosen = self.own_clusters(data.chosen)
         return part

@@ -62,6 +62,8 @@ class TrainingSet:
     weights : ndarray of shape (n_texts,), optional
         Positive weights of the texts. The mean over all texts is made 1, so that a batch counts as
         much as its texts, and rates suit any scale.
+    label_weights : ndarray of shape (n_labels,), optional
+        Weights of the labels where they are true.
     """
 
     def __init__(
@@ -70,12 +72,14 @@ class TrainingSet:
         y: sp.csr_array,
         device: torch.device,
         weights: np.ndarray | None = None,
+        label_weights: np.ndarray | None = None,
     ) -> None:
         self.tokens = tokens
         self.indptr = y.indptr.astype(np.int64)
         self.labels = y.indices.astype(np.int64)
         self.device = device
         self.weights = None if weights is None else (weights / weights.mean()).astype(np.float32)
+        self.label_weights = None if label_weights is None else label_weights.astype(np.float32)
         # Returns the texts of a batch that this process represents.
         self.dealt: Callable[[np.ndarray], np.ndarray] = lambda rows: rows
         # Clusters to rank, (n_texts, n_candidate_clusters), if negatives are static.
@@ -87,13 +91,15 @@ class TrainingSet:
         return len(self.tokens)
 
     def positives(self, rows: np.ndarray) -> Positives:
-        """Return the positive labels of the texts `rows`, and their weights, on the CPU."""
+        """Return the positive labels of the texts `rows`, and all weights, on the CPU."""
         starts = self.indptr[rows]
         n_labels = self.indptr[rows + 1] - starts
         labels = self.labels[ranges(starts, n_labels)]
         text_of = np.repeat(np.arange(len(rows)), n_labels)
-        weights = None if self.weights is None else torch.from_numpy(self.weights[rows])
-        return Positives(torch.from_numpy(text_of), torch.from_numpy(labels), weights)
+        weights = None if self.weights is None else self.weights[rows]
+        of_pairs = None if self.label_weights is None else self.label_weights[labels]
+        parts = text_of, labels, weights, of_pairs
+        return Positives._make(None if part is None else torch.from_numpy(part) for part in parts)
 
     def batch(
         self, rows: np.ndarray

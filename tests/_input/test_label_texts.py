@@ -78,7 +78,7 @@ def test_add_label_texts_none_returns_input():
         (["a", None, 3], TypeError, "label_texts must hold str only, but row 2 is 3 of type int"),
         (["a", b"b", "c"], TypeError, "row 1 is b'b' of type bytes. Decode it"),
         ("abc", ValueError, "string object received. Pass a list: label_texts=[text]"),
-        ({"apple": "a"}, ValueError, "label_texts has a text for 'apple', which is not a label"),
+        ({"apple": "a"}, ValueError, "label_texts has an entry for 'apple', which is not a label"),
         (iter("abc"), TypeError, "label_texts must be a list, tuple"),
         (3, TypeError, "label_texts must be a list, tuple"),
         (pd.DataFrame({"a": [1], "b": [1], "c": [1]}), ValueError, "must be one-dimensional"),

@@ -44,7 +44,7 @@ def test_check_label_texts_integer_labels_go_by_label():
 
 
 def test_check_label_texts_dict_of_unknown_label_is_refused():
-    with pytest.raises(ValueError, match=r"has a text for 'Law', which is not a label.*'art'"):
+    with pytest.raises(ValueError, match=r"has an entry for 'Law', which is not a label.*'art'"):
         check_label_texts({"Law": "about law"}, CLASSES)
 
 

@@ -66,7 +66,7 @@ def test_cluster_targets_mark_clusters_of_positives():
 
 
 def test_positives_to_moves_all_tensors():
-    positives = Positives(torch.tensor([0]), torch.tensor([1]), torch.ones(1))
+    positives = Positives(torch.tensor([0]), torch.tensor([1]), torch.ones(1), torch.ones(1))
     positives = positives.to(torch.device("meta"))
     assert isinstance(positives, Positives)
     assert {tensor.device.type for tensor in positives} == {"meta"}

@@ -43,6 +43,7 @@ RUNS = {
     "bf16": {"precision": "bf16"},
     "random": {"head_init": "random"},
     "in parts": {"accumulate_steps": 3, "gradient_checkpointing": True, "encoder_dropout": 0.3},
+    "weighted": {"mode": "direct", "label_weight": np.linspace(0, 2, 30)},
     "windows": {"max_length": 12, "long_text": "windows"},
     "no seed": {"random_state": None},
 }
