@@ -9,9 +9,8 @@ their clusters. In the direct mode, which has no clusters, they differ in `rando
 """
 
 import argparse
-import time
 
-from _measure import HEADER, add_arguments, load, make_classifier, row
+from _measure import HEADER, add_arguments, load, make_classifier, row, seconds
 from sklearn.base import clone
 
 from skxmc import BalancedLabelClusterer, LightXMLEnsemble
@@ -33,9 +32,9 @@ def main() -> None:
 
     def run(what, **changes):
         model = clone(base).set_params(**changes)
-        started = time.perf_counter()
+        started = seconds()
         model.fit(data.X_train, data.y_train)
-        minutes = (time.perf_counter() - started) / 60
+        minutes = (seconds() - started) / 60
         print(row(what, model, data, minutes), flush=True)
         return model, minutes
 
