@@ -97,10 +97,11 @@ class LightXMLClassifier(
         averages e over them. See :doc:`/guide/long_texts`.
     n_feature_layers : int, default=5
         Number of last hidden layers whose states form the representation e.
-    pooling : {"auto", "cls", "mean"}, default="auto"
+    pooling : {"auto", "cls", "mean", "alternate"}, default="auto"
         State of a text in a layer: that of its [CLS] token, as in the paper, or the mean over its
-        tokens. "auto" is what the encoder was trained for, if it has a file of
-        sentence-transformers that says so. Otherwise it is "cls".
+        tokens. "alternate" is the mean in the last layer, [CLS] in the one before, and so on.
+        "auto" is what the encoder was trained for, if it has a file of sentence-transformers that
+        says so. Otherwise it is "cls".
     dropout : float or "auto", default="auto"
         Share of e that is dropped in training. "auto" is 0.5 (the paper's rate) for five or more
         epochs. With fewer epochs or a `time_limit` it is 0.3, because slow learning costs more than

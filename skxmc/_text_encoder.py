@@ -26,7 +26,7 @@ from skxmc._model.device import prediction_device, resolve_device, resolve_preci
 from skxmc._model.encoder import encoder_source, load_encoder
 from skxmc._model.encoder_check import check_length, check_representations, check_words
 from skxmc._model.network import TextNetwork
-from skxmc._model.pooling import POOLINGS, trained_pooling
+from skxmc._model.pooling import trained_pooling
 from skxmc._model.windows import LONG_TEXT, tokenize_long
 from skxmc._storage.mixin import PretrainedMixin
 from skxmc._storage.pickling import model_from_state, model_state
@@ -99,7 +99,7 @@ class TextEncoder(
         "encoder": [str, os.PathLike],
         "max_length": [Interval(Integral, 2, None, closed="left")],
         "long_text": [StrOptions({*LONG_TEXT})],
-        "pooling": [StrOptions({"auto", *POOLINGS})],
+        "pooling": [StrOptions({"auto", "cls", "mean"})],
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "precision": [StrOptions({"auto", "fp32", "bf16", "fp16", "int8"})],
         "device": [str],

@@ -24,7 +24,10 @@ MODELS = {
     "two-stage": fitted,
     "direct": lambda: fitted("direct"),
     "full-label": lambda: make_classifier(
-        negative_sampling="none", clusterer=BalancedLabelClusterer(), max_epochs=1, pooling="mean"
+        negative_sampling="none",
+        clusterer=BalancedLabelClusterer(),
+        max_epochs=1,
+        pooling="alternate",
     ).fit(X, Y, label_names=NAMES),
     "static-separate": lambda: make_classifier(
         negative_sampling="static-separate", max_epochs=1, n_candidate_clusters=3

@@ -284,7 +284,7 @@ LEGAL = {
     "dropout": st.just("auto") | st.floats(0, 1, exclude_max=True),
     "encoder_dropout": st.sampled_from(["auto", None]) | st.floats(0, 1, exclude_max=True),
     "n_candidate_clusters": whole(1, 20) | st.sampled_from(["auto", 10**30]),
-    "pooling": st.sampled_from(["auto", "cls", "mean"]),
+    "pooling": st.sampled_from(["auto", "cls", "mean", "alternate"]),
     "bottleneck_dim": whole(1, 20) | st.just(True) | st.none(),
     "negative_sampling": st.sampled_from(["auto", "none", "dynamic", "static"]),
     "label_weight": st.sampled_from([None, "balanced", {3: 1e9}])

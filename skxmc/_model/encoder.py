@@ -193,7 +193,7 @@ def text_states(
     if batch.token_type_ids is not None:
         inputs["token_type_ids"] = batch.token_type_ids
     layers = encoder(**inputs, output_hidden_states=True).hidden_states[: -n_layers - 1 : -1]
-    return torch.cat([pool(layer, batch, pooling) for layer in layers], dim=1)
+    return pool(layers, batch, pooling)
 
 
 def attention_mask(

@@ -119,8 +119,9 @@ class TextNetwork(nn.Module):
         A Hugging Face encoder.
     n_feature_layers : int
         Number of last hidden layers whose states are concatenated.
-    pooling : {"cls", "mean"}
-        State of a text in a layer: that of the [CLS] token, as in the paper, or the mean.
+    pooling : {"cls", "mean", "alternate"}
+        State of a text in a layer: that of the [CLS] token, as in the paper, or the mean, or both
+        by turns.
     """
 
     def __init__(self, encoder: PreTrainedModel, *, n_feature_layers: int, pooling: str) -> None:
@@ -192,8 +193,8 @@ class LightXMLNetwork(TextNetwork):
         dimension of e.
     dropout : float
         Dropout rate of the concatenated states.
-    pooling : {"cls", "mean"}, default="cls"
-        State of a text in a layer: that of the [CLS] token, as in the paper, or the mean.
+    pooling : {"cls", "mean", "alternate"}, default="cls"
+        State of a text in a layer, see `TextNetwork`.
     separate_encoders : bool, default=False
         Whether the ranking head has its own copy of the encoder.
     """

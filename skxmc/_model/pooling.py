@@ -1,8 +1,10 @@
-"""Pooling: the state of a text, from the states of its tokens."""
+"""Pooling: the representation of a text, from the states of its tokens in some layers."""
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +12,32 @@ import torch
 
 from skxmc._model.tokens import TokenBatch
 
-POOLINGS = ("cls", "mean")
+# How the layers are pooled by turns, the last one first.
+TURNS = {"cls": ("cls",), "mean": ("mean",), "alternate": ("mean", "cls")}
+POOLINGS = tuple(TURNS)
 # File of sentence-transformers that says how an encoder was trained.
 POOLING_FILE = "1_Pooling/config.json"
 
 
-def pool(states: torch.Tensor, batch: TokenBatch, pooling: str) -> torch.Tensor:
+def pool(layers: Sequence[torch.Tensor], batch: TokenBatch, pooling: str) -> torch.Tensor:
+    """Pool the states of tokens (B, T, hidden) of each layer: (B, n_layers * hidden)."""
+    turns = itertools.cycle(TURNS[pooling])
+    states = [pool_layer(layer, batch, turn) for layer, turn in zip(layers, turns, strict=False)]
+    return torch.cat(states, dim=1)
+
+
+def pool_layer(states: torch.Tensor, batch: TokenBatch, turn: str) -> torch.Tensor:
     """Pool the states of tokens (B, T, hidden) of a layer: (B, hidden).
 
     "cls" takes the state of the [CLS] token. "mean" takes the mean over all tokens but padding, as
     sentence-transformers does.
     """
-    if pooling == "cls":
+    if turn == "cls":
         if batch.cls_position is None:
             return states[:, 0]
-        rows = torch.arange(len(states), device=states.device)
-        return states[rows, batch.cls_position]
+        # `torch.onnx` would fix the number of texts in an index by `arange`.
+        place = batch.cls_position[:, None, None].expand(-1, 1, states.shape[2])
+        return states.gather(1, place)[:, 0]
     mask = batch.attention_mask.to(states.dtype)
     return torch.bmm(mask[:, None], states).squeeze(1) / mask.sum(dim=1, keepdim=True)
 

@@ -90,19 +90,13 @@ class TopLabels(nn.Module):
         return labels.gather(1, best), scores
 
     def _states(self, encoder: PreTrainedModel, batch: TokenBatch) -> torch.Tensor:
-        """Compute pooled states, without indices that a trace would fix."""
+        """Compute pooled states, with a mask that a trace can follow."""
         inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
         if batch.token_type_ids is not None:
             inputs["token_type_ids"] = batch.token_type_ids
         n_layers, pooling = self.network.n_feature_layers, self.network.pooling
         layers = encoder(**inputs, output_hidden_states=True).hidden_states[: -n_layers - 1 : -1]
-        if pooling != "cls":
-            return torch.cat([pool(layer, batch, pooling) for layer in layers], dim=1)
-        states = torch.cat(layers, dim=2)
-        if batch.cls_position is None:
-            return states[:, 0]
-        place = batch.cls_position[:, None, None].expand(-1, 1, states.shape[2])
-        return states.gather(1, place)[:, 0]
+        return pool(layers, batch, pooling)
 
 
 @torch_defaults()

@@ -10,7 +10,7 @@ from classifier_fixtures import dataset, make_classifier
 
 from skxmc import LightXMLClassifier
 from skxmc._model.encoder import encoder_source, load_encoder
-from skxmc._model.pooling import pool, trained_pooling
+from skxmc._model.pooling import pool, pool_layer, trained_pooling
 from skxmc._model.tokens import tokenize
 
 X, Y = dataset()
@@ -39,12 +39,22 @@ def test_pool_text_in_a_batch_equals_text_alone(tiny_encoder, family, pooling):
     batch = tokenize(tokenizer, TEXTS, 32).batch(np.arange(len(TEXTS)))
     with torch.no_grad():
         states = encoder(batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state
-    pooled = pool(states, batch, pooling)
+    pooled = pool_layer(states, batch, pooling)
     for row, (states_of_text, mask) in enumerate(zip(states, batch.attention_mask, strict=True)):
         own = states_of_text[mask > 0]
         place = -1 if family == "xlnet" else 0
         expected = own.mean(dim=0) if pooling == "mean" else own[place]
         torch.testing.assert_close(pooled[row], expected, atol=1e-6, rtol=1e-5)
+
+
+def test_pool_alternate_is_mean_in_last_layer_and_cls_in_the_one_before(tiny_encoder):
+    tokenizer, _ = load_encoder(tiny_encoder("xlnet"))
+    batch = tokenize(tokenizer, TEXTS, 32).batch(np.arange(len(TEXTS)))
+    layers = [torch.rand(len(TEXTS), batch.input_ids.shape[1], 8) for _ in range(3)]
+    pooled = pool(layers, batch, "alternate")
+    for number, turn in enumerate(["mean", "cls", "mean"]):
+        own = pooled[:, 8 * number : 8 * (number + 1)]
+        torch.testing.assert_close(own, pool_layer(layers[number], batch, turn), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
