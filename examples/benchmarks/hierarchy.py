@@ -43,7 +43,7 @@ def main() -> None:
     for name, model in {
         "words": OmikujiClassifier(n_jobs=1),
         "neighbors": NeighborsClassifier(TextEncoder(max_length=64)),
-        "language": LightXMLClassifier(max_epochs=2, random_state=0),
+        "language": LightXMLClassifier("all-MiniLM-L6-v2", max_epochs=2, random_state=0),
     }.items():
         model.fit(X, y, label_names=names)
         wrapped = HierarchicalClassifier(FrozenEstimator(model), label_parents=parents)
