@@ -173,6 +173,8 @@ def test_pickles_and_folders_predict_the_same(tmp_path, parents):
         ({"one": "two"}, ValueError, "label_parents has labels of type str, such as 'one'"),
         (np.zeros((5, 6)), ValueError, r"has shape \(5, 6\), but there are 6 labels. Pass a row"),
         ([1, 2], TypeError, r"label_parents is \[1, 2\]. Pass a dict from labels to their parents"),
+        (np.full((6, 6), "a"), TypeError, r"label_parents is .* Pass a dict from labels to their"),
+        ({9: 7}, ValueError, "has a parent for 9, but no label of y has one. Map labels of y to"),
         (3, ValueError, "label_parents"),
     ],
     ids=str,

@@ -47,8 +47,8 @@ def check_label_parents(
     TypeError
         If label_parents is neither a mapping nor a matrix, or a label is neither str nor int.
     ValueError
-        If a matrix has another shape, labels of both sides differ in type, or a label is an
-        ancestor of itself.
+        If a matrix has another shape, labels of both sides differ in type, a label is an ancestor
+        of itself, or no label has a parent although some are given.
     """
     if isinstance(label_parents, Mapping):
         names, parents = _parents_by_name(label_parents, classes)
@@ -68,7 +68,15 @@ def check_label_parents(
         order = np.concatenate([np.arange(n_kept), n_kept + np.flatnonzero(above[n_kept:])])
     else:
         order = np.arange(n_kept)
-    return names[order], sparse.csr_array(ancestors[order][:, order])
+    known = sparse.csr_array(ancestors[order][:, order])
+    if parents.nnz and not known.nnz:
+        child = names[parents.nonzero()[0][0]]
+        raise ValueError(
+            f"label_parents has a parent for {quoted(child)}, but no label of y has one. Map "
+            "labels of y to their parents, in the spelling of y. If y is a matrix, give the "
+            "parents columns too."
+        )
+    return names[order], known
 
 
 def with_ancestors(matrix: sparse.csr_array, ancestors: sparse.csr_array) -> sparse.csr_array:
@@ -121,7 +129,7 @@ def _as_collection(given: Any, label: Any) -> list[Any]:
 def _parents_by_column(matrix: Any, n_labels: int) -> sparse.csr_array:
     if not sparse.issparse(matrix):
         dense = np.asarray(matrix)
-        if dense.ndim != 2:
+        if dense.ndim != 2 or dense.dtype.kind not in "biuf":
             raise TypeError(
                 f"label_parents is {quoted(matrix)}. Pass a dict from labels to their parents, or "
                 "a matrix with a row and a column per label."
