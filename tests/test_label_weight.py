@@ -245,10 +245,12 @@ def test_warm_start_with_new_label_needs_its_weight():
         ({"l3": None, "l4": "heavy"}, r"label_weight must hold numbers, got \{'l3': None"),
         (
             [1.0] * 5 + [-0.5] * 25,
-            r"label_weight is -0\.5 for the label 'l5'\. Pass finite numbers of at least",
+            r"label_weight is -0\.5 for the label 'l5'\. Pass numbers from 0 to 1e\+09\.",
         ),
-        (np.full(30, np.nan), r"label_weight is nan for the label 'l0'\. Pass finite"),
-        ({"l9": np.inf}, r"label_weight is inf for the label 'l9'\. Pass finite"),
+        (np.full(30, np.nan), r"label_weight is nan for the label 'l0'\. Pass numbers"),
+        ({"l9": np.inf}, r"label_weight is inf for the label 'l9'\. Pass numbers"),
+        ({"l9": 2e9}, r"label_weight is 2000000000\.0 for the label 'l9'\. Pass numbers"),
+        ([0] * 30, r"label_weight is 0 for all labels\. Pass a positive number for some\."),
         (
             {"l9": 2, "tax": 1},
             r"label_weight has an entry for 'tax', which is not a label\. The first .* is 'l0'",

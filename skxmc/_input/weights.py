@@ -12,6 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from skxmc._input.per_label import list_by_label
 from skxmc._utils.quoting import quoted
 
+# Weights of labels multiply gradients in float32, which hold 3e38.
+MAX_LABEL_WEIGHT = 1e9
+
 LabelWeight: TypeAlias = str | ArrayLike | Mapping[Any, float] | None
 
 
@@ -73,8 +76,8 @@ def resolve_label_weight(
     Raises
     ------
     ValueError
-        If the weights are not one finite number of at least 0 per label, or if a dict has a key
-        that is not a label.
+        If the weights are not one number from 0 to 1e9 per label, if all are 0, or if a dict has
+        a key that is not a label.
     """
     if label_weight is None:
         return None
@@ -98,11 +101,13 @@ def resolve_label_weight(
             "Pass one number per label, in the order of classes_, or a dict with weights of some "
             "labels."
         )
-    is_wrong = ~np.isfinite(of_labels) | (of_labels < 0)
+    is_wrong = ~((of_labels >= 0) & (of_labels <= MAX_LABEL_WEIGHT))
     if is_wrong.any():
         label = int(is_wrong.argmax())
         raise ValueError(
             f"label_weight is {of_labels[label]} for the label {quoted(classes.tolist()[label])}. "
-            "Pass finite numbers of at least 0."
+            f"Pass numbers from 0 to {MAX_LABEL_WEIGHT:.0e}."
         )
+    if not of_labels.any():
+        raise ValueError("label_weight is 0 for all labels. Pass a positive number for some.")
     return of_labels
