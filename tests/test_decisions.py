@@ -90,6 +90,16 @@ KINDS = {
         {"sample_weight": WEIGHTS},
         probabilities,
     ),
+    "weights of labels": (
+        lambda: classifier().set_params(label_weight=dict.fromkeys(range(9), 3.0)),
+        {},
+        probabilities,
+    ),
+    "windows": (
+        lambda: classifier().set_params(long_text="windows", max_length=5),
+        {},
+        probabilities,
+    ),
     "hierarchy": (
         lambda: HierarchicalClassifier(classifier(), label_parents=PARENTS, threshold=0.1),
         {},
