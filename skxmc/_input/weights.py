@@ -28,12 +28,7 @@ def check_sample_weight(sample_weight: ArrayLike | None, n_texts: int) -> np.nda
     """
     if sample_weight is None:
         return None
-    try:
-        weights = np.asarray(sample_weight, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"sample_weight must hold numbers, got {quoted(sample_weight)}. Pass one per text."
-        ) from error
+    weights = _numbers(sample_weight, sample_weight, "sample_weight", "text")
     if weights.shape != (n_texts,):
         raise ValueError(
             f"sample_weight has the shape {weights.shape}, but there are {n_texts} texts. Pass one "
@@ -86,15 +81,10 @@ def resolve_label_weight(
         is_used = counts > 0
         mean = counts.sum() / max(1, is_used.sum())
         return np.divide(mean, counts, out=np.ones(len(counts)), where=is_used)
-    given: Any = label_weight
+    of_each: Any = label_weight
     if isinstance(label_weight, Mapping):
-        given = list_by_label(label_weight, classes, "label_weight", default=1.0)
-    try:
-        of_labels = np.asarray(given, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"label_weight must hold numbers, got {quoted(label_weight)}. Pass one per label."
-        ) from error
+        of_each = list_by_label(label_weight, classes, "label_weight", default=1.0)
+    of_labels = _numbers(of_each, label_weight, "label_weight", "label")
     if of_labels.shape != classes.shape:
         raise ValueError(
             f"label_weight has the shape {of_labels.shape}, but there are {len(classes)} labels. "
@@ -111,3 +101,13 @@ def resolve_label_weight(
     if not of_labels.any():
         raise ValueError("label_weight is 0 for all labels. Pass a positive number for some.")
     return of_labels
+
+
+def _numbers(of_each: Any, given: Any, name: str, each: str) -> np.ndarray:
+    """Convert weights to float64. `given` is what the user passed."""
+    try:
+        return np.asarray(of_each, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} must hold numbers, got {quoted(given)}. Pass one per {each}."
+        ) from error
