@@ -29,7 +29,7 @@ import torch
 from skxmc import BalancedLabelClusterer, LightXMLClassifier
 from skxmc._inference import sharing
 from skxmc._inference.extractor import FeatureExtractor
-from skxmc._training import build, distributed
+from skxmc._training import build, joining
 from skxmc._training.distributed import ManyProcesses
 from skxmc._training.trainer import Trainer
 from skxmc.datasets import make_xmc
@@ -291,7 +291,7 @@ class Group:
 
     def killed_in_joining(self, of_rank: int) -> dict[str, Any]:
         """Kill one process before it joins."""
-        distributed.JOIN_TIMEOUT = timedelta(seconds=1)
+        joining.JOIN_TIMEOUT = timedelta(seconds=1)
         if rank() == of_rank:
             os.kill(os.getpid(), signal.SIGKILL)
         return self.fit()

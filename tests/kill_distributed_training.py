@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from distributed_training import Group, start
 
-from skxmc._training import distributed
+from skxmc._training import joining
 
 # Number of kills by the number of processes.
 KILLS = {2: 10, 3: 10}
@@ -80,7 +80,7 @@ def main(encoder: str, folder: Path) -> None:
     """Kill and resume training, and print a report as JSON."""
     torch.set_num_threads(1)
     group = Group(encoder, folder)
-    distributed.TIMEOUT = distributed.JOIN_TIMEOUT = TIMEOUT
+    joining.TIMEOUT = joining.JOIN_TIMEOUT = TIMEOUT
     gc.freeze()  # children copy fewer pages
     draw = random.Random(0)
     report = {}

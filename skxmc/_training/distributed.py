@@ -9,14 +9,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import multiprocessing
-import os
-import re
 import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import numpy as np
@@ -24,10 +20,11 @@ import torch
 import torch.distributed as dist
 from joblib import Memory
 
-from skxmc._model.device import is_out_of_memory, resolve_device
 from skxmc._model.network import LightXMLNetwork
 from skxmc._storage.checkpoint import Checkpoint, Found, NoCheckpoint
+from skxmc._training import joining
 from skxmc._training.callbacks import NoTasks
+from skxmc._training.joining import clear_errors, has_peers, process_device
 from skxmc._training.settings import Settings
 from skxmc._training.sharding import Shards, Whole
 
@@ -37,13 +34,6 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 Given = ParamSpec("Given")
 Fitted = TypeVar("Fitted")
-
-# Variables with which torchrun and others describe the group of a process.
-VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR")
-# How long processes wait for one that is alive, such as the first one while it clusters labels.
-TIMEOUT = timedelta(hours=1)
-# How long they wait for all to connect. One that never starts cannot be told from one that is late.
-JOIN_TIMEOUT = timedelta(minutes=10)
 
 
 class _Placed(Protocol):
@@ -126,10 +116,10 @@ class ManyProcesses(OneProcess):
     def __init__(self, device: torch.device) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self.hosts: ProcessGroup | None
-        with _clear_errors("begin", self.rank, self.size):
-            self.hosts = self.devices = dist.new_group(backend="gloo", timeout=TIMEOUT)
+        with clear_errors("begin", self.rank, self.size):
+            self.hosts = self.devices = dist.new_group(backend="gloo", timeout=joining.TIMEOUT)
             if device.type == "cuda":
-                self.devices = dist.new_group(backend="nccl", timeout=TIMEOUT)
+                self.devices = dist.new_group(backend="nccl", timeout=joining.TIMEOUT)
         self.is_interrupted = False
 
     def close(self) -> None:
@@ -150,7 +140,7 @@ class ManyProcesses(OneProcess):
         """
         on_gpu = any(isinstance(tensor, torch.Tensor) and tensor.is_cuda for tensor in tensors)
         group = self.devices if on_gpu else self.hosts
-        with _clear_errors("continue", self.rank, self.size):
+        with clear_errors("continue", self.rank, self.size):
             if group is None:
                 raise RuntimeError("The connections are closed.")
             collective(*tensors, group=group, **options)
@@ -351,56 +341,13 @@ def in_process_group(
     """Decorate `fit`: connect it with the fits in other processes, if there are any."""
 
     @functools.wraps(fit)
-    def joining(estimator: Estimator, *args: Given.args, **kwargs: Given.kwargs) -> Fitted:
-        if not _has_peers():
+    def fit_together(estimator: Estimator, *args: Given.args, **kwargs: Given.kwargs) -> Fitted:
+        if not has_peers():
             return fit(estimator, *args, **kwargs)
         with _joined(estimator.device):
             return fit(estimator, *args, **kwargs)
 
-    return joining
-
-
-def _has_peers() -> bool:
-    """Return whether this is one of several processes, and initialize torch.distributed if so.
-
-    Workers of joblib have the variables of the process that started them, but are no members.
-    """
-    if not dist.is_available():
-        return False
-    if dist.is_initialized():
-        return dist.get_world_size() > 1
-    is_worker = multiprocessing.parent_process() is not None
-    if is_worker or not all(name in os.environ for name in VARIABLES):
-        return False
-    if int(os.environ["WORLD_SIZE"]) == 1:
-        return False
-    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    with _clear_errors("begin", rank, size, f"joined within {JOIN_TIMEOUT.seconds // 60} minutes"):
-        store, *_ = next(dist.rendezvous("env://", timeout=JOIN_TIMEOUT))
-        dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=TIMEOUT)
-    return True
-
-
-@contextlib.contextmanager
-def _clear_errors(
-    verb: str,
-    rank: int,
-    size: int,
-    late: str = f"answered for {TIMEOUT.seconds // 3600} hour",
-) -> Iterator[None]:
-    """Say what an error of torch.distributed means for the fit of this process."""
-    try:
-        yield
-    except RuntimeError as error:
-        if is_out_of_memory(error):
-            raise
-        joined = re.search(r"\d+(?=/\d+ clients joined)", str(error))  # process 0 counts them
-        counted = f" {joined[0]} of {size} processes have joined." if joined else ""
-        raise RuntimeError(
-            f"Process {rank} of {size} cannot {verb} this fit, because another process has "
-            f"failed, was killed, or has not {late}.{counted} Read the error of that process, and "
-            "start all processes again. checkpoint_dir lets them resume."
-        ) from error
+    return fit_together
 
 
 @contextlib.contextmanager
@@ -425,22 +372,3 @@ def _joined(device: str) -> Iterator[None]:
             group.close()
     finally:
         _fitting.release()
-
-
-def process_device(device: str) -> torch.device:
-    """Resolve the parameter `device`. If it names no GPU, take the one of LOCAL_RANK.
-
-    Raises
-    ------
-    ValueError
-        If the device cannot be shared.
-    """
-    if device in ("auto", "cuda") and torch.cuda.is_available() and "LOCAL_RANK" in os.environ:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
-    resolved = resolve_device(device)
-    if resolved.type == "mps":
-        raise ValueError(
-            'device="mps" does not work in several processes. Set device="cpu", or start one '
-            "process."
-        )
-    return resolved

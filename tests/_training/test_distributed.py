@@ -222,7 +222,7 @@ def group_of_two(monkeypatch):
         def close(self):
             self.device = None
 
-    monkeypatch.setattr(distributed, "_has_peers", lambda: True)
+    monkeypatch.setattr(distributed, "has_peers", lambda: True)
     monkeypatch.setattr(distributed, "ManyProcesses", Group)
 
 
@@ -247,44 +247,3 @@ def test_two_fits_at_once_in_one_group_raise(group_of_two):
     with pytest.raises(RuntimeError, match=r"Two fits at once .* Run one after the other"):
         Estimator().fit(again=True)
     assert Estimator().fit().size == 2  # the group is free again
-
-
-@pytest.mark.parametrize(
-    ("variables", "is_worker"),
-    [
-        ({}, False),
-        ({"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost"}, False),
-        ({"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}, True),
-    ],
-)
-def test_process_without_peers_does_not_join(monkeypatch, variables, is_worker):
-    def initialize(*_, **__):
-        raise AssertionError("joined")
-
-    monkeypatch.setattr(torch.distributed, "init_process_group", initialize)
-    for name in distributed.VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    parent = object() if is_worker else None
-    monkeypatch.setattr(distributed.multiprocessing, "parent_process", lambda: parent)
-    assert Estimator().fit().size == 1
-
-
-def test_process_device_auto_is_gpu_of_local_rank(monkeypatch):
-    chosen = []
-    monkeypatch.setenv("LOCAL_RANK", "5")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: chosen[-1])
-    assert str(distributed.process_device("auto")) == "cuda:1"
-    assert str(distributed.process_device("cuda:3")) == "cuda:3"
-    assert str(distributed.process_device("cpu")) == "cpu"
-    assert chosen == [1]
-
-
-def test_process_device_mps_raises(monkeypatch):
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    with pytest.raises(ValueError, match='device="mps" does not work in several processes'):
-        distributed.process_device("mps")
