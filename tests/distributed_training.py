@@ -17,6 +17,7 @@ import shutil
 import signal
 import socket
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -29,7 +30,7 @@ import torch
 from skxmc import BalancedLabelClusterer, LightXMLClassifier
 from skxmc._inference import sharing
 from skxmc._inference.extractor import FeatureExtractor
-from skxmc._training import build, joining
+from skxmc._training import build, distributed, joining
 from skxmc._training.distributed import ManyProcesses
 from skxmc._training.trainer import Trainer
 from skxmc.datasets import make_xmc
@@ -159,6 +160,11 @@ def at_step(n_steps: int, action: Callable[[], Any], of_rank: int = 1) -> None:
     Trainer.train_step = step  # type: ignore[method-assign]
 
 
+def kill() -> None:
+    """Kill this process."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def out_of_memory() -> None:
     """Fail as a device without memory does."""
     raise torch.OutOfMemoryError("out of memory in this test")
@@ -274,7 +280,7 @@ class Group:
 
     def killed(self) -> dict[str, Any]:
         """Kill one process."""
-        at_step(3, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        at_step(3, kill)
         return self.fit()
 
     def in_bf16(self) -> dict[str, Any]:
@@ -293,8 +299,43 @@ class Group:
         """Kill one process before it joins."""
         joining.JOIN_TIMEOUT = timedelta(seconds=1)
         if rank() == of_rank:
-            os.kill(os.getpid(), signal.SIGKILL)
+            kill()
         return self.fit()
+
+    def slow_first(self) -> dict[str, Any]:
+        """Let what only the first process does take longer than processes wait for one another."""
+        joining.TIMEOUT = timedelta(seconds=4)
+        cluster = build.cached_clusters
+
+        def cluster_slowly(*args: Any) -> Any:
+            time.sleep(6)
+            return cluster(*args)
+
+        build.cached_clusters = cluster_slowly
+        return self.fit(**CASES["averaged"])
+
+    def killed_in_clustering(self, of_rank: int) -> dict[str, Any]:
+        """Kill the first process while it clusters labels, or another one, which then waits."""
+        distributed.PULSES = 20_000  # of an hour
+        left = self.folder / "left"
+
+        def cluster_until_another_leaves(*_: Any) -> None:
+            if of_rank == 0:
+                kill()
+            deadline = time.monotonic() + 30
+            while not left.exists():
+                assert time.monotonic() < deadline, "process 1 still waits"
+                time.sleep(0.05)
+
+        build.cached_clusters = cluster_until_another_leaves
+        if rank() == of_rank:
+            ManyProcesses.broadcast = lambda *_: kill()  # type: ignore[method-assign]
+        try:
+            return self.fit()
+        except RuntimeError:
+            if rank() == 1:
+                left.touch()
+            raise
 
     def failing_first(self) -> dict[str, Any]:
         """Fail in what only the first process does, then fit."""
@@ -323,7 +364,6 @@ class Group:
         """Kill one process in its second block of a prediction."""
         torch.distributed.init_process_group("gloo")
         sharing.PATIENCE = 0.2
-        kill = functools.partial(os.kill, os.getpid(), signal.SIGKILL)
         actions = [torch.distributed.barrier, *[kill] * (rank() == of_rank)]
         with represented_texts(*actions):
             top = self.fitted.predict_topk(data()[0], k=3)
@@ -361,6 +401,7 @@ def main(encoder: str, folder: Path) -> None:
         "interrupted",
         "called_back",
         "killed",
+        "slow_first",
         "failing_first",
         "predicting",
     ):
@@ -369,6 +410,9 @@ def main(encoder: str, folder: Path) -> None:
         for place in ("joining", "prediction"):
             task = functools.partial(getattr(group, f"killed_in_{place}"), victim)
             run(2, task, folder / f"killed {victim} in {place}")
+    for victim in (0, 2):
+        task = functools.partial(group.killed_in_clustering, victim)
+        run(3, task, folder / f"killed {victim} in clustering")
     for task in ("out_of_memory", "other_data"):
         run(3, getattr(group, task), folder / task)
     run(2, group.stopped, folder / "stopped")

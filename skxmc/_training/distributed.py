@@ -35,6 +35,9 @@ Value = TypeVar("Value")
 Given = ParamSpec("Given")
 Fitted = TypeVar("Fitted")
 
+# Messages by which the first process shows that it is alive, in the time that others wait for it.
+PULSES = 60
+
 
 class _Placed(Protocol):
     """An estimator with the parameter that chooses the device of training."""
@@ -170,15 +173,44 @@ class ManyProcesses(OneProcess):
         return value if self.rank == 0 else cast(Value, found[0])
 
     def from_first(self, compute: Callable[[], Value]) -> Value:
-        """Call `compute` in the first process, and return its result in all."""
+        """Call `compute` in the first process, and return its result in all.
+
+        The others wait for hours if they must, because messages show them that the first process
+        is alive.
+        """
+        works = torch.ones((), dtype=torch.uint8, device="cpu")
         if self.rank:
+            while works:
+                self.broadcast(works)
             return self.same(None)  # type: ignore[return-value]
         try:
-            value = compute()
+            with self._showing_life(works):
+                value = compute()
         except BaseException:
             self.close()  # whoever catches it
             raise
+        self.broadcast(torch.zeros_like(works))
         return self.same(value)
+
+    @contextlib.contextmanager
+    def _showing_life(self, works: torch.Tensor) -> Iterator[None]:
+        """Send `works` from a thread again and again, while this process sends nothing else."""
+        ends, seconds = threading.Event(), joining.TIMEOUT.total_seconds() / PULSES
+
+        def send() -> None:
+            try:
+                while not ends.wait(seconds):
+                    self.broadcast(works)
+            except RuntimeError:  # this process meets it at its next message, the others now
+                self.close()
+
+        thread = threading.Thread(target=send, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ends.set()
+            thread.join()
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """Sum a tensor over the processes, in place."""

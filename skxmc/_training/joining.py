@@ -16,7 +16,7 @@ from skxmc._model.device import is_out_of_memory, resolve_device
 
 # Variables with which torchrun and others describe the group of a process.
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR")
-# How long processes wait for one that is alive, such as the first one while it clusters labels.
+# How long processes wait for a message of another one whose connections are open.
 TIMEOUT = timedelta(hours=1)
 # How long they wait for all to connect. One that never starts cannot be told from one that is late.
 JOIN_TIMEOUT = timedelta(minutes=10)

@@ -146,6 +146,22 @@ def test_killed_process_ends_all(results):
     assert left["found"]["error"].startswith(LOST.format(0, 2))
 
 
+def test_first_process_may_work_longer_than_others_wait(results):
+    (one,) = results("cases 1")
+    found = [process["found"] for process in results("slow_first")]
+    assert_same_fit(one["found"]["averaged"], found[0])
+    assert_all_equal(found)
+
+
+@pytest.mark.parametrize("victim", [0, 2])
+def test_killed_process_ends_all_that_wait_for_the_first(results, victim):
+    """If another one is killed, the first tells the third at once, before it has ended its work."""
+    left = results(f"killed {victim} in clustering")
+    assert len(left) == 2
+    for process, rank in zip(left, {0, 1, 2} - {victim}, strict=True):
+        assert process["found"]["error"].startswith(LOST.format(rank, 3))
+
+
 def test_killed_process_that_has_not_joined_ends_all(results):
     for victim in range(2):
         (left,) = results(f"killed {victim} in joining")
