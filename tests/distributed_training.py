@@ -22,7 +22,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -30,9 +30,11 @@ import torch
 from skxmc import BalancedLabelClusterer, LightXMLClassifier
 from skxmc._inference import sharing
 from skxmc._inference.extractor import FeatureExtractor
-from skxmc._training import build, distributed, joining
+from skxmc._model import tokens
+from skxmc._training import broadcasting, build, distributed, joining
 from skxmc._training.distributed import ManyProcesses
-from skxmc._training.trainer import Trainer
+from skxmc._training.sharding import Shards
+from skxmc._training.trainer import Trainer, TrainingSet
 from skxmc.datasets import make_xmc
 
 # The last batch of an epoch has one text, so most processes have none of their own in it.
@@ -302,6 +304,23 @@ class Group:
             kill()
         return self.fit()
 
+    def mapped_tokens(self) -> dict[str, Any]:
+        """Fit with more tokens than memory may hold, and note what holds them."""
+        cast(Any, tokens.tokenize).__kwdefaults__["max_in_memory"] = 100
+        cast(Any, broadcasting.broadcast_value).__kwdefaults__["block"] = 1000
+        kinds = []
+        part_of = Shards.part_of
+
+        def note(self: Shards, data: TrainingSet) -> TrainingSet:
+            ids = data.tokens.ids
+            while type(ids) is np.ndarray:
+                ids = ids.base
+            kinds.append(type(ids).__name__)
+            return part_of(self, data)
+
+        Shards.part_of = note  # type: ignore[method-assign]
+        return {**self.fit(**CASES["averaged"]), "kinds": kinds}
+
     def slow_first(self) -> dict[str, Any]:
         """Let what only the first process does take longer than processes wait for one another."""
         joining.TIMEOUT = timedelta(seconds=4)
@@ -401,6 +420,7 @@ def main(encoder: str, folder: Path) -> None:
         "interrupted",
         "called_back",
         "killed",
+        "mapped_tokens",
         "slow_first",
         "failing_first",
         "predicting",

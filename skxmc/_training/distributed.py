@@ -13,7 +13,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from joblib import Memory
 from skxmc._model.network import LightXMLNetwork
 from skxmc._storage.checkpoint import Checkpoint, Found, NoCheckpoint
 from skxmc._training import joining
+from skxmc._training.broadcasting import broadcast_value
 from skxmc._training.callbacks import NoTasks
 from skxmc._training.joining import clear_errors, has_peers, process_device
 from skxmc._training.settings import Settings
@@ -168,9 +169,7 @@ class ManyProcesses(OneProcess):
 
     def same(self, value: Value) -> Value:
         """Return the value of the first process."""
-        found = [value if self.rank == 0 else None]
-        self.call(dist.broadcast_object_list, found, src=0)
-        return value if self.rank == 0 else cast(Value, found[0])
+        return broadcast_value(self, value)
 
     def from_first(self, compute: Callable[[], Value]) -> Value:
         """Call `compute` in the first process, and return its result in all.

@@ -114,6 +114,14 @@ def test_checkpoint_of_two_processes_resumes_in_any_number(results, size):
     assert_all_equal([process["found"] for process in resumed])
 
 
+def test_tokens_in_a_file_of_first_process_are_in_files_of_all(results):
+    (one,) = results("cases 1")
+    found = [process["found"] for process in results("mapped_tokens")]
+    assert [process["kinds"] for process in found] == [["memmap"], ["memmap"]]
+    assert_same_fit(one["found"]["averaged"], found[0])
+    assert_all_equal(found)
+
+
 def test_ctrl_c_in_one_process_ends_all_with_same_model(results):
     first, second = results("interrupted")
     assert_all_equal([first["found"], second["found"]])
