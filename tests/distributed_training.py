@@ -2,8 +2,7 @@
 
     python distributed_training.py ENCODER FOLDER
 
-`test_distributed.py` runs it. One process imports everything and then forks groups of processes,
-which have the variables that torchrun sets.
+`test_distributed.py` runs it. One process imports everything and then forks groups of processes.
 """
 
 from __future__ import annotations
@@ -11,14 +10,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
-import io
 import os
 import shutil
 import signal
-import socket
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -26,6 +22,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from process_groups import kill, rank, run, run_under_agent
 
 from skxmc import BalancedLabelClusterer, LightXMLClassifier
 from skxmc._inference import sharing
@@ -39,8 +36,6 @@ from skxmc.datasets import make_xmc
 
 # The last batch of an epoch has one text, so most processes have none of their own in it.
 N_TEXTS, BATCH_SIZE = 66, 13
-# A process that waits longer has hung.
-TIMEOUT = 300
 CASES: dict[str, dict[str, Any]] = {
     "dynamic": {
         "max_grad_norm": 0.5,
@@ -108,46 +103,6 @@ def result(clf: LightXMLClassifier) -> dict[str, Any]:
     }
 
 
-def start(size: int, task: Callable[[], Any], path: Path) -> list[int]:
-    """Start a task in a group of forked processes. Each writes its result to `path`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    children = []
-    for rank in range(size):
-        child = os.fork()
-        if child == 0:
-            os.environ |= {
-                "RANK": str(rank),
-                "WORLD_SIZE": str(size),
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port),
-            }
-            signal.alarm(TIMEOUT)
-            shown = io.StringIO()
-            try:
-                with contextlib.redirect_stderr(shown), warnings.catch_warnings():
-                    warnings.simplefilter("always")
-                    found = task()
-            except BaseException as error:
-                found = {"error": f"{type(error).__name__}: {error}"}
-            torch.save({"found": found, "shown": shown.getvalue()}, f"{path} {rank}.pt")
-            os._exit(0)
-        children.append(child)
-    return children
-
-
-def run(size: int, task: Callable[[], Any], path: Path) -> None:
-    """Run a task in a group of forked processes to its end."""
-    for child in start(size, task, path):
-        os.waitpid(child, 0)
-
-
-def rank() -> int:
-    """Return the rank of this process."""
-    return int(os.environ["RANK"])
-
-
 def at_step(n_steps: int, action: Callable[[], Any], of_rank: int = 1) -> None:
     """Call `action` in one process before it takes a step."""
     train_step, n_done = Trainer.train_step, 0
@@ -160,11 +115,6 @@ def at_step(n_steps: int, action: Callable[[], Any], of_rank: int = 1) -> None:
         return train_step(self, *args)
 
     Trainer.train_step = step  # type: ignore[method-assign]
-
-
-def kill() -> None:
-    """Kill this process."""
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def out_of_memory() -> None:
@@ -433,6 +383,8 @@ def main(encoder: str, folder: Path) -> None:
     for victim in (0, 2):
         task = functools.partial(group.killed_in_clustering, victim)
         run(3, task, folder / f"killed {victim} in clustering")
+    task = functools.partial(group.killed_in_joining, 0)
+    run_under_agent(2, task, folder / "killed 0 in joining under an agent")
     for task in ("out_of_memory", "other_data"):
         run(3, getattr(group, task), folder / task)
     run(2, group.stopped, folder / "stopped")

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from distributed_training import Group, start
+from distributed_training import Group
+from process_groups import start
 
 from skxmc._training import joining
 

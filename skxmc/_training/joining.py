@@ -39,8 +39,20 @@ def has_peers() -> bool:
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     with clear_errors("begin", rank, size, f"joined within {JOIN_TIMEOUT.seconds // 60} minutes"):
         store, *_ = next(dist.rendezvous("env://", timeout=JOIN_TIMEOUT))
+        _await_all(store, size)
         dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=TIMEOUT)
     return True
+
+
+def _await_all(store: dist.Store, size: int) -> None:
+    """Wait until all processes have joined. A store of torchrun is there before them."""
+    key = f"skxmc/joined/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+    if store.add(key, 1) >= size:
+        store.set(f"{key}/all", "")
+    try:
+        store.wait([f"{key}/all"], JOIN_TIMEOUT)
+    except RuntimeError as error:
+        raise RuntimeError(f"{store.add(key, 0)}/{size} clients joined") from error
 
 
 @contextlib.contextmanager
@@ -56,7 +68,7 @@ def clear_errors(
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise
-        joined = re.search(r"\d+(?=/\d+ clients joined)", str(error))  # process 0 counts them
+        joined = re.search(r"\d+(?=/\d+ clients joined)", str(error))
         counted = f" {joined[0]} of {size} processes have joined." if joined else ""
         raise RuntimeError(
             f"Process {rank} of {size} cannot {verb} this fit, because another process has "

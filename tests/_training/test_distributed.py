@@ -178,6 +178,14 @@ def test_killed_process_that_has_not_joined_ends_all(results):
         assert ("1 of 2 processes have joined" in left["found"]["error"]) == (victim == 1)
 
 
+def test_killed_process_that_has_not_joined_under_torchrun_ends_all(results):
+    """The store is there, so the limit of the connection to it has no effect."""
+    (left,) = results("killed 0 in joining under an agent")
+    error = left["found"]["error"]
+    assert error.startswith(LOST.format(1, 2).replace("continue", "begin"))
+    assert "1 of 2 processes have joined" in error
+
+
 @pytest.mark.slow
 def test_killed_processes_end_all_and_resume_to_same_weights(tmp_path):
     """Processes of groups of 2 and 3 are killed at 20 random moments."""
