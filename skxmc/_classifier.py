@@ -57,6 +57,7 @@ from skxmc._training.distributed import current_processes, in_process_group
 from skxmc._training.evaluation import fit_predictor
 from skxmc._training.phases import Training, objectives_of
 from skxmc._training.resume import check_warm_start, draw_seed, open_checkpoint
+from skxmc._training.same_data import describe_data
 from skxmc._training.settings import (
     resolve_candidate_clusters,
     resolve_settings,
@@ -549,8 +550,7 @@ class LightXMLClassifier(
 
         # Open the run: a checkpoint, or one that keeps nothing. The first process decides.
         processes = current_processes()
-        processes.check_same(n_texts=len(texts), n_characters=sum(map(len, texts)))
-        processes.check_same(n_labels=len(labels.classes), n_labels_of_texts=labels.matrix.nnz)
+        processes.check_same(lambda: describe_data(texts, labels, weights))
         checkpoint = processes.share_checkpoint(lambda: open_checkpoint(params))
         seed = processes.same(draw_seed(self.random_state, checkpoint))
 

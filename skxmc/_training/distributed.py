@@ -75,8 +75,8 @@ class OneProcess:
         """Agree after each step on whether the epoch ends, and on the number of steps."""
         return ends, n_steps
 
-    def check_same(self, **numbers: int) -> None:
-        """Check that these numbers are the same in all processes."""
+    def check_same(self, describe: Callable[[], dict[str, int]]) -> None:
+        """Check that all processes have the same data, see `describe_data`."""
 
     def adapt(self, settings: Settings) -> Settings:
         """Return the settings of this process."""
@@ -247,20 +247,25 @@ class ManyProcesses(OneProcess):
             raise KeyboardInterrupt
         return bool(news[1]), news[2]
 
-    def check_same(self, **numbers: int) -> None:
-        """Check that these numbers are the same in all processes.
+    def check_same(self, describe: Callable[[], dict[str, int]]) -> None:
+        """Check that all processes have the same data, see `describe_data`.
 
         Raises
         ------
         ValueError
             If a number differs.
         """
+        numbers = describe()
         found = self.gather(torch.tensor(list(numbers.values())))
-        for rank, name in (found != found[0]).nonzero().tolist()[:1]:
+        for rank, place in (found != found[0]).nonzero().tolist()[:1]:
+            name = list(numbers)[place]
+            difference = f"{name} of process {rank} differs from that of process 0"
+            if name.startswith("n_"):
+                first, other = found[[0, rank], place].tolist()
+                difference = f"{name} is {other} in process {rank}, and {first} in process 0"
             raise ValueError(
-                f"{list(numbers)[name]} is {found[rank, name]} in process {rank}, and "
-                f"{found[0, name]} in process 0. Pass the same data to fit in all processes. fit "
-                "deals the texts out by itself."
+                f"{difference}. Pass the same data to fit in all processes, in the same order. "
+                "fit deals the texts out by itself."
             )
 
     def adapt(self, settings: Settings) -> Settings:

@@ -203,11 +203,18 @@ def test_failure_of_first_process_ends_all_and_leaves_the_group_usable(results):
     assert_all_equal([process["found"] for process in results("failing_first")])
 
 
-def test_other_data_in_one_process_raises_in_all(results):
-    for process in results("other_data"):
-        assert process["found"]["error"].startswith(
-            "ValueError: n_texts is 65 in process 1, and 66 in process 0. Pass the same data"
-        )
+def test_other_data_or_order_in_one_process_raises_in_all(results):
+    different = "{} of process 2 differs from that of process 0"
+    expected = {name: different.format(name) for name in ("X", "y", "sample_weight")}
+    expected["n_texts"] = "n_texts is 65 in process 2, and 66 in process 0"
+    advice = (
+        ". Pass the same data to fit in all processes, in the same order. fit deals the texts out "
+        "by itself."
+    )
+    found = results("other_data")
+    assert len(found) == 3
+    for process in found:
+        assert process["found"] == {name: text + advice for name, text in expected.items()}
 
 
 # ---------------------------------------------------------------- prediction

@@ -1,0 +1,54 @@
+"""What processes compare to notice that their data differ."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from skxmc._input.text_column import TEXTS_BLOCK
+from skxmc._input.validation import Labels
+
+
+def describe_data(
+    texts: Sequence[str], labels: Labels, weights: np.ndarray | None
+) -> dict[str, int]:
+    """Compute numbers that tell data apart, also those that differ in their order only.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        Texts, which are read block by block.
+    labels : Labels
+    weights : ndarray of shape (n_texts,) or None
+
+    Returns
+    -------
+    dict
+        Counts, whose names begin with ``n_``, and digests of 64 bits of the arguments of `fit`.
+    """
+    matrix, classes = labels.matrix, [str(label) for label in labels.classes.tolist()]
+    return {
+        "n_texts": len(texts),
+        "n_labels": len(classes),
+        "n_labels_of_texts": matrix.nnz,
+        "X": _digest(_parts_of(texts)),
+        "y": _digest([matrix.indptr, matrix.indices, *_parts_of(classes)]),
+        "sample_weight": _digest([] if weights is None else [weights]),
+    }
+
+
+def _digest(parts: Iterable[np.ndarray | bytes]) -> int:
+    found = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        found.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).data)
+    return int.from_bytes(found.digest(), "little", signed=True)
+
+
+def _parts_of(texts: Sequence[str]) -> Iterator[np.ndarray | bytes]:
+    """Yield lengths and characters of the texts of each block."""
+    for start in range(0, len(texts), TEXTS_BLOCK):
+        block = texts[start : start + TEXTS_BLOCK]
+        yield np.fromiter(map(len, block), np.int64)
+        yield "".join(block).encode("utf-8", "surrogatepass")
