@@ -271,6 +271,29 @@ class Group:
         Shards.part_of = note  # type: ignore[method-assign]
         return {**self.fit(**CASES["averaged"]), "kinds": kinds}
 
+    def missing_gradients(self) -> list[dict[str, Any]]:
+        """Fit without some gradients of the second process, then with zeros for them.
+
+        A gradient of the first process, and one of both, are missing too.
+        """
+        sum_gradients = Shards.sum_gradients
+
+        def fit(is_missing: bool) -> dict[str, Any]:
+            def hurt(self: Shards, optimizers: Any, precision: torch.dtype) -> None:
+                found = [p for o in optimizers for group in o.param_groups for p in group["params"]]
+                words, *_ = [p for p in found if p.grad is not None and p.grad.is_sparse]
+                first, second, third, *_ = [p for p in found if p.shape == (16,)]
+                third.grad = None
+                for weight in (words, first) if rank() else (second,):
+                    weight.grad = None if is_missing else torch.zeros_like(weight.grad)
+                sum_gradients(self, optimizers, precision)
+                assert third.grad is None
+
+            Shards.sum_gradients = hurt  # type: ignore[method-assign]
+            return self.fit(max_epochs=1)
+
+        return [fit(is_missing=True), fit(is_missing=False)]
+
     def slow_first(self) -> dict[str, Any]:
         """Let what only the first process does take longer than processes wait for one another."""
         joining.TIMEOUT = timedelta(seconds=4)
@@ -385,6 +408,7 @@ def main(encoder: str, folder: Path) -> None:
         "called_back",
         "killed",
         "mapped_tokens",
+        "missing_gradients",
         "slow_first",
         "failing_first",
         "predicting",

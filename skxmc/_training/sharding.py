@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 Weights = dict[str, torch.Tensor]
 # Names of the modules that are cut into rows.
 CUT = ("label_table", "recall_head")
+# Kinds of gradients.
+ABSENT, DENSE, SPARSE = -1, 0, 1
 
 
 class Whole:
@@ -191,15 +193,29 @@ class Shards(Whole):
         """Sum the gradients of the weights that all processes have, in one message per dtype.
 
         In bf16 the message is in bfloat16, as most gradients are before autocast converts them.
+        A gradient that only some processes have is 0 in the others, which have left out a layer.
+        One that no process has stays None.
         """
+        shared = [p for p in _parameters(optimizers) if not self.owns(p)]
+        if not shared:
+            return
+        for parameter in shared:
+            if parameter.grad is not None and parameter.grad.is_sparse:
+                parameter.grad = parameter.grad.coalesce()
+        kinds = self.group.gather(torch.tensor([_kind_of(p.grad) for p in shared]))
         dense: dict[torch.dtype, list[torch.Tensor]] = {}
-        for parameter in _parameters(optimizers):
-            if parameter.grad is None or self.owns(parameter):
+        for parameter, of_processes in zip(shared, kinds.T.tolist(), strict=True):
+            kind = max(of_processes)
+            if kind == ABSENT:
                 continue
-            if parameter.grad.is_sparse:
-                parameter.grad = self._sum_rows(parameter.grad)
-            else:
+            if parameter.grad is None:
+                zeros = torch.zeros_like(parameter)
+                parameter.grad = zeros if kind == DENSE else zeros.to_sparse(1)
+            if kind == DENSE:
                 dense.setdefault(parameter.grad.dtype, []).append(parameter)
+            else:
+                counts = [max(n - SPARSE, 0) for n in of_processes]
+                parameter.grad = self._sum_rows(parameter.grad, counts)
         in_bf16 = precision == torch.bfloat16
         for dtype, parameters in dense.items():
             gradients = [p.grad for p in parameters if p.grad is not None]
@@ -226,11 +242,12 @@ class Shards(Whole):
         parts = zip(message.split(sizes), gradients, strict=True)
         return message, [part.view_as(gradient) for part, gradient in parts]
 
-    def _sum_rows(self, gradient: torch.Tensor) -> torch.Tensor:
-        """Collect the rows of a sparse gradient from all processes. Equal rows are summed later."""
-        gradient = gradient.coalesce()
+    def _sum_rows(self, gradient: torch.Tensor, counts: list[int]) -> torch.Tensor:
+        """Collect the rows of a sparse gradient, of which each process has one of `counts`.
+
+        Equal rows are summed later.
+        """
         rows, values = gradient.indices()[0], gradient.values()
-        counts = self.group.gather(torch.tensor(len(rows))).tolist()
         n_missing = max(counts) - len(rows)
         all_rows = self.group.gather(F.pad(rows, (0, n_missing)))
         all_values = self.group.gather(F.pad(values, (0, 0, 0, n_missing)))
@@ -314,6 +331,13 @@ class _GatheredTexts(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         return ctx.group.sum_dealt(gradients[0]), None, None
+
+
+def _kind_of(gradient: torch.Tensor | None) -> int:
+    """Return ABSENT, DENSE, or the number of rows above SPARSE."""
+    if gradient is None:
+        return ABSENT
+    return SPARSE + gradient._nnz() if gradient.is_sparse else DENSE
 
 
 def _parameters(optimizers: list[torch.optim.Optimizer]) -> list[torch.Tensor]:

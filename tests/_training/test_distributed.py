@@ -122,6 +122,13 @@ def test_tokens_in_a_file_of_first_process_are_in_files_of_all(results):
     assert_all_equal(found)
 
 
+def test_gradient_that_one_process_lacks_is_zero_there(results):
+    first, second = (process["found"] for process in results("missing_gradients"))
+    missing, zero = first
+    assert_all_equal([missing, second[0]])
+    assert_all_equal([{**missing, "history": None}, {**zero, "history": None}])
+
+
 def test_ctrl_c_in_one_process_ends_all_with_same_model(results):
     first, second = results("interrupted")
     assert_all_equal([first["found"], second["found"]])
