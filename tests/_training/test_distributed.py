@@ -25,10 +25,10 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def run_script(name, folder):
-    """Run a script that starts groups of processes, and return what it prints."""
+def run_script(name, folder, *launcher):
+    """Run a script, which starts groups of processes or is in one, and return what it prints."""
     done = subprocess.run(
-        [sys.executable, str(FOLDER / name), encoder_path(), str(folder)],
+        [sys.executable, *launcher, str(FOLDER / name), encoder_path(), str(folder)],
         capture_output=True,
         text=True,
         timeout=900,  # only guards against hanging
@@ -44,11 +44,13 @@ def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("distributed")
     run_script("distributed_training.py", folder)
 
-    def load(group):
-        paths = sorted(folder.glob(f"{group} [0-9].pt"))
-        return [torch.load(path, weights_only=False) for path in paths]
+    return lambda group: load(folder, group)
 
-    return load
+
+def load(folder, group):
+    """Read what each process of a group has written."""
+    paths = sorted(folder.glob(f"{group} [0-9].pt"))
+    return [torch.load(path, weights_only=False) for path in paths]
 
 
 def assert_same_fit(one, other, tolerance=1e-5):
@@ -80,6 +82,15 @@ def test_fit_in_processes_gives_model_of_one_process(results, case, size):
     found = [process["found"][case] for process in results(f"cases {size}")]
     assert len(found) == size
     assert_same_fit(one["found"][case], found[0])
+    assert_all_equal(found)
+
+
+def test_fit_under_torchrun_gives_model_of_one_process_and_leaves_group_open(tmp_path, results):
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    run_script("torchrun_training.py", tmp_path, *launcher)
+    found = [process["found"] for process in load(tmp_path, "torchrun")]
+    assert [process["size"] for process in found] == [2, 2]
+    assert_same_fit(results("fitted")[0], found[0])
     assert_all_equal(found)
 
 
