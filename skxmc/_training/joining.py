@@ -26,6 +26,13 @@ def has_peers() -> bool:
     """Return whether this is one of several processes, and initialize torch.distributed if so.
 
     Workers of joblib have the variables of the process that started them, but are no members.
+
+    Raises
+    ------
+    ValueError
+        If MASTER_PORT is missing.
+    RuntimeError
+        If a process has failed, or has not joined in time.
     """
     if not dist.is_available():
         return False
@@ -36,6 +43,12 @@ def has_peers() -> bool:
         return False
     if int(os.environ["WORLD_SIZE"]) == 1:
         return False
+    if "MASTER_PORT" not in os.environ:
+        raise ValueError(
+            f"The environment variables {', '.join(VARIABLES)} are set, but MASTER_PORT is not. "
+            "Set it to a free port of the first machine, the same in all processes. torchrun sets "
+            "all of them."
+        )
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     with clear_errors("begin", rank, size, f"joined within {JOIN_TIMEOUT.seconds // 60} minutes"):
         store, *_ = next(dist.rendezvous("env://", timeout=JOIN_TIMEOUT))

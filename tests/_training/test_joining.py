@@ -10,26 +10,45 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+GROUP = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}
+
+
+@pytest.fixture
+def set_variables(monkeypatch):
+    """Set the variables of a group, and no others of them."""
+
+    def initialize(*_, **__):
+        raise AssertionError("joined")
+
+    def set_them(variables):
+        for name in (*joining.VARIABLES, "MASTER_PORT"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    monkeypatch.setattr(torch.distributed, "rendezvous", initialize)
+    return set_them
+
+
 @pytest.mark.parametrize(
     ("variables", "is_worker"),
     [
         ({}, False),
-        ({"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost"}, False),
-        ({"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}, True),
+        ({**GROUP, "WORLD_SIZE": "1"}, False),
+        (GROUP, True),
     ],
 )
-def test_process_without_peers_does_not_join(monkeypatch, variables, is_worker):
-    def initialize(*_, **__):
-        raise AssertionError("joined")
-
-    monkeypatch.setattr(torch.distributed, "init_process_group", initialize)
-    for name in joining.VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
+def test_process_without_peers_does_not_join(monkeypatch, set_variables, variables, is_worker):
+    set_variables(variables)
     parent = object() if is_worker else None
     monkeypatch.setattr(joining.multiprocessing, "parent_process", lambda: parent)
     assert not joining.has_peers()
+
+
+def test_process_without_master_port_raises(set_variables):
+    set_variables(GROUP)
+    with pytest.raises(ValueError, match=r"MASTER_PORT is not\. Set it to a free"):
+        joining.has_peers()
 
 
 def test_process_device_auto_is_gpu_of_local_rank(monkeypatch):
