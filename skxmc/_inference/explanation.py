@@ -219,16 +219,16 @@ class TopKExplanation:
     cut_from_start: bool = False
 
     @property
-    def is_unfamiliar(self) -> bool:
+    def is_unfamiliar(self) -> bool | None:
         """Whether the text is unlike all texts that it was compared with.
 
         Returns
         -------
-        bool
-            True if `similarity` is below `usual_similarity`. False if either is not known.
+        bool or None
+            True if `similarity` is below `usual_similarity`. None if either is not known.
         """
         if self.similarity is None or self.usual_similarity is None:
-            return False
+            return None
         return self.similarity < self.usual_similarity
 
     def __str__(self) -> str:

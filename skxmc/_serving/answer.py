@@ -31,7 +31,7 @@ def _explained(explanation: TopKExplanation) -> Answer:
 
 
 def _reasons(found: ExplainedLabel, explanation: TopKExplanation) -> dict[str, Any]:
-    """Return the reasons for a label, without kinds of which there are none."""
+    """Return the reasons for a label, without kinds of which nothing is known."""
     reasons = {
         "words": [{"word": word, "effect": _rounded(effect)} for word, effect in found.words],
         "members": {name: _rounded(score) for name, score in found.members},
@@ -45,7 +45,7 @@ def _reasons(found: ExplainedLabel, explanation: TopKExplanation) -> dict[str, A
         ],
         "text_is_unfamiliar": explanation.is_unfamiliar,
     }
-    return {kind: value for kind, value in reasons.items() if value}
+    return {kind: value for kind, value in reasons.items() if value not in ([], {}, None)}
 
 
 def _rounded(score: float) -> float:

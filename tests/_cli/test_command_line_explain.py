@@ -40,7 +40,7 @@ def test_explain_json_names_all_values(tmp_path, capsys):
     found, expected = json.loads(out), ensemble().explain_topk(TEXT)
     assert code == 0
     assert found["text"] == TEXT
-    assert found["is_unfamiliar"] is False
+    assert found["is_unfamiliar"] is None  # 64 texts are too few to tell
     assert len(found["labels"]) == 5
     for label, explained in zip(found["labels"], expected.labels, strict=True):
         assert label["label"] == explained.label

@@ -243,10 +243,10 @@ def test_explain_topk_tells_similarity_of_unlike_texts():
     explanation = fitted().explain_topk(TEXT, 2, texts=texts)
     assert explanation.similarity == pytest.approx(1, abs=1e-5)
     assert explanation.usual_similarity == pytest.approx(usual, abs=1e-5)
-    assert not explanation.is_unfamiliar
+    assert explanation.is_unfamiliar is False
     # 64 texts are too few to tell.
     few = fitted().explain_topk(TEXT, 2, texts=X)
-    assert (few.usual_similarity, few.is_unfamiliar) == (None, False)
+    assert (few.usual_similarity, few.is_unfamiliar) == (None, None)
 
 
 def test_explain_topk_sample_of_many_texts_gives_same_usual_similarity(monkeypatch):

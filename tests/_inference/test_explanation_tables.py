@@ -70,14 +70,26 @@ Most similar texts
 
 def test_explanation_unlike_text_prints_warning():
     unlike = example(similarity=0.5)
-    assert unlike.is_unfamiliar
+    assert unlike.is_unfamiliar is True
     assert str(unlike).split("\n")[1:3] == [
         "This text is unlike all texts that it was compared with. Check its labels.",
         "The most similar one has a similarity of 0.50. Of 100 texts, 99 have at least 0.75.",
     ]
-    for familiar in ({"similarity": 0.75}, {"usual_similarity": None}, {"similarity": None}):
-        assert not example(**familiar).is_unfamiliar
-        assert "unlike" not in str(example(**familiar))
+    assert "unlike all texts" in unlike._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"similarity": 0.75}, False),
+        ({"similarity": 0.5, "usual_similarity": None}, None),
+        ({"similarity": None}, None),
+    ],
+)
+def test_explanation_other_text_prints_no_warning(values, expected):
+    other = example(**values)
+    assert other.is_unfamiliar is expected
+    assert "unlike" not in str(other) + other._repr_html_()
 
 
 def test_explanation_direct_mode_prints_no_clusters():

@@ -173,8 +173,8 @@ def test_explain_topk_of_neighbors_tells_unlike_text():
     lengths = [1] * 60 + [250] * 60
     clf = NeighborsClassifier(Lengths()).fit(["x" * n for n in lengths], [[0]] * 60 + [[1]] * 60)
     assert clf._usual_similarity == pytest.approx(1)
-    assert not clf.explain_topk("x", 1).is_unfamiliar
-    assert clf.explain_topk("x" * 120, 1).is_unfamiliar
+    assert clf.explain_topk("x", 1).is_unfamiliar is False
+    assert clf.explain_topk("x" * 120, 1).is_unfamiliar is True
     mixed = NeighborsClassifier(Lengths()).fit(["x" * n for n in range(150)], [[0], [1]] * 75)
     vectors = Lengths().transform(["x" * n for n in range(150)])
     vectors = vectors - vectors.mean(axis=0)
