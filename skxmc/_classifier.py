@@ -134,10 +134,11 @@ class LightXMLClassifier(
           the recall head follows the encoder, which stays as it is.
         - "static-separate" (BS in table 5): the first two phases. The ranking head gets its own
           copy of the encoder, so prediction takes twice the time.
-    label_weight : array or list of shape (n_labels,), dict, "balanced" or None, default=None
+    label_weight : array-like of shape (n_labels,), dict, "balanced" or None, default=None
         Weights of labels where they are true, as by ``class_weight={0: 1, 1: w}`` of scikit-learn
         for each label. In the loss of a label, a text that has it counts w times, and other texts
-        count once. An array is in the order of `classes_`. In a dict of labels, others weigh 1.
+        count once. An array is in the order of `classes_`. A dict, or a Series with an index of
+        labels, goes by label, and others weigh 1.
         "balanced" is the mean number of texts per label, divided by that of the label. Scores of
         heavy labels rise, so they are no longer probabilities. See :doc:`/guide/training`.
     freeze_encoder : bool, default=False
@@ -316,7 +317,7 @@ class LightXMLClassifier(
         "pooling": [StrOptions({"auto", *POOLINGS})],
         "bottleneck_dim": [Interval(Integral, 1, None, closed="left"), None],
         "negative_sampling": [StrOptions({"auto", "none", "dynamic", "static", "static-separate"})],
-        "label_weight": [StrOptions({"balanced"}), np.ndarray, list, dict, None],
+        "label_weight": [StrOptions({"balanced"}), dict, "array-like", None],
         "freeze_encoder": ["boolean"],
         "head_init": [StrOptions({"centroids", "priors", "random"})],
         "max_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],

@@ -4,6 +4,9 @@ import copy
 
 import joblib
 import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 import torch
 import torch.nn.functional as F
@@ -233,6 +236,26 @@ def test_warm_start_with_new_label_needs_its_weight():
     assert digests[0] == digests[1] != digests[2]
 
 
+COUNTED = np.linspace(0, 2, N_LABELS)
+ARRAY_LIKES = {
+    "tuple": tuple(COUNTED),
+    "series": pd.Series(COUNTED),
+    "series of parts": pd.concat([pd.Series(COUNTED[:15]), pd.Series(COUNTED[15:])]),
+    "series by label": pd.Series(COUNTED, index=NAMES)[::-1],
+    "series of some": pd.Series(COUNTED, index=NAMES).drop("l15"),
+    "polars": pl.Series(COUNTED),
+    "pyarrow": pa.array(COUNTED),
+    "range": range(N_LABELS),
+}
+
+
+@pytest.mark.parametrize("kind", ARRAY_LIKES)
+def test_resolve_label_weight_array_like_is_array(kind):
+    expected = {"series of some": np.where(NAMES == "l15", 1, COUNTED), "range": range(N_LABELS)}
+    found = resolve_label_weight(ARRAY_LIKES[kind], NAMES, Y)
+    np.testing.assert_array_equal(found, expected.get(kind, COUNTED))
+
+
 @pytest.mark.parametrize(
     ("label_weight", "message"),
     [
@@ -251,6 +274,10 @@ def test_warm_start_with_new_label_needs_its_weight():
         ({"l9": np.inf}, r"label_weight is inf for the label 'l9'\. Pass numbers"),
         ({"l9": 2e9}, r"label_weight is 2000000000\.0 for the label 'l9'\. Pass numbers"),
         ([0] * 30, r"label_weight is 0 for all labels\. Pass a positive number for some\."),
+        ((1.0,) * 29, r"label_weight has the shape \(29,\), but there are 30 labels"),
+        ({1.0, 2.0}, r"label_weight must hold numbers, got \{1\.0, 2\.0\}"),
+        (pd.Series({"tax": 2.0}), r"label_weight has an entry for 'tax', which is not a label"),
+        (2.0, r"'label_weight' parameter of LightXMLClassifier must be .* an array-like or None"),
         (
             {"l9": 2, "tax": 1},
             r"label_weight has an entry for 'tax', which is not a label\. The first .* is 'l0'",
@@ -270,11 +297,14 @@ def test_fit_bad_label_weight_raises_value_error(label_weight, message):
 
 def test_search_over_pipeline_finds_label_weight():
     pipeline = make_pipeline(FunctionTransformer(list), make_classifier("direct", max_epochs=1))
-    grid = {"lightxmlclassifier__label_weight": [None, "balanced", np.linspace(1, 2, N_LABELS)]}
+    weights = np.linspace(1, 2, N_LABELS)
+    others = [np.square(weights), tuple(weights), pd.Series(weights)]
+    grid = {"lightxmlclassifier__label_weight": [None, "balanced", *others]}
     scoring = precision_at_k_scorer(k=1)
     search = GridSearchCV(pipeline, grid, cv=2, scoring=scoring, error_score="raise").fit(X, Y)
     scores = search.cv_results_["split0_test_score"]
     assert len(set(scores)) > 1
+    assert scores[3] == scores[4]
     best = search.best_params_["lightxmlclassifier__label_weight"]
     expected = make_classifier("direct", max_epochs=1, label_weight=best).fit(X, Y)
     assert weights_digest(search.best_estimator_[-1]) == weights_digest(expected)
@@ -282,8 +312,17 @@ def test_search_over_pipeline_finds_label_weight():
 
 @pytest.mark.parametrize(
     "label_weight",
-    ["balanced", np.linspace(0, 2, 30, dtype=np.float32), [np.float32(2)] * 30, {np.int64(3): 2.5}],
-    ids=["balanced", "array", "list", "dict"],
+    [
+        "balanced",
+        np.linspace(0, 2, 30, dtype=np.float32),
+        [np.float32(2)] * 30,
+        {np.int64(3): 2.5},
+        tuple(np.linspace(0, 2, 30)),
+        pd.Series(np.linspace(0, 2, 30)),
+        pd.Series({np.int64(3): 2.5, 4: 0.5}),
+        pl.Series(np.linspace(0, 2, 30)),
+    ],
+    ids=["balanced", "array", "list", "dict", "tuple", "series", "series by label", "polars"],
 )
 def test_label_weight_survives_clone_and_files(label_weight, tmp_path):
     clf = make_classifier("direct", max_epochs=1, label_weight=label_weight)
@@ -296,8 +335,6 @@ def test_label_weight_survives_clone_and_files(label_weight, tmp_path):
         from_pretrained(tmp_path / "ensemble").estimators_[0],
         joblib.load(tmp_path / "clf.joblib"),
     ):
-        found = twin.get_params()["label_weight"]
-        if isinstance(label_weight, dict | str):
-            assert found == label_weight
-        else:
-            np.testing.assert_array_equal(found, label_weight)
+        found = resolve_label_weight(twin.label_weight, np.arange(N_LABELS), Y)
+        expected = resolve_label_weight(label_weight, np.arange(N_LABELS), Y)
+        np.testing.assert_array_equal(found, expected)

@@ -62,7 +62,7 @@ WRONG = {
         "pooling": NAMED,
         "bottleneck_dim": wrong_int(1, None),
         "label_weight": NAMED.filter(bool)
-        | st.sampled_from([[-1.0] * 4, {"a": np.nan}, {"z": 1}, (1.0,) * 4]),
+        | st.sampled_from([[-1.0] * 4, {"a": np.nan}, {"z": 1}, (1.0,) * 3, {1.0}]),
         "freeze_encoder": FLAG,
         "label_precision": NAMED,
         "label_search": NAMED,

@@ -68,6 +68,22 @@ def list_by_label(
     return [values.get(label, default) for label in classes.tolist()]
 
 
+def plain_column(values: Any) -> Any:
+    """Convert a column of pandas, polars or pyarrow to a dict by its index, or else to an array.
+
+    It becomes an array if it has no index, one that counts from 0, or one that repeats an entry.
+    Other values are returned as they are.
+    """
+    if not (hasattr(values, "to_list") or hasattr(values, "to_pylist")):
+        return values
+    array = np.asarray(values)
+    index: Any = getattr(values, "index", None)  # arrays of pyarrow have a method of this name
+    labels = index.tolist() if hasattr(index, "tolist") else []
+    if labels == list(range(len(array))) or len(set(labels)) < len(array):
+        return array
+    return dict(zip(labels, array.tolist(), strict=True))
+
+
 def columns_by_label(values: Any, classes: NDArray[Any], name: str) -> Any:
     """Do the same as `rows_by_label` with the columns of a frame."""
     order = _order(column_labels(values), classes, f"the header of {name}", name)

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
-from skxmc._input.per_label import list_by_label
+from skxmc._input.per_label import list_by_label, plain_column
 from skxmc._utils.quoting import quoted
 
 # Weights of labels multiply gradients in float32, which hold 3e38.
@@ -81,9 +81,9 @@ def resolve_label_weight(
         is_used = counts > 0
         mean = counts.sum() / max(1, is_used.sum())
         return np.divide(mean, counts, out=np.ones(len(counts)), where=is_used)
-    of_each: Any = label_weight
-    if isinstance(label_weight, Mapping):
-        of_each = list_by_label(label_weight, classes, "label_weight", default=1.0)
+    of_each: Any = plain_column(label_weight)
+    if isinstance(of_each, Mapping):
+        of_each = list_by_label(of_each, classes, "label_weight", default=1.0)
     of_labels = _numbers(of_each, label_weight, "label_weight", "label")
     if of_labels.shape != classes.shape:
         raise ValueError(

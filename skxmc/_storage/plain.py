@@ -25,6 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from sklearn.base import BaseEstimator
 
+from skxmc._input.per_label import plain_column
 from skxmc._nearest.approximate import ApproximateKeys
 from skxmc._nearest.exact import ExactKeys, GrowingArray
 from skxmc._storage.folder import damaged
@@ -129,6 +130,7 @@ class PlainWriter:
         return described
 
     def _value(self, value: Any, place: str) -> Any:
+        value = plain_column(value)
         if isinstance(value, np.generic):
             value = value.item()
         if value is None or isinstance(value, bool | int | float | str):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from sklearn.base import BaseEstimator
 
 from skxmc._clusterer import BalancedLabelClusterer
+from skxmc._input.per_label import plain_column
 from skxmc._input.validation import label_array
 from skxmc._model.defaults import torch_defaults
 from skxmc._model.fitted import Model
@@ -113,7 +114,8 @@ def open_weights(content: Path) -> Iterator[safe_open]:
 def plain_params(params: Mapping[str, Any]) -> dict[str, Any]:
     """Replace random generators, caches and other values that JSON cannot hold by None.
 
-    Arrays become lists. A dict becomes ``{"items": [...]}``, because its keys may be numbers.
+    Arrays and tuples become lists. A dict becomes ``{"items": [...]}``, because its keys may be
+    numbers.
     """
     return {name: _plain(value) for name, value in params.items()}
 
@@ -121,15 +123,16 @@ def plain_params(params: Mapping[str, Any]) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, BaseEstimator):
         return plain_params(value.get_params(deep=False))
-    if isinstance(value, np.generic | np.ndarray):
-        value = value.tolist()
+    value = plain_column(value)
+    if hasattr(value, "__array__"):
+        value = np.asarray(value).tolist()
     elif isinstance(value, os.PathLike):
         value = os.fspath(value)
     if isinstance(value, dict):
         return {"items": _plain(list(value.items()))}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value if value is None or isinstance(value, str | int | float) else None
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return [_plain(item) for item in value] if isinstance(value, Sequence) else None
 
 
 def params_from_plain(params: dict[str, Any]) -> dict[str, Any]:

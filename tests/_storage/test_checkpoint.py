@@ -53,6 +53,7 @@ def stopped(tmp_path, monkeypatch):
         ({"swa_start": 0}, "swa_start=None, not 0"),
         ({"label_weight": {3: 2.0}}, "label_weight=None, not {'items': [[3, 2.0]]}"),
         ({"label_weight": np.ones(30)}, "label_weight=None, not [1.0, 1.0"),
+        ({"label_weight": range(1, 31)}, "label_weight=None, not [1, 2"),
         ({"clusterer": BalancedLabelClusterer(max_cluster_size=8)}, "clusterer={'max_cluster_size"),
     ],
 )
