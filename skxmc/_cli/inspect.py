@@ -15,13 +15,13 @@ from sklearn.utils import Bunch
 
 from skxmc._classifier import LightXMLClassifier
 from skxmc._cli.data import is_table, load_data
-from skxmc._cli.report import distribution, folder_size, print_json, print_lines
+from skxmc._cli.report import PARAMETERS, distribution, folder_size, print_json, print_lines
 from skxmc._clusterer import BalancedLabelClusterer, count_clusters, largest_cluster
 from skxmc._model.encoder import load_encoder
 from skxmc._model.tokens import ANY_LENGTH, TOKENIZER_BLOCK, tokenize
 from skxmc._storage.estimators import CLASSIFIER, INDEX, open_model
 from skxmc._storage.plain import DESCRIPTION, PlainReader, class_named
-from skxmc._storage.pretrained import ENCODER, WEIGHTS, open_weights
+from skxmc._storage.pretrained import ENCODER, WEIGHTS, open_weights, value_from_plain
 from skxmc._training.settings import auto_epochs
 from skxmc._utils.paths import user_path
 from skxmc.datasets._xmc import layout_of
@@ -142,7 +142,7 @@ def describe_classifier(description: dict[str, Any], content: Path) -> dict[str,
         "clusters": n_clusters,
         "weights": DTYPES.get(dtype, dtype),
         "weights_bytes": (content / WEIGHTS).stat().st_size,
-        "parameters_not_at_their_default": changed_params(description["params"]),
+        PARAMETERS: changed_params(description["params"]),
         "history": description["history"],
     }
 
@@ -170,7 +170,7 @@ def _describe_node(
     defaults = signature(class_named(node["class"])).parameters
     report = {
         "class": node["class"],
-        "parameters_not_at_their_default": {
+        PARAMETERS: {
             name: value
             for name, value in node["params"].items()
             if not isinstance(value, dict | list) and value != defaults[name].default
@@ -199,7 +199,7 @@ def _estimators_in(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def changed_params(params: dict[str, Any]) -> dict[str, Any]:
-    """Return parameters that differ from their defaults, as --param takes them."""
+    """Return parameters that differ from their defaults. In JSON, --param takes them."""
     defaults = LightXMLClassifier().get_params()
     clusterer_defaults = BalancedLabelClusterer().get_params()
     changed: dict[str, Any] = {}
@@ -211,5 +211,5 @@ def changed_params(params: dict[str, Any]) -> dict[str, Any]:
                 if inner_value != clusterer_defaults[inner]
             }
         elif name != "encoder" and value != defaults[name]:
-            changed[name] = value
+            changed[name] = value_from_plain(value)
     return changed

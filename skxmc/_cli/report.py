@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+# In this part of a report, values are printed as --param takes them.
+PARAMETERS = "parameters_not_at_their_default"
 QUANTILES = {"min": 0.0, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95, "max": 1.0}
 
 
@@ -60,7 +62,12 @@ def print_lines(report: dict[str, Any]) -> None:
 def _rows(report: dict[str, Any], indent: str) -> Iterator[tuple[str, str]]:
     for key, value in report.items():
         name = indent + key
-        if isinstance(value, dict) and "median" not in value:
+        if key == PARAMETERS:
+            yield name, "" if value else "none"
+            for param, given in value.items():
+                shown = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+                yield f"{indent}  {param}", shown
+        elif isinstance(value, dict) and "median" not in value:
             yield name, "" if value else "none"
             yield from _rows(value, indent + "  ")
         elif isinstance(value, list) and value and isinstance(value[0], dict):

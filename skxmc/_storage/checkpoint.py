@@ -27,6 +27,7 @@ from skxmc._storage.plain import DESCRIPTION
 from skxmc._storage.pretrained import (
     plain_params,
     read_model,
+    value_from_plain,
     write_model,
     write_tensors,
 )
@@ -165,7 +166,10 @@ class Checkpoint:
                 if name.startswith(HASHED):
                     difference = f"other {name.removeprefix(HASHED)}"
                 else:
-                    difference = f"{name}={quoted(theirs, MAX_PATH)}, not {quoted(ours, MAX_PATH)}"
+                    theirs, ours = (
+                        quoted(value_from_plain(value), MAX_PATH) for value in (theirs, ours)
+                    )
+                    difference = f"{name}={theirs}, not {ours}"
                 raise ValueError(
                     f"checkpoint_dir={str(self.folder)!r} holds a training run with "
                     f"{difference}. Set this back to resume that run. To start another run, give "

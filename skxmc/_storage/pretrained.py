@@ -135,13 +135,17 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, Sequence) else None
 
 
+def value_from_plain(value: Any) -> Any:
+    """Return a value of `plain_params` as users write it, which matters for a dict."""
+    return dict(value["items"]) if isinstance(value, dict) and "items" in value else value
+
+
 def params_from_plain(params: dict[str, Any]) -> dict[str, Any]:
     """Make the parameters of a classifier from those that `write_model` wrote."""
     params = current_params(params)
     if params["clusterer"] is not None:
         params["clusterer"] = _make_clusterer(params["clusterer"])
-    if isinstance(params["label_weight"], dict):
-        params["label_weight"] = dict(params["label_weight"]["items"])
+    params["label_weight"] = value_from_plain(params["label_weight"])
     return params
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from classifier_fixtures import dataset, encoder_path, fitted
+from classifier_fixtures import dataset, encoder_path, fitted, make_classifier
 from command_line_fixtures import (
     N_LABELS,
     PARAMS,
@@ -21,9 +21,11 @@ from sklearn.utils import Bunch
 
 from skxmc import BalancedLabelClusterer, LightXMLClassifier
 from skxmc._cli import evaluate, main
+from skxmc._cli.arguments import build_parser
 from skxmc._cli.evaluate import predict_timed
 from skxmc._cli.inspect import changed_params, choices, describe_data
-from skxmc._cli.report import count_texts, distribution, print_json, print_lines
+from skxmc._cli.report import PARAMETERS, count_texts, distribution, print_json, print_lines
+from skxmc._cli.train import make_language
 from skxmc._input.validation import check_labels
 from skxmc._model.tokens import tokenize
 from skxmc._topk import TopK
@@ -325,9 +327,7 @@ def test_inspect_model_json_describes_saved_model(model, run):
     assert report["weights_bytes"] == weights.stat().st_size
     files = [file for file in model.rglob("*") if file.is_file()]
     assert report["all_files_bytes"] == sum(file.stat().st_size for file in files)
-    changed = {
-        name: str(value) for name, value in report["parameters_not_at_their_default"].items()
-    }
+    changed = {name: str(value) for name, value in report[PARAMETERS].items()}
     assert changed == dict(pair.split("=") for pair in PARAMS) | {
         "learning_rate": "0.001",
         "head_learning_rate": "0.01",
@@ -356,6 +356,32 @@ def test_inspect_model_without_json_prints_lines(model, run):
     assert ["weights_bytes", f"{size / 1e6:,.1f} MB"] in shown
     assert shown[-1][0] == "2"
     assert shown[-1][1].startswith("epoch 1, loss ")
+
+
+@pytest.mark.parametrize("weights", ['{"état 3": 2.5}', str([1, 2, 0.5] * 10)])
+def test_inspect_model_shows_parameters_as_param_takes_them(weights, data, tmp_path, run):
+    more = [f"label_weight={weights}", "max_grad_norm=null", "freeze_encoder=true", "swa_start=1"]
+    arguments = [*train_arguments(data, tmp_path / "model", "--quiet"), *more]
+    assert run(*arguments) == (0, "", "")
+    expected = LightXMLClassifier.from_pretrained(tmp_path / "model").get_params(deep=False)
+    changed = json.loads(run("inspect", tmp_path / "model", "--json")[1])[PARAMETERS]
+    _, _, printed = run("inspect", tmp_path / "model")[1].partition(f"{PARAMETERS}\n")
+    lines = printed[: printed.index("\nhistory")].splitlines()
+    for pairs in (
+        [f"{name}={json.dumps(value)}" for name, value in changed.items()],
+        ["=".join(line.split(maxsplit=1)) for line in lines],
+    ):
+        parsed = build_parser().parse_args(["train", "data", "--param", *pairs]).params
+        found = make_language(encoder_path(), parsed).get_params(deep=False)
+        assert found.pop("clusterer").get_params() == expected["clusterer"].get_params()
+        assert found == {name: expected[name] for name in found}
+
+
+def test_inspect_model_of_numbered_labels_shows_their_weights(tmp_path, run):
+    clf = make_classifier("direct", max_epochs=1, label_weight={3: 2.5}).fit(*dataset())
+    clf.save_pretrained(tmp_path / "model")
+    report = json.loads(run("inspect", tmp_path / "model", "--json")[1])
+    assert report[PARAMETERS]["label_weight"] == {"3": 2.5}  # JSON has no other keys
 
 
 def test_changed_params_omits_defaults_and_encoder():

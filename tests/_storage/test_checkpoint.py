@@ -51,7 +51,7 @@ def stopped(tmp_path, monkeypatch):
         ({"learning_rate": 2e-3}, "learning_rate=0.001, not 0.002"),
         ({"random_state": 1}, "random_state=0, not 1"),
         ({"swa_start": 0}, "swa_start=None, not 0"),
-        ({"label_weight": {3: 2.0}}, "label_weight=None, not {'items': [[3, 2.0]]}"),
+        ({"label_weight": {3: 2.0}}, "label_weight=None, not {3: 2.0}"),
         ({"label_weight": np.ones(30)}, "label_weight=None, not [1.0, 1.0"),
         ({"label_weight": range(1, 31)}, "label_weight=None, not [1, 2"),
         ({"clusterer": BalancedLabelClusterer(max_cluster_size=8)}, "clusterer={'max_cluster_size"),
