@@ -1,7 +1,10 @@
 """The benchmarks run and print their tables. Their figures are not checked here."""
 
 import argparse
+import ast
+import contextlib
 import functools
+import io
 import json
 import os
 import re
@@ -14,8 +17,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from classifier_fixtures import fitted
 from dataset_files import lines, write, write_npz
 from scipy import sparse
+from serving_fixtures import serving
+from sklearn.utils import Bunch
 
 import skxmc.datasets
 from skxmc._training import optim
@@ -148,6 +154,90 @@ def test_limits_benchmark_prints_peak_memory(run, shown_by_steps):
     assert "predict_topk of 100 texts, from list" in of_list
     assert "predict_topk of 100 texts, from chunks" in of_chunks
     assert "fit: 1,024 clusters" in of_training
+
+
+def test_memory_benchmark_prints_memory_by_use_and_files(run, monkeypatch):
+    pytest.importorskip("resource")  # not on Windows
+    printed = []
+
+    def run_step(command, **_):
+        printed.append(run([Path(command[1]).name, *command[2:]]))
+        return SimpleNamespace(stdout=printed[-1])
+
+    monkeypatch.setattr(subprocess, "run", run_step)
+    options = ["--texts", "4", "--dim", "8", "--label-moments", "full", "compact"]
+    last = run(["memory.py", "--labels", "600", *options])
+    shown = "".join([*printed, last])
+    found = re.findall(r"^  (\S.*\S) +(-?\d+\.\d\d)$", shown, re.M)
+    of_files = [f"{dtype} on disk" for dtype in ("float16", "int8")]
+    assert [name for name, _ in found[-4::2]] == of_files
+    assert sum(name == "training, peak" for name, _ in found) == 2
+    assert all(float(value) > 0 for name, value in found if name.endswith("peak"))
+
+
+def test_clustering_benchmark_compares_both_in_turn(run, monkeypatch):
+    """PECOS has an environment of its own, so a stand-in makes its clusters."""
+
+    def cluster(command, **_):
+        python, _, _, folder, size, threads, seed = command
+        assert (python, size, threads, seed) == ("pecos/bin/python", "64", "1", "0")
+        n_labels = sparse.load_npz(Path(folder) / "features.npz").shape[0]
+        np.save(Path(folder) / "labels.npy", np.arange(n_labels) // 50)
+        return SimpleNamespace(stdout="0.25\n")
+
+    monkeypatch.setattr(subprocess, "run", cluster)
+    options = ["--labels", "600", "--topics", "20", "--pairs", "1", "--threads", "1"]
+    shown = run(["clustering.py", "--pecos", "pecos/bin/python", *options])
+    assert "PECOS: 0.25 s (0.25-0.25), 12 clusters of 50 to 50, mean cosine" in shown
+    of_pecos, ours = map(float, re.findall(r"centroid (\d\.\d+)", shown))
+    assert ours > of_pecos
+    assert "skxmc: " in shown
+
+
+def test_optimizers_and_precision_benchmarks_print_a_row_per_kind(run, tmp_path, monkeypatch):
+    pytest.importorskip("simple_icd_10_cm")
+    data = skxmc.datasets.load_icd10cm()
+    few = {name: data[name][:40] for name in ("X_train", "y_train", "X_test", "y_test")}
+    monkeypatch.setattr(skxmc.datasets, "load_icd10cm", lambda: Bunch(**few))
+    shown = run(["optimizers.py", "--epochs", "1", "--save", str(tmp_path)])
+    rows = [line.split(" | ")[0] for line in shown.splitlines()]
+    assert rows == ["optimizer", "full", "compact", "dense"]
+    shown = run(["precision.py", str(tmp_path / "full.joblib"), "--single", "1"])
+    rows = [line.split(" | ")[0] for line in shown.splitlines() if " | " in line]
+    kinds = ["fp32", "bf16", "int8"], ["float32", "float16", "int8"]
+    assert rows == ["prediction", *kinds[0], "file", *kinds[1]]
+
+
+def test_onnx_benchmark_prints_a_row_per_way(run):
+    pytest.importorskip("onnxruntime")
+    sizes = ["--labels", "600", "--dim", "8", "--tokens", "8", "--batch", "2"]
+    shown = run(["onnx_export.py", *sizes, "--rounds", "1", "--cpu-time"])
+    ways = ["torch fp32", "torch bf16", "torch int8", "ONNX float32", "ONNX int8"]
+    rows = [name for name in names_of_rows(shown) if not name.startswith("OpenVINO")]
+    assert rows == ["what", *ways, "bare encoder in ONNX"] * 2
+
+
+def test_serving_benchmark_prints_rates_and_answers_to_malformed_requests(run, monkeypatch):
+    with serving(fitted()) as server:
+
+        class Served(contextlib.nullcontext):
+            """The process of the server is this one here."""
+
+            def __init__(self, command, **_):
+                assert command[1:] == ["-m", "skxmc", "serve", "model", "--port", "0"]
+                super().__init__(self)
+                self.stdout = io.StringIO(f"Serving model at http://127.0.0.1:{server.port} \n")
+
+            def terminate(self):
+                pass
+
+        monkeypatch.setattr(subprocess, "Popen", Served)
+        shown = run(["serving.py", "model", "--quick", "--clients", "1", "2"])
+    assert re.findall(r"^(\d) \| \d+ \| .* ms \| .* ms$", shown, re.M) == ["1", "2"]
+    (answers,) = re.findall(r"^50 malformed requests: (.*)$", shown, re.M)
+    assert sum(ast.literal_eval(answers).values()) == 50
+    assert "without JSON" not in answers
+    assert "a good request afterwards: answered in" in shown
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
@@ -336,6 +426,31 @@ def test_decisions_benchmark_prints_probabilities_and_decisions(data_set, run, n
     models = ["words", "language", "all, mean", "all, learned"]
     decisions = np.repeat(models, 10).tolist()  # by default, and 3 targets by 3 rules
     assert names_of_rows(shown) == ["classifier", *models, "classifier", *decisions]
+
+
+@pytest.mark.parametrize("options", [[], ["--specific"]])
+def test_hierarchy_benchmark_leaves_no_answer_inconsistent(options, run, narrow_minilm):
+    pytest.importorskip("omikuji")
+    shown = run(["hierarchy.py", "--texts", "40", "--encoder", narrow_minilm, *options])
+    found = re.findall(
+        r"^(\w+): .* labels per text$|^  (\w+) +P@1.*inconsistent (.*)%$", shown, re.M
+    )
+    assert [name for name, *_ in found[::3]] == ["words", "neighbors", "language"]
+    for (_, before, _), (_, after, share) in zip(found[1::3], found[2::3], strict=True):
+        assert (before, after, share) == ("before", "after", "0.0")
+
+
+def test_hierarchy_benchmark_finds_parents_and_inconsistent_answers(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import hierarchy
+
+    assert hierarchy.parents_by_name(["a", "a / b", "a / b / c", "d / e"]) == {
+        "a / b": "a",
+        "a / b / c": "a / b",
+    }
+    ancestors = sparse.csr_array([[0, 0], [1, 0]])
+    scores = sparse.csr_array([[0.5, 0.4], [0.4, 0.5], [0, 0.1], [0.1, 0]])
+    assert hierarchy.is_inconsistent(scores, ancestors) == [False, True, True, False]
 
 
 @pytest.fixture

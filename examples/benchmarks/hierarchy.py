@@ -34,6 +34,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", nargs="?")
+    parser.add_argument("--encoder", default="all-MiniLM-L6-v2")
     parser.add_argument("--texts", type=int, default=12_000)
     parser.add_argument("--specific", action="store_true")
     arguments = parser.parse_args()
@@ -54,8 +55,8 @@ def main() -> None:
         y.eliminate_zeros()
     for name, model in {
         "words": OmikujiClassifier(n_jobs=1),
-        "neighbors": NeighborsClassifier(TextEncoder(max_length=64)),
-        "language": LightXMLClassifier("all-MiniLM-L6-v2", max_epochs=2, random_state=0),
+        "neighbors": NeighborsClassifier(TextEncoder(arguments.encoder, max_length=64)),
+        "language": LightXMLClassifier(arguments.encoder, max_epochs=2, random_state=0),
     }.items():
         inner: Any = clone(model) if arguments.specific else FrozenEstimator(model)
         wrapped = HierarchicalClassifier(inner, label_parents=parents)

@@ -15,7 +15,7 @@ from unittest import mock
 
 import joblib
 import torch
-from _common import use_label_moments
+from _common import MINILM, use_label_moments
 
 from skxmc import BalancedLabelClusterer, LightXMLClassifier
 from skxmc._training.optim import BETAS, EPS
@@ -70,7 +70,7 @@ def main() -> None:
     print("optimizer | loss | P@1 / 3 / 5 | PSP@5 | minutes of training steps")
     for name in arguments.only:
         clf = LightXMLClassifier(
-            "sentence-transformers/all-MiniLM-L6-v2",
+            MINILM,
             clusterer=BalancedLabelClusterer(max_cluster_size=16),
             max_epochs=arguments.epochs,
             **SETTINGS,
