@@ -341,12 +341,15 @@ def test_accuracy_benchmark_without_language_uses_the_encoder_as_it_comes(data_s
 
 
 def test_accuracy_benchmark_papers_recipe_uses_held_out_set(data_set, run):
-    options = ["--hold-out", "8", "--texts", "30", "--paper", "--no-words"]
-    shown = run(["accuracy.py", data_set, *SETTINGS, *options])
+    options = ["--hold-out", "8", "--texts", "30", "--paper", "--no-words", "--predict"]
+    windows = {"max_length": 6, "long_text": "windows"}
+    shown = run(["accuracy.py", data_set, *SETTINGS, *options, json.dumps(windows)])
     assert ": 30 texts, 12 labels, 8 to test" in shown
     assert "head_init='random'" in shown
-    expected = ["what", "language", "neighbors", "language + neighbors, mean"]
+    by_language = ["language", f"language, {windows}"]
+    expected = ["what", *by_language, "neighbors", "language + neighbors, mean"]
     assert names_of_rows(shown) == expected
+    assert len({line.split("|")[2] for line in shown.splitlines() if "| language" in line}) == 3
 
 
 def test_linear_benchmark_trains_with_the_parameters_of_each_row(data_set, run, monkeypatch):
@@ -397,7 +400,7 @@ def test_load_label_texts_are_without_markup(measure, tmp_path, data_set):
     write(
         tmp_path / "output-items.txt", "".join(f"art <crafts> no {i} <p{i}>\n" for i in range(12))
     )
-    whole = {"hold_out": None, "texts": None}
+    whole = {"chapters": None, "hold_out": None, "texts": None}
     data = measure.load(argparse.Namespace(data=data_set, **whole))
     assert data.label_texts[3] == "art <crafts> no 3"
     pytest.importorskip("simple_icd_10_cm")
@@ -418,6 +421,14 @@ def test_new_labels_benchmark_prints_rows_per_number_of_examples(data_set, run, 
     assert "1 new labels, " in shown
     ways = ["add_labels", "warm start, one epoch", "training anew", "neighbors, partial_fit"]
     assert names_of_rows(shown) == ["classifier", "without the new labels", *ways * 3]
+
+
+def test_new_labels_benchmark_of_one_way_trains_once(run, narrow_minilm, trainers):
+    pytest.importorskip("simple_icd_10_cm")
+    options = [*SETTINGS, "--chapters", "12", "--texts", "60", "--encoder", narrow_minilm]
+    shown = run(["new_labels.py", "icd10cm", *options, "--only", "add_labels"])
+    assert names_of_rows(shown) == ["classifier", "without the new labels", *["add_labels"] * 3]
+    assert len(trainers) == 1
 
 
 @pytest.mark.filterwarnings("ignore:Too few held-out texts", "ignore:No threshold has")

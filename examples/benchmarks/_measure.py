@@ -44,13 +44,19 @@ class Data(NamedTuple):
     label_texts: list[str]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments for the data and the classifier."""
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments for the data."""
     parser.add_argument("data", help="folder of the data set, or icd10cm")
-    parser.add_argument("--encoder", default="sentence-transformers/all-MiniLM-L6-v2")
-    parser.add_argument("--max-cluster-size", type=int, help="1 is the direct mode")
+    parser.add_argument("--chapters", type=int, nargs="+", help="of ICD-10-CM (default: all)")
     parser.add_argument("--hold-out", type=int, help="measure on so many training texts")
     parser.add_argument("--texts", type=int, help="train on so many texts only")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments for the data and the classifier."""
+    add_data_arguments(parser)
+    parser.add_argument("--encoder", default="sentence-transformers/all-MiniLM-L6-v2")
+    parser.add_argument("--max-cluster-size", type=int, help="1 is the direct mode")
     parser.add_argument(
         "--set",
         action="append",
@@ -80,7 +86,7 @@ def value_of(text: str) -> Any:
 def load(arguments: argparse.Namespace) -> Data:
     """Load the data set, and hold out or leave out the same texts every time."""
     is_icd = arguments.data == "icd10cm"
-    data = load_icd10cm() if is_icd else load_xmc(arguments.data)
+    data = load_icd10cm(chapters=arguments.chapters) if is_icd else load_xmc(arguments.data)
     X_train, y_train = list(data.X_train), sp.csr_array(data.y_train)
     X_test, y_test = list(data.X_test), sp.csr_array(data.y_test)
     order = np.random.default_rng(0).permutation(len(X_train))

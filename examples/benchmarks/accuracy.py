@@ -9,10 +9,13 @@ The row "words" is trained on all training texts. With words, the other members 
 train without the texts that a `LightXMLEnsemble` holds out to learn the fusion. The neighbors use
 the encoder of the language member, or with `--no-language` the encoder as it comes. Minutes of an
 ensemble are those of all members. Times are those of the processor, on a GPU those of the clock. MB
-is the size of the saved model, and neighbors contain the model of their encoder.
+is the size of the saved model, and neighbors contain the model of their encoder. `--predict` adds a
+row of the language member with other parameters of prediction, such as '{"long_text": "windows"}'.
 """
 
 import argparse
+import copy
+import json
 from typing import Any
 
 import numpy as np
@@ -45,6 +48,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--no-language", action="store_true", help="leave out LightXML")
     parser.add_argument("--no-neighbors", action="store_true", help="leave out the neighbors")
     parser.add_argument("--paper", action="store_true", help="train LightXML by the paper's recipe")
+    parser.add_argument("--predict", type=json.loads, nargs="+", default=[], metavar="JSON")
     parser.add_argument(
         "--exponents", type=float, nargs="+", help="add a PropensityRanker for each"
     )
@@ -94,6 +98,9 @@ def main() -> None:
             total += fit(model, X, y, label_texts=label_texts)
         if name != "words":
             print(row(name, model, data, total), flush=True)
+        for params in arguments.predict if name == "language" else []:
+            other = copy.copy(model).set_params(**params)
+            print(row(f"language, {params}", other, data, total), flush=True)
     for names in [pair for pair in PAIRS if members.keys() > set(pair)] + [tuple(members)]:
         for fusion in fusions if len(names) > 1 else []:
             frozen = [(name, FrozenEstimator(members[name])) for name in names]

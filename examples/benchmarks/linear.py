@@ -18,7 +18,7 @@ from unittest.mock import patch
 
 import joblib
 import numpy as np
-from _measure import load
+from _measure import add_data_arguments, load
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from skxmc import OmikujiClassifier, _omikuji
@@ -32,9 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("data", help="folder of the data set, or icd10cm")
-    parser.add_argument("--hold-out", type=int, help="measure on so many training texts")
-    parser.add_argument("--texts", type=int, help="train on so many texts only")
+    add_data_arguments(parser)
     parser.add_argument("--rows", type=json.loads, nargs="+", default=[{}])
     arguments = parser.parse_args()
     data = load(arguments)

@@ -6,6 +6,7 @@ from their texts alone or from a few examples too. This is compared with trainin
 `warm_start=True`, with training anew on all texts, and with `NeighborsClassifier.partial_fit`.
 
     python examples/benchmarks/new_labels.py icd10cm --hold-out 1000 --texts 4000
+    python examples/benchmarks/new_labels.py icd10cm --chapters 9 11 --only add_labels
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from skxmc.metrics import label_propensities, precision_at_k, psp_at_k
 # Training texts of labels that are held out, and their share.
 MIN_TEXTS, MAX_TEXTS, SHARE = 5, 50, 0.1
 N_EXAMPLES = (0, 1, 5)
+WAYS = ("add_labels", "warm start, one epoch", "training anew", "neighbors, partial_fit")
 HEADER = (
     "| classifier | examples | P@5 | PSP@5 | new labels found | P@5 of other texts | "
     "CPU seconds |\n"
@@ -34,8 +36,11 @@ HEADER = (
 
 def main() -> None:
     """Print a table of all classifiers and numbers of examples."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_arguments(parser)
+    parser.add_argument("--only", nargs="+", choices=WAYS, default=WAYS)
     arguments = parser.parse_args()
     data = used_labels(load(arguments))
     new = choose_new(data)
@@ -61,36 +66,33 @@ def main() -> None:
     started = time.process_time()
     before = fit(make_classifier(arguments, verbose=0), X, y, old)
     show("without the new labels", "", before, started)
-    near = fit(NeighborsClassifier(arguments.encoder), X, y, old)
+    if WAYS[3] in arguments.only:
+        near = fit(NeighborsClassifier(arguments.encoder), X, y, old)
     every = np.concatenate([old, new])
     for n_examples in N_EXAMPLES:
         rows = examples(data.y_train, new, n_examples)
         X_new, y_new = [data.X_train[i] for i in rows], data.y_train[rows]
         X_all, y_all = X + X_new, sp.vstack([y, y_new], format="csr")
-
-        started = time.process_time()
-        clf = copy.copy(before)
-        given = {"X": X_new, "y": y_new[:, new]} if n_examples else {}
-        clf.add_labels(new, label_texts=texts_of(new), **given)
-        show("add_labels", n_examples, clf, started)
-
-        started = time.process_time()
-        clf = fit(copy.copy(before).set_params(warm_start=True, max_epochs=1), X_all, y_all, every)
-        show("warm start, one epoch", n_examples, clf, started)
-
-        started = time.process_time()
-        clf = fit(make_classifier(arguments, verbose=0), X_all, y_all, every)
-        show("training anew", n_examples, clf, started)
-
-        started = time.process_time()
-        clf = copy.copy(near)
-        about = sp.csr_array(
-            (np.ones(len(new)), (np.arange(len(new)), new)), (len(new), y.shape[1])
-        )
-        X_near = [*X_new, *texts_of(new).values()]
-        y_near = sp.vstack([y_new, about], format="csr")
-        clf.partial_fit(X_near, y_near[:, every], label_names=every)
-        show("neighbors, partial_fit", n_examples, clf, started)
+        for way in arguments.only:
+            started = time.process_time()
+            if way == "add_labels":
+                clf = copy.copy(before)
+                given = {"X": X_new, "y": y_new[:, new]} if n_examples else {}
+                clf.add_labels(new, label_texts=texts_of(new), **given)
+            elif way == "warm start, one epoch":
+                clf = copy.copy(before).set_params(warm_start=True, max_epochs=1)
+                fit(clf, X_all, y_all, every)
+            elif way == "training anew":
+                clf = fit(make_classifier(arguments, verbose=0), X_all, y_all, every)
+            else:
+                clf = copy.copy(near)
+                about = sp.csr_array(
+                    (np.ones(len(new)), (np.arange(len(new)), new)), (len(new), y.shape[1])
+                )
+                X_near = [*X_new, *texts_of(new).values()]
+                y_near = sp.vstack([y_new, about], format="csr")
+                clf.partial_fit(X_near, y_near[:, every], label_names=every)
+            show(way, n_examples, clf, started)
 
 
 def used_labels(data: Data) -> Data:
