@@ -1,7 +1,7 @@
 """Models that `LightXMLClassifier.export_onnx` has written.
 
-`OnnxClassifier` needs the extra ``[onnx]``, or onnxruntime and tokenizers alone. Neither torch,
-transformers nor scikit-learn is imported.
+`OnnxClassifier` needs the extra ``[onnx]``, or onnxruntime and tokenizers alone. Neither torch nor
+transformers is imported, and scikit-learn only for excluded or allowed labels.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 
 from skxmc._input.ranking import check_k
 from skxmc._input.texts import check_texts
-from skxmc._input.types import Texts
-from skxmc._topk import TopK
+from skxmc._input.types import LabelChoice, Texts
+from skxmc._topk import TopK, top_k_of_columns
 from skxmc._utils.paths import user_path
 from skxmc._utils.quoting import quoted, quoted_path
 
@@ -110,8 +110,19 @@ class OnnxClassifier:
             str(path / MODEL), options, providers=["CPUExecutionProvider"]
         )
 
-    def predict_topk(self, X: Texts, k: int = 5) -> TopK:
+    def predict_topk(
+        self,
+        X: Texts,
+        k: int = 5,
+        *,
+        exclude: LabelChoice | None = None,
+        allow: LabelChoice | None = None,
+        threshold: float | None = None,
+    ) -> TopK:
         """Predict the k best labels of each text.
+
+        With `exclude` or `allow`, these are the best allowed ones among the best `max_k` labels.
+        Only then, scikit-learn is imported.
 
         Parameters
         ----------
@@ -119,17 +130,27 @@ class OnnxClassifier:
             Raw texts.
         k : int, default=5
             Number of labels per text, at most `max_k`.
+        exclude : list of labels, matrix, frame or list of label collections, default=None
+            Labels that are not predicted, for all texts or per text, as in
+            `LightXMLClassifier.predict_topk`.
+        allow : list of labels, matrix, frame or list of label collections, default=None
+            The only labels that are predicted, in the same forms.
+        threshold : float, default=None
+            Minimum score of the labels. None is no minimum.
 
         Returns
         -------
         TopK
             Named tuple ``(labels, scores)`` of two arrays of shape (n_texts, k), best label first.
-            Labels are entries of `classes_`. Scores are float32 in (0, 1].
+            Labels are entries of `classes_`. Scores are float32 in (0, 1]. If fewer than k labels
+            are allowed or reach `threshold`, the last labels are None and their scores 0.
 
         Raises
         ------
         TypeError, ValueError
-            If X holds no texts, or k is not a whole number from 1 to `max_k`.
+            If X holds no texts, k is not a whole number from 1 to `max_k`, or threshold is not a
+            number. Also if `exclude` or `allow` holds other labels than `classes_`, or leaves fewer
+            than k of the best `max_k` labels of a text while more are allowed.
         """
         k = check_k(k, self.n_labels_)
         if k > self.max_k:
@@ -139,15 +160,31 @@ class OnnxClassifier:
             )
         texts = check_texts(X, allow_empty=True)
         encoded = self._tokenizer.encode_batch(texts)
-        columns = np.empty((len(texts), k), dtype=np.int64)
-        scores = np.empty((len(texts), k), dtype=np.float32)
+        allowed, n_ranked = None, k
+        if exclude is not None or allow is not None:
+            from skxmc._input.allowed import check_allowed  # loads scikit-learn
+
+            allowed = check_allowed(exclude, allow, self.classes_, len(texts))
+            n_ranked = self.max_k
+        columns = np.empty((len(texts), n_ranked), dtype=np.int64)
+        scores = np.empty((len(texts), n_ranked), dtype=np.float32)
         # Texts of similar length go together, so that there is little padding.
         order = np.argsort([-len(one.ids) for one in encoded], kind="stable")
         for start in range(0, len(texts), self.batch_size):
             rows = order[start : start + self.batch_size]
             found = self.session.run(None, self._inputs([encoded[row] for row in rows]))
-            columns[rows], scores[rows] = found[0][:, :k], found[1][:, :k]
-        return TopK(self.classes_[columns], scores)
+            columns[rows], scores[rows] = found[0][:, :n_ranked], found[1][:, :n_ranked]
+        if allowed is not None:
+            columns, scores = allowed.first(columns, scores, k)
+            lacking = allowed.lacks(columns) & (n_ranked < self.n_labels_)
+            if lacking.any():
+                row = int(lacking.argmax())
+                raise ValueError(
+                    f"The model was exported for at most {self.max_k} labels, of which only "
+                    f"{np.count_nonzero(columns[row] >= 0)} are allowed for text {row}, but k is "
+                    f"{k}. Lower k, or export again with a higher max_k."
+                )
+        return top_k_of_columns(self.classes_, columns, scores, threshold)
 
     def _inputs(self, encoded: list[Any]) -> dict[str, np.ndarray]:
         """Pad tokens on the right to the longest text: (B, T) int64 each."""

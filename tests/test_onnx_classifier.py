@@ -101,6 +101,52 @@ def test_serving_imports_no_torch_transformers_and_sklearn(exported):
     assert json.loads(done.stdout) == fitted().predict_topk(X[:3], k=2).labels.tolist()
 
 
+# ---------------------------------------------------------------- allowed labels
+
+
+def test_predict_topk_with_choice_is_that_of_the_classifier(tmp_path):
+    clf = MODELS["full-label"]()
+    clf.export_onnx(tmp_path, max_k=30)
+    served = OnnxClassifier(tmp_path, n_threads=1, batch_size=7)
+    best = clf.predict_topk(X, k=4).labels
+    threshold = float(np.median(clf.predict_topk(X, k=3).scores))
+    for choice in (
+        {"exclude": np.unique(best[:, 0])[:2]},
+        {"exclude": best.tolist()},
+        {"allow": NAMES[:2]},
+        {"allow": best.tolist(), "exclude": NAMES[:15]},
+        {"allow": best.tolist(), "threshold": threshold},
+        {"threshold": threshold},
+    ):
+        found, expected = (each.predict_topk(X, k=3, **choice) for each in (served, clf))
+        assert found.labels.tolist() == expected.labels.tolist()
+        np.testing.assert_allclose(found.scores, expected.scores, rtol=0, atol=1e-4)
+
+
+def test_predict_topk_fewer_allowed_labels_than_k_ends_in_none(exported):
+    served = OnnxClassifier(exported)
+    best = served.predict_topk(X[:1], k=8).labels[0]
+    top = served.predict_topk(X[:1], k=3, allow=best[6:])
+    assert top.labels.tolist() == [[*best[6:], None]]
+
+
+def test_predict_topk_too_few_of_exported_labels_allowed_raises(exported):
+    served = OnnxClassifier(exported)
+    best = served.predict_topk(X[:2], k=8).labels
+    exclude = [[], best[1, 2:].tolist()]
+    assert served.predict_topk(X[:2], k=2, exclude=exclude).labels[1].tolist() == [*best[1, :2]]
+    message = (
+        r"^The model was exported for at most 8 labels, of which only 2 are allowed for text 1, "
+        r"but k is 3\. Lower k, or export again with a higher max_k\.$"
+    )
+    with pytest.raises(ValueError, match=message):
+        served.predict_topk(X[:2], k=3, exclude=exclude)
+    with pytest.raises(ValueError, match="allow holds 99, which is none of the classes"):
+        served.predict_topk(X, k=3, allow=[99])
+    with pytest.raises(TypeError, match="threshold is 'high'"):
+        served.predict_topk(X, k=3, threshold="high")
+
+
 # ---------------------------------------------------------------- errors
 
 
