@@ -1,6 +1,7 @@
 """CalibratedClassifier: scores become probabilities, and the ranking stays the same."""
 
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -152,6 +153,22 @@ def test_fit_frozen_finds_labels_by_name():
     assert_same_predictions(by_name, with_less)
     with pytest.raises(ValueError, match="y has 12 columns, but there are 30 classes"):
         CalibratedClassifier(FrozenEstimator(fitted())).fit(X, Y[:, :12])
+
+
+@pytest.mark.parametrize("name", ["y", "validation_data[1]", "y_val"])
+def test_fit_no_known_label_is_an_error_that_names_a_class(name):
+    X, Y = dataset()
+    unknown = [[999]] * len(X)
+    given = {
+        "y": {"y": unknown},
+        "validation_data[1]": {"y": Y, "validation_data": (X, unknown)},
+        "y_val": {"y": Y, "X_val": X, "y_val": unknown},
+    }
+    message = (
+        rf"^None of the labels of {re.escape(name)} is among the classes\. The first class is 0"
+    )
+    with pytest.raises(ValueError, match=message):
+        CalibratedClassifier(FrozenEstimator(fitted())).fit(X, **given[name])
 
 
 def test_fit_few_examples_warns_and_keeps_scores():

@@ -12,7 +12,7 @@ from skxmc._input.per_label import LabelTexts, check_label_texts
 from skxmc._input.text_column import AnyTexts, TextColumn, plus, take
 from skxmc._input.texts import check_texts
 from skxmc._input.types import LabelsOfTexts, Texts, ValidationData
-from skxmc._input.validation import Labels, check_labels
+from skxmc._input.validation import Labels, check_labels, check_some_known
 from skxmc._input.weights import LabelWeight, resolve_label_weight
 
 HeldOut: TypeAlias = tuple[list[str], Labels]
@@ -73,7 +73,8 @@ def check_held_out(
     Raises
     ------
     TypeError, ValueError
-        If both forms are given, or one of X_val and y_val alone, or if they are malformed.
+        If both forms are given, or one of X_val and y_val alone, or if they are malformed. Also if
+        the model knows none of the labels.
     """
     names = "X_val", "y_val"
     if validation_data is not None:
@@ -92,7 +93,9 @@ def check_held_out(
         given, lacking = names if y_val is None else names[::-1]
         raise ValueError(f"{given} is given without {lacking}. Pass both.")
     texts = check_texts(X_val, name=names[0])
-    return texts, check_labels(y_val, name=names[1], classes=classes, n_texts=len(texts))
+    labels = check_labels(y_val, name=names[1], classes=classes, n_texts=len(texts))
+    check_some_known(labels, names[1])
+    return texts, labels
 
 
 def hold_out(

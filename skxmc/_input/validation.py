@@ -136,11 +136,22 @@ def check_labels(
 
     if classes is None:
         _warn_of_likes(names, name if label_names is None else "label_names")
+    labels = Labels(matrix, names, n_unknown)
     if matrix.nnz == 0 and require_positive:
+        check_some_known(labels, name)
         raise ValueError(f"{name} holds no positive label at all. Give at least one text a label.")
     if matrix.shape[1] == 0:
         raise ValueError(f"{name} holds no labels. Pass at least one column or label.")
-    return Labels(matrix, names, n_unknown)
+    return labels
+
+
+def check_some_known(labels: Labels, name: str) -> None:
+    """Check that the model knows one of the labels, if there are any."""
+    if labels.n_unknown.any() and labels.matrix.nnz == 0:
+        raise ValueError(
+            f"None of the labels of {name} is among the classes. The first class is "
+            f"{quoted(labels.classes.tolist()[0])}. Spell the labels of {name} as in fit."
+        )
 
 
 def align_labels(labels: Labels, classes: NDArray[Any]) -> Labels:
