@@ -216,9 +216,11 @@ def _calibration(
     """Return the points of the map from scores to probabilities, for each group of ranks."""
     of_all = _isotonic(scores, is_true)
     if of_all is None:
+        n_true = np.count_nonzero(is_true)
         warn_user(
-            "Too few held-out texts to calibrate the scores, so they stay as they are. Increase "
-            "validation_fraction or pass validation_data.",
+            "Too few held-out texts to calibrate the scores, so they stay as they are. Of their "
+            f"proposed labels, {n_true} are true and {len(is_true) - n_true} false. Hold out more "
+            f"texts, for {MIN_EXAMPLES} of each.",
             RuntimeWarning,
         )
         of_all = np.array([0.0, 1.0]), np.array([0.0, 1.0])

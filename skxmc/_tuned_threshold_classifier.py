@@ -206,8 +206,8 @@ class TunedThresholdClassifier(WrapperMixin, ClassifierMixin, BaseEstimator):
         candidates, is_true = self._held_out_candidates(fitted)
         if not is_true.any():
             raise ValueError(
-                "No label that the estimator proposes for the held-out texts is true. Increase "
-                "validation_fraction or pass validation_data."
+                "No label that the estimator proposes for the held-out texts is true. Hold out "
+                "more texts."
             )
         n_labels = len(fitted.classes)
         if self.rule == "n_labels":

@@ -173,7 +173,8 @@ def test_fit_no_known_label_is_an_error_that_names_a_class(name):
 
 def test_fit_few_examples_warns_and_keeps_scores():
     frozen = FrozenEstimator(Overconfident().fit(TEST, None))
-    with pytest.warns(RuntimeWarning, match="^Too few held-out texts to calibrate"):
+    message = r"^Too few held-out texts to calibrate .*, \d are true and \d+ false.* for 20 of each"
+    with pytest.warns(RuntimeWarning, match=message):
         clf = CalibratedClassifier(frozen).fit(HELD_OUT[:3], labels_of(HELD_OUT[:3]))
     np.testing.assert_allclose(
         clf.predict_topk(TEST, 5).scores, predict_topk(frozen, TEST, 5).scores, atol=1e-5

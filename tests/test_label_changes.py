@@ -108,7 +108,7 @@ def test_add_labels_forms_of_labels_and_texts_are_equal(given):
         ([31, 31], {"X": X[:1], "y": [[31]]}, ValueError, "names holds 31 more than once"),
         (["a"], {"label_texts": ["b"]}, ValueError, "names has labels of type str"),
         ([], {"X": X[:1], "y": [[31]]}, ValueError, "names holds no label. Pass at least one"),
-        ("abc", {"label_texts": ["b"]}, TypeError, "names must be a 1-D sequence of labels"),
+        ("abc", {"label_texts": ["b"]}, TypeError, "sequence of labels, got str. Pass a list"),
         ([31], {}, ValueError, "new label 31 has neither text nor example. Pass a text about it"),
         ([31, 32], {"label_texts": ["b", " "]}, ValueError, "new label 32 has neither text nor"),
         ([31], {"X": X[:1]}, ValueError, "X is given without y. Pass both"),

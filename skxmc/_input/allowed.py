@@ -150,6 +150,10 @@ def _as_mask(
         raise TypeError(f"{name} is the string {quoted(labels)}. Pass a list of labels.")
     if isinstance(labels, set | frozenset):
         labels = list(labels)
+    if not (is_sequence(labels) or ndim_of(labels) == 2):
+        raise TypeError(
+            f"{name} is {quoted(labels)}. Pass a list of labels, or a list or a mask per text."
+        )
     if _is_list_of_labels(labels):
         names = np.array(as_list(labels), dtype=object)
         columns = np.unique(find_columns(names, classes, name))

@@ -180,7 +180,9 @@ def names_labels(y: LabelsOfTexts) -> bool:
 def label_array(labels: Any, name: str) -> NDArray[Any]:
     """Convert distinct labels to a 1-D array of int64, or of object if they are ``str``."""
     if isinstance(labels, str) or not is_sequence(labels) or ndim_of(labels) != 1:
-        raise TypeError(f"{name} must be a 1-D sequence of labels, got {describe(labels)}.")
+        raise TypeError(
+            f"{name} must be a 1-D sequence of labels, got {describe(labels)}. Pass a list."
+        )
     values = _plain_labels(as_list(labels), lambda position: f"position {position} of {name}")
     if len(set(values)) < len(values):
         twice = Counter(values).most_common(1)[0][0]

@@ -103,7 +103,8 @@ def test_lacks_only_texts_that_could_have_more():
         (np.eye(4), ValueError, "^exclude has 4 rows, but there are 2 texts"),
         ([["law"]], ValueError, "^exclude has 1 rows, but there are 2 texts"),
         (np.full((2, 4), 2), ValueError, "^exclude holds 2.0 at row 0, column 0"),
-        (7, ValueError, "^exclude must be a sparse matrix"),
+        (7, TypeError, r"^exclude is 7\. Pass a list of labels, or a list or a mask per text"),
+        (map(str, "ab"), TypeError, "^exclude is <map object at .* Pass a list of labels, or a"),
     ],
     ids=str,
 )
