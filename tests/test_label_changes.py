@@ -16,9 +16,17 @@ from classifier_fixtures import (
     weights_digest,
 )
 from scipy import sparse
+from sklearn.frozen import FrozenEstimator
 from stopped_training import Stopped, assert_same_model, stop_after
 
-from skxmc import LightXMLClassifier, LightXMLEnsemble, NeighborsClassifier
+from skxmc import (
+    CalibratedClassifier,
+    LightXMLClassifier,
+    LightXMLEnsemble,
+    NeighborsClassifier,
+    PropensityRanker,
+    TunedThresholdClassifier,
+)
 from skxmc.serving import OnnxClassifier
 
 X, Y = dataset()
@@ -252,6 +260,19 @@ def test_new_labels_of_members_make_new_ensemble():
     assert joined.predict_topk(X[:2], 1, allow=["x", "y"]).labels.tolist() == [["x"], ["y"]]
     with pytest.raises(ValueError, match="'language' has 32 labels now, but the ensemble has 30"):
         ensemble.predict_topk(X[:1], 1)
+
+
+@pytest.mark.parametrize("kind", [CalibratedClassifier, TunedThresholdClassifier, PropensityRanker])
+def test_changed_labels_of_wrapped_estimator_ask_for_new_fit(kind):
+    inside = copy.copy(fitted())
+    clf = kind(FrozenEstimator(inside)).fit(X, Y)
+    inside.add_labels([31], label_texts=["a"])
+    message = rf"^estimator_ has other labels now than in the fit of this {kind.__name__}\. After"
+    with pytest.raises(ValueError, match=message):
+        clf.predict(X)
+    inside.remove_labels([4])  # as many as before
+    with pytest.raises(ValueError, match=message):
+        clf.predict_topk(X, 2, exclude=[3])
 
 
 # ---------------------------------------------------------------- warm start

@@ -40,6 +40,12 @@ class WrapperMixin(RescorerMixin, MetaEstimatorMixin):
         self, texts: list[str], n_candidates: int, k: int, allowed: AllowedLabels | None
     ) -> sp.csr_matrix:
         """Return the scores of the fitted estimator, see `candidate_scores`."""
+        classes = self.estimator_.classes_
+        if len(classes) != self.n_labels_ or classes[-1] != self.classes_[-1]:  # new ones are last
+            raise ValueError(
+                f"estimator_ has other labels now than in the fit of this {type(self).__name__}. "
+                "After add_labels and remove_labels, call fit again."
+            )
         return _scores_by(self.estimator_, texts, n_candidates, k, allowed)
 
     def _held_out_candidates(self, fitted: Fitted) -> tuple[sp.csr_matrix, np.ndarray]:
