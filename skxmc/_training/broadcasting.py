@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import pickle
-from typing import TYPE_CHECKING, TypeVar, cast
+import copy
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
+from skxmc._model.tokens import TokenStore
 from skxmc._utils.spill import SpilledArray
 
 if TYPE_CHECKING:
@@ -21,39 +21,18 @@ Value = TypeVar("Value")
 BYTES_BLOCK = 1 << 24
 
 
-class _Pickler(pickle.Pickler):
-    """Pickler that replaces each long array by its number, and keeps it."""
+class _Place(NamedTuple):
+    """Place of a long array among those of a value."""
 
-    def __init__(self, file: io.BytesIO, block: int) -> None:
-        super().__init__(file, pickle.HIGHEST_PROTOCOL)
-        self.block = block
-        self.arrays: dict[int, np.ndarray] = {}
-
-    def persistent_id(self, value: object) -> int | None:
-        """Return the number of a long array, and None for all other objects."""
-        if not isinstance(value, np.ndarray) or value.nbytes <= self.block or value.dtype.hasobject:
-            return None
-        self.arrays[id(value)] = value
-        return list(self.arrays).index(id(value))
-
-
-class _Unpickler(pickle.Unpickler):
-    """Unpickler that puts arrays in place of their numbers."""
-
-    def __init__(self, file: io.BytesIO, arrays: list[np.ndarray]) -> None:
-        super().__init__(file)
-        self.arrays = arrays
-
-    def persistent_load(self, number: int) -> np.ndarray:
-        """Return the array of a number."""
-        return self.arrays[number]
+    number: int
 
 
 def broadcast_value(group: ManyProcesses, value: Value, *, block: int = BYTES_BLOCK) -> Value:
     """Return the value of the first process in all.
 
-    Long arrays are sent in blocks. If the first process has an array in a file that is mapped into
-    memory, such as many tokens, each of the others writes it to a temporary file of its own.
+    A long array, or those of a token store, are sent in blocks. If the first process has an array
+    in a file that is mapped into memory, such as many tokens, each of the others writes it to a
+    temporary file of its own.
 
     Parameters
     ----------
@@ -63,13 +42,11 @@ def broadcast_value(group: ManyProcesses, value: Value, *, block: int = BYTES_BL
     block : int, default=BYTES_BLOCK
         Maximum number of bytes of an array in one message.
     """
-    file = io.BytesIO()
-    pickler = _Pickler(file, block)
-    pickler.dump(value if group.rank == 0 else None)
-    arrays = list(pickler.arrays.values())
-    found = [(file.getvalue(), [(a.dtype, a.shape, _is_mapped(a)) for a in arrays])]
+    arrays: list[np.ndarray] = []
+    rest = _without(arrays, value, block) if group.rank == 0 else None
+    found = [(rest, [(a.dtype, a.shape, _is_mapped(a)) for a in arrays])]
     group.call(dist.broadcast_object_list, found, src=0)
-    pickled, kinds = found[0]
+    rest, kinds = found[0]
     if group.rank == 0:
         for array in arrays:
             entries = array.reshape(-1).view(np.uint8)
@@ -85,7 +62,32 @@ def broadcast_value(group: ManyProcesses, value: Value, *, block: int = BYTES_BL
             group.broadcast(torch.from_numpy(part))
             received.append(part)
         arrays.append(received.array().view(dtype).reshape(shape))
-    return cast(Value, _Unpickler(io.BytesIO(pickled), arrays).load())
+    return cast(Value, _with(arrays, rest))
+
+
+def _without(arrays: list[np.ndarray], value: Any, block: int) -> Any:
+    """Append the long arrays of a value to `arrays`, and return it with places instead."""
+    if isinstance(value, np.ndarray) and value.nbytes > block and not value.dtype.hasobject:
+        for number, array in enumerate(arrays):
+            if array is value:
+                return _Place(number)
+        arrays.append(value)
+        return _Place(len(arrays) - 1)
+    if isinstance(value, TokenStore):
+        value = copy.copy(value)
+        for name, part in vars(value).items():
+            setattr(value, name, _without(arrays, part, block))
+    return value
+
+
+def _with(arrays: list[np.ndarray], value: Any) -> Any:
+    """Undo `_without`."""
+    if isinstance(value, _Place):
+        return arrays[value.number]
+    if isinstance(value, TokenStore):
+        for name, part in vars(value).items():
+            setattr(value, name, _with(arrays, part))
+    return value
 
 
 def _is_mapped(array: object) -> bool:

@@ -1,9 +1,13 @@
 """Values of the first process, which the others receive."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 
+from skxmc._model.tokens import TokenStore
+from skxmc._model.windows import WindowStore
 from skxmc._training.broadcasting import broadcast_value
 
 pytestmark = pytest.mark.skipif(
@@ -23,7 +27,7 @@ class Wire:
         if self.rank == 0:
             self.messages.append(list(found))
         else:
-            found[:] = self.left.pop(0)
+            found[:] = copy.deepcopy(self.left.pop(0))
 
     def broadcast(self, tensor):
         if self.rank == 0:
@@ -41,24 +45,28 @@ class Wire:
 
 
 def test_broadcast_value_keeps_mapped_arrays_in_files_and_others_in_memory(tmp_path):
-    mapped = np.memmap(tmp_path / "mapped", np.int32, "w+", shape=(5, 20))
-    mapped[:] = np.arange(100).reshape(5, 20)
-    in_memory = np.linspace(0, 1, 30)
-    value = {"mapped": mapped, "view": np.asarray(mapped), "floats": in_memory, "again": [mapped]}
+    mapped = np.memmap(tmp_path / "mapped", np.int32, "w+", shape=(100,))
+    mapped[:] = np.arange(100)
+    offsets = np.arange(0, 101, 5)
+    store = TokenStore(np.asarray(mapped), offsets, None, 7, cls_last=True)
+    value = WindowStore(store, 4, (1, 0))
     wire = Wire()
     received = wire.send(value, block=64)
-    for name in ("mapped", "view", "floats"):
-        assert received[name].dtype == value[name].dtype
-        assert (received[name] == value[name]).all()
-        base = received[name]
+    assert type(received) is WindowStore
+    assert (received.lengths == value.lengths).all()
+    assert received.whole.ids is received.ids
+    assert (received.whole.pad_id, received.whole.cls_last) == (7, True)
+    for name in ("ids", "offsets"):
+        base = getattr(received.whole, name)
+        assert base.dtype == getattr(store, name).dtype
+        assert (base == getattr(store, name)).all()
         while type(base) is np.ndarray:
             base = base.base
-        assert isinstance(base, np.memmap) == (name != "floats")
-    assert received["again"][0] is received["mapped"]
-    ((pickled, _),), *blocks = wire.messages
-    assert sum(map(len, blocks)) == 2 * mapped.nbytes + in_memory.nbytes
+        assert isinstance(base, np.memmap) == (name == "ids")
+    assert isinstance(store.ids.base, np.memmap)  # the value of the first process is as it was
+    ((rest, _),), *blocks = wire.messages
     assert max(map(len, blocks)) == 64
-    assert len(pickled) < 300
+    assert not isinstance(rest.whole.ids, np.ndarray)
 
 
 @pytest.mark.parametrize("value", [None, 3, {"a": np.arange(4)}, np.array(["x" * 99], object)])
