@@ -176,7 +176,7 @@ class OnnxClassifier:
             columns[rows], scores[rows] = found[0][:, :n_ranked], found[1][:, :n_ranked]
         if allowed is not None:
             columns, scores = allowed.first(columns, scores, k)
-            lacking = allowed.lacks(columns) & (n_ranked < self.n_labels_)
+            lacking = allowed.lacks(columns)
             if lacking.any():
                 row = int(lacking.argmax())
                 raise ValueError(

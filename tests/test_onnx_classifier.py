@@ -128,6 +128,9 @@ def test_predict_topk_fewer_allowed_labels_than_k_ends_in_none(exported):
     best = served.predict_topk(X[:1], k=8).labels[0]
     top = served.predict_topk(X[:1], k=3, allow=best[6:])
     assert top.labels.tolist() == [[*best[6:], None]]
+    for exclude in (best[7:], [best[7:].tolist()]):
+        top = served.predict_topk(X[:1], k=2, allow=best[6:], exclude=exclude)
+        assert top.labels.tolist() == [[best[6], None]]
 
 
 def test_predict_topk_too_few_of_exported_labels_allowed_raises(exported):

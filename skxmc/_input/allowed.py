@@ -84,27 +84,28 @@ class AllowedLabels:
 
     def n_enough(self, k: int) -> int:
         """Return a number of labels of which at least k are allowed for each text, or all."""
-        least, _ = self._counts()
-        return min(k + self.n_labels - int(least.min(initial=self.n_labels)), self.n_labels)
+        least = int(self._n_allowed().min(initial=self.n_labels))
+        return min(k + self.n_labels - least, self.n_labels)
 
     def lacks(self, columns: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return for which texts more allowed labels exist than the (n_texts, k) that were found.
 
         Columns are -1 where no label was found.
         """
-        _, most = self._counts()
-        return (columns >= 0).sum(axis=1) < np.minimum(most, columns.shape[1])
+        return (columns >= 0).sum(axis=1) < np.minimum(self._n_allowed(), columns.shape[1])
 
-    def _counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return at least and at most how many labels each text may have."""
+    def _n_allowed(self) -> NDArray[np.int64]:
+        """Return how many labels each text may have."""
         n_allowed = np.array([self.n_labels])
         n_excluded = np.array([0])
         if self.allow is not None:
             n_allowed = np.diff(self.allow.indptr)
         if self.exclude is not None:
-            n_excluded = np.diff(self.exclude.indptr)
-        least = np.maximum(n_allowed - n_excluded, 0)
-        return least, least if self.allow is None else n_allowed
+            excluded = self.exclude
+            if self.allow is not None:
+                excluded = self.allow.multiply(self.exclude).tocsr()
+            n_excluded = np.diff(excluded.indptr)
+        return n_allowed - n_excluded
 
 
 def check_allowed(

@@ -93,6 +93,22 @@ def test_lacks_only_texts_that_could_have_more():
 
 
 @pytest.mark.parametrize(
+    ("exclude", "allow"),
+    [
+        (["art", "law"], ["law", "tax"]),
+        ([["law"], ["art"]], ["art", "law"]),
+        (["law"], [["art", "law"], ["law", "tax"]]),
+        ([["law"], ["tax"]], [["art", "law"], ["tax", "war"]]),
+    ],
+    ids=str,
+)
+def test_lacks_and_n_enough_count_label_that_is_allowed_and_excluded_once(exclude, allow):
+    allowed = check_allowed(exclude, allow, NAMES, 2)
+    assert allowed.lacks(np.array([[0, -1], [-1, -1]])).tolist() == [False, True]
+    assert allowed.n_enough(1) == 4  # one label is allowed
+
+
+@pytest.mark.parametrize(
     ("labels", "error", "message"),
     [
         ("law", TypeError, "^exclude is the string 'law'. Pass a list of labels"),
