@@ -551,7 +551,7 @@ class LightXMLClassifier(
 
         # Open the run: a checkpoint, or one that keeps nothing. The first process decides.
         processes = current_processes()
-        processes.check_same(lambda: describe_data(texts, labels, weights))
+        processes.check_same(lambda: describe_data(texts, labels, weights, label_texts))
         checkpoint = processes.share_checkpoint(lambda: open_checkpoint(params))
         seed = processes.same(draw_seed(self.random_state, checkpoint))
 

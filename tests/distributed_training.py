@@ -363,20 +363,23 @@ class Group:
 
     def other_data(self) -> dict[str, Any]:
         """Fit other data in the last process: a text less, or the same data in another order."""
+        about: list[str | None] = [*["a"] * 15, *[None] * 15]
         X, y = data()
         weights, is_last = np.linspace(1, 2, N_TEXTS), rank() == 2
         last = [*range(N_TEXTS - 2), N_TEXTS - 1, N_TEXTS - 2]
         other: dict[str, Any] = {
-            "n_texts": (X[:-1], y[:-1], weights[:-1]),
-            "X": ([X[row] for row in last], y, weights),
-            "y": (X, y[last], weights),
-            "sample_weight": (X, y, weights[last]),
+            "n_texts": (X[:-1], y[:-1], weights[:-1], about),
+            "X": ([X[row] for row in last], y, weights, about),
+            "y": (X, y[last], weights, about),
+            "sample_weight": (X, y, weights[last], about),
+            "label_texts": (X, y, weights, about[::-1]),
         }
         errors = {}
         for name, given in other.items():
-            texts, labels, of_texts = given if is_last else (X, y, weights)
+            texts, labels, of_texts, of_labels = given if is_last else (X, y, weights, about)
+            clf = classifier(self.encoder)
             try:
-                classifier(self.encoder).fit(texts, labels, sample_weight=of_texts)
+                clf.fit(texts, labels, sample_weight=of_texts, label_texts=of_labels)
             except ValueError as error:
                 errors[name] = str(error)
         return errors

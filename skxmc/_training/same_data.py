@@ -7,12 +7,16 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from skxmc._input.per_label import LabelTexts, check_label_texts
 from skxmc._input.text_column import TEXTS_BLOCK
 from skxmc._input.validation import Labels
 
 
 def describe_data(
-    texts: Sequence[str], labels: Labels, weights: np.ndarray | None
+    texts: Sequence[str],
+    labels: Labels,
+    weights: np.ndarray | None,
+    label_texts: LabelTexts | None,
 ) -> dict[str, int]:
     """Compute numbers that tell data apart, also those that differ in their order only.
 
@@ -22,6 +26,8 @@ def describe_data(
         Texts, which are read block by block.
     labels : Labels
     weights : ndarray of shape (n_texts,) or None
+    label_texts : array-like of shape (n_labels,), Series, dict or None
+        See `LightXMLClassifier.fit`.
 
     Returns
     -------
@@ -29,6 +35,9 @@ def describe_data(
         Counts, whose names begin with ``n_``, and digests of 64 bits of the arguments of `fit`.
     """
     matrix, classes = labels.matrix, [str(label) for label in labels.classes.tolist()]
+    about: list[str] = []
+    if label_texts is not None:
+        about = check_label_texts(label_texts, labels.classes, len(texts))
     return {
         "n_texts": len(texts),
         "n_labels": len(classes),
@@ -36,6 +45,7 @@ def describe_data(
         "X": _digest(_parts_of(texts)),
         "y": _digest([matrix.indptr, matrix.indices, *_parts_of(classes)]),
         "sample_weight": _digest([] if weights is None else [weights]),
+        "label_texts": _digest(_parts_of(about)),
     }
 
 
@@ -51,4 +61,5 @@ def _parts_of(texts: Sequence[str]) -> Iterator[np.ndarray | bytes]:
     for start in range(0, len(texts), TEXTS_BLOCK):
         block = texts[start : start + TEXTS_BLOCK]
         yield np.fromiter(map(len, block), np.int64)
-        yield "".join(block).encode("utf-8", "surrogatepass")
+        for text in block:
+            yield text.encode("utf-8", "surrogatepass")

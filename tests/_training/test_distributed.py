@@ -223,7 +223,8 @@ def test_failure_of_first_process_ends_all_and_leaves_the_group_usable(results):
 
 def test_other_data_or_order_in_one_process_raises_in_all(results):
     different = "{} of process 2 differs from that of process 0"
-    expected = {name: different.format(name) for name in ("X", "y", "sample_weight")}
+    names = ("X", "y", "sample_weight", "label_texts")
+    expected = {name: different.format(name) for name in names}
     expected["n_texts"] = "n_texts is 65 in process 2, and 66 in process 0"
     advice = (
         ". Pass the same data to fit in all processes, in the same order. fit deals the texts out "

@@ -11,8 +11,8 @@ TEXTS = ["ab", "c", "\ud800", ""]
 LABELS = [["x", "y"], ["x"], [], ["z"]]
 
 
-def describe(texts=TEXTS, y=LABELS, weights=None):
-    return describe_data(texts, check_labels(y, n_texts=len(y)), weights)
+def describe(texts=TEXTS, y=LABELS, weights=None, label_texts=None):
+    return describe_data(texts, check_labels(y, n_texts=len(y)), weights, label_texts)
 
 
 def test_describe_data_of_column_is_that_of_list():
@@ -38,9 +38,12 @@ def test_describe_data_counts_texts_and_labels():
         ({"weights": np.array([1.0, 1, 1, 2])}, []),
         ({"weights": np.array([2.0, 1, 1, 1])}, ["sample_weight"]),
         ({"weights": None}, ["sample_weight"]),
+        ({"label_texts": {"z": "c", "x": "a"}}, []),
+        ({"label_texts": ["a", "c", ""]}, ["label_texts"]),
+        ({"label_texts": None}, ["label_texts"]),
     ],
 )
 def test_describe_data_names_what_differs(changes, different):
-    given = {"weights": np.array([1.0, 1, 1, 2])}
+    given = {"weights": np.array([1.0, 1, 1, 2]), "label_texts": ["a", None, "c"]}
     one, other = describe(**given), describe(**{**given, **changes})
     assert [name for name in one if one[name] != other[name]] == different
