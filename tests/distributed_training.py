@@ -60,8 +60,8 @@ CASES: dict[str, dict[str, Any]] = {
 # Cases by the number of processes.
 RUNS = {
     1: list(CASES),
-    2: ["dynamic", "direct", "averaged", "static", "frozen"],
-    3: ["dynamic", "all labels", "few clusters"],
+    2: ["dynamic", "direct", "all labels", "averaged", "static", "frozen"],
+    3: ["dynamic", "direct", "all labels", "few clusters"],
 }
 
 
