@@ -43,7 +43,9 @@ def start(size: int, task: Callable[[], Any], path: Path, port: int | None = Non
                     found = task()
             except BaseException as error:
                 found = {"error": f"{type(error).__name__}: {error}"}
-            torch.save({"found": found, "shown": shown.getvalue()}, f"{path} {rank}.pt")
+            written = f"{path} {rank}"
+            torch.save({"found": found, "shown": shown.getvalue()}, written)
+            os.replace(written, f"{written}.pt")  # a killed process leaves no half of a result
             os._exit(0)
         children.append(child)
     return children
