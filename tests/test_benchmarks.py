@@ -65,7 +65,11 @@ def run(monkeypatch, capsys, narrow_minilm):
     [
         (
             ["training.py", *SMALL, "--pairs", "2", "--growth", "300", "900"],
-            ["throughput, fraction of the bare encoder's:", "relative to the fewer labels:"],
+            [
+                "peak memory of the process:",
+                "throughput, fraction of the bare encoder's:",
+                "relative to the fewer labels:",
+            ],
         ),
         (
             [

@@ -215,10 +215,10 @@ def main() -> None:
         for name, times in measure_parts(step, arguments.pairs, seconds).items():
             print(f"{name:<30} {spread(times.sum(axis=1), ' ms', 1000)}")
         return
-    if step.device.type == "cuda":
-        for _ in range(3):
-            step()
-        print(f"peak memory of the GPU: {memory_of(step.device):.2f} GB")
+    for _ in range(3):
+        step()
+    owner = "GPU" if step.device.type == "cuda" else "process"
+    print(f"peak memory of the {owner}: {memory_of(step.device):.2f} GB")
     times = time_in_turn(BareStep(step, encoder), step, arguments.pairs, step.device)
     print("bare encoder:", spread(times[:, 0], " ms", 1000))
     print("LightXML:    ", spread(times[:, 1], " ms", 1000))
