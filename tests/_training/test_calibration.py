@@ -145,7 +145,7 @@ def untrained(tmp_path_factory):
     return str(folder), texts, y
 
 
-def test_fit_untrained_encoder_with_dropout_learns_with_all_defaults(untrained):
+def test_fit_untrained_encoder_with_default_dropout_and_start_learns(untrained):
     folder, texts, y = untrained
     clf = LightXMLClassifier(
         folder, max_epochs=40, n_feature_layers=3, max_length=32, random_state=0
