@@ -52,7 +52,8 @@ class NumberMixin:
         rows = np.arange(len(codes))
         indicator = sparse.csr_array((np.ones(len(codes)), (rows, codes)))
         super().fit(as_sentences(X), indicator)
-        self.classes_ = self.names_
+        for fitted in (self, getattr(self, "estimator_", self)):
+            fitted.classes_ = self.names_
         return self
 
     def predict(self, X):
