@@ -217,7 +217,8 @@ def build_model(
     tokenizer, encoder = load_encoder(settings.encoder)
     n_layers, pooling = settings.n_feature_layers, settings.pooling
     if pooling == "auto":
-        pooling = trained_pooling(encoder_source(settings.encoder))
+        is_for_mean = trained_pooling(encoder_source(settings.encoder)) == "mean"
+        pooling = "alternate" if is_for_mean else "cls"
     check_states(encoder, n_layers, name=settings.encoder)
     check_representations(encoder.eval(), tokenizer, n_layers, pooling, name=settings.encoder)
     if settings.negative_sampling != "none":

@@ -79,21 +79,21 @@ def test_trained_pooling_embedded_encoder_is_mean():
     assert trained_pooling(encoder_source("sentence-transformers/all-MiniLM-L6-v2")) == "mean"
 
 
-def test_fit_pooling_auto_is_that_of_the_encoder(with_pooling, tmp_path):
+def test_fit_pooling_auto_encoder_for_the_mean_is_alternate(with_pooling, tmp_path):
     folder = with_pooling({"pooling_mode_mean_tokens": True})
     clf = make_classifier(max_epochs=1, encoder=folder).fit(X, Y)
-    assert clf.network_.pooling == "mean"
+    assert clf.network_.pooling == "alternate"
     assert (
         make_classifier(max_epochs=1, encoder=folder, pooling="cls").fit(X, Y).network_.pooling
         == "cls"
     )
     tokens = clf.tokenizer_(X[3], return_tensors="pt", truncation=True, max_length=32)
     states = clf.network_.encoder(**tokens, output_hidden_states=True).hidden_states
-    expected = torch.cat([layer[0].mean(dim=0) for layer in (states[-1], states[-2])])
+    expected = torch.cat([states[-1][0].mean(dim=0), states[-2][0, 0]])
     np.testing.assert_allclose(clf.encode(X)[3], expected.detach(), atol=1e-5)
     clf.save_pretrained(tmp_path / "model")
     loaded = LightXMLClassifier.from_pretrained(tmp_path / "model")
-    assert loaded.network_.pooling == "mean"
+    assert loaded.network_.pooling == "alternate"
     np.testing.assert_allclose(loaded.encode(X), clf.encode(X), atol=1e-6)
 
 
