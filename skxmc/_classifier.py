@@ -172,9 +172,13 @@ class LightXMLClassifier(
     learning_rate : float or "auto", default="auto"
         Peak learning rate of the encoder. "auto" is 1e-4 for an encoder of width 768, such as
         BERT-base. It falls with the width: 2e-4 for MiniLM, of width 384.
-    head_learning_rate : float or None, default=2e-3
-        Peak learning rate of all weights after the encoder. It is higher, because they start with
-        nothing learned. None takes `learning_rate`, as in the paper.
+    head_learning_rate : float, "auto" or None, default="auto"
+        Peak learning rate of all weights after the encoder. "auto" tries 2e-3 and 2.5e-4 before
+        the encoder trains, on representations of up to 20,000 texts, of which it holds out a fifth.
+        It keeps 2e-3, unless 2.5e-4 has an nDCG@5 at least 2 % higher on held-out texts. Nothing is
+        tried with fewer than 2,000 texts or more than 50 million label weights, or if the heads do
+        not start at centroids. With a `time_limit`, each trial takes at most 3 % of it. A warm
+        start keeps the rate. None takes `learning_rate`, as in the paper.
     weight_decay : float, default=0.01
         Weight decay of all weights except biases and layer norms.
     warmup_fraction : float, default=0.1
@@ -256,6 +260,8 @@ class LightXMLClassifier(
         Trained network.
     tokenizer_ : tokenizer
         Tokenizer of the encoder.
+    head_learning_rate_ : float or None
+        Peak learning rate of the heads in training. None is that of the encoder.
     history_ : list of dict
         One entry per epoch: ``epoch``, ``objective`` ("both", or with static negatives "recall" or
         "rank"), ``loss``, ``recall_loss``, ``rank_loss``, ``learning_rate``, ``n_steps``,
@@ -330,7 +336,7 @@ class LightXMLClassifier(
             StrOptions({"auto"}),
         ],
         "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-        "head_learning_rate": [Interval(Real, 0, None, closed="left"), None],
+        "head_learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left"), None],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "warmup_fraction": [Interval(Real, 0, 1, closed="both")],
         "lr_schedule": [StrOptions({"linear", "cosine", "constant"})],
@@ -393,7 +399,7 @@ class LightXMLClassifier(
         gradient_checkpointing: bool = False,
         prediction_batch_size: int | str = "auto",
         learning_rate: float | str = "auto",
-        head_learning_rate: float | None = 2e-3,
+        head_learning_rate: float | str | None = "auto",
         weight_decay: float = 0.01,
         warmup_fraction: float = 0.1,
         lr_schedule: str = "linear",

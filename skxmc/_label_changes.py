@@ -32,6 +32,7 @@ class LabelChangesMixin(TextRankerMixin):
     network_: Any
     tokenizer_: Any
     clusterer_: Any
+    head_learning_rate_: float | None
     history_: list[dict[str, Any]]
 
     # Description of the run in which Ctrl-C has stopped this classifier, if it has a checkpoint.
@@ -43,7 +44,7 @@ class LabelChangesMixin(TextRankerMixin):
 
     @property
     def _model(self) -> Model:
-        return Model(self.network_, self.tokenizer_, self.clusterer_, self.classes_)
+        return Model(**{name: getattr(self, f"{name}_") for name in Model._fields})
 
     def _fitted(self, model: Model, history: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the fitted attributes."""

@@ -52,7 +52,12 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "averaged": {"swa_start": 1, "swa_every": 3, "lr_schedule": "constant"},
     "static": {"negative_sampling": "static", "max_epochs": 1},
-    "frozen": {"freeze_encoder": True, "early_stopping": True},
+    "frozen": {
+        "freeze_encoder": True,
+        "early_stopping": True,
+        "head_init": "centroids",
+        "head_learning_rate": "auto",
+    },
     # One of three processes has no cluster.
     "few clusters": {"clusterer": BalancedLabelClusterer(max_cluster_size=16)},
     "all labels": {"negative_sampling": "none", "bottleneck_dim": None, "max_epochs": 4},
@@ -117,6 +122,12 @@ def at_step(n_steps: int, action: Callable[[], Any], of_rank: int = 1) -> None:
     Trainer.train_step = step  # type: ignore[method-assign]
 
 
+def choose_in_first(*_: object) -> float:
+    """Stand in for `choose_head_rate`, which only the first process may call."""
+    assert rank() == 0
+    return 2e-2
+
+
 def out_of_memory() -> None:
     """Fail as a device without memory does."""
     raise torch.OutOfMemoryError("out of memory in this test")
@@ -165,6 +176,7 @@ class Group:
     def __init__(self, encoder: str, folder: Path) -> None:
         self.encoder = encoder
         self.folder = folder
+        build.choose_head_rate = choose_in_first
         clf = classifier(encoder, max_epochs=1, prediction_batch_size=4)
         self.fitted = clf.fit(*data())  # runs all late imports
 

@@ -355,7 +355,7 @@ def test_classifier_defaults_have_documented_values():
         "accumulate_steps": 1,
         "gradient_checkpointing": False,
         "learning_rate": "auto",
-        "head_learning_rate": 2e-3,
+        "head_learning_rate": "auto",
         "weight_decay": 0.01,
         "warmup_fraction": 0.1,
         "lr_schedule": "linear",

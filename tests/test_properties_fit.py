@@ -297,7 +297,7 @@ LEGAL = {
     "gradient_checkpointing": st.booleans(),
     "prediction_batch_size": whole(1, 20) | st.sampled_from(["auto", 10**30]),
     "learning_rate": st.just("auto") | st.floats(0, 0.1),
-    "head_learning_rate": st.none() | st.floats(0, 0.1),
+    "head_learning_rate": st.sampled_from([None, "auto"]) | st.floats(0, 0.1),
     "weight_decay": st.floats(0, 0.1),
     "warmup_fraction": st.floats(0, 1),
     "lr_schedule": st.sampled_from(["linear", "cosine", "constant"]),

@@ -140,7 +140,8 @@ def random_classifier(
     """Make a classifier from an untrained network, whose predictions do not matter."""
     clf = LightXMLClassifier(max_length=n_tokens, device=str(device_of(network)), **params)
     classes = np.arange(network.layout.n_labels)
-    clf._adopt(Model(network.eval(), tokenizer, BalancedLabelClusterer(), classes), history=[])
+    model = Model(network.eval(), tokenizer, BalancedLabelClusterer(), classes, None)
+    clf._adopt(model, history=[])
     return clf
 
 

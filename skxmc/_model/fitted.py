@@ -21,3 +21,4 @@ class Model(NamedTuple):
     tokenizer: PreTrainedTokenizerBase
     clusterer: BalancedLabelClusterer
     classes: np.ndarray  # (n_labels,), int64 or object
+    head_learning_rate: float | None  # peak rate with which the heads train, None: the encoder's

@@ -111,7 +111,10 @@ def model_from_state(state: dict[str, Any]) -> dict[str, Any]:
     from transformers import AutoTokenizer
 
     tokenizer = from_files(AutoTokenizer, state["tokenizer_"])
-    return {**state, "network_": network_from_state(state["network_"]), "tokenizer_": tokenizer}
+    # Earlier versions did not choose the rate.
+    added = {"head_learning_rate_": state.get("head_learning_rate")}
+    network = network_from_state(state["network_"])
+    return {**added, **state, "network_": network, "tokenizer_": tokenizer}
 
 
 @torch_defaults()

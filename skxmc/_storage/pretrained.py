@@ -44,7 +44,7 @@ def write_model(
     dtype: torch.dtype,
 ) -> None:
     """Write a model, the parameters of its estimator, and the training history."""
-    network, tokenizer, clusterer, classes = model
+    network, tokenizer, clusterer, classes, head_rate = model
     fitted = {name: int(getattr(clusterer, name)) for name in ("n_clusters_", "n_iter_")}
     is_numbered = np.array_equal(classes, np.arange(len(classes)))
     description = {
@@ -52,6 +52,7 @@ def write_model(
         "network": network.settings,
         "clusterer": {"params": plain_params(clusterer.get_params()), "fitted": fitted},
         "classes": None if is_numbered else classes.tolist(),
+        "head_learning_rate": head_rate,
         "history": history,
     }
     # In ASCII, because UTF-8 cannot encode labels with lone surrogates.
@@ -84,7 +85,9 @@ def read_model(content: Path, description: dict[str, Any]) -> Model:
     classes = description["classes"]
     if classes is None:
         classes = np.arange(len(clusterer.labels_))
-    return Model(network, tokenizer, clusterer, label_array(classes, "classes"))
+    # Earlier versions did not choose the rate.
+    rate = description.get("head_learning_rate", description["params"].get("head_learning_rate"))
+    return Model(network, tokenizer, clusterer, label_array(classes, "classes"), rate)
 
 
 def write_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:

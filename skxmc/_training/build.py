@@ -36,15 +36,17 @@ from skxmc._storage.checkpoint import Found
 from skxmc._training.calibration import calibrate, noisy_texts
 from skxmc._training.distributed import OneProcess
 from skxmc._training.evaluation import fit_predictor
+from skxmc._training.head_rate import choose_head_rate
 from skxmc._training.initialization import (
     MAX_TEXTS,
+    Sample,
     start_at_centroids,
     start_at_priors,
     start_at_random,
 )
 from skxmc._training.new_labels import add_labels, weigh_texts
 from skxmc._training.plan import tell_task
-from skxmc._training.settings import Settings
+from skxmc._training.settings import HEAD_RATE, Settings
 from skxmc._training.trainer import TrainingSet
 from skxmc._utils.progress import progress_bar, show_line, slow_bar
 
@@ -116,8 +118,16 @@ def prepare_model(
                 np.arange(len(tokens)),
                 lambda rows: predictor.array(tokens.subset(rows), width, lambda e: e, bar.update),
             )
+    rate = settings.head_learning_rate
     if is_new and settings.head_init == "centroids":
-        _start_at_centroids(model, training_set, data, settings, processes)
+        sample = _start_at_centroids(model, training_set, data, settings, processes)
+        if rate == "auto":
+            rate = processes.from_first(
+                lambda: choose_head_rate(network, training_set, data.y, sample, settings)
+            )
+    if isinstance(rate, str):
+        rate = model.head_learning_rate
+    model = model._replace(head_learning_rate=rate)
     processes.share_weights(network)
     forget_copy(network)
     return model, training_set
@@ -129,7 +139,7 @@ def _start_at_centroids(
     data: SplitTexts,
     settings: Settings,
     processes: OneProcess,
-) -> None:
+) -> Sample:
     """Start the heads at centroids, at a scale that suits the dropout of training."""
     network, tokens, features = model.network, training_set.tokens, training_set.features
     predictor = fit_predictor(model, settings, settings.dtype)
@@ -153,7 +163,7 @@ def _start_at_centroids(
     verbose = settings.verbose if features is None else 0
     n_own = -(-n_encoded // processes.size)
     with progress_bar(verbose, desc="encoding texts", total=n_own) as bar:
-        start_at_centroids(
+        sample = start_at_centroids(
             network,
             data.y,
             lambda rows: represent(rows, bar.update),
@@ -164,6 +174,7 @@ def _start_at_centroids(
             weights=data.weights,
         )
     calibrate(network, batches, settings)
+    return sample
 
 
 def _with_new_labels(
@@ -240,4 +251,4 @@ def build_model(
         start_at_random(network, generator)
     else:
         start_at_priors(network, data.y, generator, data.weights)
-    return Model(network, tokenizer, clusterer, data.classes)
+    return Model(network, tokenizer, clusterer, data.classes, HEAD_RATE)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -51,6 +52,13 @@ LABEL_TEXT_WEIGHT = 2.0
 Represent = Callable[[np.ndarray], np.ndarray]
 
 
+class Sample(NamedTuple):
+    """Representations of some training texts."""
+
+    rows: np.ndarray  # (n,) int64
+    features: np.ndarray  # (n, n_feature_layers * hidden) float32
+
+
 def start_at_random(network: LightXMLNetwork, generator: torch.Generator | None = None) -> None:
     """Draw the weights of the heads, and set their biases to 0."""
     with torch.no_grad():
@@ -73,12 +81,19 @@ def start_at_priors(
     generator: torch.Generator | None = None,
     weights: np.ndarray | None = None,
 ) -> None:
-    """Draw the weights, and set the output biases to the log odds of clusters and labels.
+    """Draw the weights, and set the output biases to log odds, see `set_priors`."""
+    start_at_random(network, generator)
+    set_priors(network, y, weights)
+
+
+def set_priors(
+    network: LightXMLNetwork, y: sp.csr_array, weights: np.ndarray | None = None
+) -> None:
+    """Set the output biases to the log odds of clusters and labels.
 
     The odds are those among all texts. A label's odds within its cluster are higher, but most
     labels that the network ranks are in wrongly recalled clusters. A text of weight 2 counts twice.
     """
-    start_at_random(network, generator)
     layout, table = network.layout, network.label_table
     n_texts = y.shape[0] if weights is None else float(weights.sum())
     with torch.no_grad():
@@ -99,7 +114,7 @@ def start_at_centroids(
     noise: np.ndarray | None = None,
     max_texts: int = MAX_TEXTS,
     weights: np.ndarray | None = None,
-) -> None:
+) -> Sample:
     """Set the weights of the heads to the centroids of the labels' and clusters' texts.
 
     The bottleneck is set to the whitened principal components of the representations. Labels
@@ -123,6 +138,11 @@ def start_at_centroids(
         Maximum number of texts to encode. Texts about labels do not count.
     weights : ndarray of shape (n_texts,), optional
         Weights of the texts in means, the covariance and centroids.
+
+    Returns
+    -------
+    Sample
+        The texts of the covariance, without texts about labels.
     """
     rows = rng.permutation(y.shape[0])
     is_text = rows < len(rows) - n_label_texts
@@ -182,6 +202,8 @@ def start_at_centroids(
             place = layout.cluster_of[part], layout.slot_of[part]
             table[place] = scaled(labels) @ projection
         network.label_table.bias.add_(CENTROID_SHIFT)
+    is_text = is_text[: len(sample)]
+    return Sample(sample[is_text], features[is_text])
 
 
 def _whitening(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import time
 from collections.abc import Callable
@@ -77,6 +78,7 @@ class Training:
         self.model = model
         self.network = model.network
         self.data = data
+        settings = dataclasses.replace(settings, head_learning_rate=model.head_learning_rate)
         self.settings = settings
         if self.network.direct:
             self.network.label_table.convert(settings.label_dtype)

@@ -27,6 +27,8 @@ from skxmc._utils.warnings import warn_user
 AUTO_CANDIDATE_LABELS = 2000
 # learning_rate="auto" is this number divided by the width of the encoder.
 AUTO_RATE_TIMES_WIDTH = 1e-4 * 768
+# head_learning_rate="auto" is this number, if there is nothing to choose it by.
+HEAD_RATE = 2e-3
 # max_epochs="auto" is the square root of (this number divided by the number of texts).
 AUTO_TEXTS = 600_000
 MAX_AUTO_EPOCHS = 10
@@ -62,7 +64,7 @@ class Settings:
     accumulate_steps: int
     gradient_checkpointing: bool
     learning_rate: float | str
-    head_learning_rate: float | None  # None: the rate of the encoder
+    head_learning_rate: float | str | None  # "auto": not chosen yet; None: the rate of the encoder
     weight_decay: float
     warmup_fraction: float
     lr_schedule: str
@@ -85,6 +87,8 @@ class Settings:
         rate = self.learning_rate
         rate = AUTO_RATE_TIMES_WIDTH / width if isinstance(rate, str) else rate
         head_rate = self.head_learning_rate
+        if isinstance(head_rate, str):
+            head_rate = HEAD_RATE
         return rate, rate if head_rate is None else head_rate
 
     def candidate_clusters(self, layout: LabelLayout) -> int:

@@ -40,7 +40,7 @@ def make_model(bottleneck_dim=6, *, direct=False, separate_encoders=False):
         torch.nn.init.normal_(network.label_table.weight, 0.3)
         torch.nn.init.uniform_(network.label_table.bias, -6, -2)
         torch.nn.init.normal_(network.feature_mean)
-    return Model(network, None, clusterer, np.arange(10))
+    return Model(network, None, clusterer, np.arange(10), 2e-3)
 
 
 def add(model, features, y=None, n_texts=100):
@@ -103,7 +103,7 @@ def test_add_labels_to_single_label_keeps_direction():
     ).eval()
     torch.nn.init.normal_(network.label_table.weight)
     new, old = embeddings_of(
-        add(Model(network, None, clusterer, np.arange(1)), random_features(1)).network
+        add(Model(network, None, clusterer, np.arange(1), 2e-3), random_features(1)).network
     ).flip(0)
     torch.testing.assert_close(new.norm(), old.norm())
     assert normalize(new, dim=0) @ normalize(old, dim=0) < 0.99
