@@ -78,46 +78,61 @@ def choose_head_rate(
     is_held_out = np.arange(len(sample.rows)) % HELD_OUT_EVERY == 0
     known = Sample(sample.rows[~is_held_out], sample.features[~is_held_out])
     unknown = Sample(sample.rows[is_held_out], sample.features[is_held_out])
+    weights = None if data.weights is None else data.weights[known.rows]
+    y_known, tokens = y[known.rows], data.tokens.subset(known.rows)
+    part = TrainingSet(tokens, y_known, data.device, weights, data.label_weights)
+    part.features = known.features
 
-    def score(rate: float) -> float:
-        trained = _train(network, data, y, known, rate, settings)
-        return _score(trained, y[unknown.rows], unknown.features, settings)
+    def score(started: LightXMLNetwork, rate: float, rng: np.random.Generator) -> float:
+        _train(started, part, rate, rng, settings)
+        return _score(started, y[unknown.rows], unknown.features, settings)
 
     gpus = [data.device] if data.device.type == "cuda" else []
     with torch.random.fork_rng(gpus):
-        is_low = MIN_RATIO * score(HEAD_RATE) < score(LOW_RATE)
+        rng = np.random.default_rng(settings.seed)
+        started = _start(_copy(network), part, y_known, rng, settings)
+        high = score(_copy(started), HEAD_RATE, copy.deepcopy(rng))  # with the same batches
+        is_low = MIN_RATIO * high < score(started, LOW_RATE, rng)
     rate = LOW_RATE if is_low else HEAD_RATE
     show_line(settings.verbose, f"the rate of the heads is {rate:g}")
     return rate
 
 
-def _train(
+def _copy(network: LightXMLNetwork) -> LightXMLNetwork:
+    """Copy the heads. The encoders are shared, and do not train."""
+    shared = {id(encoder): encoder for encoder in network.encoders}
+    copied = copy.deepcopy(network, shared).requires_grad_(True)
+    for encoder in copied.encoders:
+        encoder.requires_grad_(False)
+    return copied
+
+
+def _start(
     network: LightXMLNetwork,
     data: TrainingSet,
     y: sp.csr_array,
-    known: Sample,
-    rate: float,
+    rng: np.random.Generator,
     settings: Settings,
 ) -> LightXMLNetwork:
-    """Train copies of the heads from the centroids of the known texts."""
-    encoders = {id(encoder): encoder for encoder in network.encoders}
-    trained = copy.deepcopy(network, encoders).requires_grad_(True)
-    for encoder in trained.encoders:
-        encoder.requires_grad_(False)
-    weights = None if data.weights is None else data.weights[known.rows]
-    part = TrainingSet(
-        data.tokens.subset(known.rows), y[known.rows], data.device, weights, data.label_weights
-    )
-    part.features = known.features
-    generator = torch.Generator().manual_seed(settings.seed)
-    rng = np.random.default_rng(settings.seed)
-    set_priors(trained, y[known.rows], weights)
-    start_at_centroids(trained, y[known.rows], known.features.__getitem__, rng, weights=weights)
-    first = np.arange(min(len(part), settings.batch_size))
-    features = copy_to(torch.from_numpy(known.features[first]), data.device)
-    calibrate(
-        trained, [NoisyTexts(first, features, part.positives(first).to(data.device))], settings
-    )
+    """Start the heads at the centroids of representations, and return the network."""
+    assert data.features is not None
+    set_priors(network, y, data.weights)
+    start_at_centroids(network, y, data.features.__getitem__, rng, weights=data.weights)
+    rows = np.arange(min(len(data), settings.batch_size))
+    features = copy_to(torch.from_numpy(data.features[rows]), data.device)
+    positives = data.positives(rows).to(data.device)
+    calibrate(network, [NoisyTexts(rows, features, positives)], settings)
+    return network
+
+
+def _train(
+    network: LightXMLNetwork,
+    data: TrainingSet,
+    rate: float,
+    rng: np.random.Generator,
+    settings: Settings,
+) -> None:
+    """Train the heads for a few epochs."""
     deadline = None
     if settings.deadline is not None:
         now = time.perf_counter()
@@ -130,8 +145,8 @@ def _train(
         n_iter_no_change=None,
         verbose=0,
     )
-    Trainer(trained, part, of_trial, rng, generator=generator, deadline=deadline).run()
-    return trained
+    generator = torch.Generator().manual_seed(settings.seed)
+    Trainer(network, data, of_trial, rng, generator=generator, deadline=deadline).run()
 
 
 @torch.no_grad()

@@ -12,7 +12,8 @@ from classifier_fixtures import make_classifier
 from stopped_training import Stopped, assert_same_model, stop_after
 from training_fixtures import N_LABELS, N_TEXTS, weights
 
-from skxmc import LightXMLClassifier
+from skxmc import LightXMLClassifier, TopK
+from skxmc._inference.predictor import best_first
 from skxmc._storage.plain import DESCRIPTION
 from skxmc._storage.pretrained import read_model
 from skxmc._training import head_rate
@@ -21,6 +22,7 @@ from skxmc._training.initialization import Sample
 from skxmc._training.settings import HEAD_RATE
 from skxmc._training.trainer import TrainingSet
 from skxmc.datasets import make_xmc
+from skxmc.metrics import ndcg_at_k
 
 N_SAMPLE = 600
 
@@ -84,7 +86,7 @@ def test_choose_head_rate_trains_on_known_texts_only(trainer, monkeypatch):
     monkeypatch.setattr(head_rate, "start_at_centroids", note_start)
     monkeypatch.setattr(head_rate, "_score", note_score)
     choose_head_rate(*arguments(trainer, is_clean=True), min_texts=0)
-    assert started == 2 * [N_SAMPLE * 4 // 5]
+    assert started == [N_SAMPLE * 4 // 5]
     assert scored == 2 * [N_SAMPLE // 5]
 
 
@@ -105,11 +107,19 @@ def test_choose_head_rate_trials_differ_from_training_in_length_only(trainer, mo
             trials.append((network, data, settings, options["deadline"]))
             super().__init__(network, data, settings, rng, **options)
 
-    set_priors = head_rate.set_priors
+    set_priors, start_at_centroids = head_rate.set_priors, head_rate.start_at_centroids
+
+    def note_priors(network, y, weights):
+        started.append(weights)
+        set_priors(network, y, weights)
+
+    def note_centroids(*args, weights):
+        started.append(weights)
+        start_at_centroids(*args, weights=weights)
+
     monkeypatch.setattr(head_rate, "Trainer", Noted)
-    monkeypatch.setattr(
-        head_rate, "set_priors", lambda *args: (started.append(args[2]), set_priors(*args))
-    )
+    monkeypatch.setattr(head_rate, "set_priors", note_priors)
+    monkeypatch.setattr(head_rate, "start_at_centroids", note_centroids)
     choose_head_rate(network, data, y, sample, settings, min_texts=0)
     known = sample.rows[np.arange(N_SAMPLE) % 5 != 0]
     assert [trial[2].head_learning_rate for trial in trials] == [HEAD_RATE, LOW_RATE]
@@ -121,8 +131,22 @@ def test_choose_head_rate_trials_differ_from_training_in_length_only(trainer, mo
         assert (used.max_epochs, used.swa_start, used.n_iter_no_change) == (2, None, None)
         assert used.verbose == 0
         assert now + 20 < deadline < now + 40
+    assert len(started) == 2
     for given in started:
         assert np.allclose(given / given.mean(), weights[known] / weights[known].mean())
+
+
+@torch.no_grad()
+def test_score_counts_labels_of_all_candidate_clusters(make_trainer):
+    trainer = make_trainer(n_candidate_clusters=8)
+    network, _, y, sample, settings = arguments(trainer, is_clean=True)
+    predicted = network.eval().scores(torch.from_numpy(sample.features), 8)
+    columns, values = (array.numpy() for array in best_first(*predicted, 5))
+    expected = ndcg_at_k(y, TopK(columns, values), k=5)
+    assert head_rate._score(network, y, sample.features, settings) == pytest.approx(expected)
+    few = network.scores(torch.from_numpy(sample.features), 5)
+    columns, values = (array.numpy() for array in best_first(*few, 5))
+    assert ndcg_at_k(y, TopK(columns, values), k=5) != pytest.approx(expected)
 
 
 def test_choose_head_rate_low_must_be_clearly_better(trainer, monkeypatch):
