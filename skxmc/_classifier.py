@@ -539,6 +539,8 @@ class LightXMLClassifier(
         UserWarning
             If Ctrl-C interrupts training. The classifier is fitted with what it has learned so far.
             If training will take more than five minutes, without `verbose` and `time_limit`.
+            If the labels stay in parts after a fit in several processes, see
+            :doc:`/guide/distributed`.
         """
         # Check texts and labels. A warm start keeps the columns of the previous fit.
         texts = check_column(X)
@@ -610,6 +612,7 @@ class LightXMLClassifier(
             )
             with processes.training(generator):
                 is_done = training.run()
+            model = training.fitted_model()
             history = processes.same(training.history)
             tasks.end(lambda: self._fitted(model, history))
         if training_set.features is not None:  # an ensemble has other members for them
@@ -627,7 +630,9 @@ class LightXMLClassifier(
         """Return the model that a warm start continues with, or None without warm start."""
         if not (self.warm_start and hasattr(self, "network_")):
             return None
-        return self._snapshot()._model
+        previous = self._snapshot()._model
+        previous.network.check_whole()
+        return previous
 
     # ------------------------------------------------------------------ predict
 
@@ -710,7 +715,7 @@ class LightXMLClassifier(
 
     @property
     def _n_features_out(self) -> int:
-        return self.network_.label_table.dim
+        return self.network_.embedding_dim
 
     def explain_topk(
         self,
@@ -851,6 +856,7 @@ class LightXMLClassifier(
         """
         clf = self._ready()
         model, name = clf._model, os.fspath(clf.encoder)
+        model.network.check_whole()
         if clf.long_text == "windows":
             raise ValueError(
                 'long_text="windows" cannot be exported, because the graph reads a text at once. '
@@ -873,7 +879,9 @@ class LightXMLClassifier(
         """Write the fitted classifier to an empty folder, in its own format."""
         clf = self._snapshot()
         params = clf.get_params(deep=False)
-        write_model(content, clf._model, params, clf.history_, DTYPES[dtype])
+        weights = clf._model.network.whole_weights()
+        if weights is not None:
+            write_model(content, clf._model, params, clf.history_, DTYPES[dtype], weights)
 
     @classmethod
     def _read_files(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ import scipy.sparse as sp
 import torch
 
 from skxmc._inference.extractor import FeatureExtractor, Texts
+from skxmc._inference.sharded import needs_all_labels
 from skxmc._inference.sharing import shared_by_processes
 from skxmc._input.sparse import ranges, row_of_entry
 from skxmc._model.full_label import LabelSearch, best_labels
@@ -53,6 +54,7 @@ class Predictor(FeatureExtractor):
 
     batch_size_param = "prediction_batch_size"
 
+    @needs_all_labels
     @shared_by_processes
     def top_k(self, texts: Texts, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return columns (n, k) int64 and scores (n, k) float32 of the k best labels, best first.
@@ -71,6 +73,7 @@ class Predictor(FeatureExtractor):
             columns[rows], scores[rows] = labels, values
         return columns, scores
 
+    @needs_all_labels
     @shared_by_processes
     def scores(
         self, texts: Texts, *, top_k: int | None = None, min_score: float = 0.0
@@ -111,7 +114,7 @@ class Predictor(FeatureExtractor):
         self, texts: Texts, progress: Callable[[int], object] | None = None
     ) -> np.ndarray:
         """Return texts in the space of the label embeddings, z: (n, d) float32."""
-        return self.array(texts, self.network.label_table.dim, self.network.embed, progress)
+        return self.array(texts, self.network.embedding_dim, self.network.embed, progress)
 
     def scored_text(self, text: str, k: int) -> ScoredText:
         """Split the scores of the k best labels of one text, as `top_k` finds them, by head."""
@@ -132,14 +135,15 @@ class Predictor(FeatureExtractor):
         representation, columns, *parts = (array[0] for array in arrays)
         return ScoredText(tokens.ids, representation, columns, n_recalled, *parts)
 
-    def true_labels_by_rank(self, texts: Sequence[str], y: sp.csr_array) -> np.ndarray:
+    @needs_all_labels
+    def true_labels_by_rank(self, texts: Texts, y: sp.csr_array) -> np.ndarray:
         """Count the true labels in the cluster that the recall head ranks first, second and so on.
 
         In the direct mode, these are the labels that the ranking head ranks.
 
         Parameters
         ----------
-        texts : sequence of str
+        texts : sequence of str or TokenStore
         y : csr_array of shape (n_texts, n_labels)
             True labels of the texts.
 

@@ -73,10 +73,11 @@ def shared_by_processes(
     def sharing(
         extractor: Extractor, texts: Texts, *args: Given.args, **kwargs: Given.kwargs
     ) -> Rows:
-        store, n_least = _store_of_group(), extractor.batch_size.n_texts
+        store, n_least = store_of_group(), extractor.batch_size.n_texts
         represented = shared_representations()
         if (
             store is None
+            or extractor.network.in_step
             or isinstance(texts, TokenStore)
             or len(texts) < 2 * n_least
             or (represented is not None and not represented.grows)
@@ -234,7 +235,7 @@ class Board(Generic[Rows]):
         return len(self.found) < self.n_blocks
 
 
-def _store_of_group() -> Store | None:
+def store_of_group() -> Store | None:
     """Return the store of the process group, or None without other processes."""
     if not dist.is_available() or not dist.is_initialized() or _is_inherited:
         return None
@@ -243,22 +244,28 @@ def _store_of_group() -> Store | None:
     return dist.distributed_c10d._get_default_store()
 
 
-def _digest(extractor: FeatureExtractor, texts: Sequence[str], call: str) -> str:
-    """Return a digest of everything that the result of a call depends on."""
+def digest_of_call(extractor: FeatureExtractor, texts: Sequence[str], call: str) -> str:
+    """Return a digest of everything but the weights that the result of a call depends on."""
     settings = {
         field.name: getattr(value := getattr(extractor, field.name), "__qualname__", value)
         for field in fields(extractor)
         if field.name not in ("network", "tokenizer", "batch_size", "device")
     }
     digest = hashlib.blake2b(f"{call} {settings} {extractor.network.settings}".encode())
+    for text in texts:
+        digest.update(text.encode("utf-8", "surrogatepass"))
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def _digest(extractor: FeatureExtractor, texts: Sequence[str], call: str) -> str:
+    """Return a digest of everything that the result of a call depends on."""
+    digest = hashlib.blake2b(digest_of_call(extractor, texts, call).encode())
     for tensor in _tensors(extractor.network):
         has_rows = tensor.is_floating_point() and tensor.ndim > 1
         # Sums of rows tell weights apart, and take a tenth of the time of all bytes.
         values = tensor.sum(-1, dtype=torch.float32) if has_rows else tensor
         digest.update(values.cpu().flatten().contiguous().view(torch.uint8).numpy().data)
-    for text in texts:
-        digest.update(text.encode("utf-8", "surrogatepass"))
-        digest.update(b"\0")
     return digest.hexdigest()
 
 

@@ -148,5 +148,5 @@ def short_list(network: LightXMLNetwork) -> ShortList:
     """Return the short list of a `serving_copy` in the direct mode, which is built once."""
     with _building:
         if network not in _built:
-            _built[network] = ShortList(*network.label_table.by_label())
+            _built[network] = ShortList(*network.own_labels())
         return _built[network]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -135,6 +135,17 @@ class TextNetwork(nn.Module):
         """Arguments that make an equal network, besides the encoder."""
         return {"n_feature_layers": self.n_feature_layers, "pooling": self.pooling}
 
+    # Whether the labels are in parts, see `ShardedNetwork`.
+    in_parts: ClassVar[bool] = False
+
+    @property
+    def in_step(self) -> bool:
+        """Whether all processes take part in what this thread computes."""
+        return False
+
+    def check_whole(self) -> None:
+        """Check that the labels are not in parts."""
+
     @property
     def n_features(self) -> int:
         """Number of entries of e."""
@@ -250,10 +261,23 @@ class LightXMLNetwork(TextNetwork):
         return [self.encoder] if self.rank_encoder is None else [self.encoder, self.rank_encoder]
 
     @property
+    def embedding_dim(self) -> int:
+        """Dimension d of the label embeddings."""
+        return self.label_table.dim
+
+    @property
     def product_weights(self) -> list[nn.Parameter]:
         """Weights of matrix products: in the direct mode, also the whole label table."""
         weights = super().product_weights
         return [*weights, self.label_table.weight] if self.direct else weights
+
+    def own_labels(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return embeddings and biases of the labels of this process in the direct mode."""
+        return self.label_table.by_label()
+
+    def whole_weights(self) -> dict[str, torch.Tensor] | None:
+        """Return the state with all labels, or None in a process that does not write it."""
+        return self.state_dict()
 
     def separate_encoders(self) -> None:
         """Give the ranking head its own copy of the encoder (BS of table 5)."""
@@ -416,8 +440,9 @@ class LightXMLNetwork(TextNetwork):
         """Score the best clusters by the recall head, and their labels by the ranking head."""
         recall_features, rank_features = self._head_inputs(features)
         if self.direct:
-            z, (weight, bias) = self.bottleneck(rank_features), self.label_table.by_label()
-            chosen, logits = search(z, weight, bias, n_candidate_clusters)
+            chosen, logits = search(
+                self.bottleneck(rank_features), *self.own_labels(), n_candidate_clusters
+            )
             rank = logits[:, :, None].sigmoid()
             labels = self.layout.labels_of[chosen]
             return ScoreParts(chosen, labels, torch.ones_like(rank), rank)

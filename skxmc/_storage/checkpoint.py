@@ -85,7 +85,9 @@ class NoCheckpoint:
         """Return that nothing is to be written."""
         return False
 
-    def save(self, model: Model, history: list[dict[str, Any]], state: object) -> None:
+    def save(
+        self, model: Model, history: list[dict[str, Any]], state: object, weights: object
+    ) -> None:
         """Write nothing."""
 
 
@@ -189,7 +191,11 @@ class Checkpoint:
         return ends_epoch or step % every == 0
 
     def save(
-        self, model: Model, history: list[dict[str, Any]], state: dict[str, Any] | None
+        self,
+        model: Model,
+        history: list[dict[str, Any]],
+        state: dict[str, Any] | None,
+        weights: Mapping[str, torch.Tensor],
     ) -> None:
         """Replace the checkpoint in the folder with the current state of the run.
 
@@ -200,7 +206,7 @@ class Checkpoint:
         """
 
         def write(content: Path) -> None:
-            write_model(content, model, self.params, history, torch.float32)
+            write_model(content, model, self.params, history, torch.float32, weights)
             tensors: dict[str, torch.Tensor] = {}
             saved = {"run": self.run, "state": pack(state, tensors)}
             (content / STATE).write_text(json.dumps(saved), encoding="utf-8")

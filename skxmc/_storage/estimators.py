@@ -7,11 +7,13 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from sklearn.utils.validation import check_is_fitted
 
 from skxmc._storage.folder import locked, read_index, replace_content, verified_content
+from skxmc._storage.model_card import fitted_parts
 from skxmc._storage.plain import DESCRIPTION, PlainReader, PlainWriter, class_named
 from skxmc._utils.paths import user_path
 from skxmc._utils.quoting import quoted
@@ -29,7 +31,8 @@ CLASSIFIER = "LightXMLClassifier"
 def save_pretrained(estimator: Any, folder: str | os.PathLike[str], dtype: str = "float32") -> None:
     """Save a fitted estimator in a folder of JSON, safetensors and tokenizer files, without pickle.
 
-    Estimators of this package have it as a method. The function also takes pipelines of them.
+    Estimators of this package have it as a method. The function also takes pipelines of them. If
+    the labels of a model are in parts, call it in all processes: see :doc:`/guide/distributed`.
 
     Read more in the user guide: :doc:`/guide/saving_and_serving`.
 
@@ -54,6 +57,8 @@ def save_pretrained(estimator: Any, folder: str | os.PathLike[str], dtype: str =
         If the estimator is not fitted.
     OSError
         If the disk is full or the folder cannot be written. A model that was there stays.
+    RuntimeError
+        If labels are in parts, and another process fails or does not call it.
 
     Examples
     --------
@@ -74,9 +79,27 @@ def save_pretrained(estimator: Any, folder: str | os.PathLike[str], dtype: str =
         # In ASCII, because UTF-8 cannot encode labels with lone surrogates.
         (content / DESCRIPTION).write_text(json.dumps(described), encoding="ascii")
 
-    version = OWN_FORMAT if has_own_format else FORMAT_VERSION
-    description = {"format_version": version, "skxmc_version": __version__}
-    replace_content(user_path(folder), INDEX, description, write, obsolete=OF_FORMAT_1)
+    def replace() -> None:
+        version = OWN_FORMAT if has_own_format else FORMAT_VERSION
+        description = {"format_version": version, "skxmc_version": __version__}
+        replace_content(user_path(folder), INDEX, description, write, obsolete=OF_FORMAT_1)
+
+    in_parts = [network for network in networks_in(estimator) if network.in_parts]
+    if not in_parts:
+        replace()
+        return
+    with in_parts[0].together(f"save_pretrained with dtype={dtype}") as processes:
+        if processes.rank == 0:
+            replace()
+        else:  # sends its labels to the first
+            with TemporaryDirectory(prefix="skxmc-") as unread:
+                write(Path(unread))
+        processes.wait_for_all()
+
+
+def networks_in(estimator: Any) -> list[Any]:
+    """Return the networks of an estimator and of all fitted ones inside."""
+    return [part.network_ for part in fitted_parts(estimator) if hasattr(part, "network_")]
 
 
 def load_estimator(

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from skxmc._storage.estimators import INDEX, load_estimator, save_pretrained
+from skxmc._storage.estimators import INDEX, load_estimator, networks_in, save_pretrained
 from skxmc._storage.folder import CONTENT, read_index
 from skxmc._storage.model_card import model_card
 from skxmc._utils.paths import user_path
@@ -90,6 +90,8 @@ def push_to_hub(
     >>> url = skxmc.push_to_hub(clf, "user/tagger", private=True)  # doctest: +SKIP
     >>> clf = skxmc.from_pretrained("user/tagger")  # doctest: +SKIP
     """
+    for network in networks_in(estimator):
+        network.check_whole()
     with TemporaryDirectory(prefix="skxmc-") as temporary:
         folder = Path(temporary, "model")
         save_pretrained(estimator, folder, dtype)

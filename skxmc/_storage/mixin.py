@@ -18,6 +18,9 @@ class PretrainedMixin:
     def save_pretrained(self, folder: str | os.PathLike[str], dtype: str = "float32") -> None:
         """Save the fitted estimator in a folder of JSON, safetensors and tokenizer files.
 
+        If labels are in parts after a fit in several processes, call it in all of them: see
+        :doc:`/guide/distributed`. The first process then writes the whole model.
+
         Read more in the user guide: :doc:`/guide/saving_and_serving`.
 
         Parameters
@@ -39,6 +42,8 @@ class PretrainedMixin:
             If `fit` was not called.
         OSError
             If the disk is full or the folder cannot be written. A model that was there stays.
+        RuntimeError
+            If labels are in parts, and another process fails or does not call it.
 
         Examples
         --------

@@ -29,7 +29,7 @@ def model_card(estimator: Any, repo_id: str, metrics: Mapping[str, float] | None
     """
     from huggingface_hub import EvalResult, ModelCardData
 
-    parts = list(_fitted_parts(estimator))
+    parts = list(fitted_parts(estimator))
     found, of_texts = _validation(estimator), VALIDATION
     if metrics is not None:
         found, of_texts = dict(metrics), "texts of the author"
@@ -57,7 +57,7 @@ def model_card(estimator: Any, repo_id: str, metrics: Mapping[str, float] | None
     return f"---\n{head.to_yaml()}\n---\n\n{_text(estimator, repo_id, parts, found, of_texts)}"
 
 
-def _fitted_parts(estimator: Any) -> Iterator[BaseEstimator]:
+def fitted_parts(estimator: Any) -> Iterator[BaseEstimator]:
     """Yield the estimator and all fitted ones inside, such as the members of an ensemble."""
     waiting, seen = [estimator], set()
     while waiting:

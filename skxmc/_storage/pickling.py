@@ -51,7 +51,13 @@ def network_state(network: TextNetwork) -> dict[str, Any]:
     """Collect the state of a network: plain values, the encoder's configuration as files, arrays.
 
     Unlike tensors, arrays have no device, and joblib can compress them and map them into memory.
+
+    Raises
+    ------
+    RuntimeError
+        If the labels are in parts, one per process.
     """
+    network.check_whole()
     clusters = {}
     if isinstance(network, LightXMLNetwork):
         clusters["cluster_of"] = network.layout.cluster_of.cpu().numpy()

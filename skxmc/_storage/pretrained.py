@@ -42,8 +42,9 @@ def write_model(
     params: Mapping[str, Any],
     history: list[dict[str, Any]],
     dtype: torch.dtype,
+    weights: Mapping[str, torch.Tensor],
 ) -> None:
-    """Write a model, the parameters of its estimator, and the training history."""
+    """Write a model, the parameters of its estimator, the training history and all weights."""
     network, tokenizer, clusterer, classes, head_rate = model
     fitted = {name: int(getattr(clusterer, name)) for name in ("n_clusters_", "n_iter_")}
     is_numbered = np.array_equal(classes, np.arange(len(classes)))
@@ -60,7 +61,7 @@ def write_model(
     network.encoder.config.save_pretrained(content / ENCODER)
     tokenizer.save_pretrained(content / TOKENIZER)
     tensors = {"clusters": torch.from_numpy(clusterer.labels_.astype(np.int32))}
-    for name, tensor in network.state_dict().items():
+    for name, tensor in weights.items():
         tensors |= _stored(name, tensor.detach(), dtype, network)
     write_tensors(tensors, content / WEIGHTS)
 
@@ -178,7 +179,7 @@ def _stored(
     if not is_real:
         return {name: tensor.contiguous()}
     if dtype == torch.int8 and name in ("label_table.weight", "recall_head.weight"):
-        dim = network.label_table.dim if name.startswith("label_table") else tensor.shape[1]
+        dim = network.embedding_dim if name.startswith("label_table") else tensor.shape[1]
         rows = tensor.unflatten(1, (-1, dim))
         numbers = torch.empty(rows.shape, dtype=torch.int8)
         scale = torch.empty(*rows.shape[:2], 1)

@@ -9,17 +9,21 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import secrets
 import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
+from contextlib import AbstractContextManager
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from joblib import Memory
 
+from skxmc._inference.joint_calls import Connections
+from skxmc._inference.sharded import Part, ShardedNetwork
 from skxmc._model.network import LightXMLNetwork
 from skxmc._storage.checkpoint import Checkpoint, Found, NoCheckpoint
 from skxmc._training import joining
@@ -28,9 +32,7 @@ from skxmc._training.callbacks import NoTasks
 from skxmc._training.joining import clear_errors, has_peers, process_device
 from skxmc._training.settings import Settings
 from skxmc._training.sharding import Shards, Whole
-
-if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
+from skxmc._utils.warnings import warn_user
 
 Value = TypeVar("Value")
 Given = ParamSpec("Given")
@@ -99,17 +101,30 @@ class OneProcess:
         """Cut the network to the clusters of this process."""
         return Whole()
 
+    def compute(
+        self, network: LightXMLNetwork, compute: Callable[[LightXMLNetwork], Value]
+    ) -> Value:
+        """Compute something from the network with all its clusters."""
+        return compute(network)
+
+    def whole_weights(self, network: LightXMLNetwork) -> dict[str, torch.Tensor]:
+        """Return the state of the network with all its clusters."""
+        return network.state_dict()
+
+    def fitted(self, network: LightXMLNetwork) -> LightXMLNetwork:
+        """Return the network for predictions after the fit."""
+        return network
+
     @contextlib.contextmanager
     def training(self, generator: torch.Generator) -> Iterator[None]:
         """Make the context in which the processes take steps together."""
         yield
 
 
-class ManyProcesses(OneProcess):
+class ManyProcesses(Connections, OneProcess):
     """A fit in several processes, with connections of its own.
 
-    When a process leaves the fit, for whatever reason, it closes its connections. The others then
-    cannot wait for it, and leave with `RuntimeError`.
+    When a process leaves the fit, for whatever reason, it closes its connections.
 
     Parameters
     ----------
@@ -118,54 +133,13 @@ class ManyProcesses(OneProcess):
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.rank, self.size = dist.get_rank(), dist.get_world_size()
-        self.hosts: ProcessGroup | None
-        with clear_errors("begin", self.rank, self.size):
-            self.hosts = self.devices = dist.new_group(backend="gloo", timeout=joining.TIMEOUT)
-            if device.type == "cuda":
-                self.devices = dist.new_group(backend="nccl", timeout=joining.TIMEOUT)
+        super().__init__(device, joining.TIMEOUT)
         self.is_interrupted = False
+        self.shards: Shards | None = None
 
-    def close(self) -> None:
-        """Close the connections, which ends the waiting of others."""
-        groups = dict.fromkeys((self.hosts, self.devices))  # the hosts first, as they notice it
-        self.hosts = self.devices = None
-        for group in groups:
-            if group is not None:
-                dist.destroy_process_group(group)
-
-    def call(self, collective: Callable[..., object], *tensors: Any, **options: Any) -> None:
-        """Call a function of torch.distributed in which all processes take part.
-
-        Raises
-        ------
-        RuntimeError
-            If another process has left the fit, or does not answer.
-        """
-        on_gpu = any(isinstance(tensor, torch.Tensor) and tensor.is_cuda for tensor in tensors)
-        group = self.devices if on_gpu else self.hosts
-        with clear_errors("continue", self.rank, self.size):
-            if group is None:
-                raise RuntimeError("The connections are closed.")
-            collective(*tensors, group=group, **options)
-
-    def broadcast(self, tensor: torch.Tensor, source: int = 0) -> None:
-        """Overwrite a tensor by that of one process."""
-        self.call(dist.broadcast, tensor, src=source)
-
-    def gather(self, own: torch.Tensor) -> torch.Tensor:
-        """Stack tensors of the same shape by rank: (size, ...)."""
-        found = own.new_empty(self.size, *own.shape)
-        self.call(dist.all_gather, list(found.unbind()), own.contiguous())
-        return found
-
-    def dealt(self, rows: np.ndarray) -> np.ndarray:
-        """Return the part of the rows of this process: one of `size`, of equal length for all.
-
-        If there are too few rows, some are dealt twice.
-        """
-        n_each = -(-len(rows) // self.size)
-        return np.resize(rows, n_each * self.size)[self.rank :: self.size]
+    def clear_errors(self, verb: str) -> AbstractContextManager[None]:
+        """Say what an error of torch.distributed means for the fit of this process."""
+        return clear_errors(verb, self.rank, self.size)
 
     def same(self, value: Value) -> Value:
         """Return the value of the first process."""
@@ -210,11 +184,6 @@ class ManyProcesses(OneProcess):
         finally:
             ends.set()
             thread.join()
-
-    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Sum a tensor over the processes, in place."""
-        self.call(dist.all_reduce, tensor)
-        return tensor
 
     def sum_dealt(self, rows: torch.Tensor) -> torch.Tensor:
         """Sum rows over the processes, and return those that `dealt` gives to this process."""
@@ -292,8 +261,51 @@ class ManyProcesses(OneProcess):
         return SharedTasks(self, begin() if self.rank == 0 else NoTasks())
 
     def cut(self, network: LightXMLNetwork) -> Whole:
-        """Cut the network to the clusters of this process."""
-        return Shards(self, network)
+        """Cut the network to the clusters of this process, unless the last phase has left it so."""
+        self.shards = self._shards_of(network) or Shards(self, network)
+        return self.shards
+
+    def _shards_of(self, network: LightXMLNetwork) -> Shards | None:
+        """Return what has cut the network, or None if it has all its clusters."""
+        is_whole = self.shards is None or network.layout is self.shards.layout
+        return None if is_whole else self.shards
+
+    def compute(
+        self, network: LightXMLNetwork, compute: Callable[[LightXMLNetwork], Value]
+    ) -> Value:
+        """Compute something from the network with all its clusters.
+
+        The first process does it, if they fit. Otherwise all do it together.
+        """
+        shards = self._shards_of(network)
+        if shards is not None and not shards.fits():
+            return self.same(compute(ShardedNetwork(network, shards)))
+        whole = network if shards is None else shards.whole(network)
+        return self.from_first(lambda: compute(whole))
+
+    def whole_weights(self, network: LightXMLNetwork) -> dict[str, torch.Tensor]:
+        """Return the state of the network with all its clusters, in the first process."""
+        weights, shards = network.state_dict(), self._shards_of(network)
+        return weights if shards is None else shards.whole_weights(weights)
+
+    def fitted(self, network: LightXMLNetwork) -> LightXMLNetwork:
+        """Return the network for predictions after the fit.
+
+        Warns
+        -----
+        UserWarning
+            If its labels stay in parts.
+        """
+        shards = self._shards_of(network)
+        if shards is None:
+            return network
+        warn_user(
+            f"The weights of {shards.layout.n_labels} labels do not fit into the memory of each "
+            "process, so they stay in parts. Call all methods that predict in all processes, with "
+            "the same texts. Call save_pretrained in all of them too."
+        )
+        name = self.same(secrets.token_hex(8))
+        return ShardedNetwork(network, Part(shards.layout, self.rank, self.size, name=name))
 
     @contextlib.contextmanager
     def training(self, generator: torch.Generator) -> Iterator[None]:

@@ -137,7 +137,9 @@ class Training:
                 self.trainer = None
                 self.stage += 1
             self.network.label_table.convert(torch.float32)
-            self.checkpoint.save(self.model, self.history, None)
+            if self.checkpoint.keeps:
+                weights = self.processes.whole_weights(self.network)
+                self.checkpoint.save(self.model, self.history, None, weights)
         except KeyboardInterrupt:
             if self.trainer is not None:
                 self.trainer.keep_best()
@@ -152,6 +154,10 @@ class Training:
             self.network.eval()
         return True
 
+    def fitted_model(self) -> Model:
+        """Return the trained model, which predicts after the fit."""
+        return self.model._replace(network=self.processes.fitted(self.network))
+
     def save(self) -> None:
         """Write the current state of the run to the checkpoint, if it is due."""
         trainer, checkpoint = self.trainer, self.checkpoint
@@ -160,8 +166,8 @@ class Training:
             return
         is_due = checkpoint.is_due(trainer.step, ends_epoch=trainer.n_done == 0)
         if self.processes.same(is_due):
-            whole = self.model._replace(network=trainer.shards.whole(self.network))
-            checkpoint.save(whole, self.history, self.state_dict())
+            weights = self.processes.whole_weights(self.network)
+            checkpoint.save(self.model, self.history, self.state_dict(), weights)
 
     def _end_epoch(self) -> bool:
         """Tell callbacks that an epoch is over, and return whether one ends the phase."""
@@ -174,12 +180,13 @@ class Training:
     def _prepare_stage(self) -> None:
         """Before the ranking head trains, choose its clusters, and copy the encoder if needed."""
         if self.stage == 1:
-            predictor = fit_predictor(self.model, self.settings, self.settings.dtype)
-            self.data.chosen = self.processes.from_first(
-                lambda: static_clusters(predictor, self.data)
-            )
+            self.data.chosen = self.processes.compute(self.network, self._static_clusters)
             if self.separates and self.network.rank_encoder is None:  # a warm start has it
                 self.network.separate_encoders()
+
+    def _static_clusters(self, network: LightXMLNetwork) -> np.ndarray:
+        model = self.model._replace(network=network)
+        return static_clusters(fit_predictor(model, self.settings, self.settings.dtype), self.data)
 
     def _make_trainer(self) -> Trainer:
         objective = self.objectives[self.stage]

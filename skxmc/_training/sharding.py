@@ -16,6 +16,7 @@ In the direct mode each label is a cluster.
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -24,16 +25,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from skxmc._inference.sharded import CUT, Part, ShardedNetwork
 from skxmc._model.layout import LabelLayout, dynamic_clusters
 from skxmc._model.network import LightXMLNetwork
+from skxmc._utils.memory import available_memory
 
 if TYPE_CHECKING:
     from skxmc._training.distributed import ManyProcesses
     from skxmc._training.trainer import TrainingSet
 
 Weights = dict[str, torch.Tensor]
-# Names of the modules that are cut into rows.
-CUT = ("label_table", "recall_head")
+# The whole weights may take this share of the memory that is free. Predictions need the rest.
+MAX_SHARE = 0.8
 # Kinds of gradients.
 ABSENT, DENSE, SPARSE = -1, 0, 1
 
@@ -69,15 +72,15 @@ class Whole:
         """Compute the joint norm of all gradients from the norm of each."""
         return torch.linalg.vector_norm(norms)
 
-    def whole(self, network: LightXMLNetwork) -> LightXMLNetwork:
-        """Return the network with all its clusters."""
+    def kept(self, network: LightXMLNetwork) -> LightXMLNetwork:
+        """Return the network with all its clusters, for callbacks."""
         return network
 
     def join(self, network: LightXMLNetwork) -> None:
         """Give the network all its clusters back."""
 
     def whole_weights(self, weights: Weights) -> Weights:
-        """Return the state of a network with all its clusters."""
+        """Return the state of a network with all its clusters, in the first process."""
         return weights
 
     def own_weights(self, weights: Weights) -> Weights:
@@ -85,7 +88,7 @@ class Whole:
         return weights
 
     def whole_moments(self, parameter: torch.Tensor, moments: dict[str, Any]) -> dict[str, Any]:
-        """Return the moments of a parameter with all its clusters."""
+        """Return the moments of a parameter with all its clusters, in the first process."""
         return moments
 
     def own_moments(self, parameter: torch.Tensor, moments: dict[str, Any]) -> dict[str, Any]:
@@ -93,7 +96,7 @@ class Whole:
         return moments
 
 
-class Shards(Whole):
+class Shards(Part, Whole):
     """A network with the clusters of this process.
 
     Parameters
@@ -104,11 +107,10 @@ class Shards(Whole):
     """
 
     def __init__(self, group: ManyProcesses, network: LightXMLNetwork) -> None:
+        super().__init__(network.layout, group.rank, group.size, group)
         self.group = group
-        self.layout = network.layout
         # Memory of messages on a CPU, where new memory takes a third of the time of an exchange.
         self.messages: dict[tuple[torch.dtype, int], torch.Tensor] = {}
-        self.n_own = len(range(group.rank, self.layout.n_clusters, group.size))
         cluster_of = self.layout.cluster_of.cpu().numpy()
         self.owns_label = cluster_of % group.size == group.rank
         part = LabelLayout(
@@ -121,11 +123,6 @@ class Shards(Whole):
     def owns(self, parameter: torch.Tensor) -> bool:
         """Return whether a parameter has only the rows of this process."""
         return any(parameter is own for own in self.parameters)
-
-    def own_rows(self, whole: torch.Tensor) -> torch.Tensor:
-        """Copy the rows of own clusters, and of the dummy cluster if there is one."""
-        rank, size, n_clusters = self.group.rank, self.group.size, self.layout.n_clusters
-        return torch.cat([whole[rank:n_clusters:size], whole[n_clusters:]])
 
     def whole_rows(self, own: torch.Tensor) -> torch.Tensor:
         """Undo `own_rows`. The dummy cluster is that of the last process."""
@@ -141,12 +138,6 @@ class Shards(Whole):
             whole[rank:n_clusters:size] = rows[:n_rows]
             whole[n_clusters:] = rows[n_rows:]
         return whole
-
-    def own_clusters(self, clusters: Any) -> Any:
-        """Return the numbers that own clusters have here, and that of the dummy for others."""
-        where = torch.where if isinstance(clusters, torch.Tensor) else np.where
-        is_own = clusters % self.group.size == self.group.rank
-        return where(is_own, clusters // self.group.size, self.n_own)
 
     def part_of(self, data: TrainingSet) -> TrainingSet:
         """Return the training set with the labels of this process."""
@@ -179,12 +170,7 @@ class Shards(Whole):
         """
         preference = torch.sigmoid(recall_logits.float()) + cluster_targets
         best, own = preference.topk(min(n_candidate_clusters, self.n_own), dim=1)
-        clusters = own * self.group.size + self.group.rank
-        found = torch.stack([best.double(), clusters.double()])
-        found = F.pad(found, (0, n_candidate_clusters - best.shape[1]), value=-1.0)
-        best, clusters = self.group.gather(found).movedim(0, 2).flatten(2)  # each (B, N * b)
-        chosen = clusters.gather(1, best.topk(n_candidate_clusters, dim=1).indices).long()
-        return self.own_clusters(chosen)
+        return self.own_clusters(self.best(own, best, n_candidate_clusters)[0])
 
     @torch.no_grad()
     def sum_gradients(
@@ -284,22 +270,38 @@ class Shards(Whole):
                 memo[id(own)] = nn.Parameter(self.whole_rows(own.detach()), own.requires_grad)
         return copy.deepcopy(network, memo)
 
+    def fits(self) -> bool:
+        """Return whether the network with all its clusters fits into the memory of each process."""
+        if self.layout.n_clusters < self.size:  # one of them has none
+            return True
+        n_rows = len(self.layout.labels_of)
+        n_bytes = n_rows * sum(p.element_size() * p[0].numel() for p in self.parameters)
+        n_here = int(os.environ.get("LOCAL_WORLD_SIZE", self.size))
+        has_room = fit_into_memory(n_bytes, self.layout.cluster_of.device, n_here)
+        return int(self.group.sum(torch.tensor(int(has_room), device="cpu"))) == self.size
+
+    def kept(self, network: LightXMLNetwork) -> LightXMLNetwork:
+        """Return the network with all its clusters, for callbacks, or one that cannot predict."""
+        if self.fits():
+            return self.whole(network)
+        return ShardedNetwork(network, Part(self.layout, self.rank, self.size))
+
     def join(self, network: LightXMLNetwork) -> None:
-        """Give the network all its clusters back."""
-        if network.layout is not self.layout:
+        """Give the network all its clusters back, if they fit."""
+        if network.layout is not self.layout and self.fits():
             _replace(network, self.layout, self.whole_rows)
 
     def whole_weights(self, weights: Weights) -> Weights:
-        """Return the state of a network with all its clusters."""
-        return {n: self.whole_rows(w) if n.startswith(CUT) else w for n, w in weights.items()}
+        """Return the state of a network with all its clusters, in the first process."""
+        return self.weights_for_first(weights)
 
     def own_weights(self, weights: Weights) -> Weights:
         """Undo `whole_weights`."""
         return {n: self.own_rows(w) if n.startswith(CUT) else w for n, w in weights.items()}
 
     def whole_moments(self, parameter: torch.Tensor, moments: dict[str, Any]) -> dict[str, Any]:
-        """Return the moments of a parameter with all its clusters."""
-        return self._convert(parameter, moments, self.whole_rows)
+        """Return the moments of a parameter with all its clusters, in the first process."""
+        return self._convert(parameter, moments, self.rows_for_first)
 
     def own_moments(self, parameter: torch.Tensor, moments: dict[str, Any]) -> dict[str, Any]:
         """Undo `whole_moments`."""
@@ -331,6 +333,18 @@ class _GatheredTexts(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         return ctx.group.sum_dealt(gradients[0]), None, None
+
+
+def fit_into_memory(n_bytes: int, device: torch.device, n_processes: int) -> bool:
+    """Return whether so many bytes fit into the free memory of a device, in each of its processes.
+
+    On a CPU, `n_processes` share the memory of the machine.
+    """
+    free = available_memory() / n_processes
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        free = torch.cuda.mem_get_info(device)[0] + unused
+    return n_bytes <= MAX_SHARE * free
 
 
 def _kind_of(gradient: torch.Tensor | None) -> int:

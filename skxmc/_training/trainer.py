@@ -230,7 +230,7 @@ class Trainer:
         return self.history
 
     def keep_best(self) -> None:
-        """Load the weights to keep into the network, and give it all its clusters back."""
+        """Load the weights to keep into the network, and give it all its clusters if they fit."""
         self._load_best(self.network)
         self.shards.join(self.network)
 
@@ -239,7 +239,7 @@ class Trainer:
         network = copy.deepcopy(self.network).requires_grad_(True)
         self._load_best(network)
         network.label_table.convert(torch.float32)
-        return self.shards.whole(network)
+        return self.shards.kept(network)
 
     def _load_best(self, network: LightXMLNetwork) -> None:
         """Load the best weights, or the mean, or leave the last ones."""
@@ -385,8 +385,7 @@ class Trainer:
         """Validate the weights that would be kept now, and store them if they are the best."""
         assert self.validate is not None
         network = self.network if self.average is None else cast(Any, self.average.module)
-        whole, validate = self.shards.whole(network), self.validate
-        score = self.processes.from_first(lambda: validate(whole))
+        score = self.processes.compute(network, self.validate)
         self.history[-1]["valid_p_at_5"] = score
         epoch = self.history[-1]["epoch"] + 1
         show_line(self.settings.verbose, f"epoch {epoch}: validation P@5 {score:.4f}")

@@ -1,7 +1,10 @@
-"""Memory of the process."""
+"""Memory of the process and of the machine."""
 
 import ctypes
+import math
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 
 def return_freed_memory() -> None:
@@ -14,3 +17,34 @@ def return_freed_memory() -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, musl does not
         if trim is not None:
             trim(0)
+
+
+def available_memory(root: Path = Path("/")) -> float:
+    """Return the bytes that processes may still take, infinity if the system does not tell.
+
+    Linux tells those of the machine, and the limit of the container or job of this process. Cached
+    files count as free.
+
+    Parameters
+    ----------
+    root : Path
+        Root of the file system.
+    """
+    free = [math.inf]
+    with suppress(OSError, KeyError):
+        free.append(1024 * _numbers(root / "proc/meminfo")["MemAvailable:"])
+    with suppress(OSError, ValueError, KeyError, StopIteration):
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+        name = next(line for line in lines if line.startswith("0::/"))[len("0::/") :]
+        group = root / "sys/fs/cgroup" / name
+        limit = float((group / "memory.max").read_text())  # "max" without a limit, a ValueError
+        used = float((group / "memory.current").read_text())
+        cached = _numbers(group / "memory.stat")
+        free.append(limit - used + cached["active_file"] + cached["inactive_file"])
+    return min(free)
+
+
+def _numbers(path: Path) -> dict[str, float]:
+    """Read a file of the system with a name and a number per line."""
+    lines = (line.split() for line in path.read_text().splitlines())
+    return {name: float(number) for name, number, *_ in lines}

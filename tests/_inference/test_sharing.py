@@ -198,7 +198,7 @@ def tokenized(store, monkeypatch):
         return tokenize(extractor, part)
 
     monkeypatch.setattr(FeatureExtractor, "_tokenize", note)
-    monkeypatch.setattr(sharing, "_store_of_group", lambda: store)
+    monkeypatch.setattr(sharing, "store_of_group", lambda: store)
     monkeypatch.setattr(dist, "get_rank", lambda: 1)
     monkeypatch.setattr(dist, "get_world_size", lambda: 2)
     return texts
@@ -216,7 +216,7 @@ def test_shared_methods_give_results_of_one_process(mode, tokenized, monkeypatch
     clf = copy.copy(fitted(mode)).set_params(prediction_batch_size=4)
     shared = results_of(clf)
     assert len(tokenized) == 4 * len(X)
-    monkeypatch.setattr(sharing, "_store_of_group", lambda: None)
+    monkeypatch.setattr(sharing, "store_of_group", lambda: None)
     for found, expected in zip(shared, results_of(clf), strict=True):
         assert found.dtype == expected.dtype
         if expected.dtype == np.float32:
@@ -324,12 +324,12 @@ def test_few_texts_tokens_and_known_texts_are_not_shared(tokenized, store):
 
 
 def test_process_without_group_or_forked_from_a_member_has_no_store(monkeypatch, store):
-    assert sharing._store_of_group() is None
+    assert sharing.store_of_group() is None
     monkeypatch.setattr(dist, "is_initialized", lambda: True)
     monkeypatch.setattr(dist.distributed_c10d, "_get_default_store", lambda: store)
     for size, expected in ((1, None), (2, store)):
         monkeypatch.setattr(dist, "get_world_size", lambda n=size: n)
-        assert sharing._store_of_group() is expected
+        assert sharing.store_of_group() is expected
     monkeypatch.setattr(sharing, "_is_inherited", False)
     sharing._note_fork()
-    assert sharing._store_of_group() is None
+    assert sharing.store_of_group() is None

@@ -118,7 +118,7 @@ def test_checkpoint_every_auto_spends_a_twentieth_of_the_time(tmp_path, monkeypa
     for step in range(1, 1001):
         now += 1
         if checkpoint.is_due(step, ends_epoch=step % 10 == 0):
-            checkpoint.save(None, [], None)
+            checkpoint.save(None, [], None, {})
     assert written == [1, 191, 761]
 
 

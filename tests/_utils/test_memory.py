@@ -1,10 +1,11 @@
-"""Memory of the process."""
+"""Memory of the process and of the machine."""
 
+import math
 import platform
 
 import pytest
 
-from skxmc._utils.memory import return_freed_memory
+from skxmc._utils.memory import available_memory, return_freed_memory
 
 
 def resident_bytes():
@@ -19,3 +20,29 @@ def test_return_freed_memory_lowers_memory_of_process():
     before = resident_bytes()
     return_freed_memory()
     assert before - resident_bytes() > 100e6
+
+
+MEMINFO = "MemTotal: 9000 kB\nMemAvailable: 2 kB\n"
+STAT = "anon 7\nactive_file 30\ninactive_file 20\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, math.inf),
+        ({"proc/meminfo": MEMINFO}, 2048),
+        ({"proc/meminfo": "HugePages: 0\n"}, math.inf),
+        ({"job/memory.max": "1000"}, 1000 - 600 + 50),
+        ({"job/memory.max": "max", "proc/meminfo": MEMINFO}, 2048),
+        ({"job/memory.max": "1000", "proc/meminfo": MEMINFO}, 450),
+        ({"job/memory.max": "9000", "proc/meminfo": MEMINFO}, 2048),
+    ],
+)
+def test_available_memory_is_that_of_machine_or_group(tmp_path, files, expected):
+    files = {"proc/self/cgroup": "4:memory:/other\n0::/job\n", **files}
+    files |= {"job/memory.current": "600", "job/memory.stat": STAT}
+    for name, text in files.items():
+        path = tmp_path / name.replace("job", "sys/fs/cgroup/job")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert available_memory(tmp_path) == expected
