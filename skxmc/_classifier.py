@@ -57,7 +57,7 @@ from skxmc._training.distributed import current_processes, in_process_group
 from skxmc._training.evaluation import fit_predictor
 from skxmc._training.phases import Training, objectives_of
 from skxmc._training.resume import check_warm_start, draw_seed, open_checkpoint
-from skxmc._training.same_data import describe_data
+from skxmc._training.same_data import SAME_DATA, SAME_PARAMS, describe_data, describe_params
 from skxmc._training.settings import (
     resolve_candidate_clusters,
     resolve_settings,
@@ -559,7 +559,8 @@ class LightXMLClassifier(
 
         # Open the run: a checkpoint, or one that keeps nothing. The first process decides.
         processes = current_processes()
-        processes.check_same(lambda: describe_data(texts, labels, weights, label_texts))
+        processes.check_same(lambda: describe_params(params), SAME_PARAMS)
+        processes.check_same(lambda: describe_data(texts, labels, weights, label_texts), SAME_DATA)
         checkpoint = processes.share_checkpoint(lambda: open_checkpoint(params))
         seed = processes.same(draw_seed(self.random_state, checkpoint))
 

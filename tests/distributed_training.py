@@ -386,7 +386,7 @@ class Group:
             "sample_weight": (X, y, weights[last], about),
             "label_texts": (X, y, weights, about[::-1]),
         }
-        errors = {}
+        errors = {"batch_size": self.other_params()}
         for name, given in other.items():
             texts, labels, of_texts, of_labels = given if is_last else (X, y, weights, about)
             clf = classifier(self.encoder)
@@ -395,6 +395,15 @@ class Group:
             except ValueError as error:
                 errors[name] = str(error)
         return errors
+
+    def other_params(self) -> str:
+        """Set other parameters in the last process: one that may differ, and one that must not."""
+        clf = classifier(self.encoder, verbose=rank() // 2, batch_size=9 + rank() // 2)
+        try:
+            clf.fit(*data())
+        except ValueError as error:
+            return str(error)
+        return "none"
 
     def stopped(self) -> dict[str, Any]:
         """Fail after a checkpoint in the middle of an epoch."""

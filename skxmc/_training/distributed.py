@@ -77,8 +77,8 @@ class OneProcess:
         """Agree after each step on whether the epoch ends, and on the number of steps."""
         return ends, n_steps
 
-    def check_same(self, describe: Callable[[], dict[str, int]]) -> None:
-        """Check that all processes have the same data, see `describe_data`."""
+    def check_same(self, describe: Callable[[], dict[str, int]], advice: str) -> None:
+        """Check that all processes have the same data or parameters, see `same_data`."""
 
     def adapt(self, settings: Settings) -> Settings:
         """Return the settings of this process."""
@@ -216,8 +216,8 @@ class ManyProcesses(Connections, OneProcess):
             raise KeyboardInterrupt
         return bool(news[1]), news[2]
 
-    def check_same(self, describe: Callable[[], dict[str, int]]) -> None:
-        """Check that all processes have the same data, see `describe_data`.
+    def check_same(self, describe: Callable[[], dict[str, int]], advice: str) -> None:
+        """Check that all processes have the same data or parameters, see `same_data`.
 
         Raises
         ------
@@ -232,10 +232,7 @@ class ManyProcesses(Connections, OneProcess):
             if name.startswith("n_"):
                 first, other = found[[0, rank], place].tolist()
                 difference = f"{name} is {other} in process {rank}, and {first} in process 0"
-            raise ValueError(
-                f"{difference}. Pass the same data to fit in all processes, in the same order. "
-                "fit deals the texts out by itself."
-            )
+            raise ValueError(f"{difference}. {advice}")
 
     def adapt(self, settings: Settings) -> Settings:
         """Return the settings of this process. Only the first shows progress and writes files."""

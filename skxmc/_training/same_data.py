@@ -1,15 +1,28 @@
-"""What processes compare to notice that their data differ."""
+"""What processes compare to notice that their data or parameters differ."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from skxmc._input.per_label import LabelTexts, check_label_texts
 from skxmc._input.text_column import TEXTS_BLOCK
 from skxmc._input.validation import Labels
+from skxmc._storage.pretrained import plain_params
+
+# Parameters that may differ: those of the process itself, and those that the first one decides.
+OWN_PARAMS = ("checkpoint_dir", "device", "memory", "n_jobs", "random_state", "verbose")
+# What to do if data or parameters differ.
+SAME_DATA = (
+    "Pass the same data to fit in all processes, in the same order. fit deals the texts out by "
+    "itself."
+)
+SAME_PARAMS = "Set the same parameters in all processes."
 
 
 def describe_data(
@@ -47,6 +60,22 @@ def describe_data(
         "sample_weight": _digest([] if weights is None else [weights]),
         "label_texts": _digest(_parts_of(about)),
     }
+
+
+def describe_params(params: Mapping[str, Any]) -> dict[str, int]:
+    """Compute a digest of 64 bits of each parameter that must be the same in all processes.
+
+    A folder of an encoder may lie elsewhere on another machine, so its path does not count.
+
+    Parameters
+    ----------
+    params : dict
+        Parameters of the estimator, from ``get_params(deep=False)``.
+    """
+    plain = plain_params({n: value for n, value in params.items() if n not in OWN_PARAMS})
+    if os.path.isdir(plain["encoder"]):
+        plain["encoder"] = "folder"
+    return {name: _digest([json.dumps(value).encode()]) for name, value in plain.items()}
 
 
 def _digest(parts: Iterable[np.ndarray | bytes]) -> int:

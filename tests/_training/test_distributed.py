@@ -221,7 +221,7 @@ def test_failure_of_first_process_ends_all_and_leaves_the_group_usable(results):
     assert_all_equal([process["found"] for process in results("failing_first")])
 
 
-def test_other_data_or_order_in_one_process_raises_in_all(results):
+def test_other_data_order_or_params_in_one_process_raise_in_all(results):
     different = "{} of process 2 differs from that of process 0"
     names = ("X", "y", "sample_weight", "label_texts")
     expected = {name: different.format(name) for name in names}
@@ -230,10 +230,12 @@ def test_other_data_or_order_in_one_process_raises_in_all(results):
         ". Pass the same data to fit in all processes, in the same order. fit deals the texts out "
         "by itself."
     )
+    expected = {name: text + advice for name, text in expected.items()}
+    params = f"{different.format('batch_size')}. Set the same parameters in all processes."
     found = results("other_data")
     assert len(found) == 3
     for process in found:
-        assert process["found"] == {name: text + advice for name, text in expected.items()}
+        assert process["found"] == {"batch_size": params, **expected}
 
 
 # ---------------------------------------------------------------- prediction

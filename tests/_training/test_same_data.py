@@ -1,11 +1,12 @@
-"""What processes compare to notice that their data differ."""
+"""What processes compare to notice that their data or parameters differ."""
 
 import numpy as np
 import pytest
 
+from skxmc import BalancedLabelClusterer, LightXMLClassifier
 from skxmc._input.text_column import TEXTS_BLOCK, TextColumn
 from skxmc._input.validation import check_labels
-from skxmc._training.same_data import describe_data
+from skxmc._training.same_data import describe_data, describe_params
 
 TEXTS = ["ab", "c", "\ud800", ""]
 LABELS = [["x", "y"], ["x"], [], ["z"]]
@@ -47,3 +48,45 @@ def test_describe_data_names_what_differs(changes, different):
     given = {"weights": np.array([1.0, 1, 1, 2]), "label_texts": ["a", None, "c"]}
     one, other = describe(**given), describe(**{**given, **changes})
     assert [name for name in one if one[name] != other[name]] == different
+
+
+@pytest.mark.parametrize(
+    ("changes", "different"),
+    [
+        ({}, []),
+        ({"batch_size": 16}, ["batch_size"]),
+        ({"learning_rate": 1e-3, "dropout": 0.25}, ["dropout", "learning_rate"]),
+        ({"prediction_batch_size": 3}, ["prediction_batch_size"]),
+        ({"label_weight": np.array([1.0, 2])}, []),
+        ({"label_weight": [2.0, 1]}, ["label_weight"]),
+        ({"label_weight": {"x": 2.0}}, ["label_weight"]),
+        ({"clusterer": BalancedLabelClusterer(max_cluster_size=9)}, []),
+        ({"clusterer": BalancedLabelClusterer(max_cluster_size=8)}, ["clusterer"]),
+        ({"encoder": "bert-large-uncased"}, ["encoder"]),
+        (
+            {
+                "checkpoint_dir": "run",
+                "device": "cuda:1",
+                "memory": "cache",
+                "n_jobs": 2,
+                "random_state": np.random.RandomState(1),
+                "verbose": 1,
+            },
+            [],
+        ),
+    ],
+)
+def test_describe_params_names_what_differs(changes, different):
+    clusterer = BalancedLabelClusterer(max_cluster_size=9)
+    one = LightXMLClassifier("bert-base-uncased", clusterer=clusterer, label_weight=[1.0, 2.0])
+    other = {**one.get_params(deep=False), **changes}
+    one, other = describe_params(one.get_params(deep=False)), describe_params(other)
+    assert sorted(name for name in one if one[name] != other[name]) == different
+
+
+def test_describe_params_takes_folders_of_encoders_for_equal(tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    params = LightXMLClassifier().get_params(deep=False)
+    paths = [describe_params({**params, "encoder": path}) for path in (str(tmp_path), other)]
+    assert paths[0] == paths[1]
