@@ -93,10 +93,10 @@ def test_checkpoint_every_2_saves_every_2_steps_and_after_epochs(tmp_path, monke
     saved = []
     save = Checkpoint.save
 
-    def noting(self, model, history, state):
+    def noting(self, model, history, state, weights):
         progress = state and state["trainer"]["progress"]
         saved.append(progress and (progress["epoch"], progress["n_done"], progress["step"]))
-        save(self, model, history, state)
+        save(self, model, history, state, weights)
 
     monkeypatch.setattr(Checkpoint, "save", noting)
     make_classifier(checkpoint_dir=tmp_path, checkpoint_every=2).fit(X, Y)
