@@ -22,8 +22,8 @@ def return_freed_memory() -> None:
 def available_memory(root: Path = Path("/")) -> float:
     """Return the bytes that processes may still take, infinity if the system does not tell.
 
-    Linux tells those of the machine, and the limit of the container or job of this process. Cached
-    files count as free.
+    Linux tells those of the machine, and the limits of the container and the job of this process.
+    Cached files count as free.
 
     Parameters
     ----------
@@ -33,14 +33,16 @@ def available_memory(root: Path = Path("/")) -> float:
     free = [math.inf]
     with suppress(OSError, KeyError):
         free.append(1024 * _numbers(root / "proc/meminfo")["MemAvailable:"])
-    with suppress(OSError, ValueError, KeyError, StopIteration):
+    own = root / "sys/fs/cgroup"
+    with suppress(OSError, StopIteration):
         lines = (root / "proc/self/cgroup").read_text().splitlines()
-        name = next(line for line in lines if line.startswith("0::/"))[len("0::/") :]
-        group = root / "sys/fs/cgroup" / name
-        limit = float((group / "memory.max").read_text())  # "max" without a limit, a ValueError
-        used = float((group / "memory.current").read_text())
-        cached = _numbers(group / "memory.stat")
-        free.append(limit - used + cached["active_file"] + cached["inactive_file"])
+        own /= next(line[len("0::/") :] for line in lines if line.startswith("0::/"))
+    for group in (own, *own.parents):
+        with suppress(OSError, ValueError, KeyError):
+            limit = float((group / "memory.max").read_text())  # "max" without one, a ValueError
+            used = float((group / "memory.current").read_text())
+            cached = _numbers(group / "memory.stat")
+            free.append(limit - used + cached["active_file"] + cached["inactive_file"])
     return min(free)
 
 

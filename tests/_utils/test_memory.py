@@ -34,6 +34,7 @@ STAT = "anon 7\nactive_file 30\ninactive_file 20\n"
         ({"proc/meminfo": "HugePages: 0\n"}, math.inf),
         ({"job/memory.max": "1000"}, 1000 - 600 + 50),
         ({"job/memory.max": "max", "proc/meminfo": MEMINFO}, 2048),
+        ({"job/memory.max": "1000", "proc/self/cgroup": "0::/job/step"}, 450),
         ({"job/memory.max": "1000", "proc/meminfo": MEMINFO}, 450),
         ({"job/memory.max": "9000", "proc/meminfo": MEMINFO}, 2048),
     ],
