@@ -560,7 +560,9 @@ class LightXMLClassifier(
         # Open the run: a checkpoint, or one that keeps nothing. The first process decides.
         processes = current_processes()
         processes.check_same(lambda: describe_params(params), SAME_PARAMS)
-        processes.check_same(lambda: describe_data(texts, labels, weights, label_texts), SAME_DATA)
+        processes.check_same(
+            lambda: describe_data(texts, labels, weights, label_texts, held_out), SAME_DATA
+        )
         checkpoint = processes.share_checkpoint(lambda: open_checkpoint(params))
         seed = processes.same(draw_seed(self.random_state, checkpoint))
 

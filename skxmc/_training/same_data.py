@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from skxmc._input.per_label import LabelTexts, check_label_texts
+from skxmc._input.split import HeldOut
 from skxmc._input.text_column import TEXTS_BLOCK
 from skxmc._input.validation import Labels
 from skxmc._storage.pretrained import plain_params
@@ -30,6 +31,7 @@ def describe_data(
     labels: Labels,
     weights: np.ndarray | None,
     label_texts: LabelTexts | None,
+    held_out: HeldOut | None,
 ) -> dict[str, int]:
     """Compute numbers that tell data apart, also those that differ in their order only.
 
@@ -41,6 +43,8 @@ def describe_data(
     weights : ndarray of shape (n_texts,) or None
     label_texts : array-like of shape (n_labels,), Series, dict or None
         See `LightXMLClassifier.fit`.
+    held_out : tuple (texts, Labels) or None
+        The validation data.
 
     Returns
     -------
@@ -51,6 +55,10 @@ def describe_data(
     about: list[str] = []
     if label_texts is not None:
         about = check_label_texts(label_texts, labels.classes, len(texts))
+    validation: list[np.ndarray | bytes] = []
+    if held_out is not None:
+        true = held_out[1].matrix
+        validation = [*_parts_of(held_out[0]), true.indptr, true.indices]
     return {
         "n_texts": len(texts),
         "n_labels": len(classes),
@@ -59,20 +67,28 @@ def describe_data(
         "y": _digest([matrix.indptr, matrix.indices, *_parts_of(classes)]),
         "sample_weight": _digest([] if weights is None else [weights]),
         "label_texts": _digest(_parts_of(about)),
+        "validation_data": _digest(validation),
     }
 
 
 def describe_params(params: Mapping[str, Any]) -> dict[str, int]:
     """Compute a digest of 64 bits of each parameter that must be the same in all processes.
 
-    A folder of an encoder may lie elsewhere on another machine, so its path does not count.
+    A folder of an encoder may lie elsewhere on another machine, so its path does not count. Nor
+    does the order of a dict, which may come from a set of `str`.
 
     Parameters
     ----------
     params : dict
         Parameters of the estimator, from ``get_params(deep=False)``.
     """
-    plain = plain_params({n: value for n, value in params.items() if n not in OWN_PARAMS})
+    plain = plain_params(
+        {
+            name: sorted(value.items(), key=str) if isinstance(value, dict) else value
+            for name, value in params.items()
+            if name not in OWN_PARAMS
+        }
+    )
     if os.path.isdir(plain["encoder"]):
         plain["encoder"] = "folder"
     return {name: _digest([json.dumps(value).encode()]) for name, value in plain.items()}

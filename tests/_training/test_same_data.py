@@ -12,8 +12,10 @@ TEXTS = ["ab", "c", "\ud800", ""]
 LABELS = [["x", "y"], ["x"], [], ["z"]]
 
 
-def describe(texts=TEXTS, y=LABELS, weights=None, label_texts=None):
-    return describe_data(texts, check_labels(y, n_texts=len(y)), weights, label_texts)
+def describe(texts=TEXTS, y=LABELS, weights=None, label_texts=None, held_out=None):
+    if held_out is not None:
+        held_out = held_out[0], check_labels(held_out[1], n_texts=len(held_out[1]))
+    return describe_data(texts, check_labels(y, n_texts=len(y)), weights, label_texts, held_out)
 
 
 def test_describe_data_of_column_is_that_of_list():
@@ -42,10 +44,17 @@ def test_describe_data_counts_texts_and_labels():
         ({"label_texts": {"z": "c", "x": "a"}}, []),
         ({"label_texts": ["a", "c", ""]}, ["label_texts"]),
         ({"label_texts": None}, ["label_texts"]),
+        ({"held_out": None}, ["validation_data"]),
+        ({"held_out": (["e", "f"], [["x"], ["y"]])}, ["validation_data"]),
+        ({"held_out": (["e", "d"], [["y"], ["x"]])}, ["validation_data"]),
     ],
 )
 def test_describe_data_names_what_differs(changes, different):
-    given = {"weights": np.array([1.0, 1, 1, 2]), "label_texts": ["a", None, "c"]}
+    given = {
+        "weights": np.array([1.0, 1, 1, 2]),
+        "label_texts": ["a", None, "c"],
+        "held_out": (["e", "d"], [["x"], ["y"]]),
+    }
     one, other = describe(**given), describe(**{**given, **changes})
     assert [name for name in one if one[name] != other[name]] == different
 
@@ -90,3 +99,11 @@ def test_describe_params_takes_folders_of_encoders_for_equal(tmp_path):
     params = LightXMLClassifier().get_params(deep=False)
     paths = [describe_params({**params, "encoder": path}) for path in (str(tmp_path), other)]
     assert paths[0] == paths[1]
+
+
+def test_describe_params_takes_other_order_of_dict_for_equal():
+    orders = [{"x": 2.0, "y": 1.0}, {"y": 1.0, "x": 2.0}, {"x": 1.0, "y": 2.0}]
+    params = LightXMLClassifier().get_params(deep=False)
+    one, same, other = (describe_params({**params, "label_weight": order}) for order in orders)
+    assert one == same
+    assert one != other
