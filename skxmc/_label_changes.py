@@ -138,7 +138,6 @@ class LabelChangesMixin(TextRankerMixin):
         array([['weather']], dtype=object)
         """
         clf = self._ready()
-        clf.network_.check_whole()
         new = _check_new(names, clf.classes_)
         texts: list[str] = []
         examples = sp.csr_array((0, len(new)), dtype=np.float32)
@@ -197,7 +196,6 @@ class LabelChangesMixin(TextRankerMixin):
         left, the score of a label is that of the ranking head alone, as in the direct mode.
         """
         clf = self._ready()
-        clf.network_.check_whole()
         removed = label_array(names, "names")
         columns = find_columns(removed, clf.classes_, "names")
         if (columns < 0).any():

@@ -173,7 +173,7 @@ class Group:
             "copy": lambda: copy.copy(clf),
             "deepcopy": lambda: copy.deepcopy(clf),
             "explain_topk": lambda: clf.explain_topk(X[0]),
-            "add_labels": lambda: clf.add_labels(["new"], label_texts=["a text"]),
+            "add_labels": lambda: clf.add_labels([99], label_texts=["a text"]),
             "remove_labels": lambda: clf.remove_labels(clf.classes_[:1]),
             "export_onnx": lambda: clf.export_onnx(self.folder / "onnx"),
             "push_to_hub": lambda: clf.push_to_hub("user/name"),

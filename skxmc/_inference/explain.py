@@ -51,7 +51,6 @@ def explain(
     n_words = check_k(n_words, name="n_words")
     n_neighbors = check_k(n_neighbors, name="n_neighbors")
     corpus = _check_corpus(clf, texts, y, representations)
-    clf.network_.check_whole()
     scored = clf._predictor().scored_text(text, k)
     n_read = len(scored.token_ids)
     is_short = n_read < clf.max_length

@@ -156,7 +156,7 @@ class FeatureExtractor:
         yield from shared[self._key(texts)][1]
 
     def _key(self, texts: Sequence[str]) -> tuple[object, ...]:
-        return id(self.network), self.network.in_step, self.max_length, self.long_text, tuple(texts)
+        return id(self.network), self.max_length, self.long_text, tuple(texts)
 
     def share(self, texts: Sequence[str], features: np.ndarray) -> None:
         """Within `encode_once`, take `features` as the representations e of these texts."""

@@ -13,7 +13,6 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -57,9 +56,19 @@ class Connections:
             if device.type == "cuda":
                 self.devices = dist.new_group(backend="nccl", timeout=timeout)
 
-    def clear_errors(self, verb: str) -> AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def clear_errors(self, verb: str) -> Iterator[None]:
         """Make a context in which errors of torch.distributed say what they mean."""
-        return _clear_errors(verb, self.rank, self.size)
+        try:
+            yield
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            raise RuntimeError(
+                f"Process {self.rank} of {self.size} cannot {verb} this call, because another "
+                "process has failed, was killed, or has not answered. Read the error of that "
+                "process, and make the call again in all processes."
+            ) from error
 
     def close(self) -> None:
         """Close the connections, which ends the waiting of others."""
@@ -112,20 +121,6 @@ class Connections:
         return np.resize(rows, n_each * self.size)[self.rank :: self.size]
 
 
-@contextlib.contextmanager
-def _clear_errors(verb: str, rank: int, size: int) -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        if is_out_of_memory(error):
-            raise
-        raise RuntimeError(
-            f"Process {rank} of {size} cannot {verb} this call, because another process has "
-            "failed, was killed, or has not answered. Read the error of that process, and make the "
-            "call again in all processes."
-        ) from error
-
-
 class Calls:
     """The calls that this process makes together with the others, one at a time.
 
@@ -167,7 +162,7 @@ class Calls:
             store = store_of_group()
             if store is None or (dist.get_rank(), dist.get_world_size()) != (rank, size):
                 raise RuntimeError(
-                    f"The labels of this model are in parts. This is that of process {rank} of "
+                    f"The labels of this model are in parts. This is the part of process {rank} of "
                     f"{size}, which is not in a group of {size} processes now. Start all of them "
                     "by torchrun, and do not close the process group after fit."
                 )

@@ -47,8 +47,8 @@ class Part:
 
     Parameters
     ----------
-    layout : LabelLayout
-        Layout of all clusters.
+    n_clusters : int
+        Number of all clusters.
     rank, size : int
         Number of the process, and of all.
     fit : Connections or None
@@ -60,14 +60,20 @@ class Part:
 
     def __init__(
         self,
-        layout: LabelLayout,
+        n_clusters: int,
         rank: int,
         size: int,
         fit: Connections | None = None,
         name: str = "",
     ) -> None:
-        self.layout, self.rank, self.size, self.fit, self.name = layout, rank, size, fit, name
-        self.n_own = len(range(rank, layout.n_clusters, size))
+        self.n_clusters, self.rank, self.size, self.fit, self.name = (
+            n_clusters,
+            rank,
+            size,
+            fit,
+            name,
+        )
+        self.n_own = len(range(rank, n_clusters, size))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Part:
         return self
@@ -94,7 +100,7 @@ class Part:
 
     def own_rows(self, whole: torch.Tensor) -> torch.Tensor:
         """Copy the rows of own clusters, and of the dummy cluster if there is one."""
-        n_clusters = self.layout.n_clusters
+        n_clusters = self.n_clusters
         return torch.cat([whole[self.rank : n_clusters : self.size], whole[n_clusters:]])
 
     def rows_for_first(self, own: torch.Tensor, *, block: int = BYTES_BLOCK) -> torch.Tensor:
@@ -113,7 +119,7 @@ class Part:
         Tensor of shape (C, ...) or (C + 1, ...)
             It is empty in other processes.
         """
-        n_clusters, shape = self.layout.n_clusters, own.shape[1:]
+        n_clusters, shape = self.n_clusters, own.shape[1:]
         n_most = -(-n_clusters // self.size)
         n_rows = max(1, min(block // (own.element_size() * math.prod(shape)), n_most))
         n_dummies = len(own) - self.n_own
@@ -132,7 +138,7 @@ class Part:
             whole[n_clusters:] = dummy[: len(whole[n_clusters:])]
         return whole
 
-    def weights_for_first(self, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def whole_weights(self, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the state of a network with all its clusters, in the first process."""
         return {n: self.rows_for_first(w) if n.startswith(CUT) else w for n, w in weights.items()}
 
@@ -157,17 +163,15 @@ class Part:
         Returns
         -------
         clusters : Tensor of shape (B, n), int64
-            The best first. On ties, the lower number wins.
+            The best first.
         values : Tensor of shape (B, n), float32
         """
+        values = values.clamp_min(torch.finfo(torch.float32).min)  # above the padding
         found = torch.stack([values.double(), own.double() * self.size + self.rank])
         found = F.pad(found, (0, n - values.shape[1]), value=-torch.inf)
-        of_all = self.connected().gather(found)
-        of_all, numbers = of_all.movedim(0, 2).flatten(2)  # each (B, N * n)
-        order = numbers.argsort(dim=1)
-        of_all, numbers = of_all.gather(1, order), numbers.gather(1, order)
-        best = of_all.sort(dim=1, descending=True, stable=True).indices[:, :n]
-        return numbers.gather(1, best).long(), of_all.gather(1, best).float()
+        values, clusters = self.connected().gather(found).movedim(0, 2).flatten(2)  # (B, N * n)
+        values, best = values.topk(n, dim=1)
+        return clusters.gather(1, best).long(), values.float()
 
 
 class ShardedNetwork(LightXMLNetwork):
@@ -180,15 +184,17 @@ class ShardedNetwork(LightXMLNetwork):
     own : LightXMLNetwork
         Network with the clusters of this process.
     part : Part
+    layout : LabelLayout
+        Layout of all clusters.
     """
 
     in_parts = True
 
-    def __init__(self, own: LightXMLNetwork, part: Part) -> None:
+    def __init__(self, own: LightXMLNetwork, part: Part, layout: LabelLayout) -> None:
         nn.Module.__init__(self)
         self.own = own
         self.part = part
-        self.layout = part.layout
+        self.layout = layout
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -210,11 +216,6 @@ class ShardedNetwork(LightXMLNetwork):
         """Weights of matrix products: in the direct mode, also the labels of this process."""
         return self.own.product_weights
 
-    @property
-    def embedding_dim(self) -> int:
-        """Dimension d of the label embeddings."""
-        return self.own.embedding_dim
-
     def own_labels(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return embeddings and biases of the labels of this process in the direct mode."""
         return self.own.own_labels()
@@ -228,7 +229,7 @@ class ShardedNetwork(LightXMLNetwork):
 
     def whole_weights(self) -> dict[str, torch.Tensor] | None:
         """Return the state of the network with all labels in the first process, None in others."""
-        weights = self.part.weights_for_first(self.own.state_dict())
+        weights = self.part.whole_weights(self.own.state_dict())
         return None if self.part.rank else weights
 
     def together(self, asked: str) -> AbstractContextManager[Connections]:
@@ -255,7 +256,7 @@ class ShardedNetwork(LightXMLNetwork):
 
     def recall_logits(self, features: torch.Tensor) -> torch.Tensor:
         """Score all clusters by the recall head, or labels in the direct mode: (B, C) float32."""
-        own, n_clusters = self.own.recall_logits(features), self.layout.n_clusters
+        own, n_clusters = self.own.recall_logits(features), self.part.n_clusters
         own = F.pad(own, (0, -(-n_clusters // self.part.size) - own.shape[1]))
         return self.part.connected().gather(own).movedim(0, 2).flatten(1)[:, :n_clusters]
 

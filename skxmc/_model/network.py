@@ -263,7 +263,7 @@ class LightXMLNetwork(TextNetwork):
     @property
     def embedding_dim(self) -> int:
         """Dimension d of the label embeddings."""
-        return self.label_table.dim
+        return self.bottleneck_dim or self.n_features
 
     @property
     def product_weights(self) -> list[nn.Parameter]:

@@ -14,7 +14,6 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import numpy as np
@@ -137,9 +136,11 @@ class ManyProcesses(Connections, OneProcess):
         self.is_interrupted = False
         self.shards: Shards | None = None
 
-    def clear_errors(self, verb: str) -> AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def clear_errors(self, verb: str) -> Iterator[None]:
         """Say what an error of torch.distributed means for the fit of this process."""
-        return clear_errors(verb, self.rank, self.size)
+        with clear_errors(verb, self.rank, self.size):
+            yield
 
     def same(self, value: Value) -> Value:
         """Return the value of the first process."""
@@ -276,7 +277,7 @@ class ManyProcesses(Connections, OneProcess):
         """
         shards = self._shards_of(network)
         if shards is not None and not shards.fits():
-            return self.same(compute(ShardedNetwork(network, shards)))
+            return self.same(compute(ShardedNetwork(network, shards, shards.layout)))
         whole = network if shards is None else shards.whole(network)
         return self.from_first(lambda: compute(whole))
 
@@ -301,8 +302,8 @@ class ManyProcesses(Connections, OneProcess):
             "process, so they stay in parts. Call all methods that predict in all processes, with "
             "the same texts. Call save_pretrained in all of them too."
         )
-        name = self.same(secrets.token_hex(8))
-        return ShardedNetwork(network, Part(shards.layout, self.rank, self.size, name=name))
+        part = Part(shards.n_clusters, self.rank, self.size, name=self.same(secrets.token_hex(8)))
+        return ShardedNetwork(network, part, shards.layout)
 
     @contextlib.contextmanager
     def training(self, generator: torch.Generator) -> Iterator[None]:

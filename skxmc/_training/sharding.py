@@ -107,8 +107,9 @@ class Shards(Part, Whole):
     """
 
     def __init__(self, group: ManyProcesses, network: LightXMLNetwork) -> None:
-        super().__init__(network.layout, group.rank, group.size, group)
+        super().__init__(network.layout.n_clusters, group.rank, group.size, group)
         self.group = group
+        self.layout = network.layout
         # Memory of messages on a CPU, where new memory takes a third of the time of an exchange.
         self.messages: dict[tuple[torch.dtype, int], torch.Tensor] = {}
         cluster_of = self.layout.cluster_of.cpu().numpy()
@@ -272,7 +273,7 @@ class Shards(Part, Whole):
 
     def fits(self) -> bool:
         """Return whether the network with all its clusters fits into the memory of each process."""
-        if self.layout.n_clusters < self.size:  # one of them has none
+        if self.n_clusters < self.size:  # one of them has none
             return True
         n_rows = len(self.layout.labels_of)
         n_bytes = n_rows * sum(p.element_size() * p[0].numel() for p in self.parameters)
@@ -284,16 +285,12 @@ class Shards(Part, Whole):
         """Return the network with all its clusters, for callbacks, or one that cannot predict."""
         if self.fits():
             return self.whole(network)
-        return ShardedNetwork(network, Part(self.layout, self.rank, self.size))
+        return ShardedNetwork(network, Part(self.n_clusters, self.rank, self.size), self.layout)
 
     def join(self, network: LightXMLNetwork) -> None:
         """Give the network all its clusters back, if they fit."""
         if network.layout is not self.layout and self.fits():
             _replace(network, self.layout, self.whole_rows)
-
-    def whole_weights(self, weights: Weights) -> Weights:
-        """Return the state of a network with all its clusters, in the first process."""
-        return self.weights_for_first(weights)
 
     def own_weights(self, weights: Weights) -> Weights:
         """Undo `whole_weights`."""

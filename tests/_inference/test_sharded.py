@@ -12,7 +12,6 @@ from classifier_fixtures import encoder_path
 from sharded_predictions import MODES
 
 from skxmc._inference.sharded import Part
-from skxmc._model.layout import LabelLayout
 from skxmc._training import sharding
 from skxmc._training.sharding import fit_into_memory
 
@@ -157,16 +156,13 @@ class Others:
         return torch.stack([own if part is None else part for part in self.sent])
 
 
-LAYOUT = LabelLayout(np.arange(7))
-
-
-def test_best_of_part_breaks_ties_by_lower_number():
-    values, own = torch.tensor([[0.5, 0.5, 0.1]]), torch.tensor([[2, 0, 1]])  # clusters 5, 1, 3
-    other = torch.tensor([[[0.5, 0.4, 0.5]], [[6.0, 2, 4]]]).double()
-    part = Part(LAYOUT, 1, 2, Others(other, None))
-    clusters, found = part.best(own, values, 3)
-    assert clusters.tolist() == [[1, 4, 5]]
-    assert found.tolist() == [[0.5, 0.5, 0.5]]
+def test_best_of_part_takes_infinite_values_before_padding():
+    values, own = torch.tensor([[0.5, -torch.inf]]), torch.tensor([[2, 0]])  # clusters 4 and 0
+    padded = [0.5, torch.finfo(torch.float32).min, -torch.inf, -torch.inf]
+    other = torch.tensor([[padded], [[5.0, 1, -torch.inf, -torch.inf]]]).double()
+    clusters, _ = Part(6, 0, 2, Others(None, other)).best(own, values, 4)
+    assert sorted(clusters[0, :2].tolist()) == [4, 5]
+    assert sorted(clusters[0, 2:].tolist()) == [0, 1]
 
 
 @pytest.mark.parametrize("n_dummies", [0, 1])
@@ -189,7 +185,7 @@ def test_rows_for_first_are_whole_rows_in_its_memory(block, n_dummies):
 
     sent = [whole[rank:7:3] for rank in range(3)]
     for rank in range(3):
-        part = Part(LAYOUT, rank, 3, Replay(*sent))
+        part = Part(7, rank, 3, Replay(*sent))
         found = part.rows_for_first(part.own_rows(whole), block=block)
         assert torch.equal(found, whole if rank == 0 else whole[:0])
 
