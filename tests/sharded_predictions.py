@@ -32,22 +32,26 @@ from skxmc._model.network import LightXMLNetwork
 from skxmc._model.tokens import TokenBatch
 from skxmc._training import build, sharding
 from skxmc._training.sharding import Shards
+from skxmc._training.trainer import Trainer
 
 MODES = ("dynamic", "direct")
 
 
 @contextlib.contextmanager
-def labels_in_parts() -> Iterator[None]:
-    """Let the weights of all labels not fit into the second process, and gather them in none."""
+def labels_in_parts() -> Iterator[mock.Mock]:
+    """Let the weights of all labels not fit into the second process, and gather them in none.
+
+    It yields what stands in for `fit_into_memory`.
+    """
 
     def gather(*_: object) -> Any:
         raise AssertionError("gathered")
 
     with (
-        mock.patch.object(sharding, "fit_into_memory", return_value=rank() != 1),
+        mock.patch.object(sharding, "fit_into_memory", return_value=rank() != 1) as fits,
         mock.patch.object(Shards, "whole_rows", gather),
     ):
-        yield
+        yield fits
 
 
 def predictions(clf: LightXMLClassifier) -> dict[str, np.ndarray]:
@@ -95,10 +99,10 @@ def represented_texts(clf: LightXMLClassifier) -> int:
 
 
 class Predicting:
-    """Callback that predicts after each epoch, and notes the error."""
+    """Callback that predicts after each epoch and at the end, and notes the errors."""
 
     def __init__(self) -> None:
-        self.errors: list[str] = []
+        self.errors: dict[str, str] = {}
 
     def setup(self, estimator: Any, context: Any) -> None:
         """Note nothing."""
@@ -107,8 +111,9 @@ class Predicting:
 
     def on_fit_task_end(self, estimator: Any, context: Any, *, fitted_estimator: Any) -> None:
         """Predict with what would be fitted now."""
-        if context.task_name == "epoch":
-            self.errors.append(error_of(lambda: fitted_estimator.predict_topk(data()[0])))
+        if context.task_name != "step":
+            error = error_of(lambda: fitted_estimator.predict_topk(data()[0]))
+            self.errors[context.task_name] = error
 
 
 class Group:
@@ -129,9 +134,11 @@ class Group:
         classifier(encoder, max_epochs=1).fit(*data()).predict_topk(data()[0])  # late imports
 
     def fit(self, **params: Any) -> LightXMLClassifier:
-        """Fit a model whose labels stay in parts."""
-        with labels_in_parts():
-            return classifier(self.encoder, **params).fit(*data())
+        """Fit a model whose labels stay in parts. No epoch copies its weights for callbacks."""
+        with labels_in_parts() as fits, mock.patch.object(Trainer, "kept_network", None):
+            clf = classifier(self.encoder, **params).fit(*data())
+        self.n_bytes = fits.call_args.args[0]
+        return clf
 
     def predicting(self, size: int) -> dict[str, Any]:
         """Predict with labels in parts, and with all that the model has written."""
@@ -147,6 +154,7 @@ class Group:
                 "n_texts": represented_texts(clf),
                 "n_rows": len(clf.network_.own.label_table.bias),
                 "n_clusters": clf.network_.layout.n_clusters,
+                "n_bytes": self.n_bytes,
             }
         return found
 

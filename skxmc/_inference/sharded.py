@@ -51,28 +51,21 @@ class Part:
         Number of all clusters.
     rank, size : int
         Number of the process, and of all.
-    fit : Connections or None
+    fit : Connections, optional
         Connections of the fit that runs. Without them, the processes meet in `together`.
+
+    Attributes
+    ----------
     name : str
-        Name of the fitted model, the same in all processes. A model without a name cannot predict
-        on its own, because its fit still runs.
+        Name of the fitted model, the same in all processes. It is empty while the fit runs, when
+        callbacks, which only the first process calls, must not predict.
     """
 
     def __init__(
-        self,
-        n_clusters: int,
-        rank: int,
-        size: int,
-        fit: Connections | None = None,
-        name: str = "",
+        self, n_clusters: int, rank: int, size: int, fit: Connections | None = None
     ) -> None:
-        self.n_clusters, self.rank, self.size, self.fit, self.name = (
-            n_clusters,
-            rank,
-            size,
-            fit,
-            name,
-        )
+        self.n_clusters, self.rank, self.size, self.fit = n_clusters, rank, size, fit
+        self.name = ""
         self.n_own = len(range(rank, n_clusters, size))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Part:

@@ -135,6 +135,15 @@ class ManyProcesses(Connections, OneProcess):
         super().__init__(device, joining.TIMEOUT)
         self.is_interrupted = False
         self.shards: Shards | None = None
+        # Of the fitted model, if its labels stay in parts.
+        self.part: Part | None = None
+        self.name = ""
+
+    def close(self) -> None:
+        """Close the connections. A model whose labels stay in parts may predict from now on."""
+        super().close()
+        if self.part is not None:
+            self.part.name = self.name
 
     @contextlib.contextmanager
     def clear_errors(self, verb: str) -> Iterator[None]:
@@ -302,8 +311,9 @@ class ManyProcesses(Connections, OneProcess):
             "process, so they stay in parts. Call all methods that predict in all processes, with "
             "the same texts. Call save_pretrained in all of them too."
         )
-        part = Part(shards.n_clusters, self.rank, self.size, name=self.same(secrets.token_hex(8)))
-        return ShardedNetwork(network, part, shards.layout)
+        self.part = Part(shards.n_clusters, self.rank, self.size)
+        self.name = self.same(secrets.token_hex(8))
+        return ShardedNetwork(network, self.part, shards.layout)
 
     @contextlib.contextmanager
     def training(self, generator: torch.Generator) -> Iterator[None]:
@@ -359,6 +369,7 @@ class SharedTasks(NoTasks):
 
     def __init__(self, group: ManyProcesses, tasks: NoTasks) -> None:
         self.group = group
+        self.has_callbacks = group.same(type(tasks) is not NoTasks)
         self.begin_epoch = tasks.begin_epoch  # type: ignore[method-assign]
         self.begin_step = tasks.begin_step  # type: ignore[method-assign]
         self.end_step = tasks.end_step  # type: ignore[method-assign]
@@ -367,6 +378,8 @@ class SharedTasks(NoTasks):
 
     def end_epoch(self, fitted: Callable[[], dict[str, Any]]) -> bool:
         """End an epoch, and return whether a callback ends training."""
+        if not self.has_callbacks:
+            return False
         attributes = fitted()  # in all processes, because they hold parts of the weights
         return self.group.from_first(lambda: self.tasks.end_epoch(lambda: attributes))
 
