@@ -275,8 +275,9 @@ class Shards(Part, Whole):
         """Return whether the network with all its clusters fits into the memory of each process."""
         if self.n_clusters < self.size:  # one of them has none
             return True
-        n_rows = len(self.layout.labels_of)
-        n_bytes = n_rows * sum(p.element_size() * p[0].numel() for p in self.parameters)
+        # In float32. In the direct mode, training or predictions have a copy in half precision.
+        n_bytes = 6 if self.layout.max_size == 1 else 4
+        n_bytes *= len(self.layout.labels_of) * sum(p[0].numel() for p in self.parameters)
         n_here = int(os.environ.get("LOCAL_WORLD_SIZE", self.size))
         has_room = fit_into_memory(n_bytes, self.layout.cluster_of.device, n_here)
         return int(self.group.sum(torch.tensor(int(has_room), device="cpu"))) == self.size

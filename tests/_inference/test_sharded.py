@@ -70,6 +70,15 @@ def test_each_process_has_its_labels_and_represents_its_texts(results, size):
 
 
 @needs_processes
+def test_memory_for_all_labels_is_that_of_float32_and_of_a_copy_in_direct_mode(results):
+    found = results("predicting 2")[0]["found"]
+    assert found["direct"]["n_bytes"] == 6 * 31 * (8 + 1)  # 30 labels and the dummy
+    n_clusters, inputs = found["dynamic"]["n_clusters"], 32 + 1
+    n_slots = round((found["dynamic"]["n_bytes"] / 4 / (n_clusters + 1) - inputs) / (8 + 1))
+    assert 2 <= n_slots <= 4  # labels of the largest cluster
+
+
+@needs_processes
 def test_fit_warns_in_first_process_that_labels_stay_in_parts(results):
     first, second = results("predicting 2")
     assert "weights of 30 labels do not fit into the memory of each process" in first["shown"]
