@@ -81,9 +81,13 @@ def make_classifier(mode: str = "two-stage", **params: Any) -> LightXMLClassifie
 
 
 @functools.cache
+def _fitted(mode: str) -> LightXMLClassifier:
+    return make_classifier(mode).fit(*dataset())
+
+
 def fitted(mode: str = "two-stage") -> LightXMLClassifier:
     """Return a shared classifier fitted to `dataset()`. Copy it before changing it."""
-    return make_classifier(mode).fit(*dataset())
+    return _fitted(mode)  # the same with and without the default
 
 
 def assert_same_predictions(left: Any, right: Any, texts: list[str] | None = None) -> None:
