@@ -9,7 +9,9 @@ from typing import Any, cast
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
+from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skxmc._base import TextRankerMixin, from_score_on
@@ -18,10 +20,12 @@ from skxmc._input.folds import warn_if_cut
 from skxmc._input.per_label import LabelTexts
 from skxmc._input.ranking import all_finite, best_positions, top_k_of_csr
 from skxmc._input.sparse import as_array, ranges
-from skxmc._input.split import add_label_texts
+from skxmc._input.split import split_texts
 from skxmc._input.texts import check_texts
 from skxmc._input.types import LabelsOfTexts, PerLabel, Texts
 from skxmc._input.validation import check_labels, names_labels, with_new_labels
+from skxmc._input.weights import check_sample_weight
+from skxmc._meta.fit_params import fit_with
 from skxmc._nearest.approximate import ApproximateKeys, is_approximate
 from skxmc._nearest.exact import ExactKeys, GrowingArray, unit_rows
 from skxmc._nearest.kernel_ridge import kernel_ridge_weights
@@ -103,6 +107,10 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     that have the label and 0 for the others. So neighbors that are alike share one vote, and far
     ones give low scores. Scores are clipped to (0, 1].
 
+    With `sample_weight`, each weight multiplies the squared errors of its text, and the text counts
+    as often in the mean. So a text of weight 2 has the vote of two equal texts, but takes one place
+    among the neighbors. A text of weight 0 is left out.
+
     Cosines are those of the vectors minus their mean over the texts of `fit`, because pooled states
     have a large part in common. `partial_fit` keeps this mean. Of texts with equal cosines, the
     first is nearer.
@@ -142,6 +150,7 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     # For models that were saved before these were kept.
     texts_: list[str] | None = None
     _usual_similarity: float | None = None
+    _weights: GrowingArray | None = None
 
     def __init__(
         self,
@@ -172,6 +181,7 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         *,
         label_names: PerLabel | None = None,
         label_texts: LabelTexts | None = None,
+        sample_weight: ArrayLike | None = None,
     ) -> NeighborsClassifier:
         """Represent texts, and keep them with their labels.
 
@@ -189,6 +199,9 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
             Text about each label, in the order of `classes_`. It votes for this label alone. None
             or "" adds nothing. A dict, or a Series with labels as index, goes by label. A function
             gets `classes_` and returns the texts.
+        sample_weight : array-like of shape (n_texts,), default=None
+            Weight of each text, at least 0. See the notes of the class. Label texts have weight 1.
+            An encoder whose `fit` takes weights gets them too.
 
         Returns
         -------
@@ -209,11 +222,14 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         labels = check_labels(y, label_names=label_names, n_texts=len(texts), require_positive=True)
         if names_labels(y):
             warn_if_cut({"label_texts": label_texts}, *labels.matrix.shape)
-        texts, matrix = add_label_texts(texts, labels.matrix, labels.classes, label_texts)
+        weights = check_sample_weight(sample_weight, len(texts))
+        data = split_texts(texts, labels, label_texts, None, None, 0, weights)
+        texts, matrix, weights = list(data.texts), data.y, data.weights
         approximate = is_approximate(self.search, len(texts))
-        encoder = _new_encoder(self.encoder).fit(texts, matrix)
+        fit_params = {} if weights is None else {"sample_weight": weights}
+        encoder = fit_with(_new_encoder(self.encoder), texts, matrix, fit_params)
         vectors = _check_vectors(encoder.transform(texts), len(texts))
-        mean = vectors.mean(axis=0, dtype=np.float64)
+        mean = _mean(vectors, weights)
         rows = unit_rows(vectors, mean)
         keys = ApproximateKeys.of(rows) if approximate else ExactKeys(rows)
         self._become(
@@ -222,6 +238,7 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
                 "_mean": mean,
                 "_keys": keys,
                 "_usual_similarity": _usual_similarity(keys, len(texts)),
+                "_weights": None if weights is None else GrowingArray(weights),
                 "_columns": GrowingArray(matrix.indices),
                 "_ends": GrowingArray(matrix.indptr[1:].astype(np.int64)),
                 "_counts": np.bincount(matrix.indices, minlength=len(labels.classes)),
@@ -262,7 +279,7 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         Notes
         -----
         The encoder and the mean are those of `fit`. So begin with a `fit` on some hundreds of
-        texts, and call it again if the texts have changed much.
+        texts, and call it again if the texts have changed much. New texts have weight 1.
         """
         if not hasattr(self, "classes_"):
             return self.fit(X, y, label_names=label_names)
@@ -288,6 +305,7 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
             self._become(
                 {
                     "_keys": now._keys.extended(rows),
+                    "_weights": now._weights and now._weights.extended(np.ones(len(texts))),
                     "_columns": now._columns.extended(columns),
                     "_ends": now._ends.extended(ends),
                     "_counts": counts,
@@ -336,7 +354,12 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
             queries = self._represent(texts[start : start + TEXT_BLOCK])
             rows, cosines = self._keys.nearest(queries, n)
             weights = kernel_ridge_weights(
-                self._keys, rows, cosines, temperature=self.temperature, alpha=self.alpha
+                self._keys,
+                rows,
+                cosines,
+                temperature=self.temperature,
+                alpha=self.alpha,
+                sample_weight=None if self._weights is None else self._weights.values[rows],
             )
             yield self._sums_by_label(rows, weights)
 
@@ -380,6 +403,15 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         filled = sp.csr_array(votes.maximum(others))
         filled.sort_indices()
         return filled
+
+
+def _mean(vectors: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """Return the weighted mean of vectors, (width,) float64."""
+    if weights is None:
+        return vectors.mean(axis=0, dtype=np.float64)
+    shares = weights / weights.max()
+    sums = (shares[part] @ vectors[part] for part in gen_batches(len(vectors), TEXT_BLOCK))
+    return np.sum(list(sums), axis=0) / shares.sum()
 
 
 def _new_encoder(encoder: Any) -> Any:

@@ -82,6 +82,70 @@ def test_decision_function_is_kernel_ridge_regression(clf, n_neighbors, temperat
     assert scores.data.min() >= MIN_VOTE
 
 
+WEIGHTS = np.arange(N) % 3.0
+TWICE = np.repeat(np.arange(N), WEIGHTS.astype(int))
+
+
+def test_fit_weights_are_copies_of_texts():
+    """All texts vote, so those of weight 2 are among the neighbors twice."""
+    params = {"n_neighbors": 200, "temperature": 0.4}
+    about = ["1 2 3 4 5"] + [None] * (N_LABELS - 1)
+    clf = make(**params).fit(X, Y, sample_weight=WEIGHTS, label_texts=about)
+    copies = make(**params).fit([X[i] for i in TWICE], Y[TWICE], label_texts=about)
+    for add in (False, True):
+        if add:
+            clf.partial_fit(X[:9], Y[:9])
+            copies.partial_fit(X[:9], Y[:9])
+        scores = clf.decision_function(NEW).toarray()
+        np.testing.assert_allclose(scores, copies.decision_function(NEW).toarray(), atol=1e-5)
+    assert clf.n_samples_fit_ == 40 + 1 + 9
+    plain = make(**params).fit(X, Y, label_texts=about).decision_function(NEW).toarray()
+    assert np.abs(scores - plain).max() > 0.05
+
+
+def test_loaded_classifier_keeps_weights(tmp_path):
+    texts, y = dataset()
+    clf = NeighborsClassifier(TextEncoder(encoder_path(), max_length=32))
+    clf.fit(texts, y, sample_weight=np.arange(64) + 1)
+    scores = clf.decision_function(texts).toarray()
+    clf.save_pretrained(tmp_path)
+    for loaded in (skxmc.from_pretrained(tmp_path), pickle.loads(pickle.dumps(clf))):
+        np.testing.assert_array_equal(loaded.decision_function(texts).toarray(), scores)
+
+
+def test_fit_text_of_any_weight_takes_one_place_among_the_neighbors():
+    weights = np.linspace(1, 9, N)
+    clf = make(n_neighbors=3).fit(X, Y, sample_weight=weights)
+    (rows,), (cosines,) = clf._keys.nearest(clf._represent(NEW[:1]), 3)
+    keys = clf._keys.vectors(rows)
+    regression = KernelRidge(alpha=0.1, kernel="precomputed")
+    kernel = np.exp((keys @ keys.T - 1) / 0.5)
+    regression.fit(kernel, Y.toarray()[rows], sample_weight=weights[rows])
+    expected = regression.predict(np.exp((cosines - 1) / 0.5)[None])
+    scores = clf.decision_function(NEW[:1]).toarray()
+    np.testing.assert_allclose(scores, expected.clip(0, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [5e-324, 1e300])
+def test_fit_extreme_weights_predict_soundly(scale):
+    """Each text is there twice, which a weak regularization leaves without a solution."""
+    weights = np.where(np.arange(2 * N) % 2, 1.0, scale)
+    clf = make().fit([*X, *X], sparse.vstack([Y, Y]), sample_weight=weights)
+    assert_sound_predictions(clf, [*NEW, *X], 3)
+
+
+class Weighing(FunctionTransformer):
+    def fit(self, X, y=None, sample_weight=None):
+        self.weights_ = sample_weight
+        return super().fit(X)
+
+
+def test_fit_encoder_that_takes_weights_gets_them():
+    clf = NeighborsClassifier(Weighing(read)).fit(X, Y, sample_weight=WEIGHTS)
+    np.testing.assert_array_equal(clf.encoder_.weights_, WEIGHTS[WEIGHTS > 0])
+    assert NeighborsClassifier(Weighing(read)).fit(X, Y).encoder_.weights_ is None
+
+
 @pytest.mark.parametrize("max_numbers", [1, 3 * 8 * 8, 10**9])
 def test_kernel_ridge_weights_blocks_of_any_size_give_the_same(clf, max_numbers):
     rows, cosines = clf._keys.nearest(clf._represent(NEW), 8)

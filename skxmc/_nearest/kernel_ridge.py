@@ -32,9 +32,12 @@ def kernel_ridge_weights(
     *,
     temperature: float,
     alpha: float,
+    sample_weight: np.ndarray | None = None,
     max_numbers: int = MAX_NUMBERS,
 ) -> np.ndarray:
     """Solve (K + alpha I) w = k for each text, with the kernel exp((product - 1) / temperature).
+
+    With a diagonal S of sample weights, it solves (K + alpha S^-1) w = k.
 
     Parameters
     ----------
@@ -46,6 +49,9 @@ def kernel_ridge_weights(
         Width of the kernel.
     alpha : float
         Strength of the regularization.
+    sample_weight : ndarray of shape (n_texts, n), optional
+        Positive weights of the neighbors' squared errors. One of weight 2 has the vote that two
+        equal neighbors have together.
     max_numbers : int
         Numbers of the neighbors' vectors or kernels in memory at once, unless one text has more.
 
@@ -55,16 +61,22 @@ def kernel_ridge_weights(
         Weights. Those of neighbors that say what nearer ones say may be negative.
     """
     weights = np.empty(rows.shape, dtype=np.float32)
+    alpha = min(max(alpha, MIN_ALPHA), MAX_ALPHA)
+    of_neighbors = np.broadcast_to(np.float64(alpha), rows.shape)
+    if sample_weight is not None:
+        with np.errstate(over="ignore"):
+            of_neighbors = np.clip(alpha / sample_weight, MIN_ALPHA, MAX_ALPHA)
+    temperature = min(temperature, MAX_TEMPERATURE)
     n_texts, n = rows.shape
     numbers_of_text = n * max(n, keys.vectors(rows[:1]).shape[-1])
     for block in gen_batches(n_texts, max(1, max_numbers // numbers_of_text)):
         vectors = keys.vectors(rows[block])
-        weights[block] = _solve(products[block], vectors, min(temperature, MAX_TEMPERATURE), alpha)
+        weights[block] = _solve(products[block], vectors, temperature, of_neighbors[block])
     return weights
 
 
 def _solve(
-    products: np.ndarray, vectors: np.ndarray, temperature: float, alpha: float
+    products: np.ndarray, vectors: np.ndarray, temperature: float, alpha: np.ndarray
 ) -> np.ndarray:
     """Solve the systems of some texts, whose neighbors have the `vectors` (B, n, d): (B, n)."""
     with np.errstate(under="ignore", over="ignore"):
@@ -72,7 +84,7 @@ def _solve(
         # Products may be a little above 1, which a low temperature would magnify.
         kernels = np.exp((np.minimum(kernels, 1) - 1) / temperature)
         diagonal = np.arange(products.shape[1])
-        kernels[:, diagonal, diagonal] = 1 + min(max(alpha, MIN_ALPHA), MAX_ALPHA)
+        kernels[:, diagonal, diagonal] = 1 + alpha
         products = products.astype(np.float64)
         nearest = products[:, :1]
         targets = np.exp((products - nearest) / temperature)
