@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from joblib import effective_n_jobs
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
 from sklearn.preprocessing import normalize
 from sklearn.utils import Tags
@@ -16,11 +17,12 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from skxmc._base import TextRankerMixin
 from skxmc._input.folds import warn_if_cut
 from skxmc._input.per_label import LabelTexts
-from skxmc._input.split import add_label_texts
+from skxmc._input.split import split_texts
 from skxmc._input.texts import check_texts
 from skxmc._input.tfidf import fit_tfidf
 from skxmc._input.types import LabelsOfTexts, Matrix, PerLabel, Texts
 from skxmc._input.validation import check_labels, names_labels
+from skxmc._input.weights import check_sample_weight, copies
 from skxmc._omikuji_io import import_omikuji, model_from_files, model_to_files, train_model
 from skxmc._utils.parallel import clip_jobs
 
@@ -93,6 +95,11 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
 
     Notes
     -----
+    omikuji takes no weights, so `sample_weight` repeats texts. A text of weight 2 is there twice,
+    and a text of weight 0 is left out. For fractions, all texts have more copies and C is lower,
+    which is the same to the linear classifiers. There are at most 10 copies per text on average.
+    If 10 are not enough, the weights are rounded.
+
     omikuji takes no seed, so two fits to the same data differ a little. Predictions of one fitted
     model do not. If the beam recalls fewer than k labels, `predict_topk` widens it. Labels without
     a text in `fit` come last, with the lowest possible score.
@@ -170,6 +177,7 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         *,
         label_names: PerLabel | None = None,
         label_texts: LabelTexts | None = None,
+        sample_weight: ArrayLike | None = None,
     ) -> OmikujiClassifier:
         """Train on texts and their labels.
 
@@ -187,6 +195,8 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
             Text about each label, in the order of `classes_`. `fit` adds it as a training text with
             this label alone. None or "" adds nothing. A dict, or a Series with labels as index,
             goes by label. A function gets `classes_` and returns the texts.
+        sample_weight : array-like of shape (n_texts,), default=None
+            Weight of each text, at least 0. See the notes of the class. Label texts have weight 1.
 
         Returns
         -------
@@ -207,7 +217,13 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         labels = check_labels(y, label_names=label_names, n_texts=len(texts), require_positive=True)
         if names_labels(y):
             warn_if_cut({"label_texts": label_texts}, *labels.matrix.shape)
-        texts, y = add_label_texts(texts, labels.matrix, labels.classes, label_texts)
+        weights = check_sample_weight(sample_weight, len(texts))
+        data = split_texts(texts, labels, label_texts, None, None, 0, weights)
+        texts, y, C = list(data.texts), data.y, self.C
+        if data.weights is not None:
+            counts, of_copy = copies(data.weights)
+            rows = np.repeat(np.arange(len(texts)), counts)
+            texts, y, C = [texts[row] for row in rows], y[rows], min(C * of_copy, MAX_C)
         if self.vectorizer is None:
             vectorizer, features = fit_tfidf(texts)
         else:
@@ -217,7 +233,7 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         settings = omikuji.Model.default_hyper_param()
         settings.n_trees = self.n_trees
         # omikuji computes in float32, in which a smaller C would be 0.
-        settings.linear_c = float(max(self.C, MIN_SCORE))
+        settings.linear_c = float(max(C, MIN_SCORE))
         settings.linear_loss_type = omikuji.LossType[self.loss.upper()].value
         # Larger values than the number of labels have the same effect, but must fit a machine word.
         most = labels.matrix.shape[1] + 1

@@ -84,6 +84,42 @@ def test_fit_passes_parameters_to_omikuji(monkeypatch, loss):
     assert {name: seen[name] for name in expected} == expected
 
 
+@pytest.mark.parametrize(
+    ("weights", "counts", "C"), [([0, 1, 2], [0, 1, 2], 1.5), ([0.5, 1, 0], [1, 2, 0], 0.75)]
+)
+def test_fit_weights_are_copies_of_texts(monkeypatch, weights, counts, C):
+    """Label texts have weight 1."""
+    seen = []
+
+    def train(features, y, settings, *rest):
+        seen.append([features.toarray(), y.toarray(), settings.linear_c])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_omikuji, "train_model", train)
+    rows = np.repeat(np.arange(300), np.tile(counts, 100))
+    about = {5: "zyzzyva"}
+    n_about = round(1.5 / C)
+    copied = [X[i] for i in rows] + ["zyzzyva"] * n_about
+    y = sparse.vstack([Y[rows], sparse.csr_array(np.tile(np.arange(60) == 5, (n_about, 1)))])
+    for texts, labels, given in (
+        (X, Y, {"sample_weight": np.tile(weights, 100), "label_texts": about}),
+        (copied, y, {}),
+    ):
+        with pytest.raises(KeyboardInterrupt):
+            OmikujiClassifier(C=1.5).fit(texts, labels, **given)
+    (features, labels, found), (expected, of_copies, _) = seen
+    np.testing.assert_array_equal(features, expected)
+    np.testing.assert_array_equal(labels, of_copies)
+    assert found == pytest.approx(C)
+
+
+def test_fit_heavy_texts_do_not_exceed_largest_C(monkeypatch):
+    seen = []
+    monkeypatch.setattr(_omikuji, "train_model", lambda *data: seen.append(data[2].linear_c))
+    OmikujiClassifier(C=2).fit(X, Y, sample_weight=[1e30] * 300)
+    assert seen == [1e6]
+
+
 def test_default_parameters_equal_those_of_omikuji_except_collapsed_layers():
     defaults, params = omikuji.Model.default_hyper_param(), OmikujiClassifier().get_params()
     for ours, theirs in {

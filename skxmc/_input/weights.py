@@ -15,6 +15,9 @@ from skxmc._utils.quoting import quoted
 # Weights of labels multiply gradients in float32, which hold 3e38.
 MAX_LABEL_WEIGHT = 1e9
 
+# Copies per text, on average, that stand for weights, and how far they may be from whole numbers.
+MAX_COPIES, TOLERANCE = 10, 1e-6
+
 LabelWeight: TypeAlias = str | ArrayLike | Mapping[Any, float] | None
 
 
@@ -47,6 +50,30 @@ def check_sample_weight(sample_weight: ArrayLike | None, n_texts: int) -> np.nda
 def weighted(y: sp.csr_array, weights: np.ndarray | None) -> sp.csr_array:
     """Multiply the labels of each text by its weight, if there are weights."""
     return y if weights is None else sp.csr_array(y.multiply(weights[:, None]))
+
+
+def copies(weights: np.ndarray, max_copies: int = MAX_COPIES) -> tuple[np.ndarray, float]:
+    """Return how often to repeat each text, and the weight of a copy: (n_texts,) int64, float.
+
+    The weights of the copies of a text add up to that of the text, if at most `max_copies` copies
+    per text are enough for this. Otherwise the numbers of copies are rounded, to at least 1.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (n_texts,)
+        Positive weights.
+    max_copies : int
+        Number of copies per text, on average, and of those of the lightest text.
+    """
+    lightest, most = float(weights.min()), max_copies * len(weights)
+    with np.errstate(over="ignore"):
+        for n in range(1, max_copies + 1):
+            exact = n * (weights / lightest)
+            counts = np.rint(exact)
+            if counts.sum() <= most and (np.abs(counts - exact) <= TOLERANCE * exact).all():
+                return counts.astype(np.int64), lightest / n
+        of_copy = float((weights / most).sum())
+    return np.maximum(np.rint(weights / of_copy), 1).astype(np.int64), of_copy
 
 
 def resolve_label_weight(
