@@ -196,7 +196,8 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
             pipeline change these texts too: see :doc:`/guide/searching`.
         **fit_params : dict
             Further parameters, such as ``label_names`` or ``label_texts``. A member gets those that
-            its `fit` takes, and a pipeline passes them to its last step.
+            its `fit` takes, and a pipeline passes them to its last step. All members must take
+            ``sample_weight``.
 
         Returns
         -------
@@ -209,7 +210,8 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
             If members, their names or weights are invalid, or if members have different labels,
             or the same in different orders.
         TypeError
-            If a member cannot score labels, or if no member takes a parameter.
+            If a member cannot score labels, if no member takes a parameter, or if a member does not
+            take `sample_weight`.
         """
         members = self._check_members()
         check_fit_params(members.values(), fit_params)

@@ -14,6 +14,7 @@ from sklearn.preprocessing import FunctionTransformer
 from skxmc import (
     CalibratedClassifier,
     HierarchicalClassifier,
+    LightXMLEnsemble,
     TunedThresholdClassifier,
     explain_topk,
     predict_topk,
@@ -87,6 +88,11 @@ KINDS = {
     ),
     "weights": (
         lambda: classifier().set_fit_request(sample_weight=True),
+        {"sample_weight": WEIGHTS},
+        probabilities,
+    ),
+    "weights in an ensemble": (
+        lambda: LightXMLEnsemble([("a", classifier())]).set_fit_request(sample_weight=True),
         {"sample_weight": WEIGHTS},
         probabilities,
     ),

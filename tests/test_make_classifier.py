@@ -2,9 +2,11 @@
 
 import sys
 
+import numpy as np
 import pytest
 from classifier_fixtures import dataset, encoder_path
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 
 from skxmc import (
@@ -66,6 +68,21 @@ def test_make_classifier_fits_and_predicts_through_a_search():
     assert best.predict_topk(X[:3], k=2).labels.shape == (3, 2)
     again = clone(best).fit(X, Y)
     assert again.predict_topk(X[:3], k=2).labels.shape == (3, 2)
+
+
+def test_make_classifier_weights_reach_all_members():
+    weights = np.arange(64) % 3.0
+    kept = np.flatnonzero(weights)
+    clf = make_classifier(encoder_path(), random_state=0, **QUICK).fit(X, Y, sample_weight=weights)
+    by_name = dict(clf.estimators)
+    language = clone(by_name["language"]).fit(X, Y, sample_weight=weights)
+    near = NeighborsClassifier(FrozenEstimator(language)).fit(X, Y, sample_weight=weights)
+    for name, expected in (("language", language), ("neighbors", near)):
+        scores = clf.named_estimators_[name].decision_function(X).toarray()
+        np.testing.assert_array_equal(scores, expected.decision_function(X).toarray())
+    words = clf.named_estimators_["words"]
+    vocabulary = clone(by_name["words"]).fit([X[i] for i in kept], Y[kept]).vectorizer_.vocabulary_
+    assert words.vectorizer_.vocabulary_ == vocabulary
 
 
 # ---------------------------------------------------------------- fusion="auto"

@@ -8,12 +8,20 @@ from classifier_fixtures import MODES, dataset, make_classifier, weights_digest
 from ensemble_members import Proba
 from joblib import Memory
 from sklearn import config_context
+from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from training_fixtures import CPU, N_LABELS, N_TEXTS, tokens_and_labels
 
-from skxmc import BalancedLabelClusterer, CalibratedClassifier, LightXMLEnsemble, PropensityRanker
+from skxmc import (
+    BalancedLabelClusterer,
+    CalibratedClassifier,
+    HierarchicalClassifier,
+    LightXMLEnsemble,
+    PropensityRanker,
+    TunedThresholdClassifier,
+)
 from skxmc._model.encoder import load_encoder
 from skxmc._model.network import LightXMLNetwork
 from skxmc._storage.cache import _features, cached_clusters
@@ -250,6 +258,30 @@ def test_meta_estimators_pass_weights_of_their_training_texts_on(wrap, n_texts):
     for text, weight in inner.weight_of_.items():
         assert weight == WEIGHTS[int(text)]
     assert len(inner.weight_of_) == n_texts
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda clf: CalibratedClassifier(clf, validation_fraction=0.25, random_state=0),
+        lambda clf: HierarchicalClassifier(clf, label_parents={2: 0}),
+        lambda clf: LightXMLEnsemble([("a", clf)]),
+        PropensityRanker,
+        lambda clf: TunedThresholdClassifier(clf, validation_fraction=0.25, random_state=0),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")  # the scores mean nothing
+def test_pipeline_routes_weights_to_meta_estimators_that_request_them(wrap):
+    X = [str(i) for i in range(64)]
+    with config_context(enable_metadata_routing=True):
+        asking = wrap(noting()).set_fit_request(sample_weight=True)
+        fitted = make_pipeline(FunctionTransformer(list), asking).fit(X, Y, sample_weight=WEIGHTS)
+        inner = getattr(fitted[-1], "estimator_", None) or fitted[-1].estimators_[0]
+        assert all(weight == WEIGHTS[int(text)] for text, weight in inner.weight_of_.items())
+        with pytest.raises(UnsetMetadataPassedError, match=r"set_fit_request\({metadata}=True"):
+            make_pipeline(FunctionTransformer(list), wrap(noting())).fit(
+                X, Y, sample_weight=WEIGHTS
+            )
 
 
 def test_ensemble_of_member_without_weights_raises_type_error():

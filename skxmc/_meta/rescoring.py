@@ -24,6 +24,10 @@ class RescorerMixin(TextRankerMixin):
     """
 
     n_candidates: int
+    # Parameters that `fit` passes on, which `set_fit_request` takes too. None are requested.
+    __metadata_request__fit = dict.fromkeys(
+        ("sample_weight", "label_names", "label_texts", "label_features")
+    )
 
     def _others(self) -> list[Any]:
         """Check and return the unfitted estimators that propose candidates."""

@@ -69,8 +69,8 @@ def test_ranker_label_names_and_texts_reach_pipeline():
     assert "tag" in ranker.estimator_[-1].vectorizer_.vocabulary_
     ranker.fit(X, Y, omikujiclassifier__label_texts=names)
     assert "tag" in ranker.estimator_[-1].vectorizer_.vocabulary_
-    with pytest.raises(TypeError, match=r"^No estimator has a fit that takes 'sample_weight'"):
-        ranker.fit(X, Y, sample_weight=1)
+    with pytest.raises(TypeError, match=r"^No estimator has a fit that takes 'label_features'"):
+        ranker.fit(X, Y, label_features=1)
 
 
 INNER, OUTER = "omikujiclassifier__{}", "pipeline__omikujiclassifier__{}"
@@ -124,7 +124,7 @@ def test_ensemble_param_that_no_inner_fit_takes_is_an_error(wrap):
 
 def test_names_taken_ensemble_takes_validation_data():
     inner = ensemble(OmikujiClassifier())
-    assert names_taken(inner, ["validation_data", "sample_weight"]) == {
+    assert names_taken(inner, ["validation_data", "label_features"]) == {
         "validation_data": "validation_data"
     }
 
