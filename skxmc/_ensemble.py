@@ -38,7 +38,7 @@ from skxmc._meta.members import (
     labels_of_members,
     scores_of_members,
 )
-from skxmc._meta.rescoring import RescorerMixin, nearest_texts_of
+from skxmc._meta.rescoring import RescorerMixin, nearest_texts_of, same_labels
 from skxmc._utils.parallel import clip_jobs
 from skxmc._utils.quoting import MAX_ERROR, quoted, shortened
 
@@ -363,11 +363,10 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         kept = compress(self.named_estimators_, self._kept)
         members = dict(zip(kept, self.estimators_, strict=True))
         for name, member in members.items():
-            if len(member.classes_) != self.n_labels_:
+            if not same_labels(member.classes_, self.classes_):
                 raise ValueError(
-                    f"The member {quoted(name)} has {len(member.classes_)} labels now, but the "
-                    f"ensemble has {self.n_labels_}. Give all members the same labels, and combine "
-                    "them by LightXMLEnsemble.from_fitted."
+                    f"The member {quoted(name)} has other labels now than the ensemble. Give all "
+                    "members the same labels, and combine them by LightXMLEnsemble.from_fitted."
                 )
         if self._fusion is None:
             weights = self._kept_weights(self._kept)

@@ -52,7 +52,8 @@ class NumberMixin:
         rows = np.arange(len(codes))
         indicator = sparse.csr_array((np.ones(len(codes)), (rows, codes)))
         super().fit(as_sentences(X), indicator)
-        for fitted in (self, getattr(self, "estimator_", self)):
+        inside = getattr(self, "estimators_", [getattr(self, "estimator_", self)])
+        for fitted in (self, *inside):
             fitted.classes_ = self.names_
         return self
 

@@ -153,6 +153,15 @@ def test_search_over_pipeline_with_tuned_thresholds():
     ]
 
 
+def test_predict_estimator_that_numbers_labels_predicts_names():
+    parents = {"b": "a", "c": "a", "d": "b", "f": "e"}
+    clf = HierarchicalClassifier(Proba(SCORES), label_parents=parents)
+    clf.fit(TEXTS, Y, label_names=list("abcdef"))
+    found, expected = clf.predict_topk(TEXTS, 3), hierarchical().predict_topk(TEXTS, 3)
+    assert found.labels.tolist() == np.array(list("abcdef"))[expected.labels].tolist()
+    np.testing.assert_array_equal(found.scores, expected.scores)
+
+
 @pytest.mark.parametrize("parents", [{2: 0}, {2: [0, 1]}, sparse.coo_array(np.eye(3, k=-1))])
 def test_pickles_and_folders_predict_the_same(tmp_path, parents):
     texts, tags = ["a cat", "a bond", "an animal"], [[0], [1], [2]]

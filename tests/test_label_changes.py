@@ -258,8 +258,11 @@ def test_new_labels_of_members_make_new_ensemble():
     near.partial_fit(X[:2], [["x"], ["y"]])
     joined = LightXMLEnsemble.from_fitted(members)
     assert joined.predict_topk(X[:2], 1, allow=["x", "y"]).labels.tolist() == [["x"], ["y"]]
-    with pytest.raises(ValueError, match="'language' has 32 labels now, but the ensemble has 30"):
+    with pytest.raises(ValueError, match="'language' has other labels now than the ensemble"):
         ensemble.predict_topk(X[:1], 1)
+    language.remove_labels(["05", "y"]).add_labels(["z", "y"], label_texts=["a", "b"])
+    with pytest.raises(ValueError, match="'language' has other labels now"):  # as many as before
+        joined.predict_topk(X[:1], 1)
 
 
 @pytest.mark.parametrize("kind", [CalibratedClassifier, TunedThresholdClassifier, PropensityRanker])
@@ -273,6 +276,9 @@ def test_changed_labels_of_wrapped_estimator_ask_for_new_fit(kind):
     inside.remove_labels([4])  # as many as before
     with pytest.raises(ValueError, match=message):
         clf.predict_topk(X, 2, exclude=[3])
+    inside.remove_labels([29, 31]).add_labels([32, 29], label_texts=["a", "b"])  # the same last one
+    with pytest.raises(ValueError, match=message):
+        clf.predict_topk(X, 2)
 
 
 # ---------------------------------------------------------------- warm start

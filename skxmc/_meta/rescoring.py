@@ -123,6 +123,11 @@ def classes_of(what: str, estimator: Any) -> np.ndarray:
     return classes
 
 
+def same_labels(left: np.ndarray, right: np.ndarray) -> bool:
+    """Return whether both have the same labels in the same order."""
+    return left is right or np.array_equal(left, right)
+
+
 def candidate_scores(
     what: str,
     estimator: Any,

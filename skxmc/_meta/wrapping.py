@@ -20,6 +20,7 @@ from skxmc._meta.rescoring import (
     candidate_scores,
     check_scores_labels,
     nearest_texts_of,
+    same_labels,
 )
 
 
@@ -40,8 +41,8 @@ class WrapperMixin(RescorerMixin, MetaEstimatorMixin):
         self, texts: list[str], n_candidates: int, k: int, allowed: AllowedLabels | None
     ) -> sp.csr_matrix:
         """Return the scores of the fitted estimator, see `candidate_scores`."""
-        classes = self.estimator_.classes_
-        if len(classes) != self.n_labels_ or classes[-1] != self.classes_[-1]:  # new ones are last
+        classes, numbers = self.estimator_.classes_, np.arange(self.n_labels_)
+        if not (same_labels(classes, self.classes_) or same_labels(classes, numbers)):
             raise ValueError(
                 f"estimator_ has other labels now than in the fit of this {type(self).__name__}. "
                 "After add_labels and remove_labels, call fit again."
