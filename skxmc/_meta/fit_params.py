@@ -9,7 +9,7 @@ from typing import Any
 from sklearn import get_config
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
-from sklearn.utils.metadata_routing import get_routing_for_object
+from sklearn.utils.metadata_routing import MetadataRouter, get_routing_for_object
 
 from skxmc._meta.rescoring import RescorerMixin
 from skxmc._utils.quoting import MAX_QUOTED, quoted, shortened
@@ -19,12 +19,13 @@ def names_taken(estimator: Any, fit_params: Iterable[str]) -> dict[str, str]:
     """Find the parameters that the `fit` of an estimator takes, and the names it takes them by.
 
     A pipeline takes the parameters of its last step, and those that name a step. A search takes
-    the parameters of its estimator. With scikit-learn's metadata routing, both take those that
-    were requested.
+    the parameters of its estimator. With scikit-learn's metadata routing, both and all other
+    estimators that route parameters take those that were requested.
     """
-    if isinstance(estimator, Pipeline | BaseSearchCV) and get_config()["enable_metadata_routing"]:
-        requested = get_routing_for_object(estimator).consumes("fit", fit_params)
-        return {key: key for key in requested}
+    routing = get_routing_for_object(estimator)
+    is_router = isinstance(routing, MetadataRouter)
+    if is_router and get_config()["enable_metadata_routing"]:
+        return {key: key for key in routing.consumes("fit", fit_params)}
     if isinstance(estimator, BaseSearchCV):
         return names_taken(estimator.estimator, fit_params)
     if isinstance(estimator, Pipeline):
@@ -36,7 +37,8 @@ def names_taken(estimator: Any, fit_params: Iterable[str]) -> dict[str, str]:
     if isinstance(estimator, RescorerMixin):
         of_others = {key for other in estimator._others() for key in names_taken(other, fit_params)}
         return {key: key for key in fit_params if key in params or key in of_others}
-    takes_all = any(param.kind is param.VAR_KEYWORD for param in params.values())
+    has_rest = any(param.kind is param.VAR_KEYWORD for param in params.values())
+    takes_all = has_rest and not is_router  # a router without routing refuses them
     return {key: key for key in fit_params if takes_all or key in params}
 
 

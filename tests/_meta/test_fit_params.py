@@ -5,7 +5,9 @@ import pytest
 from classifier_fixtures import assert_same_predictions, dataset, make_classifier
 from ensemble_members import LABELS, TEXTS, Fixed, Proba
 from sklearn import config_context
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -127,6 +129,16 @@ def test_names_taken_ensemble_takes_validation_data():
     assert names_taken(inner, ["validation_data", "label_features"]) == {
         "validation_data": "validation_data"
     }
+
+
+def test_names_taken_router_takes_only_what_is_routed():
+    """Its fit has ``**fit_params``, but refuses them without metadata routing."""
+    linear, both = LogisticRegression(), ["label_names", "sample_weight"]
+    assert names_taken(OneVsRestClassifier(linear), both) == {}
+    with config_context(enable_metadata_routing=True):
+        linear.set_fit_request(sample_weight=True)
+        taken = names_taken(OneVsRestClassifier(linear), both)
+    assert taken == {"sample_weight": "sample_weight"}
 
 
 @pytest.mark.parametrize("wrap", [piped, lambda words: search(piped(words))])
