@@ -240,7 +240,6 @@ COUNTED = np.linspace(0, 2, N_LABELS)
 ARRAY_LIKES = {
     "tuple": tuple(COUNTED),
     "series": pd.Series(COUNTED),
-    "series of parts": pd.concat([pd.Series(COUNTED[:15]), pd.Series(COUNTED[15:])]),
     "series by label": pd.Series(COUNTED, index=NAMES)[::-1],
     "series of some": pd.Series(COUNTED, index=NAMES).drop("l15"),
     "polars": pl.Series(COUNTED),
@@ -277,6 +276,10 @@ def test_resolve_label_weight_array_like_is_array(kind):
         ((1.0,) * 29, r"label_weight has the shape \(29,\), but there are 30 labels"),
         ({1.0, 2.0}, r"label_weight must hold numbers, got \{1\.0, 2\.0\}"),
         (pd.Series({"tax": 2.0}), r"label_weight has an entry for 'tax', which is not a label"),
+        (
+            pd.Series([2.0, 1.0] * 15, [*NAMES[:29], "l0"]),
+            "index of label_weight repeats 'l0'. Name",
+        ),
         (2.0, r"'label_weight' parameter of LightXMLClassifier must be .* an array-like or None"),
         (
             {"l9": 2, "tax": 1},

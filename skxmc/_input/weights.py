@@ -98,8 +98,8 @@ def resolve_label_weight(
     Raises
     ------
     ValueError
-        If the weights are not one number from 0 to 1e9 per label, if all are 0, or if a dict has
-        a key that is not a label.
+        If the weights are not one number from 0 to 1e9 per label, if all are 0, if a dict has a
+        key that is not a label, or if the index of a Series repeats an entry.
     """
     if label_weight is None:
         return None
@@ -108,6 +108,13 @@ def resolve_label_weight(
         is_used = counts > 0
         mean = counts.sum() / max(1, is_used.sum())
         return np.divide(mean, counts, out=np.ones(len(counts)), where=is_used)
+    index: Any = getattr(label_weight, "index", None)
+    if getattr(index, "has_duplicates", False):  # of pandas
+        twice = index[index.duplicated()].tolist()[0]
+        raise ValueError(
+            f"the index of label_weight repeats {quoted(twice)}. Name every label once, or pass "
+            "label_weight.to_numpy() to go by position."
+        )
     of_each: Any = plain_column(label_weight)
     if isinstance(of_each, Mapping):
         of_each = list_by_label(of_each, classes, "label_weight", default=1.0)
