@@ -45,10 +45,10 @@ class HierarchicalClassifier(WrapperMixin, ClassifierMixin, BaseEstimator):
         those above included.
     label_parents : mapping, or sparse matrix or array of shape (n_labels, n_labels)
         Parent of each label, such as ``{"E10": "E08-E13", "E08-E13": "4"}``, or a list of its
-        parents. Labels without a parent may be missing. In a matrix, row i holds ones in the
-        columns of the parents of label i. If `y` is a list of label collections, ancestors that no
-        text has become labels too. If it is a matrix
-        or a frame, or if another meta-estimator wraps this one, no label is added.
+        parents. Labels without a parent may be missing, or have None or NaN. In a matrix, row i
+        holds ones in the columns of the parents of label i. If `y` is a list of label collections,
+        ancestors that no text has become labels too. If it is a matrix or a frame, or if another
+        meta-estimator wraps this one, no label is added.
     most_specific : bool, default=False
         Whether `predict` leaves out labels above others that it returns. Then it returns a broader
         label only if none below it reaches `threshold`.

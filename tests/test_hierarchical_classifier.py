@@ -3,6 +3,7 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 from classifier_fixtures import assert_same_predictions
 from ensemble_members import Fixed, Proba
@@ -151,6 +152,13 @@ def test_search_over_pipeline_with_tuned_thresholds():
         ["animals", "cats"],
         ["finance", "bonds"],
     ]
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), np.float32("nan"), pd.NA], ids=str)
+def test_fit_missing_parent_is_no_parent(missing, tmp_path):
+    clf = HierarchicalClassifier(OmikujiClassifier(), label_parents={1: missing, 2: 0})
+    clf.fit(["a cat", "a bond", "an animal"], [[0], [1], [2]])
+    assert clf.ancestors_.toarray().tolist() == [[0, 0, 0], [0, 0, 0], [1, 0, 0]]
 
 
 def test_predict_estimator_that_numbers_labels_predicts_names():

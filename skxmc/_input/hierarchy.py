@@ -13,9 +13,10 @@ from scipy import sparse
 from skxmc._input.sparse import checked_csr
 from skxmc._input.types import Matrix
 from skxmc._input.validation import find_columns, label_array
+from skxmc._input.values import is_missing
 from skxmc._utils.quoting import quoted
 
-# The parent or parents of each label. None is no parent.
+# The parent or parents of each label. None and NaN are no parent.
 LabelParents: TypeAlias = Mapping[Any, str | int | Collection[str | int] | None] | Matrix
 
 
@@ -28,7 +29,7 @@ def check_label_parents(
     ----------
     label_parents : mapping, or matrix of shape (n_labels, n_labels)
         Parent, or collection of parents, of each label. Labels without a parent may be missing or
-        have None. In a matrix, row i holds ones in the columns of the parents of label i.
+        have None or NaN. In a matrix, row i holds ones in the columns of the parents of label i.
     classes : ndarray of shape (n_labels,)
         Labels.
     adds_labels : bool
@@ -114,7 +115,7 @@ def _parents_by_name(
 
 
 def _as_collection(given: Any, label: Any) -> list[Any]:
-    if given is None:
+    if is_missing(given):
         return []
     if isinstance(given, list | tuple | set | frozenset):
         return list(given)
