@@ -196,6 +196,8 @@ def test_fit_bad_parameter_is_an_error_that_names_it(params):
 def test_fit_estimator_of_other_interface_or_labels_is_an_error():
     with pytest.raises(TypeError, match=r"^estimator, LinearSVC, cannot score labels"):
         CalibratedClassifier(LinearSVC()).fit(*dataset())
+    with pytest.raises(TypeError, match=r"^estimator is a class\. Pass an instance: Omikuji"):
+        CalibratedClassifier(OmikujiClassifier).fit(*dataset())
     with pytest.raises(ValueError, match=r"^Proba has other labels than y.*Wrap a fitted"):
         CalibratedClassifier(Proba(LEFT.scores), validation_fraction=0.5).fit(TEXTS, LABELS[:, :3])
     with pytest.raises(TypeError, match="No estimator has a fit that takes 'wrong'"):

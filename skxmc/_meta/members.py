@@ -46,11 +46,6 @@ def check_members(estimators: list[Any]) -> dict[str, Any]:
     if not members:
         raise ValueError("All estimators are dropped. Keep at least one estimator.")
     for name, member in members.items():
-        if isinstance(member, type):
-            raise TypeError(
-                f"estimators: the member {quoted(name)} is a class. Pass an instance: "
-                f"{member.__name__}()."
-            )
         check_scores_labels(f"estimators: the member {quoted(name)}", member)
     for name, encoder in encoders_of(dict(estimators)).items():
         other = members.get(encoder)

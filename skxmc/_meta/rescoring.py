@@ -105,6 +105,8 @@ def ranks_texts(estimator: Any) -> bool:
 
 def check_scores_labels(what: str, estimator: Any) -> None:
     """Check that an estimator will score labels, before it is fitted."""
+    if isinstance(estimator, type):
+        raise TypeError(f"{what} is a class. Pass an instance: {estimator.__name__}().")
     if not (ranks_texts(estimator) or hasattr(estimator, "predict_proba")):
         raise TypeError(
             f"{what}, {type(estimator).__name__}, cannot score labels: it is not a classifier of "
