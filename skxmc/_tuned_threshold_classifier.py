@@ -225,8 +225,9 @@ class TunedThresholdClassifier(WrapperMixin, ClassifierMixin, BaseEstimator):
         target = self._mean_f1(counter) if self.scoring == "f1_macro" else self._target(counts)
         best = _last_argmax(target)
         if self.scoring == "precision" and target[best] < 0:
+            what = "number of labels" if self.rule == "n_labels" else "threshold"
             warn_user(
-                f"No threshold has a precision of {self.min_precision} on the held-out texts. The "
+                f"No {what} has a precision of {self.min_precision} on the held-out texts. The "
                 "one with the highest precision is taken. Lower min_precision, or hold out more.",
                 RuntimeWarning,
             )

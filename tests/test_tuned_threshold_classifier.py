@@ -137,6 +137,8 @@ def test_fit_precision_out_of_reach_warns_and_takes_the_highest():
     low = TRUE * (SCORES < 0.9)
     with pytest.warns(RuntimeWarning, match=r"^No threshold has a precision of 0\.9 on the held"):
         clf = TunedThresholdClassifier(frozen, scoring="precision").fit(TEXTS, low)
+    with pytest.warns(RuntimeWarning, match=r"^No number of labels has a precision of 0\.9 on"):
+        clone(clf).set_params(rule="n_labels").fit(TEXTS, low)
     assert clf.best_score_ == 0
     predicted = clf.predict(TEXTS).toarray()
     others = [precision_score(low, other, average="micro") for other in by_threshold()]
