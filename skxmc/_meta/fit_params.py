@@ -7,6 +7,7 @@ from inspect import signature
 from typing import Any
 
 from sklearn import get_config
+from sklearn.base import BaseEstimator
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import MetadataRouter, get_routing_for_object
@@ -22,10 +23,10 @@ def names_taken(estimator: Any, fit_params: Iterable[str]) -> dict[str, str]:
     the parameters of its estimator. With scikit-learn's metadata routing, both and all other
     estimators that route parameters take those that were requested.
     """
-    routing = get_routing_for_object(estimator)
-    is_router = isinstance(routing, MetadataRouter)
-    if is_router and get_config()["enable_metadata_routing"]:
-        return {key: key for key in routing.consumes("fit", fit_params)}
+    if get_config()["enable_metadata_routing"]:  # only then, because some raise an error
+        routing = get_routing_for_object(estimator)
+        if isinstance(routing, MetadataRouter):
+            return {key: key for key in routing.consumes("fit", fit_params)}
     if isinstance(estimator, BaseSearchCV):
         return names_taken(estimator.estimator, fit_params)
     if isinstance(estimator, Pipeline):
@@ -38,7 +39,9 @@ def names_taken(estimator: Any, fit_params: Iterable[str]) -> dict[str, str]:
         of_others = {key for other in estimator._others() for key in names_taken(other, fit_params)}
         return {key: key for key in fit_params if key in params or key in of_others}
     has_rest = any(param.kind is param.VAR_KEYWORD for param in params.values())
-    takes_all = has_rest and not is_router  # a router without routing refuses them
+    plain = BaseEstimator.get_metadata_routing
+    routes = getattr(type(estimator), "get_metadata_routing", plain) is not plain
+    takes_all = has_rest and not routes  # a router without routing refuses them
     return {key: key for key in fit_params if takes_all or key in params}
 
 
@@ -66,12 +69,14 @@ def fit_with(estimator: Any, X: Any, y: Any, fit_params: dict[str, Any]) -> Any:
 def check_fit_params(estimators: Iterable[Any], fit_params: Iterable[str]) -> None:
     """Check that some estimator takes each parameter of `fit`, and all take `sample_weight`."""
     taken = [(estimator, names_taken(estimator, fit_params)) for estimator in estimators]
+    routes = get_config()["enable_metadata_routing"]
+    hint = " Or request it by set_fit_request on the estimator that takes it." if routes else ""
     for key in fit_params:
         lacking = [estimator for estimator, names in taken if key not in names]
         if len(lacking) == len(taken):
-            raise TypeError(f"No estimator has a fit that takes {quoted(key)}. Leave it out.")
+            raise TypeError(f"No estimator has a fit that takes {quoted(key)}. Leave it out.{hint}")
         if key == "sample_weight" and lacking:
             raise TypeError(
                 f"The fit of {type(lacking[0]).__name__} does not take sample_weight. Leave out "
-                "the weights, or this estimator."
+                f"the weights, or this estimator.{hint}"
             )

@@ -5,6 +5,8 @@ import pytest
 from classifier_fixtures import assert_same_predictions, dataset, make_classifier
 from ensemble_members import LABELS, TEXTS, Fixed, Proba
 from sklearn import config_context
+from sklearn.ensemble import AdaBoostClassifier
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
@@ -139,6 +141,21 @@ def test_names_taken_router_takes_only_what_is_routed():
         linear.set_fit_request(sample_weight=True)
         taken = names_taken(OneVsRestClassifier(linear), both)
     assert taken == {"sample_weight": "sample_weight"}
+
+
+def test_ranker_estimator_that_cannot_route_fits():
+    """scikit-learn's AdaBoostClassifier raises NotImplementedError if asked for its routing."""
+    boosted = OneVsRestClassifier(AdaBoostClassifier(n_estimators=1))
+    ranker = PropensityRanker(make_pipeline(CountVectorizer(), boosted))
+    ranker.fit(X, np.eye(2)[np.arange(64) % 2])
+    assert ranker.predict_topk(X[:2], 1).labels.shape == (2, 1)
+
+
+@pytest.mark.parametrize("wrap", [PropensityRanker, ensemble])
+def test_fit_metadata_routing_without_request_asks_for_one(wrap):
+    message = r"'sample_weight'\. Leave it out\. Or request it by set_fit_request on the est"
+    with config_context(enable_metadata_routing=True), pytest.raises(TypeError, match=message):
+        wrap(piped(OmikujiClassifier())).fit(X, Y, sample_weight=np.ones(64))
 
 
 @pytest.mark.parametrize("wrap", [piped, lambda words: search(piped(words))])
