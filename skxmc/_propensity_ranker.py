@@ -14,6 +14,7 @@ from skxmc._input.allowed import AllowedLabels
 from skxmc._input.texts import check_texts
 from skxmc._input.types import LabelsOfTexts, PerLabel, Texts
 from skxmc._input.validation import check_labels
+from skxmc._input.weights import check_sample_weight
 from skxmc._meta.fit_params import check_fit_params, fit_with
 from skxmc._meta.rescoring import classes_of
 from skxmc._meta.wrapping import WrapperMixin
@@ -120,6 +121,8 @@ class PropensityRanker(WrapperMixin, ClassifierMixin, BaseEstimator):
     ) -> PropensityRanker:
         """Fit the estimator, and count the texts of each label.
 
+        Texts whose `sample_weight` is 0 do not count.
+
         Parameters
         ----------
         X : sequence of str
@@ -151,6 +154,8 @@ class PropensityRanker(WrapperMixin, ClassifierMixin, BaseEstimator):
         named = {"label_names": label_names, "X_val": X_val, "y_val": y_val}
         fit_params |= {name: value for name, value in named.items() if value is not None}
         check_fit_params(self._others(), fit_params)
+        weights = check_sample_weight(fit_params.get("sample_weight"), len(texts))
+        counted = labels.matrix if weights is None else labels.matrix[np.flatnonzero(weights)]
         fitted = fit_with(clone(self.estimator), texts, y, fit_params)
         if not np.array_equal(classes_of("estimator", fitted), labels.classes):
             raise ValueError(
@@ -162,7 +167,7 @@ class PropensityRanker(WrapperMixin, ClassifierMixin, BaseEstimator):
                 "estimator_": fitted,
                 "classes_": labels.classes,
                 "n_labels_": len(labels.classes),
-                "propensities_": label_propensities(labels.matrix, a=self.a, b=self.b),
+                "propensities_": label_propensities(counted, a=self.a, b=self.b),
             }
         )
         return self

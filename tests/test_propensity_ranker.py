@@ -54,6 +54,12 @@ def test_predict_topk_higher_exponent_ranks_rarer_labels():
     assert counts[0] > counts[1] > counts[2]
 
 
+def test_fit_text_of_weight_0_does_not_count():
+    weights = np.arange(64) % 3
+    ranker = PropensityRanker(OmikujiClassifier()).fit(X, Y, sample_weight=weights)
+    np.testing.assert_array_equal(ranker.propensities_, label_propensities(Y[weights > 0]))
+
+
 def test_fit_a_and_b_change_propensities():
     ranker = frozen(a=0.4, b=2.6)
     np.testing.assert_allclose(ranker.propensities_, label_propensities(Y, a=0.4, b=2.6))
