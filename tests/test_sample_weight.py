@@ -4,11 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from classifier_fixtures import MODES, dataset, make_classifier, weights_digest
+from classifier_fixtures import MODES, dataset, fitted, make_classifier, weights_digest
 from ensemble_members import Proba
 from joblib import Memory
 from sklearn import config_context
+from sklearn.base import clone
 from sklearn.exceptions import UnsetMetadataPassedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -258,6 +260,21 @@ def test_meta_estimators_pass_weights_of_their_training_texts_on(wrap, n_texts):
     for text, weight in inner.weight_of_.items():
         assert weight == WEIGHTS[int(text)]
     assert len(inner.weight_of_) == n_texts
+
+
+@pytest.mark.parametrize("kind", [CalibratedClassifier, TunedThresholdClassifier])
+def test_frozen_estimator_held_out_text_of_weight_0_is_left_out(kind):
+    texts, _ = dataset()
+    clf = kind(FrozenEstimator(fitted()))
+    kept = np.flatnonzero(WEIGHTS)
+    weighted = clone(clf).fit(texts, Y, sample_weight=WEIGHTS)
+    expected = clone(clf).fit([texts[i] for i in kept], Y[kept])
+    assert learned(weighted) == learned(expected) != learned(clf.fit(texts, Y))
+
+
+def learned(clf):
+    decision = getattr(clf, "calibration_probabilities_", None) or [[clf.best_score_]]
+    return [list(part) for part in decision]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skxmc._input.split import check_held_out, hold_out
+from skxmc._input.text_column import take
 from skxmc._input.texts import check_texts
 from skxmc._input.types import LabelsOfTexts, PerLabel, RandomState, Texts, ValidationData
 from skxmc._input.validation import Labels, align_labels, check_labels
@@ -72,6 +73,7 @@ def fit_and_hold_out(
     """Fit a clone of an estimator to all but the held-out texts.
 
     A frozen estimator is not fitted, and X and y are the held-out texts unless others are given.
+    Texts of weight 0 are left out.
 
     Raises
     ------
@@ -91,7 +93,10 @@ def fit_and_hold_out(
             labels = check_labels(
                 y, classes=given, label_names=label_names, n_texts=len(texts), require_positive=True
             )
-            held_out = texts, align_labels(labels, classes)
+            weights = check_sample_weight(fit_params.get("sample_weight"), len(texts))
+            matrix, _, n_unknown = align_labels(labels, classes)
+            rows = np.arange(len(texts)) if weights is None else np.flatnonzero(weights)
+            held_out = take(texts, rows), Labels(matrix[rows], classes, n_unknown[rows])
         return Fitted(estimator, classes, *held_out)
     labels = check_labels(y, label_names=label_names, n_texts=len(texts), require_positive=True)
     given_texts = check_held_out(validation_data, X_val, y_val, labels.classes)
