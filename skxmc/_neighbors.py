@@ -109,7 +109,8 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
 
     With `sample_weight`, each weight multiplies the squared errors of its text, and the text counts
     as often in the mean. So a text of weight 2 has the vote of two equal texts, but takes one place
-    among the neighbors. A text of weight 0 is left out.
+    among the neighbors. A text of weight 0 is left out. Low weights strengthen the regularization:
+    divide them by their mean if only their ratios matter.
 
     Cosines are those of the vectors minus their mean over the texts of `fit`, because pooled states
     have a large part in common. `partial_fit` keeps this mean. Of texts with equal cosines, the

@@ -98,7 +98,9 @@ class OmikujiClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
     omikuji takes no weights, so `sample_weight` repeats texts. A text of weight 2 is there twice,
     and a text of weight 0 is left out. For fractions, all texts have more copies and C is lower,
     which is the same to the linear classifiers. There are at most 10 copies per text on average.
-    If 10 are not enough, the weights are rounded.
+    If 10 are not enough, the weights are rounded, and each text has at least one copy. The
+    vectorizer sees the copies, so they count for ``min_df``. Low weights strengthen the
+    regularization: divide them by their mean if only their ratios matter.
 
     omikuji takes no seed, so two fits to the same data differ a little. Predictions of one fitted
     model do not. If the beam recalls fewer than k labels, `predict_topk` widens it. Labels without
