@@ -155,7 +155,7 @@ def test_search_over_pipeline_with_tuned_thresholds():
 
 
 @pytest.mark.parametrize("missing", [None, float("nan"), np.float32("nan"), pd.NA], ids=str)
-def test_fit_missing_parent_is_no_parent(missing, tmp_path):
+def test_fit_missing_parent_is_no_parent(missing):
     clf = HierarchicalClassifier(OmikujiClassifier(), label_parents={1: missing, 2: 0})
     clf.fit(["a cat", "a bond", "an animal"], [[0], [1], [2]])
     assert clf.ancestors_.toarray().tolist() == [[0, 0, 0], [0, 0, 0], [1, 0, 0]]
