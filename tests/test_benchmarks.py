@@ -435,7 +435,7 @@ def test_new_labels_benchmark_of_one_way_trains_once(run, narrow_minilm, trainer
     assert len(trainers) == 1
 
 
-@pytest.mark.filterwarnings("ignore:Too few held-out texts", "ignore:No threshold has")
+@pytest.mark.filterwarnings("ignore:Too few held-out texts", "ignore:No .* has a precision")
 def test_decisions_benchmark_prints_probabilities_and_decisions(data_set, run, narrow_minilm):
     shown = run(["decisions.py", data_set, *SETTINGS, "--encoder", narrow_minilm])
     models = ["words", "language", "all, mean", "all, learned"]
