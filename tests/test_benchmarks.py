@@ -505,6 +505,14 @@ def test_peers_benchmark_stops_system_that_takes_too_long(data_set, run, environ
     assert "| skxmc-neighbors | stopped after 0.001 minutes |" in shown
 
 
+def test_peers_benchmark_takes_chapters_of_icd10cm(run, environments):
+    pytest.importorskip("simple_icd_10_cm")
+    data = ["icd10cm", "--chapters", "10", "--texts", "50"]
+    shown = run(["peers.py", *data, "--only", "skxmc-words", "--environments", environments])
+    assert "50 texts" in shown
+    assert shown.splitlines()[-1].startswith("| skxmc-words | ")
+
+
 def test_peers_benchmark_unknown_system_lists_systems(data_set, run, capsys):
     with pytest.raises(SystemExit):
         run(["peers.py", data_set, "--only", "fasttext"])

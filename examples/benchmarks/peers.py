@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
-from _measure import Data, load
+from _measure import Data, add_data_arguments, load
 
 from skxmc import TopK
 from skxmc._model.encoder import encoder_source
@@ -107,7 +107,7 @@ def parse() -> argparse.Namespace:
         epilog="\n".join(["systems and their settings:", *settings]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("data", help="folder of the data set, or icd10cm")
+    add_data_arguments(parser)
     parser.add_argument(
         "--only",
         nargs="+",
@@ -116,7 +116,6 @@ def parse() -> argparse.Namespace:
         metavar="SYSTEM",
         help="systems to run, as listed below (default: all)",
     )
-    parser.add_argument("--texts", type=int, help="train on so many texts only")
     parser.add_argument(
         "--minutes", type=float, help="stop a system after so many minutes of processor time"
     )
@@ -147,7 +146,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse()
-    data = load(argparse.Namespace(data=arguments.data, hold_out=None, texts=arguments.texts))
+    data = load(arguments)
     known = np.flatnonzero(data.y_train.sum(axis=0))
     data = data._replace(y_train=data.y_train[:, known], y_test=data.y_test[:, known])
     print(f"{len(known):,} labels have a training text")
