@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +16,9 @@ import scipy.sparse as sp
 from sklearn.datasets import dump_svmlight_file
 
 from skxmc._utils.parallel import ProcessLock
+
+# Features have at most length 1, and the spacing of float32 near 1 is 6e-8.
+DECIMALS = 7
 
 
 def import_omikuji() -> Any:
@@ -30,28 +34,47 @@ def import_omikuji() -> Any:
 def train_model(
     features: sp.csr_matrix, labels: sp.csr_array, settings: Any, n_threads: int, verbose: int
 ) -> Any:
-    """Train a model of omikuji, which reads its data from a file."""
+    """Train a model of omikuji, which reads its data from a path."""
     omikuji = import_omikuji()
-    with TemporaryDirectory(prefix="skxmc-") as folder:
-        path = str(Path(folder) / "train.txt")
-        write_training_file(path, features, labels)
-        with silenced(verbose):
-            return omikuji.Model.train_on_data(path, settings, n_threads)
+    with silenced(verbose), training_data(features, labels) as path:
+        return omikuji.Model.train_on_data(path, settings, n_threads)
 
 
-def write_training_file(path: str, features: sp.csr_matrix, labels: sp.csr_array) -> None:
-    """Write data in the format of the Extreme Classification Repository."""
-    # omikuji cannot read the line of a row without features, so such a row gets a stored 0.
-    is_empty = np.diff(features.indptr) == 0
-    places = features.indptr[:-1][is_empty]
-    starts = features.indptr + np.concatenate([[0], np.cumsum(is_empty)])
-    features = sp.csr_matrix(
-        (np.insert(features.data, places, 0), np.insert(features.indices, places, 0), starts),
-        shape=features.shape,
-    )
-    with open(path, "wb") as file:
-        file.write(f"{features.shape[0]} {features.shape[1]} {labels.shape[1]}\n".encode())
-        dump_svmlight_file(features, labels, file, multilabel=True)
+@contextmanager
+def training_data(features: sp.csr_matrix, labels: sp.csr_array) -> Iterator[str]:
+    """Yield a path with the data in the format of the Extreme Classification Repository.
+
+    The path is that of a pipe, so no disk has to hold the data. Windows has no such paths, so there
+    it is that of a temporary file.
+    """
+    if not os.path.isdir("/dev/fd"):
+        with TemporaryDirectory(prefix="skxmc-") as folder:
+            path = str(Path(folder) / "train.txt")
+            write_training_data(path, features, labels)
+            yield path
+        return
+    reading, writing = os.pipe()
+    # The reading end is closed first, so if omikuji fails, the writer does not wait for it.
+    with ThreadPoolExecutor(1) as pool, open(reading, "rb"):
+        written = pool.submit(write_training_data, writing, features, labels)
+        yield f"/dev/fd/{reading}"
+        written.result()
+
+
+def write_training_data(file: str | int, features: sp.csr_matrix, labels: sp.csr_array) -> None:
+    """Write data to a path or a file descriptor, which is closed."""
+    with open(file, "wb") as opened:
+        # omikuji cannot read the line of a row without features, so such a row gets a stored 0.
+        is_empty = np.diff(features.indptr) == 0
+        places = features.indptr[:-1][is_empty]
+        starts = features.indptr + np.concatenate([[0], np.cumsum(is_empty)])
+        # omikuji holds the text in memory while it reads, and float32 needs no more digits.
+        values = np.round(np.insert(features.data, places, 0).astype(np.float64), DECIMALS)
+        features = sp.csr_matrix(
+            (values, np.insert(features.indices, places, 0), starts), shape=features.shape
+        )
+        opened.write(f"{features.shape[0]} {features.shape[1]} {labels.shape[1]}\n".encode())
+        dump_svmlight_file(features, labels, opened, multilabel=True)
 
 
 def model_to_files(model: Any) -> dict[str, bytes]:

@@ -30,19 +30,45 @@ def clf():
 # ---------------------------------------------------------------- files
 
 
-def test_write_training_file_is_read_back_by_sklearn(tmp_path):
-    path = tmp_path / "train.txt"
+@pytest.fixture(params=["pipe", "file"])
+def path_kind(request, monkeypatch):
+    if request.param == "file":
+        monkeypatch.setattr(_omikuji_io.os.path, "isdir", lambda _: False)
+    elif not os.path.isdir("/dev/fd"):
+        pytest.skip("this system has no paths of pipes")
+
+
+def test_training_data_is_read_back_by_sklearn(tmp_path, path_kind):
     features = sparse.csr_matrix(np.array([[0.5, 0, 1 / 3], [0, 0, 0], [0, 1, 0], [0, 0, 0]]))
     labels = check_labels(np.array([[1, 0, 1], [0, 1, 0], [0, 0, 0], [0, 0, 0]])).matrix
-    _omikuji_io.write_training_file(str(path), features, labels)
-    header, *lines = path.read_text().splitlines()
+    with _omikuji_io.training_data(features, labels) as path, open(path) as file:
+        header, *lines = file.read().splitlines()
     assert header == "4 3 3"
     assert [line.split(" ")[0] for line in lines] == ["0,2", "1", "", ""]
-    assert all(re.fullmatch(r"[\d,]*( \d+:[\d.e-]+)+", line) for line in lines)
+    assert all(re.fullmatch(r"[\d,]*( \d+:[\d.e-]{1,9})+", line) for line in lines)
+    path = tmp_path / "train.txt"
     path.write_text("\n".join(lines))
     read, read_labels = load_svmlight_file(path, n_features=3, multilabel=True, zero_based=True)
-    np.testing.assert_allclose(read.toarray(), features.toarray(), rtol=1e-15)
+    np.testing.assert_allclose(read.toarray(), features.toarray(), rtol=0, atol=5e-8)
     assert read_labels == [(0, 2), (1,), (), ()]
+
+
+def test_training_data_reader_that_fails_raises_its_error(path_kind):
+    # More data than a pipe holds, so the writer waits for a reader.
+    features = sparse.csr_matrix(np.ones((1000, 1000)))
+    labels = sparse.csr_array(np.ones((1000, 1)))
+    with (
+        pytest.raises(RuntimeError, match="omikuji"),
+        _omikuji_io.training_data(features, labels),
+    ):
+        raise RuntimeError("omikuji")
+
+
+def test_fit_writes_no_file(monkeypatch, tmp_path):
+    if not os.path.isdir("/dev/fd"):
+        pytest.skip("this system has no paths of pipes")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    OmikujiClassifier().fit(X[:20], Y[:20])
 
 
 def test_pickle_predicts_same_scores(clf, tmp_path):
@@ -131,10 +157,11 @@ def test_silenced_in_threads_and_errors_reopens_output(capfd):
     assert capfd.readouterr() == ("out", "err")
 
 
-def test_copy_leaks_no_file_descriptors(clf):
+def test_fit_and_copy_leak_no_file_descriptors(clf):
     folder = "/proc/self/fd"
     if not os.path.isdir(folder):
         pytest.skip("needs /proc, which only Linux has")
     before = len(os.listdir(folder))
+    OmikujiClassifier().fit(X[:20], Y[:20])
     copy.deepcopy(clf)
     assert len(os.listdir(folder)) == before
