@@ -373,6 +373,23 @@ def test_linear_benchmark_trains_with_the_parameters_of_each_row(data_set, run, 
     assert names_of_rows(shown) == rows
 
 
+@pytest.mark.filterwarnings("ignore:Too few held-out texts")
+def test_ranker_benchmark_prints_members_and_their_ensembles(data_set, run):
+    trees = ["words", "words and z", "words + words and z"]
+    fused = [
+        f"language + neighbors + {name}, {how}" for name in trees for how in ("mean", "learned")
+    ]
+    shown = run(["ranker.py", data_set, *SETTINGS])
+    assert names_of_rows(shown) == ["what", "language", "neighbors", *trees[:2], *fused]
+
+
+def test_ranker_benchmark_unseen_compares_seen_and_unseen_texts(data_set, run):
+    shown = run(["ranker.py", data_set, *SETTINGS, "--unseen", "20"])
+    parts = ["20 texts, seen", "20 texts, unseen", "30 texts, all seen", "50 texts, all"]
+    rows = [f"{words}, {part}" for part in parts for words in ("words", "words and z")]
+    assert names_of_rows(shown) == ["what", "language", *rows]
+
+
 @pytest.fixture
 def measure(monkeypatch):
     """Import the module that the accuracy benchmarks share."""

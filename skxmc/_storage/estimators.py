@@ -41,7 +41,7 @@ def save_pretrained(estimator: Any, folder: str | os.PathLike[str], dtype: str =
     estimator : estimator
         A fitted estimator of this package, or a ``Pipeline``. Estimators inside may be of this
         package, or a ``FrozenEstimator``, ``Pipeline``, ``FeatureUnion``, ``CountVectorizer``,
-        ``TfidfVectorizer``, ``PCA`` or ``TruncatedSVD``.
+        ``TfidfVectorizer``, ``Normalizer``, ``PCA`` or ``TruncatedSVD``.
     folder : str or path
         Folder to create. A model that is there already is replaced as a whole.
     dtype : {"float32", "float16", "int8"}, default="float32"

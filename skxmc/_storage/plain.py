@@ -56,6 +56,7 @@ CLASSES = {
     "CountVectorizer": "sklearn.feature_extraction.text",
     "TfidfTransformer": "sklearn.feature_extraction.text",
     "TfidfVectorizer": "sklearn.feature_extraction.text",
+    "Normalizer": "sklearn.preprocessing",
     "PCA": "sklearn.decomposition",
     "TruncatedSVD": "sklearn.decomposition",
 }

@@ -17,7 +17,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import FeatureUnion, make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, Normalizer
 
 import skxmc
 from skxmc import (
@@ -64,6 +64,14 @@ ESTIMATORS = {
             [
                 ("language", text_encoder()),
                 ("words", make_pipeline(CountVectorizer(), TruncatedSVD(4, random_state=0))),
+            ]
+        )
+    ),
+    "words and language": lambda: OmikujiClassifier(
+        vectorizer=FeatureUnion(
+            [
+                ("words", TfidfVectorizer()),
+                ("language", make_pipeline(text_encoder(), Normalizer())),
             ]
         )
     ),
