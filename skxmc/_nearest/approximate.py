@@ -124,7 +124,8 @@ class ApproximateKeys:
     def vectors(self, rows: np.ndarray) -> np.ndarray:
         """Return the vectors of `rows`, of any shape: float32 with one more axis."""
         flat, n_indexed = rows.ravel(), self.index.ntotal
-        vectors = self.index.reconstruct_batch(np.minimum(flat, n_indexed - 1))
+        with usable_threads():
+            vectors = self.index.reconstruct_batch(np.minimum(flat, n_indexed - 1))
         is_added = flat >= n_indexed
         vectors[is_added] = self.tail.values[flat[is_added] - n_indexed]
         return vectors.reshape(*rows.shape, -1)

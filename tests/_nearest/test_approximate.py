@@ -13,6 +13,7 @@ from sklearn.preprocessing import FunctionTransformer
 from skxmc import NeighborsClassifier
 from skxmc._nearest.approximate import MAX_TAIL, ApproximateKeys, is_approximate
 from skxmc._nearest.exact import ExactKeys, nearest, unit_rows
+from skxmc._utils import parallel
 
 faiss = pytest.importorskip("faiss")
 
@@ -115,6 +116,26 @@ def test_vectors_are_the_rows_rounded_and_the_added_ones(keys):
     np.testing.assert_allclose(vectors, expected, atol=0.01)
     np.testing.assert_array_equal(vectors[rows >= N], ADDED[[1, 0]])
     assert keys.extended(MANY).extended(ADDED).vectors(np.array([N + 5])).shape == (1, WIDTH)
+
+
+def test_vectors_in_a_forked_child_are_read_by_one_thread(keys, monkeypatch):
+    """From 1,000 rows on, faiss would wait forever for the threads of the parent."""
+    reconstruct, seen = keys.index.reconstruct_batch, []
+
+    def noting(rows):
+        seen.append(faiss.omp_get_max_threads())
+        return reconstruct(rows)
+
+    monkeypatch.setattr(keys.index, "reconstruct_batch", noting)
+    before = faiss.omp_get_max_threads()
+    try:
+        faiss.omp_set_num_threads(2)
+        for is_forked in (False, True):
+            monkeypatch.setattr(parallel, "_is_forked", is_forked)
+            keys.vectors(np.arange(3))
+    finally:
+        faiss.omp_set_num_threads(before)
+    assert seen == [2, 1]
 
 
 def test_same_rows_same_index(keys):
