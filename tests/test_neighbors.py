@@ -15,7 +15,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.model_selection import GridSearchCV, KFold
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, normalize
 
 import skxmc
@@ -402,6 +402,16 @@ def test_fit_unfitted_classifier_as_encoder_is_trained():
     clf = NeighborsClassifier(make_classifier("direct", max_epochs=1)).fit(texts, y)
     np.testing.assert_array_equal(clf.encoder_.classes_, clf.classes_)
     assert_sound_predictions(clf, texts[:5], 5)
+
+
+@pytest.mark.parametrize("last", ["passthrough", None])
+def test_fit_pipeline_whose_last_step_is_left_out(clf, last):
+    """A grid may leave out a step: ``{"encoder__reduce": ["passthrough", PCA(9)]}``."""
+    encoder = Pipeline([("read", FunctionTransformer(read)), ("reduce", last)])
+    piped = NeighborsClassifier(encoder, n_neighbors=8, temperature=0.4)
+    piped.fit(X, Y, sample_weight=np.ones(N))
+    scores = piped.decision_function(NEW).toarray()
+    np.testing.assert_allclose(scores, clf.decision_function(NEW).toarray(), atol=1e-6)
 
 
 @pytest.mark.parametrize(

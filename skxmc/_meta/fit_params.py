@@ -31,7 +31,8 @@ def names_taken(estimator: Any, fit_params: Iterable[str]) -> dict[str, str]:
         return names_taken(estimator.estimator, fit_params)
     if isinstance(estimator, Pipeline):
         step, last = estimator.steps[-1]
-        names = {key: f"{step}__{name}" for key, name in names_taken(last, fit_params).items()}
+        taken = {} if last in (None, "passthrough") else names_taken(last, fit_params)
+        names = {key: f"{step}__{name}" for key, name in taken.items()}
         of_steps = tuple(f"{step}__" for step, _ in estimator.steps)
         return names | {key: key for key in fit_params if key.startswith(of_steps)}
     params = signature(estimator.fit).parameters
