@@ -26,6 +26,7 @@ from skxmc._input.types import LabelsOfTexts, PerLabel, Texts
 from skxmc._input.validation import check_labels, names_labels, with_new_labels
 from skxmc._input.weights import check_sample_weight
 from skxmc._meta.fit_params import fit_with
+from skxmc._meta.held_out import name_labels
 from skxmc._nearest.approximate import ApproximateKeys, is_approximate
 from skxmc._nearest.exact import ExactKeys, GrowingArray, unit_rows
 from skxmc._nearest.kernel_ridge import kernel_ridge_weights
@@ -228,6 +229,7 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         texts, matrix, weights = list(data.texts), data.y, data.weights
         approximate = is_approximate(self.search, len(texts))
         fit_params = {} if weights is None else {"sample_weight": weights}
+        name_labels(fit_params, labels.classes)
         encoder = fit_with(_new_encoder(self.encoder), texts, matrix, fit_params)
         vectors = _check_vectors(encoder.transform(texts), len(texts))
         mean = _mean(vectors, weights)

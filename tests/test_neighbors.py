@@ -404,6 +404,15 @@ def test_fit_unfitted_classifier_as_encoder_is_trained():
     assert_sound_predictions(clf, texts[:5], 5)
 
 
+def test_fit_unfitted_classifier_as_encoder_knows_the_names_of_labels():
+    texts, y = dataset()
+    names = [f"tag {column}" for column in range(30)]
+    encoder = make_classifier("direct", max_epochs=1, label_weight={"tag 3": 2.0})
+    clf = NeighborsClassifier(make_pipeline(FunctionTransformer(list), encoder))
+    clf.fit(texts, y, label_names=names)
+    assert clf.encoder_[-1].classes_.tolist() == clf.classes_.tolist() == names
+
+
 @pytest.mark.parametrize("last", ["passthrough", None])
 def test_fit_pipeline_whose_last_step_is_left_out(clf, last):
     """A grid may leave out a step: ``{"encoder__reduce": ["passthrough", PCA(9)]}``."""
