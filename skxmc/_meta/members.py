@@ -81,24 +81,24 @@ def fit_members(
     """Fit clones of members. Those that take another member as their encoder are fitted last."""
     members = {name: clone(member) for name, member in members.items()}
     encoders = encoders_of(members)
-    jobs = {
-        name: delayed(_fit_member)(
+    arguments = {
+        name: (
             member,
             texts,
             y,
             fit_params,
             f"({number} of {len(members)}) Fitting {name}" if verbose else None,
-            leaves_gpu=name not in encoders.values(),
+            name not in encoders.values(),
         )
         for number, (name, member) in enumerate(members.items(), start=1)
     }
-    parallel = Parallel(n_jobs=n_jobs)
     first = [name for name in members if name not in encoders]
+    jobs = (delayed(_fit_member)(*arguments[name]) for name in first)
     with encode_once(grows=False):  # a member with a frozen encoder adds the texts
-        fitted = dict(zip(first, parallel(jobs[name] for name in first), strict=True))
-        for name, encoder in encoders.items():
+        fitted = dict(zip(first, Parallel(n_jobs=n_jobs)(jobs), strict=True))
+        for name, encoder in encoders.items():  # another process would return a copy of the encoder
             members[name].encoder = FrozenEstimator(fitted[encoder])
-        fitted |= zip(encoders, parallel(jobs[name] for name in encoders), strict=True)
+            fitted[name] = _fit_member(*arguments[name])
     return {name: fitted[name] for name in members}
 
 
@@ -108,7 +108,6 @@ def _fit_member(
     y: LabelsOfTexts,
     fit_params: dict[str, Any],
     message: str | None,
-    *,
     leaves_gpu: bool,
 ) -> Any:
     """Fit a member with the parameters that its `fit` takes, and print how long it took.

@@ -7,6 +7,7 @@ import pytest
 from classifier_fixtures import dataset, make_classifier
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils.parallel import Parallel
 
 from skxmc import LightXMLEnsemble, NeighborsClassifier, OmikujiClassifier
 from skxmc._meta import members as members_module
@@ -55,6 +56,18 @@ def test_fit_encoder_by_name_follows_parameters_of_clone(ensemble):
     near, language = changed.estimators_
     assert near.encoder_.estimator is language
     assert len(near._mean) == 4
+
+
+def test_fit_in_processes_shares_the_encoder(monkeypatch):
+    class Copying(Parallel):
+        """Processes return copies of what they fit."""
+
+        def __call__(self, jobs):
+            return pickle.loads(pickle.dumps(Parallel()(jobs)))
+
+    monkeypatch.setattr(members_module, "Parallel", Copying)
+    near, language = make_ensemble().set_params(n_jobs=2).fit(X, Y).estimators_
+    assert near.encoder_.estimator is language
 
 
 def test_fit_encoder_that_is_no_member_is_a_name_of_an_encoder():
