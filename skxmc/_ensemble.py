@@ -41,6 +41,7 @@ from skxmc._meta.members import (
 from skxmc._meta.rescoring import RescorerMixin, nearest_texts_of, same_labels
 from skxmc._utils.parallel import clip_jobs
 from skxmc._utils.quoting import MAX_ERROR, quoted, shortened
+from skxmc._utils.warnings import warn_user
 
 # fusion="auto" learns the fusion from so many texts on.
 MIN_LEARNED = 1000
@@ -212,6 +213,13 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         TypeError
             If a member cannot score labels, if no member takes a parameter, or if a member does not
             take `sample_weight`.
+
+        Warns
+        -----
+        UserWarning
+            If held-out texts are given, but ``fusion="mean"``.
+        RuntimeWarning
+            If the held-out texts are too few to learn the fusion.
         """
         members = self._check_members()
         check_fit_params(members.values(), fit_params)
@@ -220,6 +228,11 @@ class LightXMLEnsemble(RescorerMixin, ClassifierMixin, _BaseComposition):
         learns = has_held_out or len(texts) >= MIN_LEARNED
         if self.fusion != "auto":
             learns = self.fusion == "learned"
+        if has_held_out and self.fusion == "mean":
+            warn_user(
+                "Held-out texts have no effect, because fusion='mean' learns nothing from them. "
+                "Set fusion='learned', or leave out validation_data, X_val and y_val."
+            )
         fit_on = partial(fit_members, n_jobs=clip_jobs(self.n_jobs), verbose=self.verbose)
         if not learns or len(members) == 1:
             fitted = self._fitted_by(fit_on(members, texts, y, fit_params))

@@ -129,6 +129,13 @@ def test_fit_and_predict_bad_texts_are_an_error(both):
             call(["a", None])
 
 
+@pytest.mark.parametrize("held_out", [{"validation_data": (TEXTS, LABELS)}, {"X_val": TEXTS}])
+def test_fit_mean_of_held_out_texts_warns(held_out):
+    ensemble = LightXMLEnsemble(PAIR)
+    with pytest.warns(UserWarning, match=r"no effect, because fusion='mean'.*Set fusion='learned'"):
+        ensemble.fit(TEXTS, LABELS, **held_out)
+
+
 def test_predict_unfitted_ensemble_is_an_error():
     for method in ("predict", "predict_topk", "predict_proba", "decision_function"):
         with pytest.raises(NotFittedError, match="not fitted yet"):
