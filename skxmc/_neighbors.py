@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
+from sklearn.pipeline import Pipeline
 from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
@@ -230,8 +231,12 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
         approximate = is_approximate(self.search, len(texts))
         fit_params = {} if weights is None else {"sample_weight": weights}
         name_labels(fit_params, labels.classes)
-        encoder = fit_with(_new_encoder(self.encoder), texts, matrix, fit_params)
-        vectors = _check_vectors(encoder.transform(texts), len(texts))
+        encoder = _new_encoder(self.encoder)
+        if isinstance(encoder, Pipeline):  # its fit alone would encode the texts too
+            vectors = fit_with(encoder, texts, matrix, fit_params, "fit_transform")
+        else:
+            vectors = fit_with(encoder, texts, matrix, fit_params).transform(texts)
+        vectors = _check_vectors(vectors, len(texts))
         mean = _mean(vectors, weights)
         rows = unit_rows(vectors, mean)
         keys = ApproximateKeys.of(rows) if approximate else ExactKeys(rows)

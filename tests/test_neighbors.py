@@ -12,6 +12,7 @@ from classifier_fixtures import dataset, encoder_path, fitted, make_classifier
 from property_checks import assert_sound_predictions
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.model_selection import GridSearchCV, KFold
@@ -411,6 +412,20 @@ def test_fit_unfitted_classifier_as_encoder_knows_the_names_of_labels():
     clf = NeighborsClassifier(make_pipeline(FunctionTransformer(list), encoder))
     clf.fit(texts, y, label_names=names)
     assert clf.encoder_[-1].classes_.tolist() == clf.classes_.tolist() == names
+
+
+def test_fit_pipeline_encodes_each_text_once():
+    seen = []
+
+    def noting(texts):
+        seen.append(len(texts))
+        return read(texts)
+
+    clf = NeighborsClassifier(make_pipeline(FunctionTransformer(noting), PCA(3))).fit(X, Y)
+    assert seen == [N]
+    shorter = FunctionTransformer(lambda texts: PCA(3).fit(VECTORS).transform(read(texts)))
+    expected = NeighborsClassifier(shorter).fit(X, Y).decision_function(NEW).toarray()
+    np.testing.assert_allclose(clf.decision_function(NEW).toarray(), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("last", ["passthrough", None])

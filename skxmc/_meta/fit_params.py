@@ -46,8 +46,10 @@ def names_taken(estimator: Any, fit_params: Iterable[str]) -> dict[str, str]:
     return {key: key for key in fit_params if takes_all or key in params}
 
 
-def fit_with(estimator: Any, X: Any, y: Any, fit_params: dict[str, Any]) -> Any:
-    """Fit an estimator with the parameters that its `fit` takes.
+def fit_with(
+    estimator: Any, X: Any, y: Any, fit_params: dict[str, Any], method: str = "fit"
+) -> Any:
+    """Call `fit`, or `fit_transform`, of an estimator with the parameters that its `fit` takes.
 
     Raises
     ------
@@ -64,7 +66,8 @@ def fit_with(estimator: Any, X: Any, y: Any, fit_params: dict[str, Any]) -> Any:
                 "transform_input=['X_val']. If these texts need no change, pass them as "
                 f"{shortened(names[key], MAX_QUOTED)}."
             )
-    return estimator.fit(X, y, **{name: fit_params[key] for key, name in names.items()})
+    params = {name: fit_params[key] for key, name in names.items()}
+    return getattr(estimator, method)(X, y, **params)
 
 
 def check_fit_params(estimators: Iterable[Any], fit_params: Iterable[str]) -> None:
