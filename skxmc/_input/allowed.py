@@ -165,7 +165,7 @@ def _as_mask(
         )
     if not names_labels(labels):
         return check_labels(labels, name=name, classes=classes, n_texts=n_texts).matrix
-    named = check_labels(labels, name=name, n_texts=n_texts)
+    named = check_labels(labels, name=name, n_texts=n_texts, allow_none=True)
     _check_known(named.classes, classes, name)
     return align_labels(named, classes).matrix
 

@@ -59,6 +59,7 @@ def check_labels(
     label_names: PerLabel | None = None,
     n_texts: int | None = None,
     require_positive: bool = False,
+    allow_none: bool = False,
 ) -> Labels:
     """Check labels in any form and return them as a canonical CSR indicator, without changing y.
 
@@ -83,6 +84,8 @@ def check_labels(
         Required number of rows.
     require_positive : bool, default=False
         Whether at least one text must have a label.
+    allow_none : bool, default=False
+        Whether y may have no columns, such as collections that are all empty.
 
     Returns
     -------
@@ -140,7 +143,7 @@ def check_labels(
     if matrix.nnz == 0 and require_positive:
         check_some_known(labels, name)
         raise ValueError(f"{name} holds no positive label at all. Give at least one text a label.")
-    if matrix.shape[1] == 0:
+    if matrix.shape[1] == 0 and not allow_none:
         raise ValueError(f"{name} holds no labels. Pass at least one column or label.")
     return labels
 

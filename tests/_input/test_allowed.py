@@ -31,7 +31,7 @@ def test_check_allowed_list_of_labels_holds_for_all_texts(labels):
     assert allowed_of(allow=labels) == [[0, 1, 0, 1]] * 2
 
 
-@pytest.mark.parametrize("empty", [[], (), set()])
+@pytest.mark.parametrize("empty", [[], (), set(), [[], []], np.zeros((2, 4))])
 def test_check_allowed_empty_list_excludes_nothing_and_allows_nothing(empty):
     assert allowed_of(exclude=empty) == [[1, 1, 1, 1]] * 2
     assert allowed_of(allow=empty) == [[0, 0, 0, 0]] * 2
