@@ -298,6 +298,7 @@ class NeighborsClassifier(TextRankerMixin, ClassifierMixin, BaseEstimator):
             classes=None if by_name else before.classes_,
             label_names=label_names,
             n_texts=len(texts),
+            allow_none=True,
         )
         rows = before._represent(texts)
         with _adding:

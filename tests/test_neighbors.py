@@ -311,6 +311,14 @@ def test_partial_fit_matrix_has_the_columns_of_classes(clf):
     assert grown.n_samples_fit_ == N + 7
 
 
+@pytest.mark.parametrize("y", [[[]], np.zeros((1, N_LABELS))])
+def test_partial_fit_text_without_labels_votes_for_none(clf, y):
+    grown = copy.copy(clf).set_params(n_neighbors=1).partial_fit(NEW[:1], y)
+    np.testing.assert_array_equal(grown.classes_, clf.classes_)
+    assert grown.decision_function(NEW[:1]).nnz == 0
+    assert_sound_predictions(grown, NEW, 3)
+
+
 def test_partial_fit_without_fit_is_fit(clf):
     twin = make(n_neighbors=8, temperature=0.4).partial_fit(X, Y)
     assert (twin.decision_function(NEW) != clf.decision_function(NEW)).nnz == 0
