@@ -5,6 +5,7 @@ import pickle
 import threading
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -317,6 +318,15 @@ def test_partial_fit_text_without_labels_votes_for_none(clf, y):
     np.testing.assert_array_equal(grown.classes_, clf.classes_)
     assert grown.decision_function(NEW[:1]).nnz == 0
     assert_sound_predictions(grown, NEW, 3)
+
+
+def test_partial_fit_of_arrays_that_are_only_read(clf, tmp_path):
+    """joblib.load(..., mmap_mode="r") shares the arrays of a file among processes."""
+    joblib.dump((clf._keys, clf._columns), tmp_path / "arrays")
+    mapped = copy.copy(clf)
+    mapped._keys, mapped._columns = joblib.load(tmp_path / "arrays", mmap_mode="r")
+    mapped.partial_fit(NEW[:1], [[]]).partial_fit(NEW[1:2], [[3]]).set_params(n_neighbors=1)
+    assert mapped.predict_topk(NEW[1:2], 1).labels.tolist() == [[3]]
 
 
 def test_partial_fit_without_fit_is_fit(clf):

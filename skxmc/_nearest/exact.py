@@ -36,6 +36,8 @@ class GrowingArray:
 
     def extended(self, rows: np.ndarray) -> Self:
         """Return these rows and more, of the same type. Only if there is no room, it copies."""
+        if len(rows) == 0:  # the room may be a file that is only read
+            return self
         n, end = len(self.values), len(self.values) + len(rows)
         room, n_used = self._room, self._n_used
         if end > len(room) or n_used[0] != n:
