@@ -270,7 +270,10 @@ def test_changed_labels_of_wrapped_estimator_ask_for_new_fit(kind):
     inside = copy.copy(fitted())
     clf = kind(FrozenEstimator(inside)).fit(X, Y)
     inside.add_labels([31], label_texts=["a"])
-    message = rf"^estimator_ has other labels now than in the fit of this {kind.__name__}\. After"
+    message = (
+        rf"^estimator_ has other labels now than in the fit of this {kind.__name__}\. "
+        "After add_labels, remove_labels or partial_fit with new labels, call fit again"
+    )
     with pytest.raises(ValueError, match=message):
         clf.predict(X)
     inside.remove_labels([4])  # as many as before

@@ -45,7 +45,7 @@ class WrapperMixin(RescorerMixin, MetaEstimatorMixin):
         if not (same_labels(classes, self.classes_) or same_labels(classes, numbers)):
             raise ValueError(
                 f"estimator_ has other labels now than in the fit of this {type(self).__name__}. "
-                "After add_labels and remove_labels, call fit again."
+                "After add_labels, remove_labels or partial_fit with new labels, call fit again."
             )
         return _scores_by(self.estimator_, texts, n_candidates, k, allowed)
 
