@@ -112,13 +112,15 @@ class _FullLabelLoss(torch.autograd.Function):
             if update is not None:
                 of_weight = (gradient.T @ mean_z).to(precise)
                 update(labels, of_weight, of_bias / len(z))
-        ctx.save_for_backward((z_gradient / len(z)).to(z.dtype))
+        ctx.save_for_backward(z_gradient / len(z))
         return loss / len(z)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        # Autograd converts the product to the dtype of z. The scale of the loss alone may be too
+        # large for float16, and the gradient without it too small.
         (z_gradient,) = ctx.saved_tensors
-        return z_gradient * gradients[0].to(z_gradient.dtype), None, None, None, None
+        return z_gradient * gradients[0], None, None, None, None
 
 
 def _sum(values: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:

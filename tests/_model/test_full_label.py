@@ -94,6 +94,17 @@ def test_full_label_loss_bfloat16_states_are_close_to_exact(tensors):
         torch.testing.assert_close(by_hand.double(), exact, rtol=0.05, atol=0.02)
 
 
+def test_full_label_loss_float16_gradient_takes_first_scale_of_scaler(tensors):
+    """The scale of 65,536 is inf in float16, but its product with this gradient is not."""
+    z, weight, bias = tensors
+    small = (1e-3 * weight).detach().float()
+    _, (of_z, *_) = by_autograd(z, small.double().requires_grad_(), bias)
+    low = z.detach().half().requires_grad_()
+    (65536.0 * full_label_loss(low, small, bias.detach().float(), POSITIVES)).backward()
+    assert low.grad.dtype == torch.float16
+    torch.testing.assert_close(low.grad.double(), 65536 * of_z, rtol=0.01, atol=0.5)
+
+
 def test_full_label_loss_large_logits_stay_finite():
     z, weight = torch.tensor([[200.0]], requires_grad=True), torch.tensor([[1.0], [-1.0]])
     loss = full_label_loss(z, weight, torch.zeros(2), as_positives([[1]]))
