@@ -181,6 +181,14 @@ def test_fit_weight_0_leaves_text_out(mode, params):
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_fit_equal_weights_of_any_size_below_1_give_same_model(mode):
+    """For example weights that sum to 1. Powers of 2 are divided exactly."""
+    found = make_classifier(mode, max_epochs=1).fit(X, Y, sample_weight=np.full(64, 2.0**-20))
+    expected = make_classifier(mode, max_epochs=1).fit(X, Y, sample_weight=np.ones(64))
+    assert weights_digest(found) == weights_digest(expected)
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_fit_heavier_text_decides(mode):
     """The same text has one label or the other."""
     texts, y = ["the same text"] * 40 + X, [["a"], ["b"]] * 20 + [["c"]] * len(X)

@@ -87,6 +87,9 @@ def prepare_model(
     training_set : TrainingSet
         Tokens and labels of the training texts. If the encoder is frozen, their representations.
     """
+    if data.weights is not None:
+        # Lower weights would count as fewer texts than there are in the log priors and in TF-IDF.
+        data = data._replace(weights=data.weights / min(data.weights.mean(), 1.0))
     model = None if found is None else found.model
     if model is None and previous is not None:
         # Copied, because the fit may fail, and other threads may predict with the previous weights.
