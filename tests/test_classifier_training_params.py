@@ -106,6 +106,17 @@ def test_warm_start_other_model_parameters_raise_error(mode):
     assert differ(copy.deepcopy(clf).set_params(clusterer__n_jobs=1).fit(X, Y), clf)
 
 
+def test_warm_start_without_clusters_takes_any_clusterer():
+    clusterer = BalancedLabelClusterer(max_cluster_size=4, max_iter=3)
+    clf = make_classifier(negative_sampling="none", clusterer=clusterer, warm_start=True)
+    before = copy.deepcopy(clf.fit(X, Y))
+    assert differ(clf.fit(X, Y), before)
+    clf.set_params(negative_sampling="auto", clusterer__max_cluster_size="auto").fit(X, Y)
+    clf.set_params(clusterer__max_cluster_size=9)
+    with pytest.raises(ValueError, match=r"clusterer__max_cluster_size is 9, .* built with 1"):
+        clf.fit(X, Y)
+
+
 def test_warm_start_encoder_dropout_none_restores_its_rates(tmp_path):
     rates = []
     encoder = save_tiny_encoder(tmp_path)

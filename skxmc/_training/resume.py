@@ -82,15 +82,13 @@ def _check_same_network(params: Mapping[str, Any], model: Model) -> None:
     if not model.network.direct and params["negative_sampling"] == "none":
         now["negative_sampling"], before["negative_sampling"] = "none", "dynamic"
     asked = params["clusterer"] or BalancedLabelClusterer()
-    free = {"n_jobs", "random_state"}
-    if model.network.direct and (
-        params["negative_sampling"] == "none" or asked.max_cluster_size == "auto"
-    ):
-        free.add("max_cluster_size")  # "auto" may be another size on another device
-    for name, value in asked.get_params().items():
-        if name not in free:
-            now[f"clusterer__{name}"] = value
-            before[f"clusterer__{name}"] = getattr(clusterer, name)
+    # Without clusters, nothing depends on the clusterer. "auto" may be this on some devices.
+    is_free = params["negative_sampling"] == "none" or asked.max_cluster_size == "auto"
+    if not (model.network.direct and is_free):
+        for name, value in asked.get_params().items():
+            if name not in ("n_jobs", "random_state"):
+                now[f"clusterer__{name}"] = value
+                before[f"clusterer__{name}"] = getattr(clusterer, name)
     for name, value in now.items():
         if value != before[name]:
             raise ValueError(
