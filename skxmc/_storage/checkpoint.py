@@ -49,6 +49,7 @@ NOT_LEARNED = (
     "checkpoint_every",
     "device",
     "gradient_checkpointing",
+    "label_search",
     "memory",
     "n_jobs",
     "prediction_batch_size",
@@ -164,7 +165,7 @@ class Checkpoint:
             run[WARM_START] = joblib_hash(network_state(previous.network))
         for name in [*run, *found] if found else []:
             ours, theirs = run.get(name), found.get(name, ADDED_PARAMS.get(name))
-            if ours != theirs:
+            if ours != theirs and name not in NOT_LEARNED:
                 if name.startswith(HASHED):
                     difference = f"other {name.removeprefix(HASHED)}"
                 else:

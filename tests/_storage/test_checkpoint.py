@@ -85,9 +85,10 @@ def test_resume_with_other_data_raises_value_error(data, difference, stopped):
 
 
 def test_resume_of_a_run_of_an_earlier_version_goes_on(stopped, monkeypatch):
-    """The run lacks a parameter that was added since."""
+    """The run lacks a parameter that was added since, and has one that does not matter now."""
     found = find_run(stopped)
     run = {name: value for name, value in found.run.items() if name != "accumulate_steps"}
+    run["label_search"] = "exact"
     monkeypatch.setattr(checkpoint_module, "find_run", lambda folder: found._replace(run=run))
     with pytest.raises(ValueError, match="with accumulate_steps=1, not 2"):
         make_classifier(checkpoint_dir=stopped, accumulate_steps=2).fit(X, Y)
@@ -110,6 +111,7 @@ def test_resume_with_other_unlearned_parameters_reaches_same_model(stopped):
         "checkpoint_every": 3,
         "prediction_batch_size": 7,
         "threshold": 0.1,
+        "label_search": "approximate",
         "n_jobs": 2,
     }
     clf = make_classifier(checkpoint_dir=stopped, **others).fit(X, Y)
@@ -124,6 +126,7 @@ def test_run_description_holds_all_parameters_that_decide_the_result(stopped):
         "checkpoint_every",
         "device",
         "gradient_checkpointing",
+        "label_search",
         "memory",
         "n_jobs",
         "prediction_batch_size",
