@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 import torch
+from sklearn.utils import gen_batches
 
 from skxmc._inference.sharing import shared_by_processes
 from skxmc._model.defaults import torch_defaults
@@ -33,8 +34,8 @@ CPU_BATCH_TEXTS = 64
 GPU_BATCH_TEXTS = 512
 GPU_BATCH_TOKENS = 32_768
 
-# Raw or tokenized texts.
-Texts = Sequence[str] | TokenStore
+# Raw or tokenized texts, or their e: (n_texts, n_encoders * n_feature_layers * hidden) float32.
+Texts = Sequence[str] | TokenStore | np.ndarray
 # Rows of a batch, and their e or all tokens.
 Batch = tuple[np.ndarray, torch.Tensor | TokenStore]
 # Computes something from e.
@@ -121,7 +122,7 @@ class FeatureExtractor:
         self, texts: Texts, compute: Compute
     ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
         """Yield the rows of each batch, and what `compute` makes of their e, as arrays."""
-        if isinstance(texts, TokenStore):
+        if isinstance(texts, TokenStore | np.ndarray):
             yield from self._results(self._batches(texts), compute)
             return
         blocks = self._blocks(texts)
@@ -169,8 +170,12 @@ class FeatureExtractor:
             shared[self._key(block)] = self.network, [(np.arange(len(block)), e)]
             start += len(block)
 
-    def _batches(self, tokens: TokenStore) -> Iterator[Batch]:
-        """Yield batches of tokens, or of the mean e over the windows of each text."""
+    def _batches(self, tokens: TokenStore | np.ndarray) -> Iterator[Batch]:
+        """Yield batches of tokens, or of e if it is given or a mean over windows."""
+        if isinstance(tokens, np.ndarray):
+            for part in gen_batches(len(tokens), self.batch_size.n_texts):
+                yield np.arange(part.start, part.stop), torch.from_numpy(tokens[part])
+            return
         if isinstance(tokens, WindowStore):
             width = len(self.network.encoders) * self.network.n_features
             for rows, windows, text_of in tokens.blocks():

@@ -296,7 +296,7 @@ def needs_all_labels(
         if (
             not isinstance(network, ShardedNetwork)
             or network.in_step
-            or isinstance(texts, TokenStore)
+            or isinstance(texts, TokenStore | np.ndarray)
         ):
             return method(predictor, texts, *args, **kwargs)
         call = f"{method.__qualname__} {args} {kwargs} {predictor.batch_size}"

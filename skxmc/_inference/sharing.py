@@ -66,7 +66,8 @@ def shared_by_processes(
 ) -> Callable[Concatenate[Extractor, Texts, Given], Rows]:
     """Decorate a method that computes one row per text: let the processes share the texts.
 
-    They do not share tokens, which `fit` has, nor few texts, nor texts that `fit` has represented.
+    They do not share tokens and e, which `fit` has, nor few texts, nor texts that `fit` has
+    represented.
     """
 
     @functools.wraps(method)
@@ -78,7 +79,7 @@ def shared_by_processes(
         if (
             store is None
             or extractor.network.in_step
-            or isinstance(texts, TokenStore)
+            or isinstance(texts, TokenStore | np.ndarray)
             or len(texts) < 2 * n_least
             or (represented is not None and not represented.grows)
         ):

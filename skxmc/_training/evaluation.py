@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import torch
 
-from skxmc._inference.extractor import resolve_batch_size
+from skxmc._inference.extractor import Texts, resolve_batch_size
 from skxmc._inference.low_precision import serving_copy
 from skxmc._inference.predictor import Predictor
 from skxmc._input.validation import Labels
@@ -51,10 +52,19 @@ def make_validator(
     )
     check_ids(tokens, model.tokenizer, model.network.encoder, texts)
     k = min(5, len(model.classes))
+    known: np.ndarray | None = None  # e, which a frozen encoder computes once
 
     def validate(network: LightXMLNetwork) -> float:
+        nonlocal known
         current = model._replace(network=network)
         predictor = fit_predictor(current, settings, settings.prediction_dtype)
-        return precision_at_k(labels.matrix, TopK(*predictor.top_k(tokens, k)), k=k)
+        read: Texts = tokens
+        # If labels are in parts, all processes predict together, but maybe not all of them know e.
+        if settings.freeze_encoder and not network.in_parts:
+            if known is None:
+                width = len(network.encoders) * network.n_features
+                known = predictor.array(tokens, width, lambda e: e)
+            read = known
+        return precision_at_k(labels.matrix, TopK(*predictor.top_k(read, k)), k=k)
 
     return validate

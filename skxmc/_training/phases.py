@@ -259,7 +259,8 @@ def static_clusters(predictor: Predictor, data: TrainingSet) -> np.ndarray:
     layout = LabelLayout(network.layout.cluster_of.cpu().numpy())  # on the CPU
     chosen = np.empty((len(data), n_clusters), dtype=np.int32)
 
-    for rows, (logits,) in predictor.results(data.tokens, lambda e: (network.recall_logits(e),)):
+    texts = data.tokens if data.features is None else data.features
+    for rows, (logits,) in predictor.results(texts, lambda e: (network.recall_logits(e),)):
         targets = layout.cluster_targets(data.positives(rows), len(rows))
         chosen[rows] = dynamic_clusters(torch.from_numpy(logits), targets, n_clusters).numpy()
     return chosen

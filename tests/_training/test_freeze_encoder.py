@@ -15,6 +15,7 @@ from classifier_fixtures import (
 
 from skxmc._model.network import LightXMLNetwork
 from skxmc._training import phases
+from skxmc.metrics import precision_at_k
 
 X, Y = dataset()
 
@@ -66,6 +67,40 @@ def test_fit_frozen_encoder_trains_on_representations_computed_once(monkeypatch,
     assert sum(rows) == len(X)
     assert len(clf.history_) == epochs
     np.testing.assert_allclose(sets[0].features, clf.encode(X), atol=1e-6)
+
+
+@pytest.mark.parametrize("long_text", ["truncate", "windows"])
+def test_fit_frozen_encoder_represents_static_and_held_out_texts_once(monkeypatch, long_text):
+    n_represented = []
+    represent = LightXMLNetwork.represent
+
+    def counted(network, batch):
+        n_represented.append(len(batch.input_ids))
+        return represent(network, batch)
+
+    texts = [text[:20] for text in X]  # of one window
+    params = {"negative_sampling": "static", "freeze_encoder": True, "head_init": "priors"}
+    clf = make_classifier(**params, long_text=long_text)
+    with monkeypatch.context() as patch:
+        patch.setattr(LightXMLNetwork, "represent", counted)
+        clf.fit(texts, Y, validation_data=(texts[:9], Y[:9]))
+    assert [epoch["objective"] for epoch in clf.history_[::2]] == ["recall", "rank", "recall"]
+    assert sum(n_represented) == 64 + 9
+
+
+def test_fit_frozen_encoder_validates_what_it_predicts():
+    clf = make_classifier("direct", freeze_encoder=True).fit(X[9:], Y[9:], X_val=X[:9], y_val=Y[:9])
+    expected = precision_at_k(Y[:9], clf.predict_topk(X[:9], k=5), k=5)
+    assert clf.history_[-1]["valid_p_at_5"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_static_clusters_of_representations_are_those_of_tokens(trainers, pooling):
+    clf = make_classifier(freeze_encoder=True, pooling=pooling, max_epochs=1).fit(X, Y)
+    (trainer,) = trainers
+    known = phases.static_clusters(clf._predictor(), trainer.data)
+    trainer.data.features = None
+    np.testing.assert_array_equal(known, phases.static_clusters(clf._predictor(), trainer.data))
 
 
 def test_fit_frozen_encoder_has_no_dropout_inside():
