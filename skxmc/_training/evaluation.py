@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from skxmc._inference.extractor import Texts, resolve_batch_size
-from skxmc._inference.low_precision import serving_copy
+from skxmc._inference.low_precision import forget_copy, serving_copy
 from skxmc._inference.predictor import Predictor
 from skxmc._input.validation import Labels
 from skxmc._model.encoder_check import check_ids
@@ -65,6 +65,8 @@ def make_validator(
                 width = len(network.encoders) * network.n_features
                 known = predictor.array(tokens, width, lambda e: e)
             read = known
-        return precision_at_k(labels.matrix, TopK(*predictor.top_k(read, k)), k=k)
+        found = TopK(*predictor.top_k(read, k))
+        forget_copy(network)
+        return precision_at_k(labels.matrix, found, k=k)
 
     return validate

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from skxmc._inference.low_precision import forget_copy
 from skxmc._inference.predictor import Predictor
 from skxmc._input.validation import Labels
 from skxmc._model.fitted import Model
@@ -186,7 +187,10 @@ class Training:
 
     def _static_clusters(self, network: LightXMLNetwork) -> np.ndarray:
         model = self.model._replace(network=network)
-        return static_clusters(fit_predictor(model, self.settings, self.settings.dtype), self.data)
+        predictor = fit_predictor(model, self.settings, self.settings.dtype)
+        chosen = static_clusters(predictor, self.data)
+        forget_copy(network)
+        return chosen
 
     def _make_trainer(self) -> Trainer:
         objective = self.objectives[self.stage]

@@ -173,16 +173,21 @@ def test_int8_torch_without_quantization_raises_value_error(clf, monkeypatch):
         clf.predict_topk(X[:2])
 
 
-def test_fit_trains_without_the_copy_that_encoded_texts_for_the_start(monkeypatch):
+@pytest.mark.parametrize(
+    "params", [{}, {"negative_sampling": "static"}, {"swa_start": 0, "lr_schedule": "constant"}]
+)
+def test_fit_trains_without_the_copies_that_represented_texts(monkeypatch, params):
+    """Texts are represented for the start, for static negatives and for validation."""
     has_copy = []
 
     def noting(self, *args):
-        has_copy.append(self.network in low_precision._copies)
+        networks = [self.network] + ([self.average.module] if self.average else [])
+        has_copy.extend(network in low_precision._copies for network in networks)
         return step(self, *args)
 
     step = Trainer.train_step
     monkeypatch.setattr(Trainer, "train_step", noting)
-    make_classifier(max_epochs=1).fit(X, Y)
+    make_classifier(**params).fit(X, Y, validation_data=(X[:9], Y[:9]))
     assert has_copy
     assert not any(has_copy)
 
