@@ -16,7 +16,7 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.utils import gen_batches
 
 from skxmc._input.sparse import ranges
-from skxmc._model.full_label import best_labels
+from skxmc._model.full_label import best_labels, label_logits
 from skxmc._model.network import LightXMLNetwork
 from skxmc._utils.parallel import ProcessLock
 
@@ -97,8 +97,8 @@ class ShortList:
         logits = torch.empty((len(z), k))
         for row, clusters in enumerate(probed):
             members = self.by_cluster[ranges(self.starts[clusters], self.sizes[clusters])]
-            of_members = (weight[members].to(z.dtype) @ z[row]).float() + bias[members]
-            logits[row], best = of_members.topk(k)
+            of_members = label_logits(z[row : row + 1], weight[members], bias[members])
+            logits[row], best = of_members[0].topk(k)
             labels[row] = members[best]
         return labels, logits
 

@@ -127,6 +127,17 @@ def _sum(values: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
     return values.sum() if weights is None else (values * weights).sum()
 
 
+def label_logits(z: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """Score labels: (B, n) float32.
+
+    Autocast converts both factors itself. Without a bottleneck z is in float32, and a conversion of
+    the weights to it and back would take longer than the product.
+    """
+    if not torch.is_autocast_enabled(z.device.type):
+        weight = weight.to(z.dtype)
+    return (z @ weight.T).float() + bias
+
+
 def best_labels(
     z: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, k: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -140,7 +151,7 @@ def best_labels(
     """
     best: tuple[torch.Tensor, torch.Tensor] | None = None
     for labels in _chunks(len(bias), len(z), PREDICTION_BLOCK):
-        logits = (z @ weight[labels].to(z.dtype).T).float() + bias[labels]
+        logits = label_logits(z, weight[labels], bias[labels])
         logits, found = logits.topk(min(k, logits.shape[1]), dim=1)
         found += labels.start
         if best is not None:

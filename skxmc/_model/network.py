@@ -22,7 +22,13 @@ from skxmc._model.encoder import (
     use_fast_attention,
     use_sparse_embedding,
 )
-from skxmc._model.full_label import LabelSearch, Update, best_labels, full_label_loss
+from skxmc._model.full_label import (
+    LabelSearch,
+    Update,
+    best_labels,
+    full_label_loss,
+    label_logits,
+)
 from skxmc._model.layout import (
     Candidates,
     LabelLayout,
@@ -360,8 +366,7 @@ class LightXMLNetwork(TextNetwork):
     def recall_logits(self, features: torch.Tensor) -> torch.Tensor:
         """Score all clusters by the recall head, or labels in the direct mode: (B, C) float32."""
         if self.direct:
-            z, (weight, bias) = self.embed(features), self.label_table.by_label()
-            return (z @ weight.to(z.dtype).T).float() + bias
+            return label_logits(self.embed(features), *self.label_table.by_label())
         return self.recall_head(self._head_inputs(features)[0]).float()
 
     def _rank_loss(

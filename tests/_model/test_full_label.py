@@ -156,6 +156,26 @@ def test_best_labels_half_precision_table_is_read_in_precision_of_states(tensors
     assert labels.tolist() == best_labels(z, weight.half().float(), bias, 3)[0].tolist()
 
 
+class NoTableInFloat32(TorchDispatchMode):
+    """A mode that fails if a tensor of the size of the table is made in float32."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and result.dtype == torch.float32:
+            assert result.numel() != N_LABELS * DIM
+        return result
+
+
+def test_best_labels_autocast_of_states_in_float32_converts_no_table(tensors):
+    """Without a bottleneck, the states are e minus its mean, which autocast leaves in float32."""
+    z, weight, bias = (t.detach().float() for t in tensors)
+    weight = weight.bfloat16()
+    expected = best_labels(z.bfloat16(), weight, bias, 3)
+    with torch.autocast("cpu", torch.bfloat16), NoTableInFloat32():
+        found = best_labels(z, weight, bias, 3)
+    assert all(map(torch.equal, found, expected))
+
+
 def test_best_labels_no_texts_are_empty(tensors):
     z, weight, bias = (t.detach() for t in tensors)
     labels, logits = best_labels(z[:0], weight, bias, 3)
