@@ -124,8 +124,9 @@ class LightXMLClassifier(
     negative_sampling : {"auto", "none", "dynamic", "static", "static-separate"}, default="auto"
         Negatives of the ranking head.
 
-        - "auto": "none" in the direct mode, else "dynamic". On a GPU, "none" unless `clusterer` has
-          a `max_cluster_size`. No GPU was at hand to measure this, so it is an estimate.
+        - "auto": "none" in the direct mode, else "dynamic". On a CUDA GPU, "none" unless
+          `clusterer` has a `max_cluster_size`. No GPU was at hand to measure this, so it is an
+          estimate.
         - "none": every label is ranked at every step. Nothing is clustered or recalled. In the
           direct mode, all values mean this.
         - "dynamic": the labels that the current recall head finds. Both heads are trained together.

@@ -205,7 +205,8 @@ def resolve_sampling(
 ) -> str:
     """Choose the negatives. "auto" is "none" in the direct mode, and "dynamic" with clusters.
 
-    On a GPU, "auto" is "none" for any number of labels, unless the user has chosen the clusters.
+    On a CUDA GPU, "auto" is "none" for any number of labels, unless the user has chosen the
+    clusters.
     """
     if wanted != "auto":
         return wanted
