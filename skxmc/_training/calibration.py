@@ -64,7 +64,7 @@ def mean_loss(
     *,
     only_biases: bool = False,
 ) -> float:
-    """Compute the mean loss per text, with the same dropout at each call."""
+    """Compute the mean loss per text, on a CPU with the same dropout at each call."""
     total = 0.0
     with _training_pass(network, settings):
         for batch in batches:
