@@ -163,9 +163,10 @@ class Checkpoint:
                 run[WARM_START] = found[WARM_START]
         elif previous is not None:
             run[WARM_START] = joblib_hash(network_state(previous.network))
-        for name in [*run, *found] if found else []:
+        learned = [name for name in found if name not in NOT_LEARNED]  # earlier versions had others
+        for name in [*run, *learned] if found else []:
             ours, theirs = run.get(name), found.get(name, ADDED_PARAMS.get(name))
-            if ours != theirs and name not in NOT_LEARNED:
+            if ours != theirs:
                 if name.startswith(HASHED):
                     difference = f"other {name.removeprefix(HASHED)}"
                 else:
