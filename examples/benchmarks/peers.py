@@ -251,11 +251,26 @@ def draw(measured: dict[str, Measured], path: str) -> None:
 
     figure = Figure(figsize=(12, 5), layout="constrained")
     for axes, what in zip(figure.subplots(1, 2), ("P@1", "PSP@5"), strict=True):
-        for name, one in measured.items():
-            accuracy = 100 * (one.p[0] if what == "P@1" else one.psp)
+        points = {
+            name: (one.minutes, 100 * (one.p[0] if what == "P@1" else one.psp))
+            for name, one in measured.items()
+        }
+        gap = 0.04 * np.ptp([accuracy for _, accuracy in points.values()])
+        heights: dict[str, float] = {}  # of names, each below those of better systems nearby
+        for name, (minutes, accuracy) in sorted(points.items(), key=lambda item: -item[1][1]):
+            nearby = [o for o in heights if abs(np.log(points[o][0] / minutes)) < np.log(20)]
+            heights[name] = min([accuracy, *(heights[other] - gap for other in nearby)])
             color = "C1" if SYSTEMS[name].package == OURS else "C0"
-            axes.plot(one.minutes, accuracy, "o", color=color)
-            axes.annotate(f" {name}", (one.minutes, accuracy), fontsize="small")
+            axes.plot(minutes, accuracy, "o", color=color)
+            axes.annotate(
+                name,
+                (minutes, accuracy),
+                (12, heights[name]),
+                textcoords=("offset points", "data"),
+                arrowprops={"arrowstyle": "-", "lw": 0.5},
+                fontsize="small",
+                va="center",
+            )
         axes.set(xscale="log", xlabel="minutes of training (processor time)", ylabel=f"{what} (%)")
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter("")
