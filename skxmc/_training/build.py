@@ -46,6 +46,7 @@ from skxmc._training.initialization import (
 )
 from skxmc._training.new_labels import add_labels, weigh_texts
 from skxmc._training.plan import tell_task
+from skxmc._training.pooling_choice import OTHER_POOLING, choose_pooling
 from skxmc._training.settings import HEAD_RATE, Settings
 from skxmc._training.trainer import TrainingSet
 from skxmc._utils.progress import progress_bar, show_line, slow_bar
@@ -112,6 +113,11 @@ def prepare_model(
         model = _with_new_labels(model, tokens, data, settings)
     tell_task(settings, network, tokens)
     training_set = TrainingSet(tokens, data.y, settings.device, data.weights, data.label_weights)
+    starts_at_centroids = is_new and settings.head_init == "centroids"
+    if starts_at_centroids and settings.pooling == "auto" and network.pooling != OTHER_POOLING:
+        n_texts = len(tokens) - data.n_label_texts
+        choose = partial(choose_pooling, model, training_set, data.y, n_texts, settings)
+        network.pooling = processes.from_first(choose)
     if settings.freeze_encoder:
         predictor = fit_predictor(model, settings, settings.dtype)
         width = len(network.encoders) * network.n_features
@@ -122,7 +128,7 @@ def prepare_model(
                 lambda rows: predictor.array(tokens.subset(rows), width, lambda e: e, bar.update),
             )
     rate = settings.head_learning_rate
-    if is_new and settings.head_init == "centroids":
+    if starts_at_centroids:
         sample = _start_at_centroids(model, training_set, data, settings, processes)
         if rate == "auto":
             rate = processes.from_first(

@@ -6,25 +6,20 @@ import time
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
 import torch
 from classifier_fixtures import make_classifier
 from stopped_training import Stopped, assert_same_model, stop_after
-from training_fixtures import N_LABELS, N_TEXTS, weights
+from training_fixtures import N_LABELS, weights
+from trial_fixtures import N_SAMPLE, trial_arguments
 
-from skxmc import LightXMLClassifier, TopK
-from skxmc._inference.predictor import best_first
+from skxmc import LightXMLClassifier
 from skxmc._storage.plain import DESCRIPTION
 from skxmc._storage.pretrained import read_model
-from skxmc._training import head_rate
+from skxmc._training import head_rate, trials
 from skxmc._training.head_rate import LOW_RATE, choose_head_rate
-from skxmc._training.initialization import Sample
 from skxmc._training.settings import HEAD_RATE
 from skxmc._training.trainer import TrainingSet
 from skxmc.datasets import make_xmc
-from skxmc.metrics import ndcg_at_k
-
-N_SAMPLE = 600
 
 
 @pytest.fixture(params=["two-stage", "direct"])
@@ -32,36 +27,15 @@ def trainer(request, make_trainer):
     return make_trainer(direct=request.param == "direct")
 
 
-def arguments(trainer, *, is_clean, first_row=0):
-    """Make representations around the prototypes of labels.
-
-    If they are not clean, much noise hides the prototypes, and most labels are wrong.
-    """
-    rng = np.random.default_rng(1)
-    label = rng.integers(N_LABELS, size=N_SAMPLE)
-    prototypes = rng.normal(size=(N_LABELS, trainer.network.n_features))
-    noise = (1 if is_clean else 3) * rng.normal(size=(N_SAMPLE, prototypes.shape[1]))
-    features = (prototypes[label] + noise).astype(np.float32)
-    dense = np.zeros((first_row + N_SAMPLE, N_LABELS), np.float32)
-    rows = first_row + np.arange(N_SAMPLE)
-    dense[rows, label] = is_clean | (rng.random(N_SAMPLE) < 0.6)
-    for _ in range(0 if is_clean else 3):
-        dense[rows, rng.integers(N_LABELS, size=N_SAMPLE)] = 1
-    y = sp.csr_array(dense)
-    tokens = trainer.data.tokens.subset(np.arange(first_row + N_SAMPLE) % N_TEXTS)
-    data = TrainingSet(tokens, y, torch.device("cpu"))
-    return trainer.network, data, y, Sample(rows, features), trainer.settings
-
-
 @pytest.mark.parametrize("first_row", [0, 50])
 @pytest.mark.parametrize(("is_clean", "expected"), [(True, HEAD_RATE), (False, LOW_RATE)])
 def test_choose_head_rate_low_only_if_labels_are_noisy(trainer, is_clean, expected, first_row):
-    given = arguments(trainer, is_clean=is_clean, first_row=first_row)
+    given = trial_arguments(trainer, is_clean=is_clean, first_row=first_row)
     assert choose_head_rate(*given, min_texts=N_SAMPLE) == expected
 
 
 def test_choose_head_rate_leaves_network_and_generators_as_they_are(trainer):
-    given = arguments(trainer, is_clean=True)
+    given = trial_arguments(trainer, is_clean=True)
     before = weights(trainer.network)
     state = torch.get_rng_state()
     choose_head_rate(*given, min_texts=0)
@@ -73,26 +47,26 @@ def test_choose_head_rate_leaves_network_and_generators_as_they_are(trainer):
 def test_choose_head_rate_trains_on_known_texts_only(trainer, monkeypatch):
     """Held-out texts count neither in the centroids nor in training."""
     started, scored = [], []
-    start, score = head_rate.start_at_centroids, head_rate._score
+    start, score = trials.start_at_centroids, trials.Trial.score
 
     def note_start(network, y, *args, **kwargs):
         started.append(y.shape[0])
         return start(network, y, *args, **kwargs)
 
-    def note_score(network, y, *args):
-        scored.append(y.shape[0])
-        return score(network, y, *args)
+    def note_score(trial, network):
+        scored.append(trial.y_unknown.shape[0])
+        return score(trial, network)
 
-    monkeypatch.setattr(head_rate, "start_at_centroids", note_start)
-    monkeypatch.setattr(head_rate, "_score", note_score)
-    choose_head_rate(*arguments(trainer, is_clean=True), min_texts=0)
+    monkeypatch.setattr(trials, "start_at_centroids", note_start)
+    monkeypatch.setattr(trials.Trial, "score", note_score)
+    choose_head_rate(*trial_arguments(trainer, is_clean=True), min_texts=0)
     assert started == [N_SAMPLE * 4 // 5]
     assert scored == 2 * [N_SAMPLE // 5]
 
 
 def test_choose_head_rate_trials_differ_from_training_in_length_only(trainer, monkeypatch):
     """Weights of texts and labels count, and a trial averages nothing."""
-    network, data, y, sample, settings = arguments(trainer, is_clean=True)
+    network, data, y, sample, settings = trial_arguments(trainer, is_clean=True)
     weights = np.linspace(1, 2, len(data)).astype(np.float32)
     label_weights = np.linspace(1, 3, N_LABELS).astype(np.float32)
     data = TrainingSet(data.tokens, y, data.device, weights, label_weights)
@@ -100,14 +74,14 @@ def test_choose_head_rate_trials_differ_from_training_in_length_only(trainer, mo
     settings = dataclasses.replace(
         settings, max_epochs=7, swa_start=1, n_iter_no_change=1, deadline=now + 1000, verbose=1
     )
-    trials, started = [], []
+    runs, started = [], []
 
     class Noted(head_rate.Trainer):
         def __init__(self, network, data, settings, rng, **options):
-            trials.append((network, data, settings, options["deadline"]))
+            runs.append((network, data, settings, options["deadline"]))
             super().__init__(network, data, settings, rng, **options)
 
-    set_priors, start_at_centroids = head_rate.set_priors, head_rate.start_at_centroids
+    set_priors, start_at_centroids = trials.set_priors, trials.start_at_centroids
 
     def note_priors(network, y, weights):
         started.append(weights)
@@ -118,12 +92,12 @@ def test_choose_head_rate_trials_differ_from_training_in_length_only(trainer, mo
         start_at_centroids(*args, weights=weights)
 
     monkeypatch.setattr(head_rate, "Trainer", Noted)
-    monkeypatch.setattr(head_rate, "set_priors", note_priors)
-    monkeypatch.setattr(head_rate, "start_at_centroids", note_centroids)
+    monkeypatch.setattr(trials, "set_priors", note_priors)
+    monkeypatch.setattr(trials, "start_at_centroids", note_centroids)
     choose_head_rate(network, data, y, sample, settings, min_texts=0)
     known = sample.rows[np.arange(N_SAMPLE) % 5 != 0]
-    assert [trial[2].head_learning_rate for trial in trials] == [HEAD_RATE, LOW_RATE]
-    for trained, part, used, deadline in trials:
+    assert [run[2].head_learning_rate for run in runs] == [HEAD_RATE, LOW_RATE]
+    for trained, part, used, deadline in runs:
         assert not any(p.requires_grad for p in trained.encoder.parameters())
         assert trained.encoder is network.encoder
         assert np.allclose(part.weights, weights[known] / weights[known].mean())
@@ -136,38 +110,25 @@ def test_choose_head_rate_trials_differ_from_training_in_length_only(trainer, mo
         assert np.allclose(given / given.mean(), weights[known] / weights[known].mean())
 
 
-@torch.no_grad()
-def test_score_counts_labels_of_all_candidate_clusters(make_trainer):
-    trainer = make_trainer(n_candidate_clusters=8)
-    network, _, y, sample, settings = arguments(trainer, is_clean=True)
-    predicted = network.eval().scores(torch.from_numpy(sample.features), 8)
-    columns, values = (array.numpy() for array in best_first(*predicted, 5))
-    expected = ndcg_at_k(y, TopK(columns, values), k=5)
-    assert head_rate._score(network, y, sample.features, settings) == pytest.approx(expected)
-    few = network.scores(torch.from_numpy(sample.features), 5)
-    columns, values = (array.numpy() for array in best_first(*few, 5))
-    assert ndcg_at_k(y, TopK(columns, values), k=5) != pytest.approx(expected)
-
-
 def test_choose_head_rate_low_must_be_clearly_better(trainer, monkeypatch):
-    given = arguments(trainer, is_clean=True)
+    given = trial_arguments(trainer, is_clean=True)
     for low, expected in [(0.509, HEAD_RATE), (0.511, LOW_RATE)]:
         found = iter([0.5, low])
-        monkeypatch.setattr(head_rate, "_score", lambda *args, found=found: next(found))
+        monkeypatch.setattr(trials.Trial, "score", lambda *args, found=found: next(found))
         assert choose_head_rate(*given, min_texts=0) == expected
 
 
 def test_choose_head_rate_says_what_it_does(trainer, capsys):
-    *given, settings = arguments(trainer, is_clean=True)
+    *given, settings = trial_arguments(trainer, is_clean=True)
     choose_head_rate(*given, dataclasses.replace(settings, verbose=1), min_texts=0)
     said = capsys.readouterr().err
     assert said == "trying two rates of the heads on 600 texts\nthe rate of the heads is 0.002\n"
 
 
 def test_choose_head_rate_few_texts_or_large_table_takes_the_usual(trainer, monkeypatch):
-    given = arguments(trainer, is_clean=False)
+    given = trial_arguments(trainer, is_clean=False)
     assert choose_head_rate(*given, min_texts=N_SAMPLE + 1) == HEAD_RATE
-    monkeypatch.setattr(head_rate, "MAX_ENTRIES", trainer.network.label_table.n_entries - 1)
+    monkeypatch.setattr(trials, "MAX_ENTRIES", trainer.network.label_table.n_entries - 1)
     assert choose_head_rate(*given, min_texts=0) == HEAD_RATE
 
 
@@ -197,7 +158,7 @@ def test_fit_auto_trains_like_the_chosen_rate(mode, choosing_low):
 
 
 def test_fit_auto_trial_leaves_training_as_it_is():
-    data = make_xmc(head_rate.MIN_TEXTS, 30, n_words=40, random_state=0)
+    data = make_xmc(trials.MIN_TEXTS, 30, n_words=40, random_state=0)
     params = {"max_epochs": 1, "batch_size": 64, "max_length": 16}
     clf = make_classifier("direct", head_learning_rate="auto", **params).fit(*data)
     rate = clf.head_learning_rate_
