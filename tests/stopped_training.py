@@ -1,5 +1,6 @@
 """Training that stops after some steps, and a comparison of its final model."""
 
+import pytest
 import torch
 from classifier_fixtures import assert_same_predictions
 
@@ -23,6 +24,18 @@ def stop_after(n_steps, monkeypatch, error=Stopped):
         return step(self, rows, factor)
 
     monkeypatch.setattr(trainer.Trainer, "train_step", stopping)
+
+
+def assert_resumes(make, folder, X, y, n_steps=6):
+    """Check that a fit that stops after `n_steps` steps resumes to the same model. Return it."""
+    expected = make().fit(X, y)
+    clf = make(checkpoint_dir=folder)
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(n_steps, patch)
+        with pytest.raises(Stopped):
+            clf.fit(X, y)
+    assert_same_model(clf.fit(X, y), expected)
+    return clf
 
 
 def assert_same_model(left, right):

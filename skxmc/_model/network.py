@@ -155,7 +155,8 @@ class TextNetwork(nn.Module):
     @property
     def n_features(self) -> int:
         """Number of entries of e."""
-        return self.n_feature_layers * int(self.encoder.config.hidden_size)
+        n_poolings = len(self.pooling.split("+"))
+        return n_poolings * self.n_feature_layers * int(self.encoder.config.hidden_size)
 
     @property
     def encoders(self) -> list[PreTrainedModel]:

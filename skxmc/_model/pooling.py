@@ -20,9 +20,15 @@ POOLING_FILE = "1_Pooling/config.json"
 
 
 def pool(layers: Sequence[torch.Tensor], batch: TokenBatch, pooling: str) -> torch.Tensor:
-    """Pool the states of tokens (B, T, hidden) of each layer: (B, n_layers * hidden)."""
-    turns = itertools.cycle(TURNS[pooling])
-    states = [pool_layer(layer, batch, turn) for layer, turn in zip(layers, turns, strict=False)]
+    """Pool the states of tokens (B, T, hidden) of each layer: (B, n_layers * hidden).
+
+    Of several poolings, such as "alternate+cls", the results follow one another.
+    """
+    states = [
+        pool_layer(layer, batch, turn)
+        for one in pooling.split("+")
+        for layer, turn in zip(layers, itertools.cycle(TURNS[one]), strict=False)
+    ]
     return torch.cat(states, dim=1)
 
 

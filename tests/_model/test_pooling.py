@@ -55,6 +55,8 @@ def test_pool_alternate_is_mean_in_last_layer_and_cls_in_the_one_before(tiny_enc
     for number, turn in enumerate(["mean", "cls", "mean"]):
         own = pooled[:, 8 * number : 8 * (number + 1)]
         torch.testing.assert_close(own, pool_layer(layers[number], batch, turn), rtol=0, atol=0)
+    both = pool(layers, batch, "alternate+cls")
+    assert torch.equal(both, torch.cat([pooled, pool(layers, batch, "cls")], dim=1))
 
 
 @pytest.mark.parametrize(

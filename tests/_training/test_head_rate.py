@@ -1,6 +1,7 @@
 """The rate of the heads that `head_learning_rate="auto"` chooses."""
 
 import dataclasses
+import functools
 import json
 import time
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from classifier_fixtures import make_classifier
-from stopped_training import Stopped, assert_same_model, stop_after
+from stopped_training import assert_resumes, assert_same_model
 from training_fixtures import N_LABELS, weights
 from trial_fixtures import N_SAMPLE, trial_arguments
 
@@ -193,14 +194,10 @@ def test_warm_start_auto_keeps_the_rate_of_the_fit_before(choosing_low, tmp_path
 
 
 def test_resumed_fit_auto_keeps_the_rate(choosing_low, tmp_path):
-    params = {"head_learning_rate": "auto", "checkpoint_every": 1}
-    expected = make_classifier("direct", **params).fit(X, Y)
-    clf = make_classifier("direct", checkpoint_dir=tmp_path / "run", **params)
-    with pytest.MonkeyPatch.context() as patch:
-        stop_after(6, patch)
-        with pytest.raises(Stopped):
-            clf.fit(X, Y)
-    assert_same_model(clf.fit(X, Y), expected)
+    make = functools.partial(
+        make_classifier, "direct", checkpoint_every=1, head_learning_rate="auto"
+    )
+    clf = assert_resumes(make, tmp_path / "run", X, Y)
     assert clf.head_learning_rate_ == LOW_RATE
     assert len(choosing_low) == 2
 
