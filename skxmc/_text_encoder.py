@@ -25,8 +25,8 @@ from skxmc._model.defaults import torch_defaults
 from skxmc._model.device import prediction_device, resolve_device, resolve_precision
 from skxmc._model.encoder import encoder_source, load_encoder
 from skxmc._model.encoder_check import check_length, check_representations, check_words
-from skxmc._model.network import TextNetwork
 from skxmc._model.pooling import trained_pooling
+from skxmc._model.text_network import TextNetwork
 from skxmc._model.windows import LONG_TEXT, tokenize_long
 from skxmc._storage.mixin import PretrainedMixin
 from skxmc._storage.pickling import model_from_state, model_state

@@ -14,7 +14,7 @@ from skxmc._inference.sharing import shared_by_processes
 from skxmc._model.defaults import torch_defaults
 from skxmc._model.device import autocast, copy_back, copy_to, is_out_of_memory
 from skxmc._model.encoder_check import check_ids
-from skxmc._model.network import TextNetwork
+from skxmc._model.text_network import TextNetwork
 from skxmc._model.tokens import TokenStore, prediction_batches
 from skxmc._model.windows import WindowStore, tokenize_long
 from skxmc._utils.encode_once import shared_representations

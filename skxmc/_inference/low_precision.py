@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from skxmc._model.defaults import torch_defaults
-from skxmc._model.network import Network, TextNetwork
+from skxmc._model.text_network import Network, TextNetwork
 from skxmc._utils.parallel import ProcessLock
 
 

@@ -16,8 +16,9 @@ import torch
 
 from skxmc._model.defaults import torch_defaults
 from skxmc._model.encoder import build_encoder
-from skxmc._model.network import LightXMLNetwork, Network, TextNetwork
+from skxmc._model.network import LightXMLNetwork
 from skxmc._model.seeds import local_seed
+from skxmc._model.text_network import Network, TextNetwork
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from skxmc._model.network import TextNetwork
+from skxmc._model.text_network import TextNetwork
 from skxmc._model.tokens import TokenBatch
 
 # Returns the contexts of a first computation and of its repetition, see `dropout_contexts`.

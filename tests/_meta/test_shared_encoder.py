@@ -11,7 +11,7 @@ from sklearn.utils.parallel import Parallel
 
 from skxmc import LightXMLEnsemble, NeighborsClassifier, OmikujiClassifier
 from skxmc._meta import members as members_module
-from skxmc._model.network import TextNetwork
+from skxmc._model.text_network import TextNetwork
 from skxmc._utils.encode_once import encode_once, shared_representations
 
 X, Y = dataset()
